@@ -1,0 +1,65 @@
+"""What every test may use."""
+
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from skgrav.datasets import make_density_models
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Give the folder of the local mirror of public data files, or skip the test."""
+    path = ROOT.parent / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip("needs the mirror of the public data files, ../shared/data beside the checkout")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    """Fail a test that opens a connection to anything but this machine."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        local = self.family == getattr(socket, "AF_UNIX", None) or (
+            isinstance(address, tuple)
+            and (address[0] in {"localhost", "::1"} or str(address[0]).startswith("127."))
+        )
+        if not local:
+            raise OSError(f"tests do not touch the network, but this one connects to {address!r}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    # A proxy on this machine would let requests out.
+    for name in list(os.environ):
+        if name.lower() in {"http_proxy", "https_proxy", "all_proxy"}:
+            monkeypatch.delenv(name)
+
+
+def dot_test_error(forward, adjoint, n_in, n_out, seed=0):
+    """Give ``|<A u, v> - <u, A^T v>|`` relative to ``||A u|| ||v||`` for random u and v."""
+    rng = np.random.default_rng(seed)
+    u, v = rng.normal(size=(4, n_in)), rng.normal(size=(4, n_out))
+    image = forward(u)
+    left, right = np.sum(image * v, axis=1), np.sum(u * adjoint(v), axis=1)
+    scale = np.linalg.norm(image, axis=1) * np.linalg.norm(v, axis=1)
+    return float(np.max(np.abs(left - right) / scale))
+
+
+def sections_near_truth(mesh, n_samples, error=0.05, smooth=1.2, seed=0):
+    """Give density sections and starts that miss them by a smooth error of relative size `error`.
+
+    Errors are white noise blurred by a Gaussian of `smooth` cells.
+    """
+    rho = make_density_models(n_samples, mesh=mesh, random_state=seed)
+    white = np.random.default_rng(seed).normal(size=(n_samples, *mesh.shape))
+    blurred = gaussian_filter(white, (0, smooth, smooth)).reshape(n_samples, -1)
+    size = np.linalg.norm(rho, axis=1) / np.linalg.norm(blurred, axis=1)
+    return rho, rho + error * size[:, None] * blurred
