@@ -1,0 +1,49 @@
+"""Gravity inversion with scikit-learn estimators: from gravity data to density sections.
+
+Public names are loaded when first used (PEP 562), so importing the package loads neither torch
+nor matplotlib.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Mesh": "geometry",
+    "Survey": "geometry",
+    "ForwardOperator": "operators",
+    "MatrixOperator": "operators",
+    "CNNInverter": "inverters",
+    "Refiner": "inverters",
+    "Pipeline": "pipeline",
+    "make_pipeline": "pipeline",
+}
+
+_ROOMS = [
+    "datasets",
+    "geometry",
+    "inverters",
+    "kernels",
+    "metrics",
+    "networks",
+    "operators",
+    "pipeline",
+    "solvers",
+]
+
+__all__ = sorted([*_HOMES, *_ROOMS])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"skgrav.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"skgrav.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'skgrav' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

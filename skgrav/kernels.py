@@ -1,0 +1,153 @@
+"""Closed-form attraction of points, rectangles of infinite strike and prisms; NumPy only.
+
+All functions take offsets source minus station in metres, z positive down, and leave out the
+gravitational constant: times density and `skgrav.operators.UNITS`, they give gravity. The
+attraction of a cell is the mixed difference of a node function over the cell's corners, so node
+values are computed once and shared by all cells around a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["NODE_FUNCTIONS", "point", "prism_node", "rectangle_node"]
+
+Array = NDArray[np.float64]
+
+
+def point(offsets: tuple[Array, ...], component: int) -> Array:
+    """Compute the attraction of unit point masses; in 2D, of unit line masses.
+
+    Parameters
+    ----------
+    offsets : tuple of ndarray
+        Offsets source minus station along ``(z, x)`` or ``(z, y, x)``, broadcastable.
+    component : int
+        Axis of the component, an index into `offsets`.
+
+    Returns
+    -------
+    attraction : ndarray
+        ``d / r**ndim``, positive toward the mass; 0 at the mass itself, where the attraction of
+        a symmetric cell around it vanishes.
+
+    Notes
+    -----
+    Equation 8 of [1]_, without gamma.
+
+    References
+    ----------
+    .. [1] Negahdari et al. (2025), arXiv:2510.09632.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgrav.kernels import point
+    >>> float(point((np.array(2.0), np.array(0.0)), 0))
+    0.5
+    """
+    r2 = sum(d * d for d in offsets)
+    power = r2 if len(offsets) == 2 else r2 * np.sqrt(r2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(r2 > 0, offsets[component] / power, 0.0)
+
+
+def rectangle_node(offsets: tuple[Array, ...], component: int) -> Array:
+    """Evaluate the node function of a rectangle of infinite strike.
+
+    Parameters
+    ----------
+    offsets : tuple of ndarray
+        Offsets corner minus station along ``(z, x)``, broadcastable.
+    component : int
+        0 for gz, 1 for gx.
+
+    Returns
+    -------
+    node : ndarray
+        Function whose mixed difference over the corners is the integral of ``d / r**2`` over
+        the rectangle; finite everywhere, at the station itself too.
+
+    Notes
+    -----
+    With `a` along the component and `b` across it, ``b ln(r) + a arctan(b / a)``: [1]_, section
+    2.5, for edges parallel to the axes.
+
+    References
+    ----------
+    .. [1] Blakely (1995), Potential Theory in Gravity and Magnetic Applications, Cambridge.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgrav.kernels import rectangle_node
+    >>> float(rectangle_node((np.array(0.0), np.array(0.0)), 0))
+    0.0
+    """
+    a, b = offsets[component], offsets[1 - component]
+    depth = np.abs(a)
+    return 0.5 * b * _log(a * a + b * b) + depth * np.arctan2(b, depth)
+
+
+def prism_node(offsets: tuple[Array, ...], component: int) -> Array:
+    """Evaluate the node function of a rectangular prism.
+
+    Parameters
+    ----------
+    offsets : tuple of ndarray
+        Offsets corner minus station along ``(z, y, x)``, broadcastable.
+    component : int
+        0 for gz, 1 for gy, 2 for gx.
+
+    Returns
+    -------
+    node : ndarray
+        Function whose mixed difference over the corners is the integral of ``d / r**3`` over
+        the prism; finite everywhere, on edges and faces and inside too.
+
+    Notes
+    -----
+    With `a` along the component and `b`, `c` across it,
+    ``-(b ln(c + r) + c ln(b + r) - a arctan(b c / (a r)))`` [1]_. Both logarithms are odd in
+    their first argument, ``ln(b + r) = sgn(b) (ln(|b| + r) - ln(a**2 + c**2) / 2)`` plus a term
+    that no difference sees, which avoids the cancellation of ``b + r`` for negative `b` [2]_.
+
+    References
+    ----------
+    .. [1] Nagy, Papp and Benedek (2000), Journal of Geodesy 74, 552-560.
+    .. [2] Fukushima (2020), Geophysical Journal International 223(3), 2179-2195.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgrav.kernels import prism_node
+    >>> zero = np.array(0.0)
+    >>> float(prism_node((zero, zero, zero), 0))
+    0.0
+    """
+    a = offsets[component]
+    b, c = (d for i, d in enumerate(offsets) if i != component)
+    r = np.sqrt(a * a + b * b + c * c)
+    logs = b * _odd_log(c, r, a * a + b * b) + c * _odd_log(b, r, a * a + c * c)
+    depth = np.abs(a)
+    return depth * np.arctan2(b * c, depth * r) - logs
+
+
+def _odd_log(b: Array, r: Array, rest: Array) -> Array:
+    """Return ``ln((|b| + r) / sqrt(rest))`` with the sign of `b`, where ``rest = r**2 - b**2``."""
+    return np.copysign(1.0, b) * (_log(np.abs(b) + r) - 0.5 * _log(rest))
+
+
+def _log(values: Array) -> Array:
+    """Take the logarithm, finite at 0, where the node functions multiply it by 0."""
+    return np.log(np.maximum(values, np.finfo(np.float64).tiny))
+
+
+#: Node function by number of dimensions.
+NODE_FUNCTIONS: dict[int, Callable[[tuple[Array, ...], int], Array]] = {
+    2: rectangle_node,
+    3: prism_node,
+}

@@ -1,0 +1,222 @@
+"""The physics: from density on a mesh to gravity at the stations of a survey."""
+
+from __future__ import annotations
+
+import warnings
+from math import isqrt
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skgrav.geometry import Mesh, Survey
+from skgrav.operators._base import BaseOperator
+from skgrav.operators._dense import (
+    UNITS,
+    DenseMatrix,
+    check_memory,
+    required_bytes,
+    shared_matrix,
+)
+
+
+class ForwardOperator(BaseOperator):
+    """Gravity of densities on a tensor mesh, as a scikit-learn transformer.
+
+    In 2D cells extend infinitely along strike. z is positive down and gz is positive toward a
+    positive mass below.
+
+    Parameters
+    ----------
+    mesh : Mesh, default=None
+        The cells. None takes the paper's section for the number of columns seen in `fit`:
+        ``Mesh.square(n)`` for n * n cells, otherwise the most square grid of that many cells,
+        with a warning.
+    survey : Survey, default=None
+        The stations and components. None takes ``Survey.line(mesh)`` in 2D, gx and gz at three
+        stations per column, and in 3D gz at ``Survey.grid(mesh)``, half a layer above the top.
+    kernel : {"cell", "point"}, default="cell"
+        Closed form of a cell: the exact rectangle or prism, or a point mass at its centre.
+    method : {"auto", "dense"}, default="auto"
+        How the operator is applied: by a dense matrix, built from the unique offsets where the
+        mesh is regular and the stations stand on its spacing, in blocks elsewhere.
+    units : {"mGal", "normalized"}, default="mGal"
+        ``"mGal"`` takes densities in kg/m3 and lengths in metres; ``"normalized"`` leaves out
+        the gravitational constant and the factor 2 of infinite strike, as the paper does.
+
+    Attributes
+    ----------
+    mesh_ : Mesh
+        The mesh in use.
+    survey_ : Survey
+        The survey in use.
+    matrix_ : ndarray of shape (n_data, n_cells)
+        Sensitivity matrix, read-only.
+    svd_ : tuple of ndarray (U, s, Vt)
+        Thin singular value decomposition of the matrix.
+    n_cells_ : int
+        Number of cells.
+    n_data_ : int
+        Number of data.
+    n_features_in_ : int
+        Number of cells.
+
+    Raises
+    ------
+    ValueError
+        If the densities do not match the mesh, or the survey's dimension differs from it.
+    MemoryError
+        If the matrix does not fit into memory; said before anything is built.
+
+    See Also
+    --------
+    MatrixOperator : An operator given as a matrix, or identified from pairs.
+
+    Notes
+    -----
+    ``g_c = gamma * sum_j rho_j * integral_j d_c / r**ndim dV`` with offsets `d` from station to
+    source and gamma = G in 3D, 2 G in 2D (equation 8 of [1]_). Immutable once fitted; clones of
+    equal geometry share one matrix.
+
+    References
+    ----------
+    .. [1] Negahdari et al. (2025), arXiv:2510.09632.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgrav import ForwardOperator, Mesh, Survey
+    >>> mesh = Mesh.regular((20, 40), 50.0)
+    >>> operator = ForwardOperator(mesh, Survey.line(mesh)).fit()
+    >>> slab = np.full((1, mesh.n_cells), 300.0)
+    >>> gx, gz = operator.survey_.unflatten(operator.transform(slab))[0]
+    >>> round(float(gz.max()), 1)
+    7.6
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "mesh": [Mesh, None],
+        "survey": [Survey, None],
+        "kernel": [StrOptions({"cell", "point"})],
+        "method": [StrOptions({"auto", "dense"})],
+        "units": [StrOptions(set(UNITS))],
+    }
+
+    def __init__(
+        self,
+        mesh: Mesh | None = None,
+        survey: Survey | None = None,
+        *,
+        kernel: Literal["cell", "point"] = "cell",
+        method: Literal["auto", "dense"] = "auto",
+        units: Literal["mGal", "normalized"] = "mGal",
+    ) -> None:
+        self.mesh = mesh
+        self.survey = survey
+        self.kernel = kernel
+        self.method = method
+        self.units = units
+
+    def fit(self, X: ArrayLike | None = None, y: object = None) -> Self:
+        """Build the operator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_cells), default=None
+            Densities; only their number of columns counts. May be left out if `mesh` is given.
+        y : object, default=None
+            Ignored, for scikit-learn's interface.
+
+        Returns
+        -------
+        self : ForwardOperator
+            The fitted operator.
+        """
+        self._validate_params()
+        if X is not None:
+            validate_data(self, X, dtype=np.float64)
+        elif self.mesh is None:
+            raise ValueError("'X' is None and so is 'mesh': give densities to fit, or a mesh.")
+        else:
+            self.n_features_in_ = self.mesh.n_cells
+        self.mesh_ = _default_mesh(self.n_features_in_) if self.mesh is None else self.mesh
+        if self.mesh_.n_cells != self.n_features_in_:
+            raise ValueError(
+                f"'X' has {self.n_features_in_} columns, but 'mesh' of shape {self.mesh_.shape} "
+                f"has {self.mesh_.n_cells} cells. Flatten each section in C order, depth first."
+            )
+        self.survey_ = _default_survey(self.mesh_) if self.survey is None else self.survey
+        if self.survey_.ndim != self.mesh_.ndim:
+            raise ValueError(
+                f"'survey' has {self.survey_.ndim} coordinates, but 'mesh' has "
+                f"{self.mesh_.ndim} axes; both must be (z, x) or both (z, y, x)."
+            )
+        check_memory(self.mesh_, self.survey_)
+        self._matrix = shared_matrix(self.mesh_, self.survey_, self.kernel, self.units)
+        return self
+
+    def memory_usage(self) -> int:
+        """Return the memory that the operator needs, known before it is built.
+
+        Returns
+        -------
+        n_bytes : int
+            Size of the dense matrix in bytes; its SVD takes once more as much.
+        """
+        mesh = self.mesh if self.mesh is not None else getattr(self, "mesh_", None)
+        if mesh is None:
+            raise ValueError("'mesh' is None: the memory is known once the mesh is.")
+        return required_bytes(mesh, self.survey or _default_survey(mesh))
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:
+        """Get the names of the data.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Ignored, for scikit-learn's interface.
+
+        Returns
+        -------
+        names : ndarray of shape (n_data,)
+            Names such as ``gz12``: component and station.
+        """
+        check_is_fitted(self)
+        stations = range(self.survey_.n_stations)
+        names = [f"g{c}{i}" for c in self.survey_.components for i in stations]
+        return np.array(names, dtype=object)
+
+    @property
+    def _dense(self) -> DenseMatrix:
+        # Pickles leave the matrix behind: building it again is faster than reading it.
+        if self._matrix is None:
+            self._matrix = shared_matrix(self.mesh_, self.survey_, self.kernel, self.units)
+        return self._matrix
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_matrix")
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return state | {"_matrix": None} if "_matrix" in state else state
+
+
+def _default_mesh(n_cells: int) -> Mesh:
+    n = isqrt(n_cells)
+    if n * n == n_cells:
+        return Mesh.square(n)
+    nz = next(k for k in range(n, 0, -1) if n_cells % k == 0)
+    warnings.warn(
+        f"'mesh' is None and {n_cells} cells are no square section: a grid of "
+        f"{nz} x {n_cells // nz} cells is assumed. Give the mesh.",
+        stacklevel=3,
+    )
+    return Mesh.regular((nz, n_cells // nz), 0.8)
+
+
+def _default_survey(mesh: Mesh) -> Survey:
+    if mesh.ndim == 2:
+        return Survey.line(mesh)
+    return Survey.grid(mesh, height=float(mesh.widths[0][0]) / 2)

@@ -1,0 +1,123 @@
+"""An operator without a geometry: a matrix given by the user or identified from pairs."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.linear_model import Ridge
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_array, validate_data
+
+from skgrav.operators._base import BaseOperator
+from skgrav.operators._dense import DenseMatrix
+
+
+class MatrixOperator(BaseOperator):
+    """Linear operator from density to gravity, given as a matrix or identified from pairs.
+
+    Parameters
+    ----------
+    matrix : array-like of shape (n_data, n_cells), default=None
+        The sensitivity matrix, in the units of your data. None identifies it in `fit` from
+        pairs of density and gravity by ridge regression without intercept.
+    alpha : float, default=1e-8
+        Ridge penalty of the identification, relative to the mean eigenvalue of the densities'
+        Gram matrix.
+
+    Attributes
+    ----------
+    matrix_ : ndarray of shape (n_data, n_cells)
+        Sensitivity matrix, read-only.
+    svd_ : tuple of ndarray (U, s, Vt)
+        Thin singular value decomposition of the matrix.
+    n_cells_ : int
+        Number of cells.
+    n_data_ : int
+        Number of data.
+    n_features_in_ : int
+        Number of cells.
+
+    Raises
+    ------
+    ValueError
+        If the densities do not match the matrix, or neither matrix nor gravity is given.
+
+    See Also
+    --------
+    ForwardOperator : The operator of a mesh and a survey.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgrav import MatrixOperator
+    >>> rng = np.random.default_rng(0)
+    >>> rho, A = rng.normal(size=(50, 4)), rng.normal(size=(3, 4))
+    >>> identified = MatrixOperator().fit(rho, rho @ A.T)
+    >>> bool(np.allclose(identified.matrix_, A, rtol=1e-5))
+    True
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "matrix": ["array-like", None],
+        "alpha": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(self, matrix: ArrayLike | None = None, *, alpha: float = 1e-8) -> None:
+        self.matrix = matrix
+        self.alpha = alpha
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
+        """Take or identify the matrix.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_cells)
+            Densities.
+        y : array-like of shape (n_samples, n_data), default=None
+            Gravity of these densities; needed only if `matrix` is None.
+
+        Returns
+        -------
+        self : MatrixOperator
+            The fitted operator.
+        """
+        self._validate_params()
+        if self.matrix is not None:
+            X = validate_data(self, X, dtype=np.float64)
+            matrix = check_array(self.matrix, dtype=np.float64, input_name="matrix", copy=True)
+            if matrix.shape[1] != X.shape[1]:
+                raise ValueError(
+                    f"'X' has {X.shape[1]} columns, but 'matrix' of shape {matrix.shape} maps "
+                    f"{matrix.shape[1]} cells."
+                )
+        else:
+            if y is None:
+                raise ValueError(
+                    "requires y to be passed, but the target y is None: 'matrix' is None too, and "
+                    "identifying it takes the gravity of the densities."
+                )
+            X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+            matrix = self._identify(X, np.asarray(y, dtype=np.float64).reshape(len(X), -1))
+        self._held = DenseMatrix(matrix)
+        return self
+
+    @property
+    def _dense(self) -> DenseMatrix:
+        return self._held
+
+    def _identify(self, rho: NDArray[np.float64], g: NDArray[np.float64]) -> NDArray[np.float64]:
+        scale = np.sum(rho**2) / min(rho.shape) or 1.0
+        ridge = Ridge(alpha=self.alpha * scale, fit_intercept=False, solver="cholesky")
+        return ridge.fit(rho, g).coef_.reshape(g.shape[1], rho.shape[1])
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_held")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = self.matrix is None
+        return tags

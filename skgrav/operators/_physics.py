@@ -1,0 +1,192 @@
+"""Whether an operator reproduces the gravity of training pairs, and which one does."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from math import isqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from skgrav.operators._base import BaseOperator
+from skgrav.operators._forward import ForwardOperator
+from skgrav.operators._matrix import MatrixOperator
+
+Array = NDArray[np.float64]
+
+#: At most this many pairs are compared, and at most five times as many identify an operator.
+_N_CHECKED = 1000
+
+#: Relative misfit up to which an operator counts as reproducing noise-free pairs.
+_TOLERANCE = 1e-3
+
+#: Relative misfit from which on an operator is no explanation of the pairs.
+_REFUSED = 0.5
+
+
+class PhysicsWarning(UserWarning):
+    """The operator in use and the training pairs do not tell quite the same physics."""
+
+
+def resolve_operator(
+    operator: BaseOperator | None,
+    rho: Array,
+    g: Array,
+    *,
+    noise_level: float | None = None,
+) -> BaseOperator:
+    """Return a fitted operator that reproduces training pairs, or say why there is none.
+
+    Parameters
+    ----------
+    operator : ForwardOperator, MatrixOperator or None
+        The operator to check. None tries the paper's geometry for these sizes, and identifies
+        the operator from the pairs by ridge regression where that does not reproduce them.
+    rho : ndarray of shape (n_samples, n_cells)
+        Training densities.
+    g : ndarray of shape (n_samples, n_data)
+        Training gravity, component-major.
+    noise_level : float, default=None
+        Relative noise of the training gravity, if known.
+
+    Returns
+    -------
+    operator : BaseOperator
+        A fitted clone of `operator`, the default one, or an identified one.
+
+    Raises
+    ------
+    ValueError
+        If the given operator has other sizes than the pairs, or leaves more than half of the
+        training gravity unexplained.
+
+    Warns
+    -----
+    PhysicsWarning
+        If the operator was identified, or reproduces the pairs less well than their noise.
+
+    Examples
+    --------
+    >>> from skgrav.datasets import make_gravity_dataset
+    >>> from skgrav.operators import resolve_operator
+    >>> data = make_gravity_dataset(n_samples=10, random_state=0)
+    >>> resolve_operator(None, data.target, data.data)
+    ForwardOperator(units='normalized')
+    """
+    if operator is not None:
+        return _checked(operator, rho, g, noise_level)
+    held_out = np.linspace(0, len(rho) - 1, min(len(rho), _N_CHECKED)).astype(int)
+    candidates = [c.fit(rho[:1]) for c in _default_operators(rho.shape[1], g.shape[1])]
+    if candidates:
+        errors = [relative_misfit(c, rho[held_out], g[held_out]) for c in candidates]
+        best = int(np.argmin(errors))
+        if errors[best] <= max(_TOLERANCE, 2 * (noise_level or 0.0)):
+            return candidates[best]
+    return _identified(rho, g, candidates)
+
+
+def relative_misfit(operator: BaseOperator, rho: Array, g: Array) -> float:
+    """Return ``||A rho - g|| / ||g||`` over all pairs, 0 if both are zero."""
+    norm = np.linalg.norm(g)
+    misfit = np.linalg.norm(operator.transform(rho) - g)
+    return float(misfit / norm) if norm > 0 else float(misfit > 0)
+
+
+def _default_operators(n_cells: int, n_data: int) -> Iterator[ForwardOperator]:
+    """Yield the operators of the paper's geometry, if the sizes are its own."""
+    n = isqrt(n_cells)
+    if n * n == n_cells and n_data == 6 * n:
+        for units in ("normalized", "mGal"):
+            for kernel in ("cell", "point"):
+                yield ForwardOperator(kernel=kernel, units=units)
+
+
+def _checked(
+    operator: BaseOperator, rho: Array, g: Array, noise_level: float | None
+) -> BaseOperator:
+    fitted = clone(operator).fit(rho, g)
+    if fitted.n_data_ != g.shape[1]:
+        raise ValueError(
+            f"'operator' maps {fitted.n_cells_} cells to {fitted.n_data_} data, but the training "
+            f"pairs have {rho.shape[1]} cells and {g.shape[1]} data. Give the operator of the "
+            "survey that measured X."
+        )
+    rows = np.linspace(0, len(rho) - 1, min(len(rho), _N_CHECKED)).astype(int)
+    rho, g = rho[rows], g[rows]
+    misfit = relative_misfit(fitted, rho, g)
+    if misfit > max(_TOLERANCE, 2 * (noise_level or 0.0)):
+        message = (
+            f"'operator' does not reproduce X from y: relative misfit {misfit:.2g} over "
+            f"{len(rows)} training pairs. {_diagnosis(fitted, rho, g)}"
+        )
+        if misfit > _REFUSED:
+            raise ValueError(message)
+        warnings.warn(message, PhysicsWarning, stacklevel=3)
+    return fitted
+
+
+def _diagnosis(operator: BaseOperator, rho: Array, g: Array) -> str:
+    """Name the usual mistake that would explain the misfit."""
+    predicted = np.asarray(operator.transform(rho))
+    # Noise is left by the right advice as well, but not most of what the wrong physics leaves.
+    limit = min(0.1 * np.linalg.norm(g), 0.5 * np.linalg.norm(predicted - g))
+    if isinstance(operator, ForwardOperator):
+        names, shape = operator.survey_.components, operator.mesh_.shape
+        images = rho.reshape(-1, *shape)
+        gravities = {
+            f"The components of X are in reverse order: the operator has {names}.": (
+                g.reshape(len(g), len(names), -1)[:, ::-1]
+            ),
+            "X is station-major: it must hold all stations of one component, then the next.": (
+                g.reshape(len(g), -1, len(names)).swapaxes(1, 2)
+            ),
+            "The sign of X is reversed: gz is positive toward a positive mass below.": -g,
+        }
+        densities = {
+            "y is upside down: the top layer comes first, z is positive down.": images[:, ::-1],
+            "y is mirrored: x must increase along each layer.": images[..., ::-1],
+            "y is transposed: flatten each section (nz, nx) in C order.": (
+                rho.reshape(-1, *shape[::-1]).swapaxes(1, -1)
+            ),
+        }
+        for advice, other in gravities.items():
+            if _explains(predicted, other.reshape(g.shape), limit):
+                return advice
+        for advice, other in densities.items():
+            if _explains(operator.transform(other.reshape(rho.shape)), g, limit):
+                return advice
+    scale = np.sum(predicted * g) / (np.sum(predicted**2) or 1.0)
+    if _explains(scale * predicted, g, limit):
+        return f"X is {scale:.4g} times the operator's gravity: check the 'units' of both."
+    return "Check mesh, survey and units, or give 'noise_level' if this is noise."
+
+
+def _explains(predicted: Array, g: Array, limit: float) -> bool:
+    return bool(np.linalg.norm(predicted - g) <= limit)
+
+
+def _identified(rho: Array, g: Array, defaults: list[ForwardOperator]) -> BaseOperator:
+    """Identify the operator, unless a default one predicts held-out gravity at least as well."""
+    n_test = min(max(1, len(rho) // 5), _N_CHECKED)
+    train, test = slice(n_test, n_test + 5 * _N_CHECKED), slice(0, n_test)
+    if len(rho) < 2:
+        train = test
+    fitted = [MatrixOperator().fit(rho[train], g[train]), *defaults]
+    errors = [relative_misfit(operator, rho[test], g[test]) for operator in fitted]
+    best = int(np.argmin(errors))
+    if best:
+        message = (
+            f"'operator' is None and the paper's geometry reproduces X from y only to a relative "
+            f"misfit of {errors[best]:.2g}, better than any linear map that the pairs themselves "
+            "tell: what remains is taken as noise. Give 'operator' or 'noise_level'."
+        )
+    else:
+        message = (
+            f"'operator' is None and the paper's geometry does not fit these pairs: the operator "
+            f"was identified from {len(rho[train])} of them by ridge regression, with a relative "
+            f"error of {errors[0]:.2g} on held-out pairs. Give 'operator' to use exact physics."
+        )
+    warnings.warn(message, PhysicsWarning, stacklevel=4)
+    return fitted[best]

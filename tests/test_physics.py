@@ -1,0 +1,188 @@
+"""Which operator `resolve_operator` finds, and what it says about pairs that do not fit."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from skgrav import ForwardOperator, MatrixOperator, Mesh, Survey
+from skgrav.datasets import make_density_models
+from skgrav.operators import PhysicsWarning, resolve_operator
+from skgrav.operators._physics import relative_misfit
+
+MESH = Mesh.square(6)
+RHO = make_density_models(300, mesh=MESH, random_state=0)
+GIVEN = ForwardOperator(MESH, Survey.line(MESH)).fit()
+G = GIVEN.transform(RHO)
+LONG = Mesh.regular((4, 9), 0.8)  # as many cells, but transposing it is not mirroring it
+LOW = ForwardOperator(LONG).fit()
+
+
+def with_noise(g, level):
+    """Add white noise of `level` times the rms of each sample."""
+    rms = np.sqrt(np.mean(g**2, axis=1, keepdims=True))
+    return g + level * rms * np.random.default_rng(0).normal(size=g.shape)
+
+
+def resolve_silently(*args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return resolve_operator(*args, **kwargs)
+
+
+@pytest.mark.parametrize("kernel", ["cell", "point"])
+@pytest.mark.parametrize("units", ["normalized", "mGal"])
+@pytest.mark.parametrize("n_samples", [300, 2, 1])
+def test_default_geometry_is_found_silently(kernel, units, n_samples):
+    hidden = ForwardOperator(kernel=kernel, units=units).fit(RHO)
+    found = resolve_silently(None, RHO[:n_samples], hidden.transform(RHO[:n_samples]))
+    assert (found.kernel, found.units) == (kernel, units)
+    assert found.mesh_ == MESH
+    assert found.matrix_ is hidden.matrix_
+
+
+@pytest.mark.parametrize("level", [0.01, 0.05])
+def test_default_geometry_is_found_silently_in_noise_of_known_level(level):
+    found = resolve_silently(None, RHO, with_noise(G, level), noise_level=level)
+    assert isinstance(found, ForwardOperator)
+    assert (found.kernel, found.units) == ("cell", "mGal")
+
+
+def test_default_geometry_is_kept_with_a_warning_where_noise_is_of_unknown_level():
+    text = r"paper's geometry reproduces X from y only to .*misfit of 0\.05.* Give 'operator' or"
+    with pytest.warns(PhysicsWarning, match=text):
+        found = resolve_operator(None, RHO, with_noise(G, 0.05))
+    assert isinstance(found, ForwardOperator)
+    assert found.units == "mGal"
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        ForwardOperator(MESH, Survey.line(MESH, height=3.0)),
+        ForwardOperator(MESH, Survey.line(MESH, n_stations=7)),
+        ForwardOperator(LONG),
+    ],
+    ids=["other height", "fewer stations", "no square section"],
+)
+def test_other_geometry_is_identified_and_its_held_out_error_reported(hidden):
+    g = hidden.fit().transform(RHO)
+    text = (
+        r"identified from 240 of them by ridge regression, with a relative error of (\S+) on held"
+    )
+    with pytest.warns(PhysicsWarning, match=text) as caught:
+        found = resolve_operator(None, RHO, g)
+    assert isinstance(found, MatrixOperator)
+    assert found.matrix_.shape == hidden.matrix_.shape
+    reported = float(str(caught[0].message).split("relative error of ")[1].split()[0])
+    assert 0 < reported < 1e-3
+    assert reported == pytest.approx(relative_misfit(found, RHO[:60], g[:60]), rel=0.1)
+
+
+def test_too_few_pairs_give_a_poor_operator_and_the_report_says_so():
+    hidden = ForwardOperator(MESH, Survey.line(MESH, height=3.0)).fit()
+    with pytest.warns(PhysicsWarning, match=r"identified from 8 of them .* error of 0\.\d+ on"):
+        resolve_operator(None, RHO[:10], hidden.transform(RHO[:10]))
+
+
+def test_one_pair_of_unknown_geometry_still_gives_an_operator():
+    with pytest.warns(PhysicsWarning, match="identified from 1 of them"):
+        found = resolve_operator(None, RHO[:1], G[:1, :7])
+    assert found.matrix_.shape == (7, 36)
+
+
+@pytest.mark.parametrize("operator", [GIVEN, MatrixOperator(GIVEN.matrix_)])
+def test_given_operator_that_fits_is_returned_as_a_fitted_clone(operator):
+    found = resolve_silently(operator, RHO, G)
+    assert found is not operator
+    assert type(found) is type(operator)
+    np.testing.assert_array_equal(found.matrix_, GIVEN.matrix_)
+
+
+def test_given_operator_is_silent_in_noise_of_known_level_and_warns_otherwise():
+    g = with_noise(G, 0.05)
+    resolve_silently(GIVEN, RHO, g, noise_level=0.05)
+    text = r"relative misfit 0\.05 over 300 .* Check mesh, survey and units, or give 'noise_level'"
+    with pytest.warns(PhysicsWarning, match=text):
+        resolve_operator(GIVEN, RHO, g)
+
+
+@pytest.mark.parametrize("components", ["x", "z"])
+def test_noise_on_one_component_is_not_taken_for_a_wrong_order(components):
+    operator = ForwardOperator(MESH, Survey.line(MESH, components=components)).fit()
+    with pytest.warns(PhysicsWarning, match="Check mesh, survey and units, or give"):
+        resolve_operator(operator, RHO, with_noise(operator.transform(RHO), 0.03))
+
+
+def stations_first(g):
+    return g.reshape(len(g), 2, -1).swapaxes(1, 2).reshape(len(g), -1)
+
+
+def other_component_first(g):
+    return np.roll(g, g.shape[1] // 2, axis=1)
+
+
+def image(rho, change):
+    return change(LONG.unflatten(rho)).reshape(len(rho), -1)
+
+
+MISTAKES = {
+    "reverse order": (RHO, other_component_first(LOW.transform(RHO))),
+    "station-major": (RHO, stations_first(LOW.transform(RHO))),
+    "sign of X is reversed": (RHO, -LOW.transform(RHO)),
+    "upside down": (image(RHO, lambda y: y[:, ::-1]), LOW.transform(RHO)),
+    "mirrored": (image(RHO, lambda y: y[:, :, ::-1]), LOW.transform(RHO)),
+    "transposed": (image(RHO, lambda y: y.swapaxes(1, 2)), LOW.transform(RHO)),
+    r"X is 1000 times the operator's gravity: check the 'units'": (RHO, 1e3 * LOW.transform(RHO)),
+    r"X is 0\.9 times the operator's gravity": (RHO, 0.9 * LOW.transform(RHO)),
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+@pytest.mark.parametrize("level", [0.0, 0.02])
+@pytest.mark.filterwarnings("always::skgrav.operators.PhysicsWarning")
+def test_the_usual_mistake_is_named(text, level):
+    rho, g = MISTAKES[text]
+    g = with_noise(g, level)
+    misfit = relative_misfit(LOW, rho, g)
+    text = rf"'operator' does not reproduce X from y: relative misfit {misfit:.2g} over.*{text}"
+    if misfit > 0.5:
+        with pytest.raises(ValueError, match=text):
+            resolve_operator(LOW, rho, g, noise_level=level)
+    else:
+        with pytest.warns(PhysicsWarning, match=text):
+            resolve_operator(LOW, rho, g, noise_level=level)
+
+
+def test_physics_that_no_usual_mistake_explains_is_refused():
+    g = np.random.default_rng(0).normal(size=G.shape)
+    with pytest.raises(ValueError, match=r"relative misfit \S+ over 300 .*Check mesh, survey"):
+        resolve_operator(GIVEN, RHO, g)
+
+
+def test_matrix_has_no_geometry_to_diagnose_but_a_factor():
+    operator = MatrixOperator(GIVEN.matrix_)
+    with pytest.raises(ValueError, match="X is -1 times the operator's gravity"):
+        resolve_operator(operator, RHO, -G)
+    with pytest.raises(ValueError, match="Check mesh, survey and units"):
+        resolve_operator(operator, RHO, G[:, ::-1])
+
+
+@pytest.mark.parametrize(
+    ("operator", "rho", "g", "text"),
+    [
+        (GIVEN, RHO, G[:, 1:], r"'operator' maps 36 cells to 36 data, .* 36 cells and 35 data"),
+        (GIVEN, RHO[:, 1:], G, r"'X' has 35 columns, but 'mesh' of shape \(6, 6\) has 36 cells"),
+        (MatrixOperator(GIVEN.matrix_), RHO[:, 1:], G, r"'X' has 35 columns, but 'matrix' of"),
+    ],
+)
+def test_sizes_that_do_not_match_are_refused(operator, rho, g, text):
+    with pytest.raises(ValueError, match=text):
+        resolve_operator(operator, rho, g)
+
+
+def test_zero_gravity_of_zero_density_is_reproduced():
+    assert relative_misfit(GIVEN, 0 * RHO, 0 * G) == 0
+    assert relative_misfit(GIVEN, RHO, 0 * G) == 1
+    resolve_silently(clone(GIVEN), 0 * RHO, 0 * G)
