@@ -1,0 +1,233 @@
+"""Errors of densities and misfits of data, per sample and averaged."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_array, check_consistent_length
+
+from skgrav.operators._base import BaseOperator
+
+Output = Literal["uniform_average", "raw_values"]
+
+
+def relative_l2_error(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    multioutput: Output = "uniform_average",
+) -> float | NDArray[np.float64]:
+    """Compute the relative L2 error of densities, ``||rho - rhohat|| / ||rho||``.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples, n_cells) or (n_samples,)
+        True densities; a vector holds samples of one cell.
+    y_pred : array-like of the same shape
+        Estimated densities, in the same unit.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the average.
+    multioutput : {"uniform_average", "raw_values"}, default="uniform_average"
+        The mean over samples, or the error of each sample.
+
+    Returns
+    -------
+    error : float or ndarray of shape (n_samples,)
+        0 is perfect. A sample whose true density is zero everywhere has error 0 if the estimate
+        is zero too, and infinity otherwise: no finite number is relative to nothing.
+
+    See Also
+    --------
+    relative_data_misfit : The same of the data.
+
+    References
+    ----------
+    .. [1] Negahdari et al. (2025), arXiv:2510.09632, Table I.
+
+    Examples
+    --------
+    >>> from skgrav.metrics import relative_l2_error
+    >>> relative_l2_error([[3.0, 4.0], [0.0, 2.0]], [[3.0, 4.0], [0.0, 1.0]])
+    0.25
+    """
+    y_true, y_pred = _as_samples(y_true, "y_true"), _as_samples(y_pred, "y_pred")
+    if y_true.shape != y_pred.shape:
+        raise ValueError(
+            f"'y_pred' has shape {y_pred.shape}, but 'y_true' {y_true.shape}; both must hold the "
+            "same samples and cells."
+        )
+    return _average(
+        _ratio(np.linalg.norm(y_true - y_pred, axis=1), np.linalg.norm(y_true, axis=1)),
+        sample_weight,
+        multioutput,
+    )
+
+
+def relative_data_misfit(
+    operator: BaseOperator,
+    rho: ArrayLike,
+    g: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    multioutput: Output = "uniform_average",
+) -> float | NDArray[np.float64]:
+    """Compute the relative data misfit of densities, ``||A rho - g|| / ||g||``.
+
+    Parameters
+    ----------
+    operator : ForwardOperator or MatrixOperator
+        A fitted operator.
+    rho : array-like of shape (n_samples, n_cells)
+        Estimated densities.
+    g : array-like of shape (n_samples, n_data)
+        Observed gravity.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the average.
+    multioutput : {"uniform_average", "raw_values"}, default="uniform_average"
+        The mean over samples, or the misfit of each sample.
+
+    Returns
+    -------
+    misfit : float or ndarray of shape (n_samples,)
+        0 fits exactly. Where `g` is zero everywhere, the rule of `relative_l2_error` holds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgrav import ForwardOperator, Mesh
+    >>> from skgrav.metrics import relative_data_misfit
+    >>> operator = ForwardOperator(Mesh.square(4)).fit()
+    >>> rho = np.ones((1, 16))
+    >>> relative_data_misfit(operator, rho, 2 * operator.transform(rho))
+    0.5
+    """
+    g = _as_samples(g, "g")
+    misfit = np.linalg.norm(_residual(operator, rho, g), axis=1)
+    return _average(_ratio(misfit, np.linalg.norm(g, axis=1)), sample_weight, multioutput)
+
+
+def chi_factor(
+    operator: BaseOperator,
+    rho: ArrayLike,
+    g: ArrayLike,
+    *,
+    noise_level: float | None = None,
+    uncertainty: ArrayLike | None = None,
+    multioutput: Output = "uniform_average",
+) -> float | NDArray[np.float64]:
+    """Compute the chi factor of densities, the mean of ``(residual / uncertainty)**2``.
+
+    Parameters
+    ----------
+    operator : ForwardOperator or MatrixOperator
+        A fitted operator.
+    rho : array-like of shape (n_samples, n_cells)
+        Estimated densities.
+    g : array-like of shape (n_samples, n_data)
+        Observed gravity.
+    noise_level : float, default=None
+        Standard deviation of the noise relative to the rms of each sample's own data.
+    uncertainty : array-like of shape () or (n_data,), default=None
+        Standard deviation of the noise of each datum; None takes that of the operator's survey.
+    multioutput : {"uniform_average", "raw_values"}, default="uniform_average"
+        The mean over samples, or the chi factor of each sample.
+
+    Returns
+    -------
+    chi : float or ndarray of shape (n_samples,)
+        1 means that the data are fitted to their noise, less that noise is fitted too.
+
+    Raises
+    ------
+    ValueError
+        If the noise is known neither from the arguments nor from the survey, or from both
+        arguments at once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgrav import ForwardOperator, Mesh
+    >>> from skgrav.metrics import chi_factor
+    >>> operator = ForwardOperator(Mesh.square(4)).fit()
+    >>> rho = np.ones((1, 16))
+    >>> chi_factor(operator, rho, operator.transform(rho) + 0.1, uncertainty=0.1)
+    1.0
+    """
+    g = _as_samples(g, "g")
+    sigma = noise_std(operator, g, noise_level, uncertainty)
+    if sigma is None:
+        raise ValueError(
+            "'noise_level' and 'uncertainty' are None and the operator's survey has no "
+            "uncertainty: a chi factor needs one of them."
+        )
+    chi = np.mean(_ratio(_residual(operator, rho, g), sigma) ** 2, axis=1)
+    return _average(chi, None, multioutput)
+
+
+def noise_std(
+    operator: BaseOperator,
+    g: NDArray[np.float64],
+    noise_level: float | None = None,
+    uncertainty: ArrayLike | None = None,
+) -> NDArray[np.float64] | None:
+    """Return the noise of data, (n_samples, 1) if relative, (1, n_data) if absolute, or None."""
+    if noise_level is not None and uncertainty is not None:
+        raise ValueError("'noise_level' and 'uncertainty' are both given; give one of them.")
+    if noise_level is not None:
+        if not noise_level >= 0 or not np.isfinite(noise_level):
+            raise ValueError(
+                f"'noise_level' is {noise_level}; it must be at least 0, the standard deviation "
+                "of the noise relative to the rms of a sample's data."
+            )
+        return noise_level * np.sqrt(np.mean(g**2, axis=1, keepdims=True))
+    if uncertainty is None:
+        survey = getattr(operator, "survey_", None)
+        uncertainty = None if survey is None else survey.uncertainty
+    if uncertainty is None:
+        return None
+    sigma = np.asarray(uncertainty, dtype=np.float64)
+    if not (sigma > 0).all() or sigma.shape not in ((), (g.shape[1],)):
+        raise ValueError(
+            f"'uncertainty' has shape {sigma.shape}; it must be one positive number or one for "
+            f"each of {g.shape[1]} data."
+        )
+    return np.broadcast_to(sigma, g.shape[1:])[None]
+
+
+def _as_samples(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    values = check_array(values, dtype=np.float64, ensure_2d=False, input_name=name)
+    return values.reshape(-1, 1) if values.ndim == 1 else values
+
+
+def _residual(
+    operator: BaseOperator, rho: ArrayLike, g: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    predicted = np.asarray(operator.transform(_as_samples(rho, "rho")))
+    if predicted.shape != g.shape:
+        raise ValueError(
+            f"'g' has shape {g.shape}, but the gravity of 'rho' {predicted.shape}; both must hold "
+            "the same samples and data."
+        )
+    return predicted - g
+
+
+def _ratio(error: NDArray[np.float64], norm: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(error == 0, 0.0, error / norm)
+
+
+def _average(
+    values: NDArray[np.float64], sample_weight: ArrayLike | None, multioutput: Output
+) -> float | NDArray[np.float64]:
+    if multioutput == "raw_values":
+        return values
+    if multioutput != "uniform_average":
+        raise ValueError(
+            f"'multioutput' is {multioutput!r}; allowed are 'uniform_average' and 'raw_values'."
+        )
+    weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    check_consistent_length(values, weights)
+    return float(np.average(values, weights=weights))
