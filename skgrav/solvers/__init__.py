@@ -1,0 +1,30 @@
+"""Iterative and direct solvers of ``A rho = g``, on any operator, batched over samples."""
+
+from skgrav.solvers._base import Solver, SolverResult
+from skgrav.solvers._cgls import CGLS
+from skgrav.solvers._gradient_descent import GradientDescent
+from skgrav.solvers._icg import ICG
+from skgrav.solvers._krylov import GMRES, LGMRES
+from skgrav.solvers._projection import Projection
+
+#: Solvers by the names that `Refiner` accepts.
+SOLVERS: dict[str, type[Solver]] = {
+    "gd": GradientDescent,
+    "gmres": GMRES,
+    "lgmres": LGMRES,
+    "icg": ICG,
+    "cgls": CGLS,
+    "projection": Projection,
+}
+
+__all__ = [
+    "CGLS",
+    "GMRES",
+    "ICG",
+    "LGMRES",
+    "SOLVERS",
+    "GradientDescent",
+    "Projection",
+    "Solver",
+    "SolverResult",
+]

@@ -1,0 +1,84 @@
+"""Conjugate gradients on the least-squares problem."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+from skgrav.solvers._base import Array, Problem, Progress, Solver, fraction_to_noise
+from skgrav.solvers._system import Engine
+
+
+class CGLS(Solver):
+    """Conjugate gradients for least squares, never forming ``A^T A``.
+
+    Parameters
+    ----------
+    rtol : float, default=1e-6
+        Stop where ``||A^T (g - A rho)|| <= rtol ||A^T g||``. With noise the residual reaching
+        the size of the noise stops earlier.
+    max_iter : int, default=1000
+        Largest number of iterations.
+    engine : {"auto", "svd", "operator"}, default="auto"
+        Coordinates to iterate in: those of the thin SVD or the operator's own. ``"auto"`` takes
+        the SVD where it is affordable.
+
+    See Also
+    --------
+    ICG : Weighted conjugate gradients with a vanishing damping.
+
+    References
+    ----------
+    .. [1] Bjorck (1996), Numerical Methods for Least Squares Problems, SIAM, section 7.4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgrav.solvers import CGLS
+    >>> A = np.array([[1.0, 0.0, 1.0], [0.0, 2.0, 0.0]])
+    >>> CGLS().solve(A, [[2.0, 2.0]]).rho.round(6) + 0.0
+    array([[1., 1., 1.]])
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "rtol": [Interval(Real, 0, 1, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "engine": Solver._engine_constraint,
+    }
+
+    def __init__(
+        self, *, rtol: float = 1e-6, max_iter: int = 1000, engine: Engine = "auto"
+    ) -> None:
+        self.rtol = rtol
+        self.max_iter = max_iter
+        self.engine = engine
+
+    def _iterate(self, problem: Problem) -> tuple[Array, Progress]:
+        system = problem.system
+        d = problem.residual.copy()
+        gradient = system.adjoint(d)
+        c, direction = np.zeros_like(gradient), gradient.copy()
+        slope, d2 = np.sum(gradient**2, axis=1), np.sum(d**2, axis=1)
+        limit = (self.rtol * problem.gradient_norm) ** 2
+        done = (slope <= limit) | problem.at_noise(d2)
+        progress = Progress(d2, done)
+        for _ in range(self.max_iter):
+            i = np.flatnonzero(~done)
+            if not i.size:
+                break
+            image = system.forward(direction[i])
+            step = (slope[i] / np.sum(image**2, axis=1))[:, None]
+            step *= fraction_to_noise(d[i], d[i] - step * image, problem.target2[i])[:, None]
+            c[i] += step * direction[i]
+            d[i] -= step * image
+            gradient = system.adjoint(d[i])
+            new_slope = np.sum(gradient**2, axis=1)
+            direction[i] = gradient + (new_slope / slope[i])[:, None] * direction[i]
+            slope[i], d2[i] = new_slope, np.sum(d[i] ** 2, axis=1)
+            progress.record(i, d2[i])
+            done = (slope <= limit) | problem.at_noise(d2)
+        progress.converged = done
+        return c, progress

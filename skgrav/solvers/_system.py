@@ -1,0 +1,107 @@
+"""The coordinates in which a solver iterates: of the thin SVD, or those of the operator itself."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
+
+from skgrav.operators._base import BaseOperator
+from skgrav.operators._dense import DenseMatrix
+
+Array = NDArray[np.float64]
+Engine = Literal["auto", "svd", "operator"]
+
+#: Largest smaller side of a matrix whose SVD is affordable by default.
+_SVD_SIZE = 4000
+
+
+class LinearSystem(Protocol):
+    """Linear map on batches of coordinate vectors, one sample a row."""
+
+    #: Dimension of the data coordinates.
+    n_data: int
+
+    def forward(self, c: Array) -> Array:
+        """Map model coordinates to data coordinates."""
+
+    def adjoint(self, d: Array) -> Array:
+        """Map data coordinates to model coordinates."""
+
+    def data_coordinates(self, residual: Array) -> Array:
+        """Return the part of residuals that a model can change."""
+
+    def model(self, c: Array) -> Array:
+        """Return the densities that model coordinates stand for."""
+
+
+class SVDSystem:
+    """``diag(s)``: every Krylov iterate lies in the range of A^T, so nothing is lost."""
+
+    def __init__(self, dense: DenseMatrix) -> None:
+        U, s, Vt = dense.svd
+        rank = max(1, int(np.sum(s > np.finfo(float).eps * max(dense.matrix.shape) * s[0])))
+        self.U, self.s, self.Vt = U[:, :rank], s[:rank], Vt[:rank]
+        self.n_data = rank
+
+    def forward(self, c: Array) -> Array:
+        return c * self.s
+
+    def adjoint(self, d: Array) -> Array:
+        return d * self.s
+
+    def data_coordinates(self, residual: Array) -> Array:
+        return residual @ self.U
+
+    def model(self, c: Array) -> Array:
+        return c @ self.Vt
+
+
+class OperatorSystem:
+    """Any linear operator, with rows and columns scaled, applied to all samples at once."""
+
+    def __init__(self, operator: LinearOperator, rows: Array | float, columns: Array | float):
+        self.operator, self.rows, self.columns = operator, rows, columns
+        self.n_data = operator.shape[0]
+
+    def forward(self, c: Array) -> Array:
+        return self.operator.matmat((c * self.columns).T).T * self.rows
+
+    def adjoint(self, d: Array) -> Array:
+        return self.operator.rmatmat((d * self.rows).T).T * self.columns
+
+    def data_coordinates(self, residual: Array) -> Array:
+        return residual
+
+    def model(self, c: Array) -> Array:
+        return c
+
+
+def as_linear_operator(operator: Any) -> LinearOperator:
+    """Return a SciPy LinearOperator of one of ours, a matrix or a LinearOperator."""
+    if hasattr(operator, "aslinearoperator"):
+        return operator.aslinearoperator()
+    return aslinearoperator(operator)
+
+
+def make_system(
+    operator: Any, engine: Engine, rows: Array | float = 1.0, columns: Array | float = 1.0
+) -> LinearSystem:
+    """Return ``diag(rows) A diag(columns)`` in the coordinates of `engine`."""
+    dense = None
+    if isinstance(operator, BaseOperator):
+        dense = operator._dense
+    elif isinstance(operator, np.ndarray):
+        dense = DenseMatrix(np.array(operator, dtype=np.float64))
+    if engine == "svd" and dense is None:
+        raise ValueError(
+            f"engine='svd' needs a matrix, but 'operator' is a {type(operator).__name__}. Use "
+            "engine='operator'."
+        )
+    if dense is not None and (
+        engine == "svd" or (engine == "auto" and min(dense.matrix.shape) <= _SVD_SIZE)
+    ):
+        return SVDSystem(dense.scaled(rows, columns))
+    return OperatorSystem(as_linear_operator(operator), rows, columns)
