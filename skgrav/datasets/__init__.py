@@ -1,0 +1,18 @@
+"""Density sections, pairs of gravity and density, and real profiles."""
+
+from skgrav.datasets._crust import make_margin_models
+from skgrav.datasets._download import get_data_home
+from skgrav.datasets._gravity import make_gravity_dataset
+from skgrav.datasets._models import make_density_models
+from skgrav.datasets._negahdari import fetch_negahdari2025
+from skgrav.datasets._pelotas import fetch_pelotas_profile, pelotas_section
+
+__all__ = [
+    "fetch_negahdari2025",
+    "fetch_pelotas_profile",
+    "get_data_home",
+    "make_density_models",
+    "make_gravity_dataset",
+    "make_margin_models",
+    "pelotas_section",
+]

@@ -1,0 +1,202 @@
+"""Files of public data sets: where they lie, and how they get there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+# Seconds without an answer, or between two pieces of one, after which the server counts as gone.
+_TIMEOUT = 30.0
+
+
+def get_data_home(data_home: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder in which the `fetch_*` functions keep their files.
+
+    Parameters
+    ----------
+    data_home : str or path-like, default=None
+        The folder. None takes the environment variable ``SKGRAV_DATA`` if it is set and not
+        empty, otherwise the user's cache folder, ``pooch.os_cache("skgrav")``.
+
+    Returns
+    -------
+    path : Path
+        The folder. It need not exist: the first download creates it. It may be read-only as
+        long as the files are there.
+
+    Raises
+    ------
+    ImportError
+        If the cache folder is asked for and pooch, part of ``skgrav[data]``, is missing.
+
+    See Also
+    --------
+    fetch_pelotas_profile : A measured crustal profile.
+    fetch_negahdari2025 : The simulated sections of the paper.
+
+    Notes
+    -----
+    A file of a GitHub repository lies at ``upstream/OWNER/REPO/COMMIT/PATH`` in this folder, so
+    a mirror of those files serves as a data home on a machine without a network.
+
+    Examples
+    --------
+    >>> from skgrav.datasets import get_data_home
+    >>> get_data_home("data/gravity").name
+    'gravity'
+    """
+    folder = data_home or os.environ.get("SKGRAV_DATA") or _pooch().os_cache("skgrav")
+    return Path(folder).expanduser()
+
+
+def fetch(
+    url: str,
+    sha256: str | None,
+    relative_path: str,
+    data_home: str | os.PathLike[str] | None,
+    *,
+    check: Callable[[Path], object] | None = None,
+    progressbar: bool = False,
+) -> Path:
+    """Return the path of a file in the data home, downloaded if it is not there yet.
+
+    A download is written under a temporary name beside its place and renamed once it has been
+    checked, so that the data home never holds half a file.
+
+    Parameters
+    ----------
+    url : str
+        Address of the file, http or https.
+    sha256 : str or None
+        Hash that the file must have; None takes whatever is there.
+    relative_path : str
+        Place of the file in the data home, with forward slashes.
+    data_home : str, path-like or None
+        The data home, as in `get_data_home`.
+    check : callable, default=None
+        Takes the path of the file and raises ValueError if it is not what it should be.
+    progressbar : bool, default=False
+        Whether to show a bar while downloading, if tqdm is installed.
+
+    Returns
+    -------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    ImportError
+        If the file must be downloaded and pooch is missing.
+    OSError
+        If the server cannot be reached or the data home cannot be written.
+    ValueError
+        If the file has another hash, or `check` refuses it.
+    """
+    expected = _check_sha256(sha256)
+    path = get_data_home(data_home).joinpath(*relative_path.split("/"))
+    if path.is_file():
+        remedy = "Delete the file to download it again, or set 'data_home' to another folder."
+        _verify(path, expected, check, f"The file {path}", remedy)
+        return path
+    downloader = _downloader(progressbar)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        _receive(url, part, path, downloader)
+        origin = f"The file {path.name} received from {url}"
+        remedy = "It was not kept. Try again later; if it stays so, the file has changed upstream."
+        _verify(part, expected, check, origin, remedy)
+        part.replace(path)
+    finally:
+        with suppress(OSError):
+            part.unlink()
+    return path
+
+
+def github_file(repository: str, commit: str, path: str) -> tuple[str, str]:
+    """Return the address of a file of a GitHub repository and its place in the data home."""
+    return (
+        f"https://raw.githubusercontent.com/{repository}/{commit}/{path}",
+        f"upstream/{repository}/{commit}/{path}",
+    )
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _pooch() -> Any:
+    try:
+        import pooch
+    except ImportError as error:
+        raise ImportError(
+            "Downloading data sets needs pooch: pip install 'skgrav[data]'. Files that are "
+            "there already are read without it if 'data_home' or SKGRAV_DATA names their folder."
+        ) from error
+    return pooch
+
+
+def _downloader(progressbar: bool) -> Callable[..., object]:
+    """Return pooch's downloader for http, with a bar where tqdm is installed."""
+    bar = progressbar and find_spec("tqdm") is not None
+    return _pooch().HTTPDownloader(progressbar=bar, timeout=_TIMEOUT)
+
+
+def _receive(url: str, part: Path, path: Path, downloader: Callable[..., object]) -> None:
+    """Download to `part`, with errors that say what to do."""
+    from requests.exceptions import RequestException
+
+    by_hand = (
+        f"Put the file at {path} by hand, or let the environment variable SKGRAV_DATA or "
+        "'data_home' name a folder that has it."
+    )
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        downloader(url, str(part), None)
+    # Its own errors are OSErrors too, so this one comes first.
+    except RequestException as error:
+        raise ConnectionError(f"Cannot download {url}: {error}. {by_hand}") from error
+    except OSError as error:
+        raise OSError(f"Cannot write {path}, downloaded from {url}: {error}. {by_hand}") from error
+
+
+def _verify(
+    path: Path,
+    expected: str | None,
+    check: Callable[[Path], object] | None,
+    origin: str,
+    remedy: str,
+) -> None:
+    """Raise ValueError unless the file has the hash expected and passes the check."""
+    if expected is not None:
+        actual = file_sha256(path)
+        if actual != expected:
+            raise ValueError(
+                f"{origin} is not the one expected: its sha256 is {actual}, "
+                f"it should be {expected}. {remedy}"
+            )
+    if check is not None:
+        try:
+            check(path)
+        except ValueError as error:
+            raise ValueError(f"{origin} cannot be used: {error} {remedy}") from error
+
+
+def _check_sha256(sha256: str | None) -> str | None:
+    if sha256 is None:
+        return None
+    digits = str(sha256).strip().lower().removeprefix("sha256:")
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise ValueError(
+            f"'sha256' must be None or 64 hexadecimal digits, got {sha256!r}; "
+            "`sha256sum FILE` or `certutil -hashfile FILE SHA256` prints them."
+        )
+    return digits
