@@ -1,0 +1,21 @@
+"""Estimators from gravity to density."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from skgrav.inverters._base import InverterMixin
+from skgrav.inverters._refiner import Refiner
+
+if TYPE_CHECKING:
+    from skgrav.inverters._cnn import CNNInverter
+
+__all__ = ["CNNInverter", "InverterMixin", "Refiner"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "CNNInverter":  # only networks need torch
+        from skgrav.inverters._cnn import CNNInverter
+
+        return CNNInverter
+    raise AttributeError(f"module 'skgrav.inverters' has no attribute {name!r}")

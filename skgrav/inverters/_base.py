@@ -1,0 +1,68 @@
+"""What every estimator from gravity to density shares."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import RegressorMixin, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
+
+
+class InverterMixin(TransformerMixin, RegressorMixin):
+    """Mixin of inverters: regressors that hand their estimate on beside the data.
+
+    `fit` remembers whether densities came as a vector in `_y_ndim` and how many cells they have
+    in `n_outputs_`; `predict` returns them alike.
+    """
+
+    n_outputs_: int
+    _y_ndim: int
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Put the estimated density beside the data, for the next step of a Pipeline.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_data)
+            Gravity, component-major.
+
+        Returns
+        -------
+        estimate_and_data : ndarray of shape (n_samples, n_cells + n_data)
+            ``[predict(X) | X]``, as StackingRegressor does with ``passthrough=True``.
+        """
+        check_is_fitted(self)
+        rho = np.asarray(self.predict(X), dtype=np.float64)
+        data = self._data(validate_data(self, X, reset=False, dtype=np.float64))
+        return np.hstack([rho.reshape(len(data), -1), data])
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:
+        """Get the names of the columns that `transform` returns.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Names of the data; None takes those seen in `fit`.
+
+        Returns
+        -------
+        names : ndarray of shape (n_cells + n_data,)
+            ``rho0`` and so on for the cells, then the names of the data.
+        """
+        check_is_fitted(self)
+        data = self._data(np.asarray(_check_feature_names_in(self, input_features))[None])[0]
+        return np.array([*(f"rho{i}" for i in range(self.n_outputs_)), *data], dtype=object)
+
+    def _data(self, X: NDArray) -> NDArray:
+        """Return the columns of `X` that are gravity."""
+        return X
+
+    def _as_fitted(self, rho: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return densities as vectors where they came so."""
+        return rho.ravel() if self._y_ndim == 1 else rho
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,239 @@
+"""Refining: start from an estimate and solve for what the data still tell."""
+
+from __future__ import annotations
+
+import warnings
+from difflib import get_close_matches
+from numbers import Real
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skgrav.inverters._base import InverterMixin
+from skgrav.metrics._errors import noise_std
+from skgrav.operators._base import BaseOperator
+from skgrav.operators._physics import resolve_operator
+from skgrav.solvers import SOLVERS, Solver, SolverResult
+
+Array = NDArray[np.float64]
+
+#: Training samples that are refined in `fit` to record iterations and histories.
+_N_RECORDED = 200
+
+
+class Refiner(InverterMixin, BaseEstimator):
+    """Meta-estimator that fits another inverter's estimate to the data.
+
+    The start is the estimate that the previous step of a Pipeline passed on, or that of `init`.
+    Every solver corrects it within the range of A^T, so what the data cannot see stays as the
+    start has it.
+
+    Parameters
+    ----------
+    solver : str or Solver, default="lgmres"
+        Name out of ``"gd"``, ``"gmres"``, ``"lgmres"``, ``"icg"``, ``"cgls"``,
+        ``"projection"``, or a solver with parameters of its own, such as
+        ``LGMRES(inner_m=30, outer_k=50)``.
+    init : estimator, "zero" or None, default=None
+        Where the start comes from: an inverter that is cloned and fitted inside, zero
+        everywhere, or the columns of X that a previous inverter put before the data.
+    operator : ForwardOperator or MatrixOperator, default=None
+        The physics. None takes the paper's geometry for these sizes if it reproduces the
+        training pairs, and otherwise identifies the operator from them, with a warning.
+    noise_level : float, default=None
+        Standard deviation of the noise relative to the rms of each sample's own data: solvers
+        stop, and the projection is filtered, at that misfit. None takes the uncertainty of the
+        operator's survey; without one, data are fitted as if noise-free, with a warning. Give 0
+        for noise-free data.
+
+    Attributes
+    ----------
+    operator_ : BaseOperator
+        The fitted operator in use.
+    init_ : estimator
+        The fitted start, if `init` is an estimator.
+    solver_ : Solver
+        The solver in use.
+    n_iter_ : ndarray of shape (n_recorded,)
+        Iterations of the first 200 training samples.
+    residual_history_ : ndarray of shape (max(n_iter_) + 1, n_recorded)
+        Their relative data misfit at the start and after each iteration.
+    n_outputs_ : int
+        Number of cells.
+    n_features_in_ : int
+        Number of columns of X.
+
+    Raises
+    ------
+    ValueError
+        If the solver is unknown, X holds no start, or the operator does not fit the pairs.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the iterations ran out before the stopping rule was met.
+    PhysicsWarning
+        If the operator was identified, or reproduces the pairs only roughly.
+    UserWarning
+        If nothing tells the noise.
+
+    See Also
+    --------
+    CNNInverter : The paper's start.
+    skgrav.solvers : The solvers and their parameters.
+
+    References
+    ----------
+    .. [1] Negahdari et al. (2025), arXiv:2510.09632, section III.
+
+    Examples
+    --------
+    >>> from skgrav import Mesh, Refiner
+    >>> from skgrav.datasets import make_gravity_dataset
+    >>> from skgrav.metrics import relative_data_misfit
+    >>> data = make_gravity_dataset(n_samples=20, mesh=Mesh.square(10), random_state=0)
+    >>> refiner = Refiner("cgls", init="zero", operator=data.operator, noise_level=0.0)
+    >>> rho = refiner.fit(data.data, data.target).predict(data.data)
+    >>> relative_data_misfit(data.operator, rho, data.data) < 1e-3
+    True
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "solver": [str, Solver],
+        "init": [HasMethods(["fit", "predict"]), StrOptions({"zero"}), None],
+        "operator": [BaseOperator, None],
+        "noise_level": [Interval(Real, 0, None, closed="left"), None],
+    }
+
+    def __init__(
+        self,
+        solver: str | Solver = "lgmres",
+        *,
+        init: BaseEstimator | Literal["zero"] | None = None,
+        operator: BaseOperator | None = None,
+        noise_level: float | None = None,
+    ) -> None:
+        self.solver = solver
+        self.init = init
+        self.operator = operator
+        self.noise_level = noise_level
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Fit the start and check the physics against the training pairs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_data) or (n_samples, n_cells + n_data)
+            Gravity, component-major; where `init` is None, with the start before it.
+        y : array-like of shape (n_samples, n_cells) or (n_samples,)
+            Densities.
+
+        Returns
+        -------
+        self : Refiner
+            The fitted refiner.
+        """
+        self._validate_params()
+        self.solver_ = make_solver(self.solver)
+        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        y = np.asarray(y, dtype=np.float64)
+        self._y_ndim = y.ndim
+        rho = y.reshape(len(y), -1)
+        self.n_outputs_ = rho.shape[1]
+        self._check_start(X)
+        g = self._data(X)
+        self.operator_ = resolve_operator(self.operator, rho, g, noise_level=self.noise_level)
+        if self.init not in (None, "zero"):
+            self.init_ = clone(self.init).fit(g, y)
+        if noise_std(self.operator_, g[:1], self.noise_level) is None:
+            warnings.warn(
+                "'noise_level' is None: the Refiner fits the data as if noise-free, and noise would "
+                "end up in the density. Give the noise relative to the rms of a sample's data, or "
+                "0 if there is none.",
+                stacklevel=2,
+            )
+        result = self.refine(X[:_N_RECORDED])
+        self.n_iter_, self.residual_history_ = result.n_iter, result.residual_history
+        return self
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Estimate densities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features_in_)
+            Gravity as in `fit`, with the start before it where `init` is None.
+
+        Returns
+        -------
+        rho : ndarray of shape (n_samples, n_cells) or (n_samples,)
+            Refined densities.
+        """
+        return self._as_fitted(self.refine(X).rho)
+
+    def refine(self, X: ArrayLike) -> SolverResult:
+        """Estimate densities and tell how the solver got there.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features_in_)
+            Gravity as in `fit`, with the start before it where `init` is None.
+
+        Returns
+        -------
+        result : SolverResult
+            Densities `rho` of shape (n_samples, n_cells), `n_iter`, `residual_history` and
+            `converged` of each sample.
+        """
+        check_is_fitted(self, "operator_")
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        g = self._data(X)
+        if self.init is None:
+            start = X[:, : self.n_outputs_]
+        elif self.init == "zero":
+            start = np.zeros((len(X), self.n_outputs_))
+        else:
+            start = np.asarray(self.init_.predict(g), dtype=np.float64).reshape(len(X), -1)
+        sigma = noise_std(self.operator_, g, self.noise_level)
+        result = self.solver_.solve(self.operator_, g, start, sigma=sigma)
+        if not result.converged.all():
+            warnings.warn(
+                f"{np.sum(~result.converged)} of {len(X)} samples did not meet the stopping rule "
+                f"of {self.solver_} in time; raise 'max_iter' or loosen the tolerance.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return result
+
+    def _check_start(self, X: Array) -> None:
+        if self.init is not None:
+            return
+        n_data = X.shape[1] - self.n_outputs_
+        known = getattr(self.operator, "survey", None)
+        if n_data < 1 or (known is not None and X.shape[1] == known.n_data):
+            raise ValueError(
+                f"init=None, but X with {X.shape[1]} feature(s) holds no start of "
+                f"{self.n_outputs_} cells beside the data. Put an inverter before the Refiner in a "
+                "Pipeline, or give 'init', an estimator or 'zero'."
+            )
+
+    def _data(self, X: NDArray) -> NDArray:
+        return X[:, self.n_outputs_ :] if self.init is None else X
+
+
+def make_solver(solver: str | Solver) -> Solver:
+    """Return a solver of that name with its defaults, or a copy of the one given."""
+    if isinstance(solver, Solver):
+        return clone(solver)
+    if solver not in SOLVERS:
+        close = get_close_matches(solver, SOLVERS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"'solver' is {solver!r}.{hint} Allowed are {', '.join(map(repr, SOLVERS))}."
+        )
+    return SOLVERS[solver]()

@@ -1,0 +1,102 @@
+"""Fresh noise and mirror images for training batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from skgrav.geometry import Mesh, Survey
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """How the reflection x -> -x acts: ``g[:, data] * sign`` and ``rho[:, cells]``.
+
+    Parameters
+    ----------
+    data : ndarray of shape (n_data,)
+        Order of the data of the mirrored section.
+    sign : ndarray of shape (n_data,)
+        -1 for gx, 1 for the others.
+    cells : ndarray of shape (n_cells,)
+        Order of the cells of the mirrored section.
+    """
+
+    data: NDArray[np.intp]
+    sign: NDArray[np.float64]
+    cells: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, mesh: Mesh, survey: Survey) -> Mirror:
+        """Find the reflection that maps mesh and survey onto themselves, or raise ValueError."""
+        x = mesh.edges[-1]
+        centre, width = (x[0] + x[-1]) / 2, x[-1] - x[0]
+        if not np.allclose(np.diff(x), np.diff(x)[::-1], rtol=1e-6):
+            raise ValueError(
+                "augment='mirror' needs a mesh whose columns are symmetric about its centre; "
+                "use augment=None."
+            )
+        mirrored = survey.stations * np.r_[np.ones(survey.ndim - 1), -1.0]
+        mirrored[:, -1] += 2 * centre
+        decimals = int(8 - np.ceil(np.log10(width)))
+        # Stations differ by far more than the rounding, so equal keys mean equal places.
+        places = {tuple(row): i for i, row in enumerate(survey.stations.round(decimals) + 0.0)}
+        partner = np.array([places.get(tuple(row), -1) for row in mirrored.round(decimals) + 0.0])
+        if (partner < 0).any():
+            raise ValueError(
+                f"augment='mirror' needs stations symmetric about the centre of the mesh, x = "
+                f"{centre:g} m, but {np.sum(partner < 0)} of {survey.n_stations} have no mirror "
+                "image; use augment=None."
+            )
+        offsets = survey.n_stations * np.arange(len(survey.components))[:, None]
+        sign = np.array([-1.0 if c == "x" else 1.0 for c in survey.components])
+        cells = np.arange(mesh.n_cells).reshape(mesh.shape)[..., ::-1].ravel()
+        return cls((offsets + partner).ravel(), np.repeat(sign, survey.n_stations), cells)
+
+
+class Augmentation:
+    """Draw fresh noise, and mirror half of the samples, each time a batch comes by.
+
+    Parameters
+    ----------
+    noise_level : tuple of two floats
+        Bounds of the relative noise; each sample draws its level evenly between them.
+    mean, scale : ndarray of shape (n_data,)
+        Standardisation of the data, since noise is relative to what was measured.
+    mirror : Mirror or None
+        The reflection to use.
+    device : str
+        Device of the batches.
+    """
+
+    def __init__(
+        self,
+        noise_level: tuple[float, float],
+        mean: NDArray[np.float64],
+        scale: NDArray[np.float64],
+        mirror: Mirror | None,
+        device: str,
+    ) -> None:
+        self.noise_level = noise_level
+        self.mean = torch.tensor(mean, dtype=torch.float32, device=device)
+        self.scale = torch.tensor(scale, dtype=torch.float32, device=device)
+        self.order = None
+        if mirror is not None:
+            self.order = torch.tensor(mirror.data, device=device)
+            self.sign = torch.tensor(mirror.sign, dtype=torch.float32, device=device)
+            self.cells = torch.tensor(mirror.cells, device=device)
+
+    def __call__(self, X: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        low, high = self.noise_level
+        if high > 0:
+            level = low + (high - low) * torch.rand(len(X), 1, device=X.device)
+            rms = (X * self.scale + self.mean).square().mean(dim=1, keepdim=True).sqrt()
+            X = X + level * rms / self.scale * torch.randn_like(X)
+        if self.order is not None:
+            flipped = torch.rand(len(X), 1, device=X.device) < 0.5
+            X = torch.where(flipped, X[:, self.order] * self.sign, X)
+            y = torch.where(flipped, y[:, self.cells], y)
+        return X, y

@@ -1,0 +1,72 @@
+"""The convolutional network of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class PaperCNN(nn.Module):
+    """Network of arXiv:2510.09632 from standardised gravity to density in [0, 1].
+
+    Convolutions along the line of stations, then dense layers up to a sigmoid for each cell. A
+    line too short for three convolutions gets as many as fit.
+
+    Parameters
+    ----------
+    n_data : int
+        Number of data, stations times components.
+    n_cells : int
+        Number of cells.
+    n_components : int
+        Number of components, the channels of the first convolution.
+    filters : sequence of int, default=(32, 64, 128)
+        Filters of the convolutions, of kernel size 3 and stride 2 without padding.
+    hidden_layer_sizes : sequence of int, default=(250, 500, 1000, 1500)
+        Widths of the dense layers.
+    dropout : float, default=0.1
+        Dropout after each dense layer.
+    """
+
+    def __init__(
+        self,
+        n_data: int,
+        n_cells: int,
+        n_components: int,
+        *,
+        filters: Sequence[int] = (32, 64, 128),
+        hidden_layer_sizes: Sequence[int] = (250, 500, 1000, 1500),
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.n_components = n_components
+        length, channels = n_data // n_components, n_components
+        convolutions: list[nn.Module] = []
+        for n_filters in filters:
+            if length < 3:
+                break
+            convolutions += [nn.Conv1d(channels, n_filters, 3, stride=2), nn.LeakyReLU(0.3)]
+            length, channels = (length - 3) // 2 + 1, n_filters
+        dense: list[nn.Module] = []
+        width = length * channels
+        for size in hidden_layer_sizes:
+            dense += [nn.Linear(width, size), nn.LeakyReLU(0.3), nn.Dropout(dropout)]
+            width = size
+        self.convolutions = nn.Sequential(*convolutions)
+        self.dense = nn.Sequential(*dense, nn.Linear(width, n_cells), nn.Sigmoid())
+        self.apply(_initialise)
+
+    def forward(self, g: torch.Tensor) -> torch.Tensor:
+        """Map component-major data (n_samples, n_data) to densities (n_samples, n_cells)."""
+        channels = g.unflatten(1, (self.n_components, -1))
+        return self.dense(self.convolutions(channels).flatten(1))
+
+
+def _initialise(layer: nn.Module) -> None:
+    """Draw weights as Keras does, in which the paper's network was written."""
+    if isinstance(layer, nn.Linear | nn.Conv1d):
+        nn.init.xavier_uniform_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)

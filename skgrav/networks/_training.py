@@ -1,0 +1,192 @@
+"""The training loop that inverters share: a skorch net with batches, noise and a memory."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNetRegressor
+from skorch.callbacks import Callback
+from torch import nn
+
+
+class BatchIterator:
+    """Batches cut whole out of arrays, without collating samples one by one.
+
+    Parameters
+    ----------
+    dataset : skorch Dataset or torch Subset of one
+        Holder of arrays `X` and `y`; memory-mapped arrays are read batch by batch.
+    batch_size : int
+        Samples in a batch; -1 takes all at once.
+    shuffle : bool, default=False
+        Whether to draw a new order, from torch's generator, each time it is iterated.
+    """
+
+    def __init__(self, dataset: Any, batch_size: int, shuffle: bool = False) -> None:
+        indices = np.arange(len(dataset))
+        data: Any = dataset
+        while isinstance(data, torch.utils.data.Subset):
+            indices, data = np.asarray(data.indices)[indices], data.dataset
+        self.X, self.y, self.indices = data.X, data.y, indices
+        self.batch_size = batch_size if batch_size > 0 else max(1, len(indices))
+        self.shuffle = shuffle
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.indices) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = self.indices
+        if self.shuffle:
+            order = order[torch.randperm(len(order)).numpy()]
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            X = torch.from_numpy(self.X[rows])
+            y = torch.zeros(len(rows)) if self.y is None else torch.from_numpy(self.y[rows])
+            yield X, y
+
+
+class DensityLoss(nn.Module):
+    """Mean squared error as if the density range were the paper's, 12 units wide."""
+
+    def forward(self, predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+        """Return ``144 mean((predicted - true)**2)`` of densities scaled to [0, 1]."""
+        if predicted.shape != true.shape:
+            raise ValueError(
+                f"the network returned shape {tuple(predicted.shape)} for densities of shape "
+                f"{tuple(true.shape)}; 'architecture' must end in one value per cell."
+            )
+        return 144.0 * nn.functional.mse_loss(predicted, true)
+
+
+class KeepBest(Callback):
+    """Remember the weights of the epoch with the lowest loss, and keep histories short.
+
+    Parameters
+    ----------
+    monitor : str
+        Loss that decides, "train_loss" or "valid_loss".
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+
+    def on_train_begin(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        self.best_loss_, self.best_weights_ = math.inf, None
+
+    def on_epoch_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        loss = net.history[-1, self.monitor]
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"{self.monitor} became {loss} in epoch {len(net.history)}: lower 'learning_rate' "
+                "or check X and y for extreme values."
+            )
+        if loss < self.best_loss_:
+            self.best_loss_ = loss
+            self.best_weights_ = copy.deepcopy(net.module_.state_dict())
+        net.history[-1]["batches"] = []
+
+    def restore(self, net: NeuralNetRegressor) -> None:
+        """Load the best weights, if an epoch was finished, and forget them."""
+        if self.best_weights_ is not None:
+            net.module_.load_state_dict(self.best_weights_)
+        self.forget()
+
+    def forget(self) -> None:
+        """Free the memory of the weights, which would ride along in pickles."""
+        self.best_weights_ = None
+
+
+class EpochBar(Callback):
+    """Progress bar over epochs with the last losses."""
+
+    def on_train_begin(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        from tqdm.auto import tqdm
+
+        self.bar_ = tqdm(total=net.max_epochs, unit="epoch", leave=True)
+
+    def on_epoch_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        last = net.history[-1]
+        losses = {k: f"{last[k]:.4g}" for k in ("train_loss", "valid_loss") if k in last}
+        self.bar_.set_postfix(losses)
+        self.bar_.update()
+
+    def on_train_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        self.bar_.close()
+        del self.bar_  # holds a lock, which no pickle takes
+
+
+class TrainingNet(NeuralNetRegressor):
+    """Skorch net that augments batches and knows whether its training was interrupted.
+
+    Parameters
+    ----------
+    *args, **kwargs : Any
+        Parameters of skorch's NeuralNetRegressor.
+    augment : callable or None, default=None
+        Function of a batch ``(X, y)`` of tensors on the device that returns the batch to train
+        on, called anew at each step.
+    """
+
+    def __init__(self, *args: Any, augment: Any = None, **kwargs: Any) -> None:
+        self.augment = augment
+        super().__init__(*args, **kwargs)
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> Any:
+        if self.augment is not None:
+            X, y = (part.to(self.device) for part in batch)
+            batch = self.augment(X, y)
+        return super().train_step_single(batch, **fit_params)
+
+    def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Any:
+        self.interrupted_ = False
+        try:
+            with flushed_denormals():
+                return super().fit_loop(X, y, epochs=epochs, **fit_params)
+        except KeyboardInterrupt:
+            self.interrupted_ = True  # skorch swallows it; the inverter tells
+            raise
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the optimiser, three times the size of the weights; training renews it."""
+        bare = object.__new__(type(self))
+        renewed: dict[str, Any] = {"optimizer_": None, "callbacks_": []}
+        bare.__dict__.update(self.__dict__ | {k: v for k, v in renewed.items() if k in vars(self)})
+        return super(TrainingNet, bare).__getstate__()
+
+    def renew(self) -> None:
+        """Make optimiser and callbacks again after unpickling."""
+        if self.initialized_ and self.optimizer_ is None:
+            self.initialize_callbacks()
+            self._initialize_optimizer(reason="Continuing training of an unpickled net.")
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Treat denormal numbers as zero meanwhile: they make CPU epochs two to three times slower."""
+    was_flushed = bool(torch.tensor(1e-40).mul(1.0) == 0)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(was_flushed)
+
+
+@contextmanager
+def seeded(seed: int, device: str) -> Iterator[None]:
+    """Seed torch meanwhile, and give it its own state back."""
+    with torch.random.fork_rng(devices=[] if device == "cpu" else None):
+        torch.manual_seed(seed)
+        yield
+
+
+def resolve_device(device: str) -> str:
+    """Return the device that "auto" stands for here: a GPU where there is one."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"

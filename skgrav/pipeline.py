@@ -1,0 +1,100 @@
+"""Pipelines that also take bare estimators as steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sklearn import pipeline as _pipeline
+
+__all__ = ["Pipeline", "make_pipeline"]
+
+
+class Pipeline(_pipeline.Pipeline):
+    """Scikit-learn's Pipeline, whose steps need no names.
+
+    Bare steps are named as `make_pipeline` names them, by their class in lower case, so that
+    ``refiner__solver`` addresses a parameter. Nothing else changes.
+
+    Parameters
+    ----------
+    steps : list of estimators or of (name, estimator) tuples
+        Steps that are chained in order.
+    transform_input : list of str, default=None
+        As in scikit-learn's Pipeline.
+    memory : str or object with the joblib.Memory interface, default=None
+        As in scikit-learn's Pipeline.
+    verbose : bool, default=False
+        As in scikit-learn's Pipeline.
+
+    See Also
+    --------
+    sklearn.pipeline.Pipeline : The pipeline itself, with all its methods.
+
+    Examples
+    --------
+    >>> from skgrav import CNNInverter, Refiner
+    >>> from skgrav.pipeline import Pipeline
+    >>> list(Pipeline([CNNInverter(), Refiner("lgmres")]).named_steps)
+    ['cnninverter', 'refiner']
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Any],
+        *,
+        transform_input: list[str] | None = None,
+        memory: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            _named(steps), transform_input=transform_input, memory=memory, verbose=verbose
+        )
+
+
+def make_pipeline(
+    *steps: Any, memory: Any = None, transform_input: list[str] | None = None, verbose: bool = False
+) -> Pipeline:
+    """Chain estimators, named by their class in lower case.
+
+    Parameters
+    ----------
+    *steps : estimators
+        Steps that are chained in order.
+    memory : str or object with the joblib.Memory interface, default=None
+        As in scikit-learn's Pipeline.
+    transform_input : list of str, default=None
+        As in scikit-learn's Pipeline.
+    verbose : bool, default=False
+        As in scikit-learn's Pipeline.
+
+    Returns
+    -------
+    pipeline : Pipeline
+        The chain.
+
+    See Also
+    --------
+    Pipeline : The class itself.
+
+    Examples
+    --------
+    >>> from skgrav import Refiner
+    >>> from skgrav.pipeline import make_pipeline
+    >>> make_pipeline(Refiner("cgls", init="zero")).steps[0][0]
+    'refiner'
+    """
+    return Pipeline(list(steps), memory=memory, transform_input=transform_input, verbose=verbose)
+
+
+def _named(steps: Sequence[Any]) -> Any:
+    """Name bare steps; lists in which all steps have names come back as they are."""
+    bare = [not isinstance(step, tuple) for step in steps]
+    if not any(bare):
+        return steps
+    estimators = [step if is_bare else step[1] for step, is_bare in zip(steps, bare, strict=True)]
+    names = [name for name, _ in _pipeline.make_pipeline(*estimators).steps]
+    return [
+        (name, step) if is_bare else step
+        for name, step, is_bare in zip(names, steps, bare, strict=True)
+    ]
