@@ -20,9 +20,7 @@ def _frozen(values: ArrayLike, name: str) -> NDArray[np.float64]:
     """Return a read-only float64 copy of finite `values`."""
     array = np.array(values, dtype=np.float64, order="C")
     if not np.isfinite(array).all():
-        raise ValueError(
-            f"'{name}' contains NaN or infinity; every coordinate must be a finite number of metres."
-        )
+        raise ValueError(f"'{name}' contains NaN or infinity; each value must be a finite number.")
     array.setflags(write=False)
     return array
 

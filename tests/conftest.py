@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from scipy.ndimage import gaussian_filter
 
 from skgrav.datasets import make_density_models
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# The same examples each time, and no test fails because a machine is busy.
+settings.register_profile("skgrav", deadline=None, derandomize=True)
+settings.load_profile("skgrav")
 
 
 @pytest.fixture(scope="session")

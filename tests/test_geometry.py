@@ -168,7 +168,7 @@ def test_repr_says_sizes_and_extent():
         ([[1, 0], [0, 1]], r"'edges' of axis z must be"),
         ([[0, 1], [3]], r"'edges' of axis x must be at least two"),
         ([[[0, 1]], [0, 1]], r"'edges' of axis z must be"),
-        ([[0, np.nan], [0, 1]], r"'edges of axis z' contains NaN or infinity; .*finite number of"),
+        ([[0, np.nan], [0, 1]], r"'edges of axis z' contains NaN or infinity; .*finite number"),
         ([[0, 1], [0, np.inf]], r"'edges of axis x' contains NaN or infinity"),
     ],
 )

@@ -93,7 +93,7 @@ class ForwardOperator(BaseOperator):
     >>> slab = np.full((1, mesh.n_cells), 300.0)
     >>> gx, gz = operator.survey_.unflatten(operator.transform(slab))[0]
     >>> round(float(gz.max()), 1)
-    7.6
+    8.9
     """
 
     _parameter_constraints: dict[str, list[Any]] = {

@@ -131,7 +131,7 @@ def _diagnosis(operator: BaseOperator, rho: Array, g: Array) -> str:
     """Name the usual mistake that would explain the misfit."""
     predicted = np.asarray(operator.transform(rho))
     # Noise is left by the right advice as well, but not most of what the wrong physics leaves.
-    limit = min(0.1 * np.linalg.norm(g), 0.5 * np.linalg.norm(predicted - g))
+    limit = float(min(0.1 * np.linalg.norm(g), 0.5 * np.linalg.norm(predicted - g)))
     if isinstance(operator, ForwardOperator):
         names, shape = operator.survey_.components, operator.mesh_.shape
         images = rho.reshape(-1, *shape)

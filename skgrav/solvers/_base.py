@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import chdtri
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_array
@@ -123,7 +124,8 @@ class Solver(BaseEstimator, ABC):
             Densities to start from; None starts from zero.
         sigma : array-like, default=None
             Standard deviation of the noise in the unit of `g`: a number, (n_samples, 1) or
-            (1, n_data). Iterating stops once the residual has the size of this noise. None or 0
+            (1, n_data). Iterating stops once the residual has the size of this noise: the 95 %
+            quantile of chi-squared, which the noise of one sample in twenty exceeds. None or 0
             treats the data as noise-free.
 
         Returns
@@ -147,7 +149,7 @@ class Solver(BaseEstimator, ABC):
         self, operator: Any, g: Array, rho0: Array, rows: Array | float, noise: Array
     ) -> SolverResult:
         system = make_system(operator, self.engine, rows)
-        problem = make_problem(system, operator, g, rho0, rows, noise)
+        problem = make_problem(system, g * rows, rho0, noise)
         c, progress = self._iterate(problem)
         return make_result(problem, rho0 + system.model(c), progress)
 
@@ -156,28 +158,18 @@ class Solver(BaseEstimator, ABC):
         """Return the correction of each sample in model coordinates, and the record."""
 
 
-def make_problem(
-    system: LinearSystem,
-    operator: Any,
-    g: Array,
-    rho0: Array,
-    rows: Array | float,
-    noise: Array,
-) -> Problem:
-    """Express data and start in the coordinates of a system."""
-    data = g * rows
-    residual = (g - as_linear_operator(operator).matmat(rho0.T).T) * rows
-    coordinates = system.data_coordinates(residual)
-    kept2 = np.sum(coordinates**2, axis=1)
+def make_problem(system: LinearSystem, data: Array, m: Array, noise: Array) -> Problem:
+    """Express weighted data and models at the start in the coordinates of a system."""
+    coordinates = system.data_coordinates(data)
     return Problem(
         system=system,
-        residual=coordinates,
-        lost2=np.maximum(np.sum(residual**2, axis=1) - kept2, 0.0),
-        # White noise spreads evenly, so the part a model can change carries its share of it. One
-        # standard deviation of chi-squared more, or half of all samples would fit their noise.
-        target2=noise**2 * (system.n_data + np.sqrt(2 * system.n_data)),
+        residual=coordinates - system.forward(system.model_coordinates(m)),
+        lost2=system.lost2(data),
+        # White noise spreads evenly, so the part a model can change carries its share of it. Its
+        # 95 % quantile, since at its mean half of all samples would have part of it fitted.
+        target2=noise**2 * chdtri(system.n_data, 0.05),
         data2=np.sum(data**2, axis=1),
-        gradient_norm=np.linalg.norm(system.adjoint(system.data_coordinates(data)), axis=1),
+        gradient_norm=np.linalg.norm(system.adjoint(coordinates), axis=1),
     )
 
 

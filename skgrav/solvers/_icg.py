@@ -69,7 +69,8 @@ class ICG(Solver):
     >>> import numpy as np
     >>> from skgrav.solvers import ICG
     >>> A = np.array([[1.0, 0.0, 1.0], [0.0, 2.0, 0.0]])
-    >>> ICG().solve(A, [[2.0, 2.0]], [[1.0, 0.5, 0.0]]).rho.round(3) + 0.0
+    >>> solver = ICG(reference="start")
+    >>> solver.solve(A, [[2.0, 2.0]], [[1.0, 0.5, 0.0]]).rho.round(3)
     array([[1.5, 1. , 0.5]])
     """
 
@@ -110,13 +111,11 @@ class ICG(Solver):
     ) -> SolverResult:
         weights = self._weights(operator)
         system = make_system(operator, self.engine, rows, 1.0 / weights)
-        problem = make_problem(system, operator, g, rho0, rows, noise)
         start = rho0 * weights
+        problem = make_problem(system, g * rows, start, noise)
         origin = start if self.reference == "start" else np.zeros_like(start)
         # Damping also shrinks what no data see: one coordinate beside those of the row space.
-        c = start - origin
-        if isinstance(system, SVDSystem):
-            c = c @ system.Vt.T
+        c = system.model_coordinates(start - origin)
         unseen = start - origin - system.model(c)
         c, share, progress = self._descend(problem, c, np.sum(unseen**2, axis=1), start)
         rho = (origin + system.model(c) + share[:, None] * unseen) / weights
@@ -158,7 +157,7 @@ class ICG(Solver):
             before2, e2[i] = e2[i], np.sum(e[i] ** 2, axis=1)
             stalled = (self.cut == "stall") & (e2[i] > 0.99 * before2)
             alpha[i] *= np.where(stalled | (self.cut == "step"), self.damping_factor, 1.0)
-            # After a stall the old direction is spent: another damping starts from steepest descent.
+            # After a stall the old direction is spent: new damping starts with steepest descent.
             old[i[stalled]] = np.inf
             progress.record(i, e2[i])
             done = e2 <= limit2 * (1 + 1e-9)

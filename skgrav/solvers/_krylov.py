@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -21,6 +22,12 @@ from skgrav.solvers._scipy import solve_with_scipy
 from skgrav.solvers._system import LinearSystem
 
 _EPS = np.finfo(np.float64).eps
+
+#: Share of samples still iterating below which the others are left out of the arrays.
+_CROWDED = 0.75
+
+#: Samples whose bases are held at once, so that they stay in the cache.
+_BATCH = 350
 
 
 class _RestartedKrylov(Solver):
@@ -67,43 +74,46 @@ class _RestartedKrylov(Solver):
         residual = problem.residual.copy()
         gradient = system.adjoint(residual)
         c = np.zeros_like(gradient)
-        residual2 = np.sum(residual**2, axis=1)
+        residual2, norm = np.sum(residual**2, axis=1), np.linalg.norm(gradient, axis=1)
         atol = self.rtol * problem.gradient_norm
-        norm = np.linalg.norm(gradient, axis=1)
         active = (norm > atol) & ~problem.at_noise(residual2)
         progress = Progress(residual2, ~active)
         tightening = np.ones(len(c))
         memory = np.zeros((len(c), 0, c.shape[1]))
-        for _ in range(self.max_iter):
+        for _ in range(self.max_iter if active.any() else 0):
+            step, broken = np.zeros_like(c), np.zeros(len(c), dtype=bool)
+            for start in range(0, len(c), _BATCH):
+                i = start + np.flatnonzero(active[start : start + _BATCH])
+                cycle = _Cycle(system, gradient[i], residual[i], self._cycle_length(), memory[i])
+                tolerance = norm[i] * np.minimum(tightening[i], atol[i] / norm[i])
+                for live, reached2 in cycle.run(tolerance, problem.target2[i]):
+                    progress.record(i[live], reached2)
+                step[i], broken[i] = cycle.step, cycle.broken
+                tightening[i] *= np.where(cycle.reached, 0.25, 1.5)
             i = np.flatnonzero(active)
-            if not i.size:
-                break
-            cycle = _Cycle(system, gradient[i], residual2[i], self._cycle_length(), memory[i])
-            tolerance = norm[i] * np.minimum(tightening[i], atol[i] / norm[i])
-            step = cycle.run(residual[i], tolerance, problem.target2[i])
-            for k, reached2 in enumerate(cycle.history):
-                progress.record(i[k < cycle.used], reached2[k < cycle.used])
-            c[i] += step
-            residual[i] -= system.forward(step)
+            np.clip(tightening, _EPS, 1.0, out=tightening)
+            memory = self._remember(memory, step)
+            c[i] += step[i]
+            residual[i] -= system.forward(step[i])
             residual2[i] = np.sum(residual[i] ** 2, axis=1)
+            progress.residual2[progress.n_iter[i], i] = residual2[i]
             gradient[i] = system.adjoint(residual[i])
             norm[i] = np.linalg.norm(gradient[i], axis=1)
-            memory = self._remember(memory, i, step)
-            tightening[i] = np.clip(tightening[i] * np.where(cycle.reached, 0.25, 1.5), _EPS, 1.0)
             done = (norm <= atol) | problem.at_noise(residual2)
             progress.converged[i] = done[i]
-            active[i] = ~(done[i] | cycle.broken)
+            active &= ~(done | broken)
+            if not active.any():
+                break
         return c, progress
 
-    def _remember(self, memory: Array, i: NDArray[np.intp], step: Array) -> Array:
+    def _remember(self, memory: Array, step: Array) -> Array:
         """Keep the last steps, normalised, as vectors that augment the next cycle."""
         kept = self._n_augmented()
         if not kept:
             return memory
-        newest = np.zeros((len(memory), 1, memory.shape[2]))
         length = np.linalg.norm(step, axis=1, keepdims=True)
-        newest[i, 0] = np.divide(step, length, out=np.zeros_like(step), where=length > 0)
-        return np.concatenate([memory, newest], axis=1)[:, -kept:]
+        newest = np.divide(step, length, out=np.zeros_like(step), where=length > 0)
+        return np.concatenate([memory, newest[:, None]], axis=1)[:, -kept:]
 
 
 class GMRES(_RestartedKrylov):
@@ -240,139 +250,166 @@ class LGMRES(_RestartedKrylov):
 
 
 class _Cycle:
-    """One cycle of (flexible) Arnoldi for a batch: orthonormal basis, Givens rotations, step.
+    """One cycle of (flexible) Arnoldi for a batch, from which samples retire when they are done.
 
     The data residual of every iterate follows from small products alone: with directions Z,
     Gram matrix ``Z^T B Z`` and slope ``Z^T gradient``, ``||d - A Z y||^2 = ||d||^2 - 2 y.slope +
-    y.Gram.y``.
+    y.Gram.y``. The rotated Hessenberg matrix is inverted column by column, since the leading
+    block of a triangular inverse is the inverse of the leading block.
     """
 
+    #: Arrays with a row for each sample that still iterates.
+    _per_sample = (
+        "rows",
+        "beta",
+        "last",
+        "residual",
+        "residual2",
+        "memory",
+        "basis",
+        "cos",
+        "sin",
+        "inverse",
+        "gram",
+        "slope",
+        "rhs",
+        "y",
+        "tolerance",
+        "target2",
+    )
+
     def __init__(
-        self, system: LinearSystem, gradient: Array, residual2: Array, n_krylov: int, memory: Array
+        self, system: LinearSystem, gradient: Array, residual: Array, n_krylov: int, memory: Array
     ) -> None:
         n, size = gradient.shape
-        n_krylov = min(n_krylov, size)
-        total = n_krylov + memory.shape[1]
-        self.system, self.residual2, self.n_krylov, self.memory = (
-            system,
-            residual2,
-            n_krylov,
-            memory,
-        )
-        beta = np.linalg.norm(gradient, axis=1)
+        self.n_krylov = min(n_krylov, size)
+        total = self.n_krylov + memory.shape[1]
+        self.system = system
+        # Of all samples, as they came: the step, and why it ended.
+        self.step = np.zeros((n, size))
+        self.reached, self.broken = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+        self.rows, self.live = np.arange(n), np.ones(n, dtype=bool)
+        self.residual, self.memory = residual, memory
+        self.residual2 = np.sum(residual**2, axis=1)
+        self.beta = self.last = np.linalg.norm(gradient, axis=1)
         self.basis = np.empty((n, total + 1, size))
-        self.basis[:, 0] = gradient / beta[:, None]
-        self.triangle = np.zeros((n, total, total))
+        self.basis[:, 0] = gradient / self.beta[:, None]
+        self.cos, self.sin = np.zeros((n, total)), np.zeros((n, total))
+        self.inverse = np.zeros((n, total, total))
         self.gram = np.zeros((n, total, total))
         self.slope = np.zeros((n, total))
         self.rhs = np.zeros((n, total + 1))
-        self.rhs[:, 0] = self.beta = beta
-        self.rotations: list[tuple[Array, Array]] = []
-        self.used = np.zeros(n, dtype=np.intp)
-        self.broken = np.zeros(n, dtype=bool)
-        self.reached = np.zeros(n, dtype=bool)
-        self.history: list[Array] = []
+        self.rhs[:, 0] = self.beta
+        self.y = np.zeros((n, total))
 
-    def run(self, residual: Array, tolerance: Array, target2: Array) -> Array:
-        """Iterate until each sample meets its tolerance; return the steps."""
-        n, total = self.slope.shape
-        live = np.ones(n, dtype=bool)
-        y, before = np.zeros((n, total)), np.zeros((n, total))
-        current2 = self.residual2
+    def run(self, tolerance: Array, target2: Array) -> Iterator[tuple[NDArray[np.intp], Array]]:
+        """Iterate until each sample meets its tolerance; yield who iterated, and its misfit."""
+        self.tolerance, self.target2 = tolerance, target2
+        total = self.slope.shape[1]
         for j in range(total):
             broken = self._expand(j)
-            trial = self._back_substitute(j + 1)
-            trial2 = self._residual2(trial)
-            before[live] = y[live]
-            y[live, : j + 1] = trial[live]
-            current2 = np.where(live, trial2, current2)
-            self.history.append(current2)
-            self.used[live] = j + 1
-            self.reached |= live & (np.abs(self.rhs[:, j + 1]) <= tolerance)
-            self.broken |= live & broken
-            live &= ~(self.reached | self.broken | (trial2 <= target2))
-            if not live.any():
-                break
-        directions = self._directions(len(self.history))
-        step = self._combine(y, directions)
-        if target2.any():
-            step = self._stop_at_noise(self._combine(before, directions), step, residual, target2)
-        return step
+            before = self.y[:, : j + 1].copy()
+            self.y[:, : j + 1] += self.rhs[:, j, None] * self.inverse[:, : j + 1, j]
+            reached2 = self._misfit2(j + 1)
+            yield self.rows[self.live], reached2[self.live]
+            reached = np.abs(self.rhs[:, j + 1]) <= self.tolerance
+            done = reached | broken | (reached2 <= self.target2) | (j == total - 1)
+            self._retire(done & self.live, before, reached, broken)
+            if not self.live.any():
+                return
+            if self.live.mean() < _CROWDED:  # go on with the others alone
+                for name in self._per_sample:
+                    setattr(self, name, getattr(self, name)[self.live])
+                self.live = np.ones(len(self.rows), dtype=bool)
 
-    def _stop_at_noise(self, before: Array, after: Array, residual: Array, target2: Array) -> Array:
-        """Take of the last iteration only what the noise allows."""
-        forward = self.system.forward
-        part = fraction_to_noise(residual - forward(before), residual - forward(after), target2)
-        step = before + part[:, None] * (after - before)
-        cut = np.flatnonzero(part < 1)
-        last2 = np.sum((residual[cut] - forward(step[cut])) ** 2, axis=1)
-        for row, sample, value in zip(self.used[cut] - 1, cut, last2, strict=True):
-            self.history[row][sample] = value
-        return step
+    def _retire(
+        self,
+        done: NDArray[np.bool_],
+        before: Array,
+        reached: NDArray[np.bool_],
+        broken: NDArray[np.bool_],
+    ) -> None:
+        """Note the steps of samples that are done; `before` led to the last but one iterate."""
+        rows, size = self.rows[done], before.shape[1]
+        directions = self._directions(size)
+        if not done.all():
+            directions = directions[done]
+        step = (self.y[done, None, :size] @ directions)[:, 0]
+        target2 = self.target2[done]
+        if target2.any():  # of the last iteration take only what the noise allows
+            last = (before[done, None] @ directions)[:, 0]
+            residual, forward = self.residual[done], self.system.forward
+            part = fraction_to_noise(residual - forward(last), residual - forward(step), target2)
+            step = last + part[:, None] * (step - last)
+        self.step[rows], self.reached[rows], self.broken[rows] = step, reached[done], broken[done]
+        self.live &= ~done
 
-    @staticmethod
-    def _combine(y: Array, directions: Array) -> Array:
-        return (y[:, None, : directions.shape[1]] @ directions)[:, 0]
-
-    def _directions(self, n_used: int) -> Array:
-        if n_used <= self.n_krylov:
-            return self.basis[:, :n_used]
-        return np.concatenate(
-            [self.basis[:, : self.n_krylov], self.memory[:, : n_used - self.n_krylov]], axis=1
-        )
+    def _directions(self, size: int) -> Array:
+        krylov = self.basis[:, : min(size, self.n_krylov)]
+        if size <= self.n_krylov:
+            return krylov
+        return np.concatenate([krylov, self.memory[:, : size - self.n_krylov]], axis=1)
 
     def _expand(self, j: int) -> NDArray[np.bool_]:
         """Add direction j; return where the space is exhausted."""
         basis = self.basis[:, : j + 1]
         augmented = j >= self.n_krylov
         z = self.memory[:, j - self.n_krylov] if augmented else basis[:, j]
-        w = self.system.adjoint(self.system.forward(z))
-        before = np.linalg.norm(w, axis=1)
+        w = self.system.normal(z)
         column = np.zeros((len(w), j + 2))
         if augmented:  # basis and directions differ: their products must be taken anew
             directions = self._directions(j + 1)
             self.gram[:, : j + 1, j] = (directions @ w[:, :, None])[:, :, 0]
             self.slope[:, j] = self.beta * np.sum(z * self.basis[:, 0], axis=1)
-        for _ in range(2):  # once more, since one pass of Gram-Schmidt loses orthogonality
+        passes = 2  # since one pass of Gram-Schmidt loses orthogonality
+        if not augmented:  # B is symmetric: in exact arithmetic only the last two overlap
+            passes = 1
+            column[:, j] = np.einsum("ij,ij->i", w, z)
+            w -= column[:, j, None] * z
+            if j:
+                column[:, j - 1] = self.last
+                w -= self.last[:, None] * basis[:, j - 1]
+        for _ in range(passes):
             h = (basis @ w[:, :, None])[:, :, 0]
-            w = w - (h[:, None, :] @ basis)[:, 0]
+            w -= (h[:, None, :] @ basis)[:, 0]
             column[:, : j + 1] += h
         if not augmented:
             self.gram[:, : j + 1, j] = column[:, : j + 1]
             self.slope[:, j] = self.beta if j == 0 else 0.0
         self.gram[:, j, :j] = self.gram[:, :j, j]
-        after = np.linalg.norm(w, axis=1)
-        broken = after <= 10 * _EPS * before
+        after = np.sqrt(np.einsum("ij,ij->i", w, w))
+        before2 = np.einsum("ij,ij->i", column, column)  # Pythagoras spares the norm of w
+        broken = after <= 10 * _EPS * np.sqrt(before2)
         after[broken] = 0.0
-        column[:, j + 1] = after
-        self.basis[:, j + 1] = w / np.where(broken, 1.0, after)[:, None]
+        column[:, j + 1] = self.last = after
+        np.divide(w, np.where(broken, 1.0, after)[:, None], out=self.basis[:, j + 1])
         self._rotate(column, j)
         return broken
 
     def _rotate(self, column: Array, j: int) -> None:
-        for k, (cos, sin) in enumerate(self.rotations):
-            above, below = column[:, k].copy(), column[:, k + 1]
-            column[:, k] = cos * above + sin * below
-            column[:, k + 1] = cos * below - sin * above
-        length = np.hypot(column[:, j], column[:, j + 1])
-        safe = np.where(length > 0, length, 1.0)
-        cos, sin = np.where(length > 0, column[:, j] / safe, 1.0), column[:, j + 1] / safe
-        self.rotations.append((cos, sin))
-        column[:, j] = length
-        self.triangle[:, : j + 1, j] = column[:, : j + 1]
+        """Bring column j to triangular form, and append a column to the inverse."""
+        first = 0
+        if j < self.n_krylov:  # B is symmetric: what stands above the tridiagonal is rounding
+            first = max(0, j - 2)
+            column[:, : max(0, j - 1)] = 0.0
+        for k in range(first, j):
+            cos, sin = self.cos[:, k], self.sin[:, k]
+            above = column[:, k].copy()
+            column[:, k] = cos * above + sin * column[:, k + 1]
+            column[:, k + 1] = cos * column[:, k + 1] - sin * above
+        pivot = np.hypot(column[:, j], column[:, j + 1])
+        usable = pivot > 0
+        scale = np.divide(1.0, pivot, out=np.zeros_like(pivot), where=usable)
+        cos, sin = np.where(usable, column[:, j] * scale, 1.0), column[:, j + 1] * scale
+        self.cos[:, j], self.sin[:, j] = cos, sin
+        known = self.inverse[:, :j, :j] @ column[:, :j, None]
+        self.inverse[:, :j, j] = -known[:, :, 0] * scale[:, None]
+        self.inverse[:, j, j] = scale
         self.rhs[:, j + 1] = -sin * self.rhs[:, j]
         self.rhs[:, j] *= cos
 
-    def _back_substitute(self, size: int) -> Array:
-        y = np.zeros((len(self.rhs), size))
-        for k in range(size - 1, -1, -1):
-            row = self.rhs[:, k] - np.sum(self.triangle[:, k, k + 1 : size] * y[:, k + 1 :], axis=1)
-            pivot = self.triangle[:, k, k]
-            usable = pivot > _EPS * self.triangle[:, 0, 0]
-            y[:, k] = np.where(usable, row, 0.0) / np.where(usable, pivot, 1.0)
-        return y
-
-    def _residual2(self, y: Array) -> Array:
-        size = y.shape[1]
+    def _misfit2(self, size: int) -> Array:
+        y = self.y[:, :size]
         curvature = (self.gram[:, :size, :size] @ y[:, :, None])[:, :, 0]
-        return self.residual2 + np.sum(y * (curvature - 2 * self.slope[:, :size]), axis=1)
+        return self.residual2 + np.einsum("ij,ij->i", y, curvature - 2 * self.slope[:, :size])
+

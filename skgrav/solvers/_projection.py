@@ -38,8 +38,9 @@ class Projection(Solver):
     Notes
     -----
     Correction ``V f(s) / s U^T r`` with ``f = 1`` or ``s**2 / (s**2 + alpha)``; alpha solves
-    ``||(1 - f) U^T r|| = sigma sqrt(rank)`` by Newton's method on the reciprocal of the norm,
-    concave in ``1 / alpha``, so that it converges from below [1]_.
+    ``||(1 - f) U^T r|| = sigma sqrt(chi2)``, chi2 being the 95 % quantile for as many degrees of
+    freedom as the rank, by Newton's method on the reciprocal of the norm, concave in
+    ``1 / alpha``, so that it converges from below [1]_.
 
     References
     ----------

@@ -17,9 +17,12 @@ Engine = Literal["auto", "svd", "operator"]
 #: Largest smaller side of a matrix whose SVD is affordable by default.
 _SVD_SIZE = 4000
 
+#: Singular values below this share of the largest carry nothing but rounding.
+_NEGLIGIBLE = 1e-11
+
 
 class LinearSystem(Protocol):
-    """Linear map on batches of coordinate vectors, one sample a row."""
+    """Weighted operator ``diag(rows) A diag(columns)`` on batches of coordinates, one row each."""
 
     #: Dimension of the data coordinates.
     n_data: int
@@ -30,11 +33,20 @@ class LinearSystem(Protocol):
     def adjoint(self, d: Array) -> Array:
         """Map data coordinates to model coordinates."""
 
-    def data_coordinates(self, residual: Array) -> Array:
-        """Return the part of residuals that a model can change."""
+    def normal(self, c: Array) -> Array:
+        """Apply the normal equations, `adjoint` after `forward`."""
+
+    def data_coordinates(self, data: Array) -> Array:
+        """Return the part of weighted data that a model can change."""
+
+    def lost2(self, data: Array) -> Array:
+        """Return the squared norm of the part of weighted data that no model can change."""
+
+    def model_coordinates(self, m: Array) -> Array:
+        """Return the part of weighted models that the data see."""
 
     def model(self, c: Array) -> Array:
-        """Return the densities that model coordinates stand for."""
+        """Return the weighted models that coordinates stand for."""
 
 
 class SVDSystem:
@@ -42,7 +54,7 @@ class SVDSystem:
 
     def __init__(self, dense: DenseMatrix) -> None:
         U, s, Vt = dense.svd
-        rank = max(1, int(np.sum(s > np.finfo(float).eps * max(dense.matrix.shape) * s[0])))
+        rank = max(1, int(np.sum(s > _NEGLIGIBLE * s[0])))
         self.U, self.s, self.Vt = U[:, :rank], s[:rank], Vt[:rank]
         self.n_data = rank
 
@@ -52,8 +64,17 @@ class SVDSystem:
     def adjoint(self, d: Array) -> Array:
         return d * self.s
 
-    def data_coordinates(self, residual: Array) -> Array:
-        return residual @ self.U
+    def normal(self, c: Array) -> Array:
+        return c * self.s**2
+
+    def data_coordinates(self, data: Array) -> Array:
+        return data @ self.U
+
+    def lost2(self, data: Array) -> Array:
+        return np.sum((data - (data @ self.U) @ self.U.T) ** 2, axis=1)
+
+    def model_coordinates(self, m: Array) -> Array:
+        return m @ self.Vt.T
 
     def model(self, c: Array) -> Array:
         return c @ self.Vt
@@ -72,8 +93,17 @@ class OperatorSystem:
     def adjoint(self, d: Array) -> Array:
         return self.operator.rmatmat((d * self.rows).T).T * self.columns
 
-    def data_coordinates(self, residual: Array) -> Array:
-        return residual
+    def normal(self, c: Array) -> Array:
+        return self.adjoint(self.forward(c))
+
+    def data_coordinates(self, data: Array) -> Array:
+        return data
+
+    def lost2(self, data: Array) -> Array:
+        return np.zeros(len(data))
+
+    def model_coordinates(self, m: Array) -> Array:
+        return m
 
     def model(self, c: Array) -> Array:
         return c
