@@ -27,8 +27,8 @@ venv: $(VENV)/.installed-test ## create .venv with everything the tests need
 
 demo: $(VENV)/.installed-demo ## train, refine and invert a real profile; pictures in build/
 	@mkdir -p build
-	$(BIN)/python examples/plot_main_job.py
-	$(BIN)/python examples/plot_real_profile.py
+	MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/demo.py
+	MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/plot_real_profile.py
 
 test: lint unit ## lint, check and test, as CI does
 
