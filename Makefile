@@ -18,7 +18,7 @@ export SKGRAV_DATA
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint unit bench format clean
+.PHONY: help venv demo figures test lint unit bench format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ demo: $(VENV)/.installed-demo ## train, refine and invert a real profile; pictur
 	@mkdir -p build
 	MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/demo.py
 	MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/plot_real_profile.py
+
+figures: $(VENV)/.installed-demo ## run the demo and put its output and pictures into the README
+	$(BIN)/python doc/figures.py
 
 test: lint unit ## lint, check and test, as CI does
 

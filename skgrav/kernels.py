@@ -34,6 +34,11 @@ def point(offsets: tuple[Array, ...], component: int) -> Array:
         ``d / r**ndim``, positive toward the mass; 0 at the mass itself, where the attraction of
         a symmetric cell around it vanishes.
 
+    See Also
+    --------
+    rectangle_node : The exact attraction of a rectangle.
+    prism_node : The exact attraction of a prism.
+
     Notes
     -----
     Equation 8 of [1]_, without gamma.
@@ -71,6 +76,10 @@ def rectangle_node(offsets: tuple[Array, ...], component: int) -> Array:
         Function whose mixed difference over the corners is the integral of ``d / r**2`` over
         the rectangle; finite everywhere, at the station itself too.
 
+    See Also
+    --------
+    prism_node : The same in three dimensions.
+
     Notes
     -----
     With `a` along the component and `b` across it, ``b ln(r) + a arctan(b / a)``: [1]_, section
@@ -107,6 +116,10 @@ def prism_node(offsets: tuple[Array, ...], component: int) -> Array:
     node : ndarray
         Function whose mixed difference over the corners is the integral of ``d / r**3`` over
         the prism; finite everywhere, on edges and faces and inside too.
+
+    See Also
+    --------
+    rectangle_node : The same in two dimensions.
 
     Notes
     -----

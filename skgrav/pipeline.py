@@ -89,12 +89,8 @@ def make_pipeline(
 
 def _named(steps: Sequence[Any]) -> Any:
     """Name bare steps; lists in which all steps have names come back as they are."""
-    bare = [not isinstance(step, tuple) for step in steps]
-    if not any(bare):
+    bare = [step for step in steps if not isinstance(step, tuple)]
+    if not bare:
         return steps
-    estimators = [step if is_bare else step[1] for step, is_bare in zip(steps, bare, strict=True)]
-    names = [name for name, _ in _pipeline.make_pipeline(*estimators).steps]
-    return [
-        (name, step) if is_bare else step
-        for name, step, is_bare in zip(names, steps, bare, strict=True)
-    ]
+    named = iter(_pipeline.make_pipeline(*bare).steps)
+    return [step if isinstance(step, tuple) else next(named) for step in steps]

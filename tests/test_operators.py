@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -363,7 +364,7 @@ def test_memory_is_known_before_building():
 
 
 def test_too_large_a_matrix_is_a_memory_error_before_anything_is_built(monkeypatch):
-    monkeypatch.setattr(os, "sysconf", lambda name: 1000 if name == "SC_AVPHYS_PAGES" else 4096)
+    monkeypatch.setattr(_dense, "available_bytes", lambda: 4e6)
     monkeypatch.setattr(_dense, "sensitivity", None)
     mesh = Mesh.square(53, spacing=0.7)
     text = r"needs 0.0 GB for 318 data x 2809 cells, but 0.0 GB are free. Take a coarser 'mesh'"
@@ -373,11 +374,13 @@ def test_too_large_a_matrix_is_a_memory_error_before_anything_is_built(monkeypat
 
 @pytest.mark.parametrize("error", [OSError, ValueError, AttributeError])
 def test_unknown_memory_is_no_obstacle(monkeypatch, error):
-    def sysconf(name):
+    def unknown(*args):
         raise error
 
-    monkeypatch.setattr(os, "sysconf", sysconf)
-    assert ForwardOperator(SECTION).fit().n_cells_ == SECTION.n_cells
+    assert 1e6 < _dense.available_bytes() < 1e15
+    monkeypatch.setattr(Path, "read_text", lambda path: "SomethingElse: 1 kB")
+    monkeypatch.setattr(os, "sysconf", unknown)
+    assert _dense.available_bytes() == np.inf
 
 
 @pytest.mark.parametrize(

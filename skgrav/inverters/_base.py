@@ -14,6 +14,27 @@ class InverterMixin(TransformerMixin, RegressorMixin):
 
     `fit` remembers whether densities came as a vector in `_y_ndim` and how many cells they have
     in `n_outputs_`; `predict` returns them alike.
+
+    See Also
+    --------
+    CNNInverter, Refiner : Inverters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.base import BaseEstimator
+    >>> from sklearn.utils.validation import validate_data
+    >>> from skgrav.inverters import InverterMixin
+    >>> class Mean(InverterMixin, BaseEstimator):
+    ...     def fit(self, X, y):
+    ...         X, y = validate_data(self, X, y, multi_output=True)
+    ...         self.n_outputs_, self._y_ndim, self.mean_ = y.shape[1], y.ndim, y.mean(axis=0)
+    ...         return self
+    ...
+    ...     def predict(self, X):
+    ...         return np.tile(self.mean_, (len(X), 1))
+    >>> Mean().fit([[1.0], [3.0]], [[2.0, 4.0], [4.0, 6.0]]).transform([[5.0]])
+    array([[3., 5., 5.]])
     """
 
     n_outputs_: int

@@ -16,7 +16,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
-from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.dataset import ValidSplit
 
 from skgrav.inverters._base import InverterMixin
@@ -26,6 +25,7 @@ from skgrav.networks._training import (
     BatchIterator,
     DensityLoss,
     EpochBar,
+    ExponentialDecay,
     KeepBest,
     TrainingNet,
     resolve_device,
@@ -36,8 +36,8 @@ from skgrav.operators._forward import ForwardOperator
 
 Array = NDArray[np.float64]
 
-#: Decay of the learning rate: 0.8 per 100 epochs, smoothly, as the paper's.
-_DECAY = 0.8 ** (1 / 100)
+#: Learning rate after 100 epochs relative to the first, as the paper's.
+_DECAY = 0.8
 
 
 class CNNInverter(InverterMixin, BaseEstimator):
@@ -335,20 +335,16 @@ class CNNInverter(InverterMixin, BaseEstimator):
         module = PaperCNN if self.architecture == "paper" else self.architecture
         monitor = "valid_loss" if self.early_stopping else "train_loss"
         callbacks: list[Any] = [
-            ("decay", LRScheduler(torch.optim.lr_scheduler.ExponentialLR, gamma=_DECAY)),
+            ("decay", ExponentialDecay(_DECAY)),
             *(self.callbacks or []),
         ]
-        if self.early_stopping:
-            patience = self.n_iter_no_change
-            callbacks.append(
-                ("early_stopping", EarlyStopping(monitor=monitor, patience=patience, sink=_silent))
-            )
         if self.verbose:
             callbacks.append(("bar", EpochBar()))
-        callbacks.append(("keep_best", KeepBest(monitor)))
+        patience = self.n_iter_no_change if self.early_stopping else None
+        callbacks.append(("keep_best", KeepBest(monitor, patience)))
         split = ValidSplit(self.validation_fraction, random_state=self._seed)
-        low, high = np.broadcast_to(self.noise_level, 2)
-        if not 0 <= low <= high:
+        low, high = np.ravel(self.noise_level)[[0, -1]]
+        if np.size(self.noise_level) > 2 or not 0 <= low <= high:
             raise ValueError(
                 f"'noise_level' is {self.noise_level}; it must be a number of at least 0 or an "
                 "increasing pair of them."
@@ -387,9 +383,10 @@ class CNNInverter(InverterMixin, BaseEstimator):
             net.set_params(max_epochs=n_epochs)
             net.partial_fit(X, y)
         keep_best = dict(net.callbacks_)["keep_best"]
+        finished = [epoch for epoch in net.history if "train_loss" in epoch]
         if net.interrupted_:
             warnings.warn(
-                f"training was stopped by the user after {len(net.history) - self.n_epochs_} of "
+                f"training was stopped by the user after {len(finished) - self.n_epochs_} of "
                 f"{n_epochs} epochs; the weights of the best of them are kept.",
                 ConvergenceWarning,
                 stacklevel=4,
@@ -398,14 +395,9 @@ class CNNInverter(InverterMixin, BaseEstimator):
             keep_best.restore(net)
         keep_best.forget()
         net.module_.eval()
-        finished = [epoch for epoch in net.history if "train_loss" in epoch]
         self.loss_curve_ = [epoch["train_loss"] for epoch in finished]
         self.validation_loss_curve_ = [e["valid_loss"] for e in finished if "valid_loss" in e]
         self.n_epochs_ = len(finished)
 
     def _standardised(self, X: Array) -> NDArray[np.float32]:
         return ((X - self._mean) / self._scale).astype(np.float32)
-
-
-def _silent(message: str) -> None:
-    """Take the place of `print` in skorch's callbacks."""

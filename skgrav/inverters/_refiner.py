@@ -147,14 +147,15 @@ class Refiner(InverterMixin, BaseEstimator):
         self.n_outputs_ = rho.shape[1]
         self._check_start(X)
         g = self._data(X)
-        self.operator_ = resolve_operator(self.operator, rho, g, noise_level=self.noise_level)
+        noise_level = self._relative_noise(g)
+        self.operator_ = resolve_operator(self.operator, rho, g, noise_level=noise_level)
         if self.init not in (None, "zero"):
             self.init_ = clone(self.init).fit(g, y)
         if noise_std(self.operator_, g[:1], self.noise_level) is None:
             warnings.warn(
-                "'noise_level' is None: the Refiner fits the data as if noise-free, and noise would "
-                "end up in the density. Give the noise relative to the rms of a sample's data, or "
-                "0 if there is none.",
+                "'noise_level' is None: the Refiner fits the data as if noise-free, and noise "
+                "would end up in the density. Give the noise relative to the rms of a sample's "
+                "data, or 0 if there is none.",
                 stacklevel=2,
             )
         result = self.refine(X[:_N_RECORDED])
@@ -222,6 +223,13 @@ class Refiner(InverterMixin, BaseEstimator):
                 "Pipeline, or give 'init', an estimator or 'zero'."
             )
 
+    def _relative_noise(self, g: Array) -> float | None:
+        """Return what is known of the noise before the operator is checked."""
+        uncertainty = getattr(getattr(self.operator, "survey", None), "uncertainty", None)
+        if self.noise_level is not None or uncertainty is None:
+            return self.noise_level
+        return float(np.sqrt(np.mean(uncertainty**2) / (np.mean(g**2) or 1.0)))
+
     def _data(self, X: NDArray) -> NDArray:
         return X[:, self.n_outputs_ :] if self.init is None else X
 
@@ -231,7 +239,7 @@ def make_solver(solver: str | Solver) -> Solver:
     if isinstance(solver, Solver):
         return clone(solver)
     if solver not in SOLVERS:
-        close = get_close_matches(solver, SOLVERS, n=1)
+        close = get_close_matches(solver.lower(), SOLVERS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
             f"'solver' is {solver!r}.{hint} Allowed are {', '.join(map(repr, SOLVERS))}."

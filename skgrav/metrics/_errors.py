@@ -94,6 +94,11 @@ def relative_data_misfit(
     misfit : float or ndarray of shape (n_samples,)
         0 fits exactly. Where `g` is zero everywhere, the rule of `relative_l2_error` holds.
 
+    See Also
+    --------
+    chi_factor : The misfit in units of the noise.
+    DataMisfitScorer : The same as a scorer.
+
     Examples
     --------
     >>> import numpy as np
@@ -145,6 +150,10 @@ def chi_factor(
     ValueError
         If the noise is known neither from the arguments nor from the survey, or from both
         arguments at once.
+
+    See Also
+    --------
+    relative_data_misfit : The misfit relative to the data.
 
     Examples
     --------

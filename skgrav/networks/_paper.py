@@ -28,6 +28,16 @@ class PaperCNN(nn.Module):
         Widths of the dense layers.
     dropout : float, default=0.1
         Dropout after each dense layer.
+
+    See Also
+    --------
+    skgrav.inverters.CNNInverter : The estimator that trains it.
+
+    Examples
+    --------
+    >>> from skgrav.networks import PaperCNN
+    >>> sum(p.numel() for p in PaperCNN(306, 2601, 2).parameters())
+    6639487
     """
 
     def __init__(
@@ -59,7 +69,18 @@ class PaperCNN(nn.Module):
         self.apply(_initialise)
 
     def forward(self, g: torch.Tensor) -> torch.Tensor:
-        """Map component-major data (n_samples, n_data) to densities (n_samples, n_cells)."""
+        """Map data to densities.
+
+        Parameters
+        ----------
+        g : torch.Tensor of shape (n_samples, n_data)
+            Standardised gravity, component-major.
+
+        Returns
+        -------
+        rho : torch.Tensor of shape (n_samples, n_cells)
+            Densities in [0, 1].
+        """
         channels = g.unflatten(1, (self.n_components, -1))
         return self.dense(self.convolutions(channels).flatten(1))
 

@@ -64,6 +64,31 @@ class DensityLoss(nn.Module):
         return 144.0 * nn.functional.mse_loss(predicted, true)
 
 
+class ExponentialDecay(Callback):
+    """Learning rate that shrinks smoothly, by a factor per 100 epochs counted over all calls.
+
+    Without a state, unlike torch's schedulers, which hold the optimiser and fail without it.
+
+    Parameters
+    ----------
+    factor : float
+        Learning rate after 100 epochs relative to the first.
+    """
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def on_epoch_begin(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        rate = net.lr * self.factor ** ((len(net.history) - 1) / 100)
+        for group in net.optimizer_.param_groups:
+            group["lr"] = rate
+        net.history.record("lr", rate)
+
+
+class OutOfPatience(KeyboardInterrupt):
+    """Ends training as planned: skorch goes out of its loop for no other exception."""
+
+
 class KeepBest(Callback):
     """Remember the weights of the epoch with the lowest loss, and keep histories short.
 
@@ -71,13 +96,16 @@ class KeepBest(Callback):
     ----------
     monitor : str
         Loss that decides, "train_loss" or "valid_loss".
+    patience : int, default=None
+        Epochs without a lower loss after which training ends; None goes on to the end.
     """
 
-    def __init__(self, monitor: str) -> None:
+    def __init__(self, monitor: str, patience: int | None = None) -> None:
         self.monitor = monitor
+        self.patience = patience
 
     def on_train_begin(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
-        self.best_loss_, self.best_weights_ = math.inf, None
+        self.best_loss_, self.best_weights_, self.n_worse_ = math.inf, None, 0
 
     def on_epoch_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
         loss = net.history[-1, self.monitor]
@@ -89,7 +117,12 @@ class KeepBest(Callback):
         if loss < self.best_loss_:
             self.best_loss_ = loss
             self.best_weights_ = copy.deepcopy(net.module_.state_dict())
+            self.n_worse_ = 0
+        else:
+            self.n_worse_ += 1
         net.history[-1]["batches"] = []
+        if self.n_worse_ == self.patience:
+            raise OutOfPatience
 
     def restore(self, net: NeuralNetRegressor) -> None:
         """Load the best weights, if an epoch was finished, and forget them."""
@@ -148,8 +181,8 @@ class TrainingNet(NeuralNetRegressor):
         try:
             with flushed_denormals():
                 return super().fit_loop(X, y, epochs=epochs, **fit_params)
-        except KeyboardInterrupt:
-            self.interrupted_ = True  # skorch swallows it; the inverter tells
+        except KeyboardInterrupt as stop:  # skorch swallows it; the inverter tells
+            self.interrupted_ = not isinstance(stop, OutOfPatience)
             raise
 
     def __getstate__(self) -> dict[str, Any]:

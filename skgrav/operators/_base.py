@@ -29,7 +29,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
 
     @property
     def svd_(self) -> SVD:
-        """Thin SVD ``(U, s, Vt)`` of the matrix, computed once and shared by clones."""
+        """Thin SVD ``(U, s, Vt)`` of the matrix, computed once."""
         check_is_fitted(self)
         return self._dense.svd
 

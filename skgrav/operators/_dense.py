@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import weakref
+from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +33,28 @@ _LATTICE_TOLERANCE = 1e-9
 
 
 class SVD(NamedTuple):
-    """Thin singular value decomposition ``A = U @ diag(s) @ Vt``."""
+    """Thin singular value decomposition ``A = U @ diag(s) @ Vt``.
+
+    Parameters
+    ----------
+    U : ndarray of shape (n_data, rank)
+        Left singular vectors, in the space of data.
+    s : ndarray of shape (rank,)
+        Singular values, falling.
+    Vt : ndarray of shape (rank, n_cells)
+        Right singular vectors, in the space of densities, one a row.
+
+    See Also
+    --------
+    ForwardOperator : Has one as `svd_`.
+
+    Examples
+    --------
+    >>> from skgrav import ForwardOperator, Mesh
+    >>> U, s, Vt = ForwardOperator(Mesh.square(4)).fit().svd_
+    >>> Vt.shape
+    (16, 16)
+    """
 
     U: NDArray[np.float64]
     s: NDArray[np.float64]
@@ -97,17 +120,24 @@ def required_bytes(mesh: Mesh, survey: Survey) -> int:
 
 def check_memory(mesh: Mesh, survey: Survey) -> None:
     """Raise MemoryError, before anything is built, if the matrix does not fit."""
-    required = required_bytes(mesh, survey)
-    try:
-        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # not POSIX: the build itself must tell
-        return
+    required, available = required_bytes(mesh, survey), available_bytes()
     if required > available:
         raise MemoryError(
             f"method='dense' needs {required / 1e9:.1f} GB for {survey.n_data} data x "
             f"{mesh.n_cells} cells, but {available / 1e9:.1f} GB are free. Take a coarser 'mesh' "
             "or fewer stations in 'survey'."
         )
+
+
+def available_bytes() -> float:
+    """Return the memory that can be had without swapping; infinity where nobody tells."""
+    with suppress(OSError):  # Linux counts caches in, which make room when asked
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    with suppress(AttributeError, OSError, ValueError):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return float("inf")
 
 
 def sensitivity(mesh: Mesh, survey: Survey, kernel: str, units: str) -> NDArray[np.float64]:

@@ -67,6 +67,10 @@ def resolve_operator(
     PhysicsWarning
         If the operator was identified, or reproduces the pairs less well than their noise.
 
+    See Also
+    --------
+    skgrav.inverters.Refiner : Resolves its operator so.
+
     Examples
     --------
     >>> from skgrav.datasets import make_gravity_dataset

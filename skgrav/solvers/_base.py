@@ -30,9 +30,21 @@ class SolverResult:
         Iterations taken; 0 where the start fits the data to their noise already.
     residual_history : ndarray of shape (max(n_iter) + 1, n_samples)
         Relative data misfit ``||A rho - g|| / ||g||`` at the start and after each iteration;
-        after a sample's last iteration its last value is repeated.
+        after a sample's last iteration its last value is repeated. With ``engine="scipy"`` only
+        the first and the last, since SciPy does not tell.
     converged : ndarray of shape (n_samples,)
         Whether the stopping rule was met before the iterations ran out.
+
+    See Also
+    --------
+    Solver : What returns it.
+
+    Examples
+    --------
+    >>> from skgrav.solvers import CGLS
+    >>> import numpy as np
+    >>> CGLS().solve(np.eye(2), [[1.0, 2.0]]).n_iter
+    array([1])
     """
 
     rho: Array
@@ -98,6 +110,16 @@ class Solver(BaseEstimator, ABC):
     A solver is a set of parameters: `solve` changes nothing in it. It starts from given
     densities and returns corrections in the range of A^T, so what the data cannot see stays as
     the start has it.
+
+    See Also
+    --------
+    skgrav.inverters.Refiner : Puts a solver behind an inverter.
+
+    Examples
+    --------
+    >>> from skgrav.solvers import GMRES, Solver
+    >>> isinstance(GMRES(restart=30), Solver)
+    True
     """
 
     _engine_constraint: ClassVar[list[Any]] = [StrOptions({"auto", "svd", "operator"})]

@@ -20,7 +20,7 @@ from skgrav.solvers._base import (
     make_problem,
     make_result,
 )
-from skgrav.solvers._system import Engine, SVDSystem, as_linear_operator, make_system
+from skgrav.solvers._system import Engine, as_linear_operator, make_system
 
 
 class ICG(Solver):

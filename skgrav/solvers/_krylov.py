@@ -412,4 +412,3 @@ class _Cycle:
         y = self.y[:, :size]
         curvature = (self.gram[:, :size, :size] @ y[:, :, None])[:, :, 0]
         return self.residual2 + np.einsum("ij,ij->i", y, curvature - 2 * self.slope[:, :size])
-

@@ -1,0 +1,52 @@
+"""Put into the README what the examples print and draw, and what the benchmarks measured.
+
+Runs the main job and the real profile; the benchmarks must have been run before (`make bench`).
+"""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PICTURES = ROOT / "doc" / "images"
+EXAMPLES = {"demo": "demo.py", "real profile": "plot_real_profile.py"}
+BENCHMARKS = ["refining", "sensitivity"]
+
+
+def replaced(text, name, content):
+    """Return the text with the content between its two comments of that name replaced."""
+    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    return f"{text.split(start)[0]}{start}\n\n{content}\n\n{end}{text.split(end)[1]}"
+
+
+def main():
+    build = ROOT / "build"
+    build.mkdir(exist_ok=True)
+    PICTURES.mkdir(exist_ok=True)
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    for name, script in EXAMPLES.items():
+        run = subprocess.run(
+            [sys.executable, f"examples/{script}"],
+            cwd=ROOT,
+            env=os.environ | {"SKGRAV_PICTURES": "build", "MPLBACKEND": "agg"},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        text = replaced(text, f"output of the {name}", f"```text\n{run.stdout.strip()}\n```")
+    for name in BENCHMARKS:
+        header, *rows, footer = csv.reader((build / "benchmarks" / f"{name}.csv").open())
+        table = [header, ["---"] * len(header), *rows]
+        lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
+        text = replaced(text, f"benchmark {name}", f"{lines}\n\n{footer[0]}.")
+    readme.write_text(text)
+    for picture in ("demo.png", "real_profile.png"):
+        shutil.copy(build / picture, PICTURES / picture)
+
+
+if __name__ == "__main__":
+    main()
