@@ -146,8 +146,8 @@ figure.savefig(output / "real_profile.png", dpi=100)
 # shelf to the ocean, where gravity falls by 70 mGal over the slope.
 #
 # Not recovered: sharp interfaces, since gravity blurs what is deep, and the estimate is a mean over
-# what is possible; the thickness of the sediments and the depth of the Moho each for itself, since a
-# margin near isostasy hides one behind the other, so that the Moho lies some 6 km below the
+# what is possible; the thickness of the sediments and the depth of the Moho each for itself, since
+# a margin near isostasy hides one behind the other, so that the Moho lies some 6 km below the
 # published one, which had seismic sections to lean on; the volcanics, whose contrast of 15 kg/m3
 # makes less gravity than the noise. On unseen sections the network improves on the mean of its
 # training set by a seventh only, and on the published section not at all: of this profile the

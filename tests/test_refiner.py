@@ -477,7 +477,7 @@ def test_bad_data_are_refused(X, y, text):
             r"'noise_level' parameter of Refiner must be .* range \[0.*Got -0\.1",
         ),
         ({"noise_level": np.nan}, "'noise_level' parameter of Refiner must be .* Got nan"),
-        ({"noise_level": np.inf}, "'noise_level' is inf; it must be at least 0"),
+        ({"noise_level": np.inf}, "'noise_level' parameter of Refiner must be .* Got inf"),
         ({"init": "cnn"}, "'init' parameter of Refiner must be an object implementing 'fit' and"),
         ({"operator": np.eye(3)}, "'operator' parameter of Refiner must be an instance of"),
     ],
