@@ -380,7 +380,8 @@ class CNNInverter(InverterMixin, BaseEstimator):
             if not net.initialized_:
                 net.initialize()
             net.renew()
-            net.set_params(max_epochs=n_epochs)
+            # A warm start takes on what may change between calls.
+            net.set_params(max_epochs=n_epochs, batch_size=self.batch_size, lr=self.learning_rate)
             net.partial_fit(X, y)
         keep_best = dict(net.callbacks_)["keep_best"]
         finished = [epoch for epoch in net.history if "train_loss" in epoch]
