@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
@@ -25,11 +26,12 @@ def _frozen(values: ArrayLike, name: str) -> NDArray[np.float64]:
     return array
 
 
-class _ValueObject:
+class _ValueObject(ABC):
     """Equality, hash, copy and pickle by the bytes of the arrays of a frozen dataclass."""
 
+    @abstractmethod
     def _key(self) -> tuple[Any, ...]:
-        raise NotImplementedError
+        """Return what makes two objects equal."""
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._key() == other._key()

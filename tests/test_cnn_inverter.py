@@ -536,6 +536,36 @@ def test_warm_start_goes_on_and_a_cold_one_begins_again():
     assert all(map(np.array_equal, weights(cold), once))
 
 
+def test_warm_start_takes_the_training_parameters_of_now():
+    inverter = small(warm_start=True).fit(X, Y)
+    before = weights(inverter)
+    inverter.set_params(max_epochs=1, learning_rate=1e-12, batch_size=7, noise_level=0.1)
+    inverter.fit(X, Y)
+    assert inverter.net_.optimizer_.param_groups[0]["lr"] < 1e-11
+    assert (inverter.net_.batch_size, inverter.net_.augment.noise_level) == (7, (0.1, 0.1))
+    assert inverter.n_epochs_ == 4
+    for old, new in zip(before, weights(inverter), strict=True):
+        np.testing.assert_allclose(new, old, atol=1e-6)
+    with pytest.raises(ValueError, match="'augment' is now 'mirror', but the data were stand"):
+        inverter.set_params(augment="mirror").fit(X, Y)
+
+
+def test_a_loss_that_is_no_number_costs_nothing_that_was_learned():
+    inverter = small(warm_start=True)
+    with pytest.raises(FloatingPointError):
+        inverter.set_params(learning_rate=1e30, weight_decay=1e10, max_epochs=20).fit(X * 1.0, Y)
+    inverter.set_params(learning_rate=1e-3, weight_decay=0.0, max_epochs=3).fit(X, Y)
+    good, density = inverter.n_epochs_, inverter.predict(X)
+    inverter.set_params(learning_rate=1e30, weight_decay=1e10, max_epochs=20)
+    with pytest.raises(FloatingPointError):
+        inverter.fit(X, Y)
+    assert np.isfinite(inverter.predict(X)).all()
+    if inverter.net_.history[-1]["epoch"] == good:  # the first epoch failed: all as before
+        np.testing.assert_array_equal(inverter.predict(X), density)
+    inverter.set_params(learning_rate=1e-3, weight_decay=0.0, max_epochs=1).fit(X, Y)
+    assert np.isfinite(inverter.loss_curve_).all()
+
+
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_going_on_with_other_sizes_is_refused(method):
     inverter = small(warm_start=True).fit(X, Y)

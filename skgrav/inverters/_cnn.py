@@ -80,7 +80,8 @@ class CNNInverter(InverterMixin, BaseEstimator):
     density_range : tuple of two floats, default=None
         Densities that the network can return; None takes the range of the training densities.
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last call.
+        Whether `fit` goes on from the weights of the last call, with the training parameters of
+        now. Standardisation, density range, architecture and symmetry stay those of the first.
     random_state : int, RandomState instance or None, default=None
         Seed of weights, shuffling, dropout, noise and the validation set.
     device : str, default="auto"
@@ -214,6 +215,8 @@ class CNNInverter(InverterMixin, BaseEstimator):
         self : CNNInverter
             The fitted inverter.
         """
+        if self.warm_start and hasattr(self, "net_"):
+            self._renew_net()
         return self._train(X, y, self.max_epochs, fresh=not self.warm_start)
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
@@ -282,10 +285,10 @@ class CNNInverter(InverterMixin, BaseEstimator):
 
     def _prepare(self, X: Array, y: Array) -> None:
         """Fix everything that training must not change: scales, ranges, seed and net."""
-        n_components, operator = self._geometry(X.shape[1], y.shape[1])
-        mirror = None
+        self._n_components, operator = self._geometry(X.shape[1], y.shape[1])
+        self._mirror = mirror = None
         if self.augment == "mirror" and operator is not None:
-            mirror = Mirror.of(operator.mesh_, operator.survey_)
+            self._mirror = mirror = Mirror.of(operator.mesh_, operator.survey_)
             images = X[:, mirror.data] * mirror.sign
             mean = (X.mean(axis=0) + images.mean(axis=0)) / 2
             scale = np.sqrt(((X - mean) ** 2 + (images - mean) ** 2).mean(axis=0) / 2)
@@ -304,7 +307,7 @@ class CNNInverter(InverterMixin, BaseEstimator):
             self.density_range_ = float(low), float(high)
         self.n_outputs_ = y.shape[1]
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.net_ = self._make_net(n_components, mirror)
+        self.net_ = self._make_net()
         self.loss_curve_: list[float] = []
         self.validation_loss_curve_: list[float] = []
         self.n_epochs_ = 0
@@ -329,7 +332,21 @@ class CNNInverter(InverterMixin, BaseEstimator):
             )
         return 1, None
 
-    def _make_net(self, n_components: int, mirror: Mirror | None) -> TrainingNet:
+    def _renew_net(self) -> None:
+        """Put the weights and the history into a net with the training parameters of now."""
+        self._validate_params()
+        if (self.augment == "mirror") != (self._mirror is not None):
+            raise ValueError(
+                f"'augment' is now {self.augment!r}, but the data were standardised for another "
+                "value; fit anew with warm_start=False."
+            )
+        old, self.net_ = self.net_, self._make_net()
+        with seeded(self._seed, self.net_.device):
+            self.net_.initialize()
+        self.net_.module_.load_state_dict(old.module_.state_dict())
+        self.net_.history_ = old.history_
+
+    def _make_net(self) -> TrainingNet:
         """Compose the skorch net; its weights are drawn when training starts."""
         device = resolve_device(self.device)
         module = PaperCNN if self.architecture == "paper" else self.architecture
@@ -350,10 +367,10 @@ class CNNInverter(InverterMixin, BaseEstimator):
                 "increasing pair of them."
             )
         augment = None
-        if high > 0 or mirror is not None:
-            augment = Augmentation((low, high), self._mean, self._scale, mirror, device)
+        if high > 0 or self._mirror is not None:
+            augment = Augmentation((low, high), self._mean, self._scale, self._mirror, device)
         return TrainingNet(
-            partial(module, len(self._mean), self.n_outputs_, n_components),
+            partial(module, len(self._mean), self.n_outputs_, self._n_components),
             criterion=DensityLoss,
             optimizer=torch.optim.AdamW,
             optimizer__weight_decay=self.weight_decay,
@@ -380,9 +397,14 @@ class CNNInverter(InverterMixin, BaseEstimator):
             if not net.initialized_:
                 net.initialize()
             net.renew()
-            # A warm start takes on what may change between calls.
-            net.set_params(max_epochs=n_epochs, batch_size=self.batch_size, lr=self.learning_rate)
-            net.partial_fit(X, y)
+            net.set_params(max_epochs=n_epochs)
+            try:
+                net.partial_fit(X, y)
+            except FloatingPointError:  # leave the last good weights, or none
+                net.history.pop()
+                if not dict(net.callbacks_)["keep_best"].restore(net):
+                    del self.net_
+                raise
         keep_best = dict(net.callbacks_)["keep_best"]
         finished = [epoch for epoch in net.history if "train_loss" in epoch]
         if net.interrupted_:
@@ -399,6 +421,9 @@ class CNNInverter(InverterMixin, BaseEstimator):
         self.loss_curve_ = [epoch["train_loss"] for epoch in finished]
         self.validation_loss_curve_ = [e["valid_loss"] for e in finished if "valid_loss" in e]
         self.n_epochs_ = len(finished)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
 
     def _standardised(self, X: Array) -> NDArray[np.float32]:
         return ((X - self._mean) / self._scale).astype(np.float32)

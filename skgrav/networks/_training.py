@@ -106,6 +106,8 @@ class KeepBest(Callback):
 
     def on_train_begin(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
         self.best_loss_, self.best_weights_, self.n_worse_ = math.inf, None, 0
+        if net.history:  # going on: what was learned before must not be lost
+            self.best_weights_ = copy.deepcopy(net.module_.state_dict())
 
     def on_epoch_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
         loss = net.history[-1, self.monitor]
@@ -124,11 +126,13 @@ class KeepBest(Callback):
         if self.n_worse_ == self.patience:
             raise OutOfPatience
 
-    def restore(self, net: NeuralNetRegressor) -> None:
-        """Load the best weights, if an epoch was finished, and forget them."""
-        if self.best_weights_ is not None:
+    def restore(self, net: NeuralNetRegressor) -> bool:
+        """Load the best weights and forget them; return whether there were any."""
+        found = self.best_weights_ is not None
+        if found:
             net.module_.load_state_dict(self.best_weights_)
         self.forget()
+        return found
 
     def forget(self) -> None:
         """Free the memory of the weights, which would ride along in pickles."""

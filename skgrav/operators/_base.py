@@ -107,7 +107,10 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         Returns
         -------
         names : ndarray of shape (n_data,)
-            Names such as ``gz12``: component and station.
+            Names such as ``gz12``, component and station; ``g12`` where there is no survey.
         """
         check_is_fitted(self)
-        return np.array([f"g{i}" for i in range(self.n_data_)], dtype=object)
+        return np.array(self._data_names(), dtype=object)
+
+    def _data_names(self) -> list[str]:
+        return [f"g{i}" for i in range(self.n_data_)]

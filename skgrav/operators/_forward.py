@@ -7,9 +7,9 @@ from math import isqrt
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from skgrav.geometry import Mesh, Survey
 from skgrav.operators._base import BaseOperator
@@ -170,23 +170,9 @@ class ForwardOperator(BaseOperator):
             raise ValueError("'mesh' is None: the memory is known once the mesh is.")
         return required_bytes(mesh, self.survey or _default_survey(mesh))
 
-    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:
-        """Get the names of the data.
-
-        Parameters
-        ----------
-        input_features : array-like of str, default=None
-            Ignored, for scikit-learn's interface.
-
-        Returns
-        -------
-        names : ndarray of shape (n_data,)
-            Names such as ``gz12``: component and station.
-        """
-        check_is_fitted(self)
+    def _data_names(self) -> list[str]:
         stations = range(self.survey_.n_stations)
-        names = [f"g{c}{i}" for c in self.survey_.components for i in stations]
-        return np.array(names, dtype=object)
+        return [f"g{c}{i}" for c in self.survey_.components for i in stations]
 
     @property
     def _dense(self) -> DenseMatrix:

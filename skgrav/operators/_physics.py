@@ -127,7 +127,7 @@ def _checked(
         )
         if misfit > _REFUSED:
             raise ValueError(message)
-        warnings.warn(message, PhysicsWarning, stacklevel=3)
+        warnings.warn(message, PhysicsWarning, stacklevel=4)
     return fitted
 
 
