@@ -142,9 +142,9 @@ figure.savefig(output / "real_profile.png", dpi=100)
 # What is recovered and what is not
 # ---------------------------------
 # Recovered: the data, to about the 4 mGal that we grant them but for the first 15 km, where they
-# fall as no training section does, by smooth changes of a section that agrees with what is known of such
-# margins; the water, which was given; the rise of the mantle from the shelf to the ocean, where
-# gravity falls by 70 mGal over the slope.
+# fall as no training section does, by smooth changes of a section that agrees with what is known
+# of such margins; the water, which was given; the rise of the mantle from the shelf to the ocean,
+# where gravity falls by 70 mGal over the slope.
 #
 # Not recovered: sharp interfaces, since gravity blurs what is deep, and the estimate is a mean over
 # what is possible; the thickness of the sediments and the depth of the Moho each for itself, since
