@@ -87,6 +87,19 @@ class Interrupt(Callback):
             raise KeyboardInterrupt
 
 
+class Spoil(Callback):
+    """Spoil the weights before some epoch, so that its loss is surely not the best."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            with torch.no_grad():
+                for weights in net.module_.parameters():
+                    weights.mul_(100)
+
+
 def denormals_are_flushed():
     return bool(torch.tensor(1e-40).mul(1.0) == 0)
 
@@ -593,10 +606,9 @@ def test_keyboard_interrupt_keeps_the_best_weights_and_says_so(early_stopping):
     observer = Observer()
     inverter = small(
         max_epochs=40,
-        learning_rate=0.1,  # so large that the last epoch is not the best
         early_stopping=early_stopping,
         n_iter_no_change=40,
-        callbacks=[observer, Interrupt(31)],
+        callbacks=[Spoil(30), observer, Interrupt(31)],
     )
     text = r"training was stopped by the user after 30 of 40 epochs; the weights of the best of"
     with pytest.warns(ConvergenceWarning, match=text) as caught:
