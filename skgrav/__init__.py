@@ -17,13 +17,16 @@ _HOMES = {
     "ForwardOperator": "operators",
     "MatrixOperator": "operators",
     "CNNInverter": "inverters",
+    "GANGenerator": "generators",
     "Refiner": "inverters",
+    "VAEGenerator": "generators",
     "Pipeline": "pipeline",
     "make_pipeline": "pipeline",
 }
 
 _ROOMS = [
     "datasets",
+    "generators",
     "geometry",
     "inverters",
     "kernels",

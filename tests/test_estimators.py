@@ -9,7 +9,14 @@ from sklearn.linear_model import Ridge
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skgrav
-from skgrav import CNNInverter, ForwardOperator, MatrixOperator, Refiner
+from skgrav import (
+    CNNInverter,
+    ForwardOperator,
+    GANGenerator,
+    MatrixOperator,
+    Refiner,
+    VAEGenerator,
+)
 from skgrav.networks import PaperCNN
 from skgrav.solvers import SOLVERS, GradientDescent, Solver
 
@@ -19,6 +26,8 @@ INSTANCES = [
     ForwardOperator(),
     MatrixOperator(),
     CNNInverter(SMALL_NETWORK, max_epochs=40, batch_size=16, learning_rate=3e-3, random_state=0),
+    VAEGenerator(max_epochs=2, random_state=0),
+    GANGenerator(max_epochs=2, random_state=0),
     Refiner(init=Ridge()),
     Refiner(GradientDescent(step_size="auto"), init="zero"),  # the paper's step scarcely moves
     *(Refiner(solver, init="zero") for solver in SOLVERS if solver != "gd"),

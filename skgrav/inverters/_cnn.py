@@ -30,6 +30,7 @@ from skgrav.networks._training import (
     TrainingNet,
     resolve_device,
     seeded,
+    train,
 )
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
@@ -392,32 +393,20 @@ class CNNInverter(InverterMixin, BaseEstimator):
 
     def _run(self, X: NDArray[np.float32], y: NDArray[np.float32], n_epochs: int) -> None:
         """Train for some epochs with a seed that follows from those before."""
-        net = self.net_
-        with seeded(self._seed + self.n_epochs_, net.device):
-            if not net.initialized_:
-                net.initialize()
-            net.renew()
-            net.set_params(max_epochs=n_epochs)
-            try:
-                net.partial_fit(X, y)
-            except FloatingPointError:  # leave the last good weights, or none
-                net.history.pop()
-                if not dict(net.callbacks_)["keep_best"].restore(net):
-                    del self.net_
-                raise
-        keep_best = dict(net.callbacks_)["keep_best"]
-        finished = [epoch for epoch in net.history if "train_loss" in epoch]
+        net, done = self.net_, self.n_epochs_
+        try:
+            finished = train(net, X, y, n_epochs, self._seed + done)
+        except FloatingPointError:
+            if not net.history:  # there are no good weights yet
+                del self.net_
+            raise
         if net.interrupted_:
             warnings.warn(
-                f"training was stopped by the user after {len(finished) - self.n_epochs_} of "
-                f"{n_epochs} epochs; the weights of the best of them are kept.",
+                f"training was stopped by the user after {len(finished) - done} of {n_epochs} "
+                "epochs; the weights of the best of them are kept.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        if net.interrupted_ or self.early_stopping:
-            keep_best.restore(net)
-        keep_best.forget()
-        net.module_.eval()
         self.loss_curve_ = [epoch["train_loss"] for epoch in finished]
         self.validation_loss_curve_ = [e["valid_loss"] for e in finished if "valid_loss" in e]
         self.n_epochs_ = len(finished)

@@ -1,5 +1,27 @@
-"""Torch modules, and the training that the inverters share."""
+"""Torch modules, and the training that the inverters and generators share."""
 
 from skgrav.networks._paper import PaperCNN
+from skgrav.networks._paper_generators import (
+    PaperDecoder,
+    PaperDiscriminator,
+    PaperEncoder,
+    PaperGenerator,
+)
+from skgrav.networks._sections import (
+    SectionCritic,
+    SectionDecoder,
+    SectionEncoder,
+    SectionGenerator,
+)
 
-__all__ = ["PaperCNN"]
+__all__ = [
+    "PaperCNN",
+    "PaperDecoder",
+    "PaperDiscriminator",
+    "PaperEncoder",
+    "PaperGenerator",
+    "SectionCritic",
+    "SectionDecoder",
+    "SectionEncoder",
+    "SectionGenerator",
+]

@@ -85,6 +85,27 @@ class ExponentialDecay(Callback):
         net.history.record("lr", rate)
 
 
+class OneCycle(Callback):
+    """Learning rate that rises within the first twentieth of training and falls as a cosine.
+
+    Parameters
+    ----------
+    warm_up : float, default=0.05
+        Share of the steps in which the rate rises.
+    """
+
+    def __init__(self, warm_up: float = 0.05) -> None:
+        self.warm_up = warm_up
+
+    def on_batch_begin(self, net: NeuralNetRegressor, training: bool, **kwargs: Any) -> None:
+        if not training:
+            return
+        done = net.progress
+        share = min(1.0, (done + 0.01) / self.warm_up) * (1.0 + math.cos(math.pi * done)) / 2.0
+        for group in net.optimizer_.param_groups:
+            group["lr"] = group.setdefault("top_lr", group["lr"]) * max(share, 1e-3)
+
+
 class OutOfPatience(KeyboardInterrupt):
     """Ends training as planned: skorch goes out of its loop for no other exception."""
 
@@ -180,6 +201,16 @@ class TrainingNet(NeuralNetRegressor):
             batch = self.augment(X, y)
         return super().train_step_single(batch, **fit_params)
 
+    @property
+    def progress(self) -> float:
+        """Share of the steps of training that are done."""
+        n_done = len(self.history[-1]["batches"]) - 1
+        return (len(self.history) - 1 + n_done / self.n_batches_) / self.max_epochs
+
+    def on_epoch_begin(self, net: NeuralNetRegressor, dataset_train: Any, **kwargs: Any) -> None:
+        super().on_epoch_begin(net, dataset_train=dataset_train, **kwargs)
+        self.n_batches_ = len(self.get_iterator(dataset_train, training=True))
+
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Any:
         self.interrupted_ = False
         try:
@@ -201,6 +232,33 @@ class TrainingNet(NeuralNetRegressor):
         if self.initialized_ and self.optimizer_ is None:
             self.initialize_callbacks()
             self._initialize_optimizer(reason="Continuing training of an unpickled net.")
+
+
+def train(net: TrainingNet, X: Any, y: Any, n_epochs: int, seed: int) -> list[dict[str, Any]]:
+    """Train for some epochs, and return the history of all that were finished.
+
+    The weights stay those of the last epoch, or of the best one if training was interrupted or
+    ran out of patience. A loss that is not finite raises FloatingPointError and leaves the best
+    weights there were.
+    """
+    keep_best: KeepBest
+    with seeded(seed, net.device):
+        if not net.initialized_:
+            net.initialize()
+        net.renew()
+        keep_best = dict(net.callbacks_)["keep_best"]
+        net.set_params(max_epochs=n_epochs)
+        try:
+            net.partial_fit(X, y)
+        except FloatingPointError:
+            net.history.pop()
+            keep_best.restore(net)
+            raise
+    if net.interrupted_ or keep_best.patience is not None:
+        keep_best.restore(net)
+    keep_best.forget()
+    net.module_.eval()
+    return [epoch for epoch in net.history if "train_loss" in epoch]
 
 
 @contextmanager

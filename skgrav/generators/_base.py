@@ -1,0 +1,436 @@
+"""What the density models that can be sampled and decoded share."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from math import isqrt
+from numbers import Integral, Real
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from skgrav.geometry import Mesh
+from skgrav.networks._least_squares import LatentProblem, chunks, gauss_newton
+from skgrav.networks._training import TrainingNet, resolve_device, seeded, train
+
+Array = NDArray[np.float64]
+
+#: Standard deviation, relative to the density range, to which a nearest code fits each cell.
+_CLOSENESS = 0.02
+
+#: Codes of which the average Jacobian of a decoder is learned.
+_N_DRAWN = 2000
+
+
+class Settings(NamedTuple):
+    """What an architecture takes where a parameter is None."""
+
+    n_components: int
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+
+
+class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):
+    """Base of density models with codes: sections that can be drawn, encoded and decoded.
+
+    Codes of sections are spread about like ``N(0, I)``.
+
+    Parameters
+    ----------
+    n_components : int, default=None
+        Length of a code. None takes that of the architecture, or as many as samples and cells
+        allow.
+    architecture : {"default", "paper"}, default="default"
+        The library's network, or that of arXiv:2510.09632.
+    mesh : Mesh, default=None
+        2D mesh of the sections; None takes as many layers as columns.
+    max_epochs : int, default=None
+        Passes over the training set; None takes that of the architecture.
+    batch_size : int, default=None
+        Samples per step of the optimiser; None takes that of the architecture.
+    learning_rate : float, default=None
+        Highest learning rate; None takes that of the architecture.
+    early_stopping : bool, default=False
+        Whether to hold out a validation set, stop when its loss stops falling, and keep the
+        best weights.
+    validation_fraction : float, default=0.1
+        Share of the training set held out with `early_stopping`.
+    n_iter_no_change : int, default=5
+        Epochs without a better validation loss before training stops.
+    density_range : tuple of two floats, default=None
+        Densities that the generator can return; None takes the range of the training densities.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, shuffling, codes and the validation set.
+    device : str, default="auto"
+        Torch device; ``"auto"`` takes a GPU where there is one.
+    verbose : bool, default=False
+        Whether to show a progress bar over epochs.
+
+    See Also
+    --------
+    VAEGenerator, GANGenerator : Density models.
+    skgrav.inverters.LatentInverter : Inverts gravity within one.
+
+    Examples
+    --------
+    >>> from skgrav.generators import DensityGenerator, VAEGenerator
+    >>> issubclass(VAEGenerator, DensityGenerator)
+    True
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left"), None],
+        "architecture": [StrOptions({"default", "paper"})],
+        "mesh": [Mesh, None],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "density_range": [tuple, list, None],
+        "random_state": ["random_state"],
+        "device": [str],
+        "verbose": ["verbose"],
+    }
+
+    _settings: dict[str, Settings]
+
+    def __init__(
+        self,
+        n_components: int | None = None,
+        *,
+        architecture: Literal["default", "paper"] = "default",
+        mesh: Mesh | None = None,
+        max_epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        density_range: tuple[float, float] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        device: str = "auto",
+        verbose: bool = False,
+    ) -> None:
+        self.n_components = n_components
+        self.architecture = architecture
+        self.mesh = mesh
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.density_range = density_range
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Train on density sections.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_cells)
+            Densities, flattened in C order, top layer first.
+        y : None
+            Ignored, for scikit-learn's interface.
+
+        Returns
+        -------
+        self : DensityGenerator
+            The fitted generator.
+        """
+        self._validate_params()
+        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        shape = self._shape(X.shape[1])
+        scaled = self._scaled_by_range(X)
+        settings = self._resolved(*X.shape)
+        self.n_components_ = settings.n_components
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.net_ = net = self._make_net(shape, settings, resolve_device(self.device), seed)
+        with seeded(seed, net.device):
+            net.initialize()
+            if self.architecture == "default":
+                self._start(net.module_, self._principal_components(scaled, seed))
+        try:
+            finished = train(net, scaled, scaled, settings.max_epochs, seed + 1)
+        except FloatingPointError:
+            del self.net_
+            raise
+        if net.interrupted_:
+            warnings.warn(
+                f"training was stopped by the user after {len(finished)} of "
+                f"{settings.max_epochs} epochs; the weights of the best of them are kept.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        self.loss_curve_ = [float(epoch["train_loss"]) for epoch in finished]
+        self.validation_loss_curve_ = [
+            float(epoch["valid_loss"]) for epoch in finished if "valid_loss" in epoch
+        ]
+        self.n_epochs_ = len(finished)
+        self._finish(finished, scaled, seed)
+        return self
+
+    def transform(self, X: ArrayLike) -> Array:
+        """Encode densities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_cells)
+            Densities in the unit of the training set.
+
+        Returns
+        -------
+        z : ndarray of shape (n_samples, n_components_)
+            Codes.
+        """
+        check_is_fitted(self)
+        return self._encode(validate_data(self, X, reset=False, dtype=np.float64))
+
+    def inverse_transform(self, X: ArrayLike) -> Array:
+        """Decode codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components_)
+            Codes.
+
+        Returns
+        -------
+        rho : ndarray of shape (n_samples, n_cells)
+            Densities within `density_range_`.
+        """
+        check_is_fitted(self)
+        X = check_array(X, dtype=np.float64, input_name="X")
+        if X.shape[1] != self.n_components_:
+            raise ValueError(
+                f"'X' has {X.shape[1]} columns, but codes of this {type(self).__name__} have "
+                f"{self.n_components_} components."
+            )
+        z = torch.from_numpy(X.astype(np.float32)).to(self.net_.device)
+        low, high = self.density_range_
+        with torch.no_grad():
+            parts = [self._decoder(z[part]).cpu().double().numpy() for part in chunks(len(z))]
+        return low + (high - low) * np.concatenate(parts)
+
+    def sample(
+        self, n_samples: int = 1, *, random_state: int | np.random.RandomState | None = None
+    ) -> Array:
+        """Draw density sections.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of sections.
+        random_state : int, RandomState instance or None, default=None
+            Seed of the codes, which are drawn from ``N(0, I)``.
+
+        Returns
+        -------
+        rho : ndarray of shape (n_samples, n_cells)
+            Densities within `density_range_`.
+        """
+        check_is_fitted(self)
+        rng = check_random_state(random_state)
+        return self.inverse_transform(rng.normal(size=(n_samples, self.n_components_)))
+
+    def score(self, X: ArrayLike, y: Any = None) -> float:
+        """Tell how well sections are represented: encoded and decoded again.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_cells)
+            Densities.
+        y : None
+            Ignored, for scikit-learn's interface.
+
+        Returns
+        -------
+        score : float
+            Minus the mean relative L2 error of the reconstruction; 0 is perfect.
+        """
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        error = np.linalg.norm(X - self.inverse_transform(self.transform(X)), axis=1)
+        norm = np.linalg.norm(X, axis=1)
+        return -float(np.mean(error / np.where(norm > 0, norm, 1.0)))
+
+    def nearest_code(self, X: ArrayLike, *, z0: ArrayLike | None = None) -> Array:
+        """Find the codes whose sections are nearest to densities, by Gauss-Newton steps.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_cells)
+            Densities, which the generator need not be able to represent.
+        z0 : array-like of shape (n_samples, n_components_), default=None
+            Codes to start from; None starts at zero, the mean of all codes.
+
+        Returns
+        -------
+        z : ndarray of shape (n_samples, n_components_)
+            A minimum of ``||G(z) - rho||**2 / (0.02 range)**2 + ||z||**2``. The last term only
+            decides between sections that are as good as equal.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        if z0 is None:
+            z0 = np.zeros((len(X), self.n_components_))
+        # Copies, which torch aligns: sums, and so codes, do not depend on where arrays lie.
+        start = torch.tensor(np.asarray(z0, dtype=np.float32))
+        data = torch.tensor(self._scaled(X))
+        rows = []
+        for part in chunks(len(X)):
+            problem = LatentProblem(
+                forward=self._decoder,
+                data=data[part].to(self.net_.device),
+                weights=torch.full((1, X.shape[1]), 1 / _CLOSENESS, device=self.net_.device),
+                jacobian=self._average_jacobian,
+                centre=torch.zeros(1, self.n_components_, device=self.net_.device),
+            )
+            solution = gauss_newton(problem, start[part].to(self.net_.device), 20, 1e-3)
+            rows.append(solution.u.cpu().double().numpy())
+        return np.concatenate(rows)
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        """Decode codes within torch, with derivatives.
+
+        Parameters
+        ----------
+        z : torch.Tensor of shape (n_samples, n_components_)
+            Codes, float32, on the device of the generator.
+
+        Returns
+        -------
+        rho : torch.Tensor of shape (n_samples, n_cells)
+            Densities in the unit of the training set.
+        """
+        low, high = self.density_range_
+        return low + (high - low) * self._decoder(z)
+
+    @property
+    def _average_jacobian(self) -> torch.Tensor:
+        """Derivative of the scaled densities by the codes, averaged over drawn codes."""
+        device = self.net_.device
+        with seeded(0, device), torch.no_grad():
+            z = torch.randn(_N_DRAWN, self.n_components_, device=device)
+            scaled = torch.cat([self._decoder(z[part]) for part in chunks(len(z))])
+        z -= z.mean(dim=0)
+        return torch.cholesky_solve(z.T @ scaled, torch.linalg.cholesky(z.T @ z))
+
+    @property
+    @abstractmethod
+    def _decoder(self) -> torch.nn.Module:
+        """Fitted module from codes to densities in [0, 1]."""
+
+    @abstractmethod
+    def _encode(self, X: Array) -> Array:
+        """Return the codes of validated densities."""
+
+    @abstractmethod
+    def _make_net(
+        self, shape: tuple[int, int], settings: Settings, device: str, seed: int
+    ) -> TrainingNet:
+        """Compose the skorch net of a section shape."""
+
+    @abstractmethod
+    def _start(self, module: Any, pca: PCA) -> None:
+        """Start the linear parts of a module from principal components of scaled sections."""
+
+    def _finish(
+        self, finished: list[dict[str, Any]], scaled: NDArray[np.float32], seed: int
+    ) -> None:
+        """Note what else training told."""
+
+    def _shape(self, n_cells: int) -> tuple[int, int]:
+        if self.mesh is not None:
+            if self.mesh.ndim != 2 or self.mesh.n_cells != n_cells:
+                raise ValueError(
+                    f"'mesh' has shape {self.mesh.shape}, but X has {n_cells} cells; give the 2D "
+                    "mesh of the sections."
+                )
+            nz, nx = self.mesh.shape
+            return nz, nx
+        n = isqrt(n_cells)
+        if n * n == n_cells:
+            return n, n
+        warnings.warn(
+            f"'mesh' is None and {n_cells} cells are no square: they are taken as one layer. Give "
+            "'mesh', which tells layers and columns.",
+            stacklevel=3,
+        )
+        return 1, n_cells
+
+    def _resolved(self, n_samples: int, n_cells: int) -> Settings:
+        """Return the settings of the architecture, with what the user set instead."""
+        defaults = self._settings[self.architecture]
+        given = {name: getattr(self, name) for name in Settings._fields}
+        settings = defaults._replace(**{k: v for k, v in given.items() if v is not None})
+        limit = min(n_samples, n_cells)
+        if self.architecture == "paper" or settings.n_components <= limit:
+            return settings
+        if self.n_components is not None:
+            raise ValueError(
+                f"'n_components' is {self.n_components}; it must be at most {limit}, the smaller "
+                f"of {n_samples} samples and {n_cells} cells."
+            )
+        return settings._replace(n_components=limit)
+
+    def _scaled_by_range(self, X: Array) -> NDArray[np.float32]:
+        """Fix the density range and scale training densities by it."""
+        low, high = self.density_range or (float(X.min()), float(X.max()))
+        if self.density_range is not None and not low < high:
+            raise ValueError(
+                f"'density_range' is {self.density_range}; the lower bound must be below the upper."
+            )
+        self.density_range_ = float(low), float(high)
+        if X.min() < low or X.max() > high:
+            warnings.warn(
+                f"'X' ranges from {X.min():g} to {X.max():g}, beyond density_range=({low:g}, "
+                f"{high:g}), which the generator cannot leave. Give a wider 'density_range'.",
+                stacklevel=3,
+            )
+        return self._scaled(X)
+
+    def _scaled(self, X: Array) -> NDArray[np.float32]:
+        low, high = self.density_range_
+        return ((X - low) / ((high - low) or 1.0)).astype(np.float32)
+
+    def _principal_components(self, scaled: NDArray[np.float32], seed: int) -> PCA:
+        return PCA(self.n_components_, svd_solver="auto", random_state=seed).fit(scaled)
+
+    def _net_parameters(self, settings: Settings, device: str) -> dict[str, Any]:
+        """Return the parameters of skorch that all generators share."""
+        return {
+            "optimizer__fused": True,
+            "lr": settings.learning_rate,
+            "batch_size": settings.batch_size,
+            "callbacks__print_log": None,
+            "device": device,
+            "verbose": 0,
+        }
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+
+def start_linear(layer: torch.nn.Linear, weight: Array, bias: Array) -> None:
+    """Give a linear layer its weights."""
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight, dtype=np.float32)))
+        layer.bias.copy_(torch.from_numpy(np.asarray(bias, dtype=np.float32)))

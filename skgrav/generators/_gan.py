@@ -1,0 +1,283 @@
+"""Generative adversarial network of density sections."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import PassthroughScoring
+from skorch.dataset import ValidSplit
+from torch import nn
+from torch.nn.functional import relu, softplus
+
+from skgrav.generators._base import DensityGenerator, Settings, start_linear
+from skgrav.networks._paper_generators import PaperDiscriminator, PaperGenerator
+from skgrav.networks._sections import SectionCritic, SectionGenerator
+from skgrav.networks._training import (
+    BatchIterator,
+    EpochBar,
+    ExponentialDecay,
+    KeepBest,
+    OneCycle,
+    TrainingNet,
+)
+
+Array = NDArray[np.float64]
+
+#: Learning rate of the paper's GAN after 100 epochs: it is halved every five.
+_PAPER_DECAY = 0.5**20
+
+#: Share of the training sections' spread below which the samples count as collapsed.
+_COLLAPSED = 0.5
+
+#: Steps over which the weights are averaged, and random directions of the validation loss.
+_AVERAGED, _N_DIRECTIONS = 500, 128
+
+
+class GANGenerator(DensityGenerator):
+    """Generative adversarial network of density sections.
+
+    There is no encoder: `transform` searches the nearest code of each section.
+
+    Parameters
+    ----------
+    n_components : int, default=None
+        Length of a code. None takes 64, or as many as samples and cells allow, or the paper's
+        50.
+    architecture : {"default", "paper"}, default="default"
+        ``"default"`` starts from principal components, draws on them by transposed convolutions,
+        has a critic with spectral norm and hinge loss, and averages the weights of the
+        generator. ``"paper"`` has the networks and the non-saturating loss of [1]_.
+    mesh : Mesh, default=None
+        2D mesh of the sections; None takes as many layers as columns.
+    max_epochs : int, default=None
+        Passes over the training set; None takes 40, or the paper's 45.
+    batch_size : int, default=None
+        Samples per step of the optimiser; None takes 64, or the paper's 25.
+    learning_rate : float, default=None
+        Highest learning rate of Adam, which rises and falls over the training. None takes 1e-3;
+        the paper's starts at 5e-4 and is halved every five epochs.
+    early_stopping : bool, default=False
+        Whether to hold out a validation set, stop when the samples come no nearer to it, and
+        keep the best weights.
+    validation_fraction : float, default=0.1
+        Share of the training set held out with `early_stopping`.
+    n_iter_no_change : int, default=5
+        Epochs without a better validation loss before training stops.
+    density_range : tuple of two floats, default=None
+        Densities that the generator can return; None takes the range of the training densities.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, shuffling, codes and the validation set.
+    device : str, default="auto"
+        Torch device; ``"auto"`` takes a GPU where there is one.
+    verbose : bool, default=False
+        Whether to show a progress bar over epochs.
+
+    Attributes
+    ----------
+    net_ : TrainingNet
+        The trained skorch net; its module holds the `average` of the generator's weights.
+    n_components_ : int
+        Length of a code.
+    density_range_ : tuple of two floats
+        Densities that the generator can return.
+    diversity_ : float
+        Spread of samples relative to that of the training sections; 1 is as diverse.
+    loss_curve_ : list of float
+        Loss of the critic in each epoch.
+    generator_loss_curve_ : list of float
+        Loss of the generator in each epoch.
+    validation_loss_curve_ : list of float
+        Sliced Wasserstein distance of samples from the validation set in each epoch, relative
+        to the density range; empty without `early_stopping`.
+    n_epochs_ : int
+        Epochs trained.
+    n_features_in_ : int
+        Number of cells.
+
+    Raises
+    ------
+    ValueError
+        If the mesh does not fit the densities, or there are too few samples for the code.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If training was interrupted, or the samples have less than half the spread of the
+        training sections.
+
+    See Also
+    --------
+    VAEGenerator : Has an encoder and represents sections better.
+    skgrav.metrics.sample_coverage : Tells whether samples cover all kinds of sections.
+
+    Notes
+    -----
+    Generator and critic take their steps at the same time, from the same samples.
+
+    References
+    ----------
+    .. [1] Negahdari et al. (2025), arXiv:2510.09632, section II.
+    .. [2] Miyato et al. (2018), Spectral normalization for generative adversarial networks,
+       ICLR, arXiv:1802.05957.
+
+    Examples
+    --------
+    >>> from skgrav import GANGenerator, Mesh
+    >>> from skgrav.datasets import make_density_models
+    >>> rho = make_density_models(100, mesh=Mesh.square(12), random_state=0)
+    >>> gan = GANGenerator(20, max_epochs=3, random_state=0).fit(rho)
+    >>> gan.sample(5, random_state=1).shape
+    (5, 144)
+    """
+
+    _settings = {
+        "default": Settings(64, 40, 64, 1e-3),
+        "paper": Settings(50, 45, 25, 5e-4),
+    }
+
+    @property
+    def _decoder(self) -> nn.Module:
+        return self.net_.module_.average
+
+    def _encode(self, X: Array) -> Array:
+        return self.nearest_code(X)
+
+    def _make_net(
+        self, shape: tuple[int, int], settings: Settings, device: str, seed: int
+    ) -> TrainingNet:
+        paper = self.architecture == "paper"
+        monitor = "valid_loss" if self.early_stopping else "train_loss"
+        patience = self.n_iter_no_change if self.early_stopping else None
+        split = ValidSplit(self.validation_fraction, random_state=seed)
+        callbacks: list[Any] = [
+            ("rate", ExponentialDecay(_PAPER_DECAY) if paper else OneCycle()),
+            ("generator_loss", PassthroughScoring("generator_loss", on_train=True)),
+            *([("bar", EpochBar())] if self.verbose else []),
+            ("keep_best", KeepBest(monitor, patience)),
+        ]
+        return AdversarialNet(
+            partial(Adversaries, shape, settings.n_components, paper=paper),
+            hinge=not paper,
+            criterion=nn.MSELoss,
+            optimizer=torch.optim.Adam,
+            optimizer__betas=(0.9, 0.999) if paper else (0.5, 0.9),
+            iterator_train=BatchIterator,
+            iterator_train__shuffle=True,
+            iterator_valid=BatchIterator,
+            iterator_valid__batch_size=-1,
+            train_split=split if self.early_stopping else None,
+            callbacks=callbacks,
+            **self._net_parameters(settings, device),
+        )
+
+    def _start(self, module: Any, pca: PCA) -> None:
+        # Gaussian samples with the covariance of the sections: all kinds are in reach at once.
+        coloring = pca.components_.T * np.sqrt(np.maximum(pca.explained_variance_, 0.0))
+        start_linear(module.generator.linear, coloring, pca.mean_)
+        module.average.load_state_dict(module.generator.state_dict())
+
+    def _finish(
+        self, finished: list[dict[str, Any]], scaled: NDArray[np.float32], seed: int
+    ) -> None:
+        # What is left decodes; parametrised modules such as the critic don't pickle, either.
+        self.net_.module_.generator = self.net_.module_.critic = None
+        self.generator_loss_curve_ = [float(epoch["generator_loss"]) for epoch in finished]
+        low, high = self.density_range_
+        samples = (self.sample(1000, random_state=seed) - low) / ((high - low) or 1.0)
+        spread = np.sqrt(np.var(scaled, axis=0, dtype=np.float64).sum())
+        # Sections that are all alike have no spread that samples could lack.
+        ratio = np.sqrt(np.var(samples, axis=0).sum()) / spread if spread > 1e-6 else 1.0
+        self.diversity_ = float(ratio)
+        if self.diversity_ < _COLLAPSED:
+            warnings.warn(
+                f"the samples have only {self.diversity_:.2f} of the spread of the training "
+                "sections: the generator has collapsed, or was trained too shortly. Raise "
+                "'max_epochs', lower 'learning_rate' or take another 'random_state'.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+
+class Adversaries(nn.Module):
+    """Generator, the average of its weights over the last steps, and critic."""
+
+    def __init__(self, shape: tuple[int, int], n_components: int, *, paper: bool) -> None:
+        super().__init__()
+        self.n_components = n_components
+        self.generator = (PaperGenerator if paper else SectionGenerator)(shape, n_components)
+        self.critic = (PaperDiscriminator if paper else SectionCritic)(shape)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False)
+        self.n_steps = 0
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Return the densities of codes."""
+        return self.average(z)
+
+    def draw(self, n_samples: int) -> torch.Tensor:
+        """Return random codes."""
+        device = next(self.average.parameters()).device
+        return torch.randn(n_samples, self.n_components, device=device)
+
+    def update_average(self, *, paper: bool) -> None:
+        """Move the average toward the weights of now; the paper takes those of now."""
+        self.n_steps += 1
+        share = 1.0 if paper else max(1.0 / _AVERAGED, 1.0 / self.n_steps)
+        with torch.no_grad():
+            for average, weights in zip(
+                self.average.parameters(), self.generator.parameters(), strict=True
+            ):
+                average.lerp_(weights, share)
+
+
+class AdversarialNet(TrainingNet):
+    """Skorch net whose step moves generator and critic at once."""
+
+    def __init__(self, *args: Any, hinge: bool = True, **kwargs: Any) -> None:
+        self.hinge = hinge
+        super().__init__(*args, **kwargs)
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        adversaries, real = self.module_, batch[0].to(self.device)
+        self._set_training(True)
+        samples = adversaries.generator(adversaries.draw(len(real)))
+        critic = adversaries.critic
+        fooled = critic.requires_grad_(False)(samples)
+        generator_loss = -fooled.mean() if self.hinge else softplus(-fooled).mean()
+        generator_loss.backward()
+        critic.requires_grad_(True)
+        critic_loss = self._critic_loss(critic(real), critic(samples.detach()))
+        critic_loss.backward()
+        self.history.record_batch("generator_loss", generator_loss.item())
+        return {"loss": critic_loss, "y_pred": samples}
+
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        self.optimizer_.zero_grad()
+        step = self.train_step_single(batch, **fit_params)
+        self.optimizer_.step()
+        self.module_.update_average(paper=not self.hinge)
+        return step
+
+    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Measure how far as many samples are from the sections, along random directions."""
+        real = batch[0].to(self.device)
+        self._set_training(False)
+        with torch.no_grad():
+            samples = self.module_(self.module_.draw(len(real)))
+            directions = torch.randn(real.shape[1], _N_DIRECTIONS, device=real.device)
+            directions /= directions.norm(dim=0)
+            sorted_ = ((part @ directions).sort(dim=0).values for part in (real, samples))
+            a, b = sorted_
+        return {"loss": (a - b).abs().mean(), "y_pred": samples}
+
+    def _critic_loss(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        if self.hinge:
+            return relu(1.0 - real).mean() + relu(1.0 + fake).mean()
+        return softplus(-real).mean() + softplus(fake).mean()
