@@ -18,6 +18,7 @@ _HOMES = {
     "MatrixOperator": "operators",
     "CNNInverter": "inverters",
     "GANGenerator": "generators",
+    "LatentInverter": "inverters",
     "Refiner": "inverters",
     "VAEGenerator": "generators",
     "Pipeline": "pipeline",

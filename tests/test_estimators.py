@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -13,6 +14,7 @@ from skgrav import (
     CNNInverter,
     ForwardOperator,
     GANGenerator,
+    LatentInverter,
     MatrixOperator,
     Refiner,
     VAEGenerator,
@@ -28,6 +30,8 @@ INSTANCES = [
     CNNInverter(SMALL_NETWORK, max_epochs=40, batch_size=16, learning_rate=3e-3, random_state=0),
     VAEGenerator(max_epochs=2, random_state=0),
     GANGenerator(max_epochs=2, random_state=0),
+    LatentInverter(PCA()),
+    LatentInverter(VAEGenerator(max_epochs=2, random_state=0)),
     Refiner(init=Ridge()),
     Refiner(GradientDescent(step_size="auto"), init="zero"),  # the paper's step scarcely moves
     *(Refiner(solver, init="zero") for solver in SOLVERS if solver != "gd"),

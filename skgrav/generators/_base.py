@@ -19,13 +19,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skgrav.geometry import Mesh
-from skgrav.networks._least_squares import LatentProblem, chunks, gauss_newton
+from skgrav.networks._least_squares import LatentProblem, chunks, lbfgs
 from skgrav.networks._training import TrainingNet, resolve_device, seeded, train
 
 Array = NDArray[np.float64]
 
 #: Standard deviation, relative to the density range, to which a nearest code fits each cell.
-_CLOSENESS = 0.02
+_CLOSENESS = 0.05
 
 #: Codes of which the average Jacobian of a decoder is learned.
 _N_DRAWN = 2000
@@ -105,6 +105,9 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     }
 
     _settings: dict[str, Settings]
+
+    #: Whether `transform` is quick, since it need not search.
+    _has_encoder: bool
 
     def __init__(
         self,
@@ -268,7 +271,7 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return -float(np.mean(error / np.where(norm > 0, norm, 1.0)))
 
     def nearest_code(self, X: ArrayLike, *, z0: ArrayLike | None = None) -> Array:
-        """Find the codes whose sections are nearest to densities, by Gauss-Newton steps.
+        """Find the codes whose sections are nearest to densities, by L-BFGS.
 
         Parameters
         ----------
@@ -280,7 +283,7 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Returns
         -------
         z : ndarray of shape (n_samples, n_components_)
-            A minimum of ``||G(z) - rho||**2 / (0.02 range)**2 + ||z||**2``. The last term only
+            A minimum of ``||G(z) - rho||**2 / (0.05 range)**2 + ||z||**2``. The last term only
             decides between sections that are as good as equal.
         """
         check_is_fitted(self)
@@ -299,7 +302,7 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 jacobian=self._average_jacobian,
                 centre=torch.zeros(1, self.n_components_, device=self.net_.device),
             )
-            solution = gauss_newton(problem, start[part].to(self.net_.device), 20, 1e-3)
+            solution = lbfgs(problem, start[part].to(self.net_.device), 100, 1e-3)
             rows.append(solution.u.cpu().double().numpy())
         return np.concatenate(rows)
 

@@ -142,6 +142,7 @@ class GANGenerator(DensityGenerator):
         "default": Settings(64, 40, 64, 1e-3),
         "paper": Settings(50, 45, 25, 5e-4),
     }
+    _has_encoder = False
 
     @property
     def _decoder(self) -> nn.Module:

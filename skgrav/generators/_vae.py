@@ -134,6 +134,7 @@ class VAEGenerator(DensityGenerator):
         "default": Settings(160, 20, 64, 2e-3),
         "paper": Settings(15, 25, 25, 1e-4),
     }
+    _has_encoder = True
 
     def kl_divergence(self, X: ArrayLike) -> Array:
         """Compute the divergence of the posterior of each code from ``N(0, I)``, in nats.

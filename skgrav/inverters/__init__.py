@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from skgrav.inverters._base import InverterMixin
+from skgrav.inverters._latent import LatentInverter, LatentResult
 from skgrav.inverters._refiner import Refiner
 
 if TYPE_CHECKING:
     from skgrav.inverters._cnn import CNNInverter
 
-__all__ = ["CNNInverter", "InverterMixin", "Refiner"]
+__all__ = ["CNNInverter", "InverterMixin", "LatentInverter", "LatentResult", "Refiner"]
 
 
 def __getattr__(name: str) -> Any:

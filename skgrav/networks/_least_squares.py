@@ -12,7 +12,7 @@ from torch.func import jvp, vjp
 Tensor = torch.Tensor
 
 #: Inner iterations of a Gauss-Newton step, and the share of the residual that they leave.
-_N_INNER, _INNER_TOLERANCE = 12, 0.03
+_N_INNER, _INNER_TOLERANCE = 12, 0.1
 
 #: Halvings of a step before it is given up.
 _N_HALVINGS = 12
@@ -141,8 +141,8 @@ def gauss_newton(problem: LatentProblem, u: Tensor, max_iter: int, tol: float) -
         if not rows.numel():
             break
         part, codes = problem.take(rows), solution.u[rows]
-        if len(problem.weights) == 1:
-            part.__dict__["factor"] = problem.factor
+        factor = problem.factor  # computed once; parts of it serve the samples still open
+        part.__dict__["factor"] = factor[rows] if len(factor) > 1 else factor
         _, _, gradient, hessian = part.linearised(codes)
         step = _conjugate_gradients(part, gradient, hessian)
         _move(problem, solution, rows, step, gradient, tol)

@@ -165,7 +165,7 @@ class Solver(BaseEstimator, ABC):
         _check_width("rho0", rho0, shape[1], "cells")
         if len(rho0) != len(g):
             raise ValueError(f"'rho0' has {len(rho0)} samples, but 'g' has {len(g)}.")
-        return self._solve(operator, g, rho0, *_split_noise(sigma, g))
+        return self._solve(operator, g, rho0, *split_noise(sigma, g))
 
     def _solve(
         self, operator: Any, g: Array, rho0: Array, rows: Array | float, noise: Array
@@ -216,7 +216,7 @@ def fraction_to_noise(before: Array, after: Array, target2: Array) -> Array:
     return np.where(overshot, np.clip(crossing, 0.0, 1.0), 1.0)
 
 
-def _split_noise(sigma: ArrayLike | None, g: Array) -> tuple[Array | float, Array]:
+def split_noise(sigma: ArrayLike | None, g: Array) -> tuple[Array | float, Array]:
     """Return row weights that make the noise white, and its level per sample after them."""
     if sigma is None:
         return 1.0, np.zeros(len(g))

@@ -1,0 +1,476 @@
+"""Inversion in the latent space of a generator."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from math import isqrt
+from numbers import Integral, Real
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skgrav.inverters._base import InverterMixin
+from skgrav.inverters._latent_search import LatentSearch
+from skgrav.inverters._latent_space import (
+    CodePrior,
+    CodeRegression,
+    DataError,
+    LatentSpace,
+    LinearDecoder,
+    noise_with_rounding,
+)
+from skgrav.metrics import relative_data_misfit
+from skgrav.metrics._errors import noise_std
+from skgrav.operators._base import BaseOperator
+from skgrav.operators._forward import ForwardOperator
+from skgrav.operators._physics import resolve_operator
+from skgrav.solvers import Projection
+from skgrav.solvers._base import split_noise
+from skgrav.solvers._system import SVDSystem, make_system
+
+Array = NDArray[np.float64]
+
+#: Training sections that are encoded to learn prior and errors: by linear generators, by networks,
+#: and where codes must be searched.
+_N_LINEAR, _N_ENCODED, _N_SEARCHED = 10_000, 1000, 400
+
+#: Training samples that are inverted in `fit` to record iterations.
+_N_RECORDED = 50
+
+_MAX_ITER = {"gauss-newton": 30, "lbfgs": 200, "adam": 5000}
+
+
+@dataclass(frozen=True)
+class LatentResult:
+    """What an inversion in latent space found for each sample.
+
+    Parameters
+    ----------
+    rho : ndarray of shape (n_samples, n_cells)
+        Densities of the best start of each sample.
+    codes : ndarray of shape (n_samples, n_components)
+        Their codes.
+    misfit : ndarray of shape (n_samples,)
+        Their relative data misfit ``||A rho - g|| / ||g||``.
+    objective : ndarray of shape (n_starts, n_samples)
+        What was minimised, at its end: half the squared misfit in units of the data error, and
+        half the squared distance from the prior mean. The best start has the lowest.
+    n_iter : ndarray of shape (n_samples,)
+        Iterations of the best start.
+    converged : ndarray of shape (n_samples,)
+        Whether the best start met the stopping rule before the iterations ran out.
+    candidates : ndarray of shape (n_starts, n_samples, n_cells)
+        Densities of all starts, in the order of `objective`.
+
+    See Also
+    --------
+    LatentInverter : What returns it.
+
+    Examples
+    --------
+    >>> from sklearn.decomposition import PCA
+    >>> from skgrav import LatentInverter, Mesh
+    >>> from skgrav.datasets import make_gravity_dataset
+    >>> data = make_gravity_dataset(n_samples=50, mesh=Mesh.square(8), random_state=0)
+    >>> inverter = LatentInverter(PCA(10), operator=data.operator, noise_level=0.01)
+    >>> result = inverter.fit(data.data, data.target).invert(data.data)
+    >>> result.codes.shape, result.candidates.shape
+    ((50, 10), (1, 50, 64))
+    """
+
+    rho: Array
+    codes: Array
+    misfit: Array
+    objective: Array
+    n_iter: NDArray[np.intp]
+    converged: NDArray[np.bool_]
+    candidates: Array
+
+
+class LatentInverter(InverterMixin, BaseEstimator):
+    """Inversion in the latent space of a generator, the paper's second method.
+
+    Finds the code whose section fits the data of each sample, for all samples at once. No
+    generator represents the true density, so fitting the data better than the generator can
+    raises the error: by default its own errors are part of the data errors, and codes have a
+    prior.
+
+    Parameters
+    ----------
+    generator : estimator
+        `VAEGenerator`, `GANGenerator`, or a transformer with a linear `inverse_transform` such
+        as PCA, whose solution has a closed form. It is cloned and fitted to the densities of the
+        training pairs; wrap a fitted one in ``sklearn.frozen.FrozenEstimator``.
+    operator : ForwardOperator or MatrixOperator, default=None
+        The physics. None takes the paper's geometry for these sizes if it reproduces the
+        training pairs, and otherwise identifies the operator from them, with a warning.
+    solver : {"gauss-newton", "adam", "lbfgs"}, default="gauss-newton"
+        How the codes are searched. ``"adam"`` is the paper's. A linear generator needs none.
+    init : "auto", "regression", "prior-mean", "random", estimator or None, default="auto"
+        Where the search starts: a linear estimate of the codes from the data, learned in `fit`;
+        the mean of the codes; a random code, as in the paper; or the code that comes nearest to
+        the estimate of an inverter, which is cloned and fitted inside, or, with None, was put
+        before the data in X by the previous step of a Pipeline. ``"auto"`` takes that estimate
+        where X holds one, and else ``"regression"``.
+    prior : bool, default=True
+        Whether to weigh the misfit against the distance from the mean of the codes, in units of
+        their covariance. Where the search starts from an estimate, both are those given the
+        estimate. Without it, iterations stop once the data are fitted to their error.
+    approximation_error : bool, default=True
+        Whether what the best codes of training sections leave of their data counts as an error
+        of the data.
+    noise_level : float, default=None
+        Standard deviation of the noise relative to the rms of each sample's own data. None takes
+        the uncertainty of the operator's survey; without one, data count as noise-free, with a
+        warning. Give 0 for noise-free data.
+    projection : bool, default=False
+        Whether to take what misfit remains out of the generator's sections: the last step is
+        then the projection onto the densities that fit the data to their noise.
+    n_starts : int, default=1
+        Number of searches; those after the first start at random codes. The one with the lowest
+        objective is kept.
+    max_iter : int, default=None
+        Iterations at most; None takes 30, 5000 for Adam and 200 for L-BFGS.
+    tol : float, default=1e-3
+        A sample has converged when an iteration, or 100 of Adam, lowers its objective by less
+        than this share of it, or of one.
+    learning_rate : float, default=0.05
+        Step of Adam, in standard deviations of the codes.
+    random_state : int, RandomState instance or None, default=None
+        Seed of random starts. An int starts each `predict` alike.
+
+    Attributes
+    ----------
+    generator_ : estimator
+        The fitted generator.
+    operator_ : BaseOperator
+        The fitted operator in use.
+    init_ : estimator
+        The fitted start, if `init` is an estimator.
+    n_iter_ : int
+        Most iterations that one of the first 50 training samples took; `invert` tells those of
+        any samples.
+    n_components_ : int
+        Length of a code.
+    n_outputs_ : int
+        Number of cells.
+    n_features_in_ : int
+        Number of columns of X.
+
+    Raises
+    ------
+    ValueError
+        If the generator can't be differentiated, X holds no start, or the operator does not fit
+        the pairs.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If samples did not converge.
+    PhysicsWarning
+        If the operator was identified, or reproduces the pairs only roughly.
+    UserWarning
+        If nothing tells the noise.
+
+    See Also
+    --------
+    skgrav.generators : Generators to invert in.
+    Refiner : Corrections outside of any generator.
+
+    Notes
+    -----
+    With data errors S, the noise and the approximation error [2]_, and codes ``N(m, C)``, it
+    minimises ``|S^(-1/2) (A G(z) - g)|**2 + |C^(-1/2) (z - m)|**2``, eq. 9 of [1]_ with a prior.
+
+    References
+    ----------
+    .. [1] Negahdari et al. (2025), arXiv:2510.09632, section II.
+    .. [2] Kaipio and Somersalo (2005), Statistical and Computational Inverse Problems, Springer,
+       section 5.8.
+
+    Examples
+    --------
+    >>> from sklearn.decomposition import PCA
+    >>> from skgrav import LatentInverter, Mesh
+    >>> from skgrav.datasets import make_gravity_dataset
+    >>> data = make_gravity_dataset(n_samples=100, mesh=Mesh.square(10), random_state=0)
+    >>> inverter = LatentInverter(PCA(30), operator=data.operator, noise_level=0.0)
+    >>> inverter.fit(data.data, data.target).predict(data.data).shape
+    (100, 100)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "generator": [HasMethods(["fit", "transform", "inverse_transform"])],
+        "operator": [BaseOperator, None],
+        "solver": [StrOptions(set(_MAX_ITER))],
+        "init": [
+            StrOptions({"auto", "regression", "prior-mean", "random"}),
+            HasMethods(["fit", "predict"]),
+            None,
+        ],
+        "prior": ["boolean"],
+        "approximation_error": ["boolean"],
+        "noise_level": [Interval(Real, 0, None, closed="left"), None],
+        "projection": ["boolean"],
+        "n_starts": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        generator: BaseEstimator,
+        *,
+        operator: BaseOperator | None = None,
+        solver: Literal["gauss-newton", "adam", "lbfgs"] = "gauss-newton",
+        init: Any = "auto",
+        prior: bool = True,
+        approximation_error: bool = True,
+        noise_level: float | None = None,
+        projection: bool = False,
+        n_starts: int = 1,
+        max_iter: int | None = None,
+        tol: float = 1e-3,
+        learning_rate: float = 0.05,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.generator = generator
+        self.operator = operator
+        self.solver = solver
+        self.init = init
+        self.prior = prior
+        self.approximation_error = approximation_error
+        self.noise_level = noise_level
+        self.projection = projection
+        self.n_starts = n_starts
+        self.max_iter = max_iter
+        self.tol = tol
+        self.learning_rate = learning_rate
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Fit the generator, and learn its prior and its errors from training pairs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_data) or (n_samples, n_cells + n_data)
+            Gravity, component-major, perhaps with an estimate of the density before it.
+        y : array-like of shape (n_samples, n_cells) or (n_samples,)
+            Densities.
+
+        Returns
+        -------
+        self : LatentInverter
+            The fitted inverter.
+        """
+        self._validate_params()
+        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        y = np.asarray(y, dtype=np.float64)
+        self._y_ndim = y.ndim
+        rho = y.reshape(len(y), -1)
+        self.n_outputs_ = rho.shape[1]
+        self._start_in_X = self._holds_start(X.shape[1])
+        g = self._data(X)
+        self.operator_ = resolve_operator(self.operator, rho, g, noise_level=self.noise_level)
+        if noise_std(self.operator_, g[:1], self.noise_level) is None:
+            warnings.warn(
+                "'noise_level' is None: data count as noise-free. Give the noise relative to the "
+                "rms of a sample's data, or 0 if there is none.",
+                stacklevel=2,
+            )
+        self.generator_ = clone(self.generator).fit(rho, None)
+        if hasattr(self.init, "fit"):
+            self.init_ = clone(self.init).fit(g, y)
+        self._learn(X, rho)
+        self.n_iter_ = int(self.invert(X[:_N_RECORDED]).n_iter.max())
+        return self
+
+    def predict(
+        self, X: ArrayLike, *, return_candidates: bool = False
+    ) -> Array | tuple[Array, Array]:
+        """Estimate densities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features_in_)
+            Gravity as in `fit`.
+        return_candidates : bool, default=False
+            Whether to return the densities of all starts as well.
+
+        Returns
+        -------
+        rho : ndarray of shape (n_samples, n_cells) or (n_samples,)
+            Densities of the best starts.
+        candidates : ndarray of shape (n_starts, n_samples, n_cells)
+            Densities of all starts, only with `return_candidates`.
+        """
+        result = self.invert(X)
+        rho = self._as_fitted(result.rho)
+        return (rho, result.candidates) if return_candidates else rho
+
+    def invert(self, X: ArrayLike) -> LatentResult:
+        """Estimate densities and tell how they were found.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features_in_)
+            Gravity as in `fit`.
+
+        Returns
+        -------
+        result : LatentResult
+            Densities, codes, misfits, iterations and candidates of each sample.
+        """
+        check_is_fitted(self, "operator_")
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        g = self._data(X)
+        starts = self._start_codes(X, g)
+        search = self._search(g, starts)
+        rng = check_random_state(self.random_state)
+        found = [search.run(self._first_codes(search, i, rng)) for i in range(self.n_starts)]
+        codes, objective, n_iter, converged = map(np.stack, zip(*found, strict=True))
+        best = objective.argmin(axis=0), np.arange(len(g))
+        if not converged[best].all():
+            warnings.warn(
+                f"{np.sum(~converged[best])} of {len(g)} samples did not converge; raise "
+                "'max_iter' or 'tol'.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        candidates = np.stack([self._densities(z, g) for z in codes])
+        rho = candidates[best]
+        misfit = relative_data_misfit(self.operator_, rho, g, multioutput="raw_values")
+        return LatentResult(
+            rho=rho,
+            codes=codes[best],
+            misfit=np.asarray(misfit),
+            objective=objective,
+            n_iter=n_iter[best],
+            converged=converged[best],
+            candidates=candidates,
+        )
+
+    def _learn(self, X: Array, rho: Array) -> None:
+        """Learn decoder, prior, errors and the regression of codes from training sections."""
+        self.n_components_ = int(self.generator_.transform(rho[:1]).shape[1])
+        linear = None
+        if not hasattr(self.generator_, "decode"):
+            linear = LinearDecoder.of(self.generator_, self.n_components_)
+            if linear is None:
+                raise ValueError(
+                    f"'generator' is {self.generator}, whose inverse_transform is not linear and "
+                    "which has no 'decode' on torch tensors. Give VAEGenerator, GANGenerator or a "
+                    "linear transformer such as PCA."
+                )
+        limit = _N_LINEAR
+        if linear is None:
+            has_encoder = getattr(self.generator_, "_has_encoder", True)
+            limit = _N_ENCODED if has_encoder else _N_SEARCHED
+        rows = np.linspace(0, len(rho) - 1, min(len(rho), limit)).astype(int)
+        X, rho = X[rows], rho[rows]
+        g = self._data(X)
+        z = self.generator_.transform(rho)
+        decoded = self.generator_.inverse_transform(z)
+        system, data, _ = self._coordinates(g)
+        error = DataError.none(system.n_data)
+        if self.approximation_error:
+            error = DataError.of(system.forward(system.model_coordinates(rho - decoded)))
+        self._space = LatentSpace(
+            decoder=linear or LinearDecoder.fitted(z, decoded),
+            is_linear=linear is not None,
+            prior=CodePrior.of(z, self._start_codes(X, g)),
+            error=error,
+            regression=CodeRegression.of(data, z),
+        )
+
+    def _search(self, g: Array, starts: Array | None) -> LatentSearch:
+        """Prepare the search for codes of some data."""
+        system, data, level = self._coordinates(g)
+        return LatentSearch(
+            space=self._space,
+            generator=self.generator_,
+            physics=system.Vt.T * system.s,
+            data=data,
+            sigma=noise_with_rounding(level, g),
+            is_noisy=bool(level.any()),
+            centre=self._space.prior.centre(starts),
+            prior=float(self.prior),
+            solver=self.solver,
+            max_iter=self.max_iter or _MAX_ITER[self.solver],
+            tol=self.tol,
+            learning_rate=self.learning_rate,
+        )
+
+    def _first_codes(self, search: LatentSearch, i: int, rng: np.random.RandomState) -> Array:
+        """Return the whitened codes at which the i-th search starts."""
+        n_samples = len(search.data)
+        if i > 0 or (isinstance(self.init, str) and self.init == "random"):
+            return search.centre + rng.normal(size=(n_samples, self.n_components_))
+        if isinstance(self.init, str) and (
+            self.init == "regression" or (self.init == "auto" and not self._start_in_X)
+        ):
+            codes = self._space.regression(search.data, search.sigma)
+            return self._space.prior.whitened(codes)
+        return np.broadcast_to(search.centre, (n_samples, self.n_components_)).copy()
+
+    def _coordinates(self, g: Array) -> tuple[SVDSystem, Array, Array]:
+        """Return the system whose noise is white, data in its coordinates, and their noise."""
+        sigma = noise_std(self.operator_, g, self.noise_level)
+        rows, level = split_noise(sigma, g)
+        system = make_system(self.operator_, "svd", rows)
+        assert isinstance(system, SVDSystem)
+        return system, system.data_coordinates(g * rows), level
+
+    def _densities(self, codes: Array, g: Array) -> Array:
+        rho = np.asarray(self.generator_.inverse_transform(codes), dtype=np.float64)
+        if not self.projection:
+            return rho
+        sigma = noise_std(self.operator_, g, self.noise_level)
+        return Projection().solve(self.operator_, g, rho, sigma=sigma).rho
+
+    def _start_codes(self, X: Array, g: Array) -> Array | None:
+        """Return the codes nearest to the estimates that the search starts from, if there are."""
+        if self._start_in_X:
+            rho = X[:, : self.n_outputs_]
+        elif hasattr(self, "init_"):
+            rho = np.asarray(self.init_.predict(g), dtype=np.float64).reshape(len(g), -1)
+        else:
+            return None
+        encode = getattr(self.generator_, "nearest_code", self.generator_.transform)
+        return np.asarray(encode(rho), dtype=np.float64)
+
+    def _holds_start(self, n_columns: int) -> bool:
+        """Tell whether X holds an estimate before the data."""
+        n_data = n_columns - self.n_outputs_
+        known = self._known_n_data()
+        if self.init is None:
+            if n_data < 1 or known == n_columns:
+                raise ValueError(
+                    f"init=None, but X with {n_columns} feature(s) holds no start of "
+                    f"{self.n_outputs_} cells beside the data. Put an inverter before the "
+                    "LatentInverter in a Pipeline, or give another 'init'."
+                )
+            return True
+        return isinstance(self.init, str) and self.init == "auto" and 0 < n_data == known
+
+    def _known_n_data(self) -> int | None:
+        """Return the number of data that the operator, or the paper's geometry, expects."""
+        if isinstance(self.operator, ForwardOperator):
+            return clone(self.operator).fit(np.zeros((1, self.n_outputs_))).n_data_
+        if self.operator is not None:
+            matrix = getattr(self.operator, "matrix", None)
+            return None if matrix is None else len(matrix)
+        n = isqrt(self.n_outputs_)
+        return 6 * n if n * n == self.n_outputs_ else None
+
+    def _data(self, X: NDArray) -> NDArray:
+        return X[:, self.n_outputs_ :] if self._start_in_X else X

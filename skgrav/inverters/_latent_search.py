@@ -1,0 +1,119 @@
+"""The search for codes that fit data: in closed form, or by iteration in torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import chdtri
+
+from skgrav.inverters._latent_space import LatentSpace
+
+Array = NDArray[np.float64]
+
+#: Codes, objectives, iterations, and whether they sufficed.
+Found = tuple[Array, Array, NDArray[np.intp], NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class LatentSearch:
+    """Data of some samples, and how their codes are searched.
+
+    `physics` maps densities to data coordinates, (n_cells, n_data), in which `data` and their
+    noise `sigma` are given; `centre` is the mean of the prior in whitened codes.
+    """
+
+    space: LatentSpace
+    generator: Any
+    physics: Array
+    data: Array
+    sigma: Array
+    centre: Array
+    is_noisy: bool
+    prior: float
+    solver: str
+    max_iter: int
+    tol: float
+    learning_rate: float
+
+    def run(self, u: Array) -> Found:
+        """Search from whitened codes."""
+        error = self.space.error
+        target, weights = error.rotated(self.data), error.weights(self.sigma)
+        physics = self.physics @ error.rotation
+        jacobian = self.space.prior.root.T @ self.space.decoder.matrix @ physics
+        if self.space.is_linear:
+            target = target - self.space.decoder.offset @ physics
+            return self._closed_form(target, weights, jacobian)
+        return self._iterate(target, weights, jacobian, physics, u)
+
+    def _closed_form(self, target: Array, weights: Array, jacobian: Array) -> Found:
+        """Solve the normal equations, refined twice for their squared condition number."""
+        n = len(target)
+        weighted = jacobian * weights[:, None]
+        hessian = weighted @ weighted.mT
+        if self.prior > 0:
+            inverse = np.linalg.inv(hessian + self.prior * np.eye(len(jacobian)))
+        else:
+            inverse = np.linalg.pinv(hessian, rcond=1e-12, hermitian=True)
+        inverse = np.asarray(inverse, dtype=np.float64)
+        u = np.repeat(self.centre, n // len(self.centre), axis=0)
+        for _ in range(3):
+            residual = weights * (target - u @ jacobian)
+            uphill = self.prior * (u - self.centre) - _rows(weighted, residual)
+            u = u - _rows(inverse, uphill)
+        misfit2 = np.sum((weights * (target - u @ jacobian)) ** 2, axis=1)
+        objective = (misfit2 + self.prior * np.sum((u - self.centre) ** 2, axis=1)) / 2
+        codes = self.space.prior.codes(u)
+        return codes, objective, np.ones(n, dtype=np.intp), np.ones(n, dtype=bool)
+
+    def _iterate(
+        self, target: Array, weights: Array, jacobian: Array, physics: Array, u: Array
+    ) -> Found:
+        import torch
+
+        from skgrav.networks import _least_squares as least_squares
+
+        device = getattr(getattr(self.generator, "net_", None), "device", "cpu")
+
+        def tensor(values: Array) -> torch.Tensor:
+            return torch.tensor(values, dtype=torch.float32, device=device)
+
+        root, to_data = tensor(self.space.prior.root.T), tensor(physics)
+        problem = least_squares.LatentProblem(
+            forward=lambda u: self.generator.decode(u @ root) @ to_data,
+            data=tensor(target),
+            weights=tensor(weights),
+            jacobian=tensor(jacobian),
+            centre=tensor(self.centre),
+            prior=self.prior,
+            target=self._discrepancy(),
+        )
+        minimise: Any = {
+            "gauss-newton": least_squares.gauss_newton,
+            "adam": partial(least_squares.adam, learning_rate=self.learning_rate),
+            "lbfgs": least_squares.lbfgs,
+        }[self.solver]
+        parts = []
+        for part in least_squares.chunks(len(u)):
+            rows = torch.arange(len(u), device=device)[part]
+            found = minimise(problem.take(rows), tensor(u[part]), self.max_iter, self.tol)
+            numbers = found.u.double(), found.objective.double(), found.n_iter, found.converged
+            parts.append([values.cpu().numpy() for values in numbers])
+        whitened, *rest = (np.concatenate(values) for values in zip(*parts, strict=True))
+        objective, n_iter, converged = rest
+        return self.space.prior.codes(whitened), objective, n_iter, converged
+
+    def _discrepancy(self) -> float:
+        """Return the squared misfit that errors of the data explain, where no prior stops."""
+        if self.prior > 0 or not (self.is_noisy or self.space.error.variance.any()):
+            return 0.0
+        return float(chdtri(self.data.shape[1], 0.05))
+
+
+def _rows(matrices: Array, vectors: Array) -> Array:
+    """Multiply each row by its matrix, or by the only one."""
+    return (matrices @ vectors[..., None])[..., 0]
