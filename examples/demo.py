@@ -3,7 +3,8 @@ The main job: gravity in, refined density section out
 =====================================================
 
 Simulates a training set in the geometry of the paper, trains its network, refines its estimates
-with each solver, and tells how well that went on unseen sections: clean, and with 1 % noise.
+with each solver, inverts in the latent space of generators, and tells how well that went on unseen
+sections: clean, and with 1 % noise.
 """
 
 import os
@@ -13,11 +14,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.decomposition import PCA
 from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 
-from skgrav import CNNInverter, Refiner
+from skgrav import CNNInverter, GANGenerator, LatentInverter, Refiner, VAEGenerator
 from skgrav.datasets import make_gravity_dataset
 from skgrav.metrics import relative_data_misfit, relative_l2_error
 
@@ -27,6 +29,7 @@ warnings.simplefilter("ignore", ConvergenceWarning)
 NOISE = 0.01
 N_TEST = 1000
 N_TRAIN = 10_000
+N_SEARCHED = 200  # test sections of the searches in latent space
 
 print(f"Drawing {N_TRAIN + N_TEST} sections and their gravity ...")
 data = make_gravity_dataset(n_samples=N_TRAIN + N_TEST, random_state=0)
@@ -44,6 +47,12 @@ start = time.perf_counter()
 cnn.fit(X_train, y_train)
 seconds_cnn = time.perf_counter() - start
 
+print("Training a VAE and a GAN, small ones ...")
+start = time.perf_counter()
+vae = VAEGenerator(100, max_epochs=8, random_state=0).fit(y_train[:5000])
+gan = GANGenerator(max_epochs=8, random_state=0).fit(y_train[:5000])
+seconds_generators = time.perf_counter() - start
+
 
 def refined(solver, noise_level):
     """Return a refiner that starts from the trained network and knows the noise."""
@@ -59,6 +68,14 @@ def minimum_norm(noise_level):
     return refiner.fit(X_train[:50], y_train[:50])
 
 
+def latent(generator, **parameters):
+    """Return a method that searches the code of a generator, told the noise."""
+    inverter = LatentInverter(
+        generator, operator=data.operator, noise_level=0.0, random_state=0, **parameters
+    ).fit(X_train, y_train)
+    return lambda noise_level: inverter.set_params(noise_level=noise_level)
+
+
 mean = DummyRegressor().fit(X_train[:1], y_train.mean(axis=0, keepdims=True))
 methods = {
     "mean model": lambda noise_level: mean,
@@ -69,27 +86,33 @@ methods = {
     "CNN + LGMRES": lambda noise_level: refined("lgmres", noise_level),
     "CNN + ICG": lambda noise_level: refined("icg", noise_level),
     "CNN + projection": lambda noise_level: refined("projection", noise_level),
+    "PCA latent": latent(PCA(100, random_state=0)),
+    "VAE latent": latent(FrozenEstimator(vae)),
+    "CNN + VAE latent": latent(FrozenEstimator(vae), init=FrozenEstimator(cnn)),
+    "GAN latent": latent(FrozenEstimator(gan)),
 }
 
 print(f"\nRelative L2 errors and misfits, means over {N_TEST} unseen sections")
-print(f"(the CNN took {seconds_cnn:.0f} s to train; seconds are those of the clean estimates)\n")
+print(f"({N_SEARCHED} for VAE and GAN; the CNN took {seconds_cnn:.0f} s to train, the generators")
+print(f"{seconds_generators:.0f} s; seconds are those of the clean estimates)\n")
 print(f"{'':18s} {'clean data':^20s} {f'{NOISE:.0%} noise':^20s}")
 print(f"{'method':18s} {'model':>9s} {'misfit':>10s} {'model':>9s} {'misfit':>10s} {'seconds':>9s}")
 estimates = {}
 for name, method in methods.items():
     row = []
+    n = N_SEARCHED if "VAE" in name or "GAN" in name else N_TEST
     for X, noise_level in ((X_test, 0.0), (X_noisy, NOISE)):
         estimator = method(noise_level)
         start = time.perf_counter()
-        rho = estimator.predict(X)
+        rho = estimator.predict(X[:n])
         row.append((rho, time.perf_counter() - start))
     (clean, seconds), (noisy, _) = row
     estimates[name] = clean
     figures = [
-        relative_l2_error(y_test, clean),
-        relative_data_misfit(data.operator, clean, X_test),
-        relative_l2_error(y_test, noisy),
-        relative_data_misfit(data.operator, noisy, X_noisy),
+        relative_l2_error(y_test[:n], clean),
+        relative_data_misfit(data.operator, clean, X_test[:n]),
+        relative_l2_error(y_test[:n], noisy),
+        relative_data_misfit(data.operator, noisy, X_noisy[:n]),
     ]
     model, misfit, model_noisy, misfit_noisy = figures
     print(
@@ -102,13 +125,13 @@ test_family = data.family[N_TRAIN:]
 shown = [np.flatnonzero(test_family == f)[0] for f in np.unique(test_family)[::2]]
 mesh, survey = data.operator.mesh_, data.operator.survey_
 z, x = mesh.edges
-columns = ["truth", "CNN", "CNN + LGMRES", "CNN + projection"]
+columns = ["truth", "CNN", "CNN + LGMRES", "CNN + projection", "VAE latent"]
 figure, axes = plt.subplots(
     len(shown),
-    6,
-    figsize=(17, 2.7 * len(shown)),
+    7,
+    figsize=(19, 2.7 * len(shown)),
     layout="constrained",
-    gridspec_kw={"width_ratios": [1, 1, 1, 1, 1.2, 1.2]},
+    gridspec_kw={"width_ratios": [1, 1, 1, 1, 1, 1.2, 1.2]},
 )
 along = survey.stations[:, 1]
 for row, i in zip(axes, shown, strict=True):
@@ -121,18 +144,18 @@ for row, i in zip(axes, shown, strict=True):
         axis.set(ylim=(z[-1], z[0]), aspect="equal", title=title)
     row[0].set_ylabel(f"{test_family[i].replace('_', ' ')}\ndepth (m)")
     for k, component in enumerate(survey.components):
-        row[4].plot(along, survey.unflatten(X_test[i])[k], f"C{k}", label=f"g{component}")
+        row[5].plot(along, survey.unflatten(X_test[i])[k], f"C{k}", label=f"g{component}")
         for name, style in (("CNN", ":"), ("CNN + LGMRES", "-")):
             residual = X_test[i] - data.operator.transform(estimates[name][[i]])[0]
             percent = 100 * survey.unflatten(residual)[k] / np.sqrt(np.mean(X_test[i] ** 2))
-            row[5].plot(along, percent, f"C{k}{style}", label=f"g{component}, {name}")
-    row[4].set(title="gravity")
-    row[5].set(title="residual (% of the rms)")
-axes[0, 4].legend(fontsize="x-small")
+            row[6].plot(along, percent, f"C{k}{style}", label=f"g{component}, {name}")
+    row[5].set(title="gravity")
+    row[6].set(title="residual (% of the rms)")
 axes[0, 5].legend(fontsize="x-small")
+axes[0, 6].legend(fontsize="x-small")
 for axis in axes[-1]:
     axis.set_xlabel("x (m)")
-figure.colorbar(image, ax=axes[:, :4], label="density", location="bottom", shrink=0.4, aspect=40)
+figure.colorbar(image, ax=axes[:, :5], label="density", location="bottom", shrink=0.4, aspect=40)
 
 output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 figure.savefig(output / "demo.png", dpi=80)

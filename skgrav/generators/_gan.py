@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.functional import relu, softplus
 
 from skgrav.generators._base import DensityGenerator, Settings, start_linear
+from skgrav.metrics import sample_diversity
 from skgrav.networks._paper_generators import PaperDiscriminator, PaperGenerator
 from skgrav.networks._sections import SectionCritic, SectionGenerator
 from skgrav.networks._training import (
@@ -191,12 +192,10 @@ class GANGenerator(DensityGenerator):
         # What is left decodes; parametrised modules such as the critic don't pickle, either.
         self.net_.module_.generator = self.net_.module_.critic = None
         self.generator_loss_curve_ = [float(epoch["generator_loss"]) for epoch in finished]
-        low, high = self.density_range_
-        samples = (self.sample(1000, random_state=seed) - low) / ((high - low) or 1.0)
-        spread = np.sqrt(np.var(scaled, axis=0, dtype=np.float64).sum())
-        # Sections that are all alike have no spread that samples could lack.
-        ratio = np.sqrt(np.var(samples, axis=0).sum()) / spread if spread > 1e-6 else 1.0
-        self.diversity_ = float(ratio)
+        samples = self._scaled(self.sample(1000, random_state=seed))
+        # Sections that are all alike have no diversity that samples could lack.
+        varied = np.ptp(scaled, axis=0).max() > 1e-6
+        self.diversity_ = sample_diversity(scaled, samples) if varied else 1.0
         if self.diversity_ < _COLLAPSED:
             warnings.warn(
                 f"the samples have only {self.diversity_:.2f} of the spread of the training "

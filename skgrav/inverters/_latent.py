@@ -24,6 +24,7 @@ from skgrav.inverters._latent_space import (
     DataError,
     LatentSpace,
     LinearDecoder,
+    Starts,
     noise_with_rounding,
 )
 from skgrav.metrics import relative_data_misfit
@@ -39,7 +40,7 @@ Array = NDArray[np.float64]
 
 #: Training sections that are encoded to learn prior and errors: by linear generators, by networks,
 #: and where codes must be searched.
-_N_LINEAR, _N_ENCODED, _N_SEARCHED = 10_000, 1000, 400
+_N_LINEAR, _N_ENCODED, _N_SEARCHED = 10_000, 1000, 300
 
 #: Training samples that are inverted in `fit` to record iterations.
 _N_RECORDED = 50
@@ -117,8 +118,9 @@ class LatentInverter(InverterMixin, BaseEstimator):
         Where the search starts: a linear estimate of the codes from the data, learned in `fit`;
         the mean of the codes; a random code, as in the paper; or the code that comes nearest to
         the estimate of an inverter, which is cloned and fitted inside, or, with None, was put
-        before the data in X by the previous step of a Pipeline. ``"auto"`` takes that estimate
-        where X holds one, and else ``"regression"``.
+        before the data in X by the previous step of a Pipeline. What the generator cannot
+        represent of such an estimate is kept as it is. ``"auto"`` takes the estimate where X
+        holds one, and else ``"regression"``.
     prior : bool, default=True
         Whether to weigh the misfit against the distance from the mean of the codes, in units of
         their covariance. Where the search starts from an estimate, both are those given the
@@ -333,7 +335,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
         check_is_fitted(self, "operator_")
         X = validate_data(self, X, reset=False, dtype=np.float64)
         g = self._data(X)
-        starts = self._start_codes(X, g)
+        starts = self._starts(X, g)
         search = self._search(g, starts)
         rng = check_random_state(self.random_state)
         found = [search.run(self._first_codes(search, i, rng)) for i in range(self.n_starts)]
@@ -346,7 +348,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        candidates = np.stack([self._densities(z, g) for z in codes])
+        candidates = np.stack([self._densities(z, g, starts) for z in codes])
         rho = candidates[best]
         misfit = relative_data_misfit(self.operator_, rho, g, multioutput="raw_values")
         return LatentResult(
@@ -380,21 +382,25 @@ class LatentInverter(InverterMixin, BaseEstimator):
         g = self._data(X)
         z = self.generator_.transform(rho)
         decoded = self.generator_.inverse_transform(z)
+        starts = self._starts(X, g)
         system, data, _ = self._coordinates(g)
         error = DataError.none(system.n_data)
         if self.approximation_error:
-            error = DataError.of(system.forward(system.model_coordinates(rho - decoded)))
+            unexplained = rho - decoded if starts is None else rho - decoded - starts.remainder
+            error = DataError.of(system.forward(system.model_coordinates(unexplained)))
         self._space = LatentSpace(
             decoder=linear or LinearDecoder.fitted(z, decoded),
             is_linear=linear is not None,
-            prior=CodePrior.of(z, self._start_codes(X, g)),
+            prior=CodePrior.of(z, None if starts is None else starts.codes),
             error=error,
             regression=CodeRegression.of(data, z),
         )
 
-    def _search(self, g: Array, starts: Array | None) -> LatentSearch:
+    def _search(self, g: Array, starts: Starts | None) -> LatentSearch:
         """Prepare the search for codes of some data."""
         system, data, level = self._coordinates(g)
+        if starts is not None:
+            data = data - system.forward(system.model_coordinates(starts.remainder))
         return LatentSearch(
             space=self._space,
             generator=self.generator_,
@@ -402,7 +408,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
             data=data,
             sigma=noise_with_rounding(level, g),
             is_noisy=bool(level.any()),
-            centre=self._space.prior.centre(starts),
+            centre=self._space.prior.centre(None if starts is None else starts.codes),
             prior=float(self.prior),
             solver=self.solver,
             max_iter=self.max_iter or _MAX_ITER[self.solver],
@@ -430,15 +436,17 @@ class LatentInverter(InverterMixin, BaseEstimator):
         assert isinstance(system, SVDSystem)
         return system, system.data_coordinates(g * rows), level
 
-    def _densities(self, codes: Array, g: Array) -> Array:
+    def _densities(self, codes: Array, g: Array, starts: Starts | None) -> Array:
         rho = np.asarray(self.generator_.inverse_transform(codes), dtype=np.float64)
+        if starts is not None:
+            rho = rho + starts.remainder
         if not self.projection:
             return rho
         sigma = noise_std(self.operator_, g, self.noise_level)
         return Projection().solve(self.operator_, g, rho, sigma=sigma).rho
 
-    def _start_codes(self, X: Array, g: Array) -> Array | None:
-        """Return the codes nearest to the estimates that the search starts from, if there are."""
+    def _starts(self, X: Array, g: Array) -> Starts | None:
+        """Encode the estimates that the search starts from, if there are."""
         if self._start_in_X:
             rho = X[:, : self.n_outputs_]
         elif hasattr(self, "init_"):
@@ -446,7 +454,8 @@ class LatentInverter(InverterMixin, BaseEstimator):
         else:
             return None
         encode = getattr(self.generator_, "nearest_code", self.generator_.transform)
-        return np.asarray(encode(rho), dtype=np.float64)
+        codes = np.asarray(encode(rho), dtype=np.float64)
+        return Starts(codes, rho - self.generator_.inverse_transform(codes))
 
     def _holds_start(self, n_columns: int) -> bool:
         """Tell whether X holds an estimate before the data."""

@@ -87,6 +87,14 @@ class CodePrior:
 
 
 @dataclass(frozen=True)
+class Starts:
+    """Codes nearest to the estimates that a search starts from, and what they leave of them."""
+
+    codes: Array
+    remainder: Array
+
+
+@dataclass(frozen=True)
 class DataError:
     """Errors of data in coordinates where they are independent: noise, and the generator's own.
 

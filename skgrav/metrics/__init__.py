@@ -1,6 +1,7 @@
 """How good an estimate is: errors of the model, misfits of the data, and scorers for searches."""
 
 from skgrav.metrics._errors import chi_factor, relative_data_misfit, relative_l2_error
+from skgrav.metrics._samples import sample_coverage, sample_diversity
 from skgrav.metrics._scorers import DataMisfitScorer, relative_l2_scorer
 
 __all__ = [
@@ -9,4 +10,6 @@ __all__ = [
     "relative_data_misfit",
     "relative_l2_error",
     "relative_l2_scorer",
+    "sample_coverage",
+    "sample_diversity",
 ]

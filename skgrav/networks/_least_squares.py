@@ -11,8 +11,9 @@ from torch.func import jvp, vjp
 
 Tensor = torch.Tensor
 
-#: Inner iterations of a Gauss-Newton step, and the share of the residual that they leave.
-_N_INNER, _INNER_TOLERANCE = 12, 0.1
+#: Inner iterations of a Gauss-Newton step at most, and the share of the residual that ends them
+#: before. Few suffice, since they are conditioned well and the map is not linear anyway.
+_N_INNER, _INNER_TOLERANCE = 3, 0.1
 
 #: Halvings of a step before it is given up.
 _N_HALVINGS = 12
