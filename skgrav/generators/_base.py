@@ -175,7 +175,8 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if net.interrupted_:
             warnings.warn(
                 f"training was stopped by the user after {len(finished)} of "
-                f"{settings.max_epochs} epochs; the weights of the best of them are kept.",
+                f"{settings.max_epochs} epochs; the weights of the "
+                f"{'best' if self.early_stopping else 'last'} of them are kept.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -227,7 +228,8 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         low, high = self.density_range_
         with torch.no_grad():
             parts = [self._decoder(z[part]).cpu().double().numpy() for part in chunks(len(z))]
-        return low + (high - low) * np.concatenate(parts)
+        # Rounding must not leave the range, either.
+        return np.clip(low + (high - low) * np.concatenate(parts), low, high)
 
     def sample(
         self, n_samples: int = 1, *, random_state: int | np.random.RandomState | None = None
@@ -265,8 +267,9 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         score : float
             Minus the mean relative L2 error of the reconstruction; 0 is perfect.
         """
+        check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
-        error = np.linalg.norm(X - self.inverse_transform(self.transform(X)), axis=1)
+        error = np.linalg.norm(X - self.inverse_transform(self._encode(X)), axis=1)
         norm = np.linalg.norm(X, axis=1)
         return -float(np.mean(error / np.where(norm > 0, norm, 1.0)))
 
@@ -290,21 +293,13 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         X = validate_data(self, X, reset=False, dtype=np.float64)
         if z0 is None:
             z0 = np.zeros((len(X), self.n_components_))
-        # Copies, which torch aligns: sums, and so codes, do not depend on where arrays lie.
-        start = torch.tensor(np.asarray(z0, dtype=np.float32))
-        data = torch.tensor(self._scaled(X))
-        rows = []
-        for part in chunks(len(X)):
-            problem = LatentProblem(
-                forward=self._decoder,
-                data=data[part].to(self.net_.device),
-                weights=torch.full((1, X.shape[1]), 1 / _CLOSENESS, device=self.net_.device),
-                jacobian=self._average_jacobian,
-                centre=torch.zeros(1, self.n_components_, device=self.net_.device),
+        z0 = check_array(z0, dtype=np.float64, input_name="z0")
+        if z0.shape != (len(X), self.n_components_):
+            raise ValueError(
+                f"'z0' has shape {z0.shape}; it must be one code for each section, "
+                f"({len(X)}, {self.n_components_})."
             )
-            solution = lbfgs(problem, start[part].to(self.net_.device), 100, 1e-3)
-            rows.append(solution.u.cpu().double().numpy())
-        return np.concatenate(rows)
+        return self._nearest(X, z0)
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """Decode codes within torch, with derivatives.
@@ -321,6 +316,23 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         low, high = self.density_range_
         return low + (high - low) * self._decoder(z)
+
+    def _nearest(self, X: Array, z0: Array) -> Array:
+        # Copies, which torch aligns: sums, and so codes, do not depend on where arrays lie.
+        start = torch.tensor(z0, dtype=torch.float32)
+        data = torch.tensor(self._scaled(X))
+        rows = []
+        for part in chunks(len(X)):
+            problem = LatentProblem(
+                forward=self._decoder,
+                data=data[part].to(self.net_.device),
+                weights=torch.full((1, X.shape[1]), 1 / _CLOSENESS, device=self.net_.device),
+                jacobian=self._average_jacobian,
+                centre=torch.zeros(1, self.n_components_, device=self.net_.device),
+            )
+            solution = lbfgs(problem, start[part].to(self.net_.device), 100, 1e-3)
+            rows.append(solution.u.cpu().double().numpy())
+        return np.concatenate(rows)
 
     @property
     def _average_jacobian(self) -> torch.Tensor:
@@ -392,11 +404,15 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _scaled_by_range(self, X: Array) -> NDArray[np.float32]:
         """Fix the density range and scale training densities by it."""
-        low, high = self.density_range or (float(X.min()), float(X.max()))
-        if self.density_range is not None and not low < high:
-            raise ValueError(
-                f"'density_range' is {self.density_range}; the lower bound must be below the upper."
-            )
+        low, high = float(X.min()), float(X.max())
+        if self.density_range is not None:
+            given = np.asarray(self.density_range, dtype=np.float64)
+            if given.shape != (2,) or not np.isfinite(given).all() or not given[0] < given[1]:
+                raise ValueError(
+                    f"'density_range' is {self.density_range}; it must be two finite densities, "
+                    "the lower first."
+                )
+            low, high = given
         self.density_range_ = float(low), float(high)
         if X.min() < low or X.max() > high:
             warnings.warn(
@@ -411,7 +427,8 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return ((X - low) / ((high - low) or 1.0)).astype(np.float32)
 
     def _principal_components(self, scaled: NDArray[np.float32], seed: int) -> PCA:
-        return PCA(self.n_components_, svd_solver="auto", random_state=seed).fit(scaled)
+        with np.errstate(invalid="ignore"):  # sections that are all alike have no variance
+            return PCA(self.n_components_, svd_solver="auto", random_state=seed).fit(scaled)
 
     def _net_parameters(self, settings: Settings, device: str) -> dict[str, Any]:
         """Return the parameters of skorch that all generators share."""

@@ -150,13 +150,14 @@ class GANGenerator(DensityGenerator):
         return self.net_.module_.average
 
     def _encode(self, X: Array) -> Array:
-        return self.nearest_code(X)
+        return self._nearest(X, np.zeros((len(X), self.n_components_)))
 
     def _make_net(
         self, shape: tuple[int, int], settings: Settings, device: str, seed: int
     ) -> TrainingNet:
         paper = self.architecture == "paper"
-        monitor = "valid_loss" if self.early_stopping else "train_loss"
+        # The loss in training is no measure: its terms are weighed anew, or against one another.
+        monitor = "valid_loss" if self.early_stopping else None
         patience = self.n_iter_no_change if self.early_stopping else None
         split = ValidSplit(self.validation_fraction, random_state=seed)
         callbacks: list[Any] = [

@@ -100,7 +100,8 @@ class VAEGenerator(DensityGenerator):
     Warns
     -----
     ConvergenceWarning
-        If training was interrupted; the weights of the best epoch are kept.
+        If training was interrupted; the weights of the last whole epoch are kept, or with
+        `early_stopping` those of the best.
 
     See Also
     --------
@@ -173,7 +174,8 @@ class VAEGenerator(DensityGenerator):
         self, shape: tuple[int, int], settings: Settings, device: str, seed: int
     ) -> TrainingNet:
         paper = self.architecture == "paper"
-        monitor = "valid_loss" if self.early_stopping else "train_loss"
+        # The loss in training is no measure: its terms are weighed anew, or against one another.
+        monitor = "valid_loss" if self.early_stopping else None
         patience = self.n_iter_no_change if self.early_stopping else None
         split = ValidSplit(self.validation_fraction, random_state=seed)
         callbacks: list[Any] = [

@@ -42,8 +42,8 @@ Array = NDArray[np.float64]
 #: and where codes must be searched.
 _N_LINEAR, _N_ENCODED, _N_SEARCHED = 10_000, 1000, 300
 
-#: Training samples that are inverted in `fit` to record iterations.
-_N_RECORDED = 50
+#: Training samples that are inverted in `fit` to record iterations, and to see whether it pays.
+_N_RECORDED = 100
 
 _MAX_ITER = {"gauss-newton": 30, "lbfgs": 200, "adam": 5000}
 
@@ -119,7 +119,8 @@ class LatentInverter(InverterMixin, BaseEstimator):
         the mean of the codes; a random code, as in the paper; or the code that comes nearest to
         the estimate of an inverter, which is cloned and fitted inside, or, with None, was put
         before the data in X by the previous step of a Pipeline. What the generator cannot
-        represent of such an estimate is kept as it is. ``"auto"`` takes the estimate where X
+        represent of such an estimate is kept as it is, and of the change only the share is
+        made that lowers the error of training pairs most. ``"auto"`` takes the estimate where X
         holds one, and else ``"regression"``.
     prior : bool, default=True
         Whether to weigh the misfit against the distance from the mean of the codes, in units of
@@ -157,7 +158,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
     init_ : estimator
         The fitted start, if `init` is an estimator.
     n_iter_ : int
-        Most iterations that one of the first 50 training samples took; `invert` tells those of
+        Most iterations that one of the first 100 training samples took; `invert` tells those of
         any samples.
     n_components_ : int
         Length of a code.
@@ -293,7 +294,12 @@ class LatentInverter(InverterMixin, BaseEstimator):
         if hasattr(self.init, "fit"):
             self.init_ = clone(self.init).fit(g, y)
         self._learn(X, rho)
-        self.n_iter_ = int(self.invert(X[:_N_RECORDED]).n_iter.max())
+        self._share = 1.0
+        recorded = self.invert(X[:_N_RECORDED])
+        self.n_iter_ = int(recorded.n_iter.max())
+        starts = self._starts(X[:_N_RECORDED], g[:_N_RECORDED])
+        if starts is not None:
+            self._share = starts.share_that_pays(recorded.rho, rho[:_N_RECORDED])
         return self
 
     def predict(
@@ -439,7 +445,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
     def _densities(self, codes: Array, g: Array, starts: Starts | None) -> Array:
         rho = np.asarray(self.generator_.inverse_transform(codes), dtype=np.float64)
         if starts is not None:
-            rho = rho + starts.remainder
+            rho = starts.rho + self._share * (rho + starts.remainder - starts.rho)
         if not self.projection:
             return rho
         sigma = noise_std(self.operator_, g, self.noise_level)
@@ -455,7 +461,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
             return None
         encode = getattr(self.generator_, "nearest_code", self.generator_.transform)
         codes = np.asarray(encode(rho), dtype=np.float64)
-        return Starts(codes, rho - self.generator_.inverse_transform(codes))
+        return Starts(rho, codes, rho - self.generator_.inverse_transform(codes))
 
     def _holds_start(self, n_columns: int) -> bool:
         """Tell whether X holds an estimate before the data."""

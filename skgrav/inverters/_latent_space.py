@@ -88,10 +88,17 @@ class CodePrior:
 
 @dataclass(frozen=True)
 class Starts:
-    """Codes nearest to the estimates that a search starts from, and what they leave of them."""
+    """Estimates that a search starts from, the codes nearest to them, and what those leave."""
 
+    rho: Array
     codes: Array
     remainder: Array
+
+    def share_that_pays(self, found: Array, true: Array) -> float:
+        """Return the share of the change from start to end that leaves the smallest error."""
+        change = found - self.rho
+        gain, length2 = np.sum(change * (true - self.rho)), np.sum(change**2)
+        return float(np.clip(gain / length2, 0.0, 1.0)) if length2 > 0 else 1.0
 
 
 @dataclass(frozen=True)

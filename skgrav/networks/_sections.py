@@ -261,7 +261,8 @@ def zeroed(layer: Layer, left: float = 0.0) -> Layer:
 
 def bounded(rho: torch.Tensor) -> torch.Tensor:
     """Keep densities within [0, 1], smoothly, and leave those well inside as they are."""
-    clipped = softplus(rho, _SHARPNESS) - softplus(rho - 1.0, _SHARPNESS)
+    near = rho.clamp(-3.0, 4.0)  # farther out nothing changes but the rounding
+    clipped = softplus(near, _SHARPNESS) - softplus(near - 1.0, _SHARPNESS)
     return clipped.clamp(0.0, 1.0)
 
 

@@ -115,13 +115,13 @@ class KeepBest(Callback):
 
     Parameters
     ----------
-    monitor : str
-        Loss that decides, "train_loss" or "valid_loss".
+    monitor : str or None
+        Loss that decides, "train_loss" or "valid_loss"; None takes the last epoch for the best.
     patience : int, default=None
         Epochs without a lower loss after which training ends; None goes on to the end.
     """
 
-    def __init__(self, monitor: str, patience: int | None = None) -> None:
+    def __init__(self, monitor: str | None, patience: int | None = None) -> None:
         self.monitor = monitor
         self.patience = patience
 
@@ -131,13 +131,14 @@ class KeepBest(Callback):
             self.best_weights_ = copy.deepcopy(net.module_.state_dict())
 
     def on_epoch_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
-        loss = net.history[-1, self.monitor]
+        name = self.monitor or "train_loss"
+        loss = net.history[-1, name]
         if not math.isfinite(loss):
             raise FloatingPointError(
-                f"{self.monitor} became {loss} in epoch {len(net.history)}: lower 'learning_rate' "
+                f"{name} became {loss} in epoch {len(net.history)}: lower 'learning_rate' "
                 "or check X and y for extreme values."
             )
-        if loss < self.best_loss_:
+        if loss < self.best_loss_ or self.monitor is None:
             self.best_loss_ = loss
             self.best_weights_ = copy.deepcopy(net.module_.state_dict())
             self.n_worse_ = 0
