@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from skgrav.inverters._base import InverterMixin
-from skgrav.inverters._latent import LatentInverter, LatentResult
+from skgrav.inverters._latent import LatentInverter
+from skgrav.inverters._latent_search import LatentResult
 from skgrav.inverters._refiner import Refiner
 
 if TYPE_CHECKING:

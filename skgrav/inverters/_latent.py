@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from math import isqrt
 from numbers import Integral, Real
 from typing import Any, Literal, Self
@@ -17,7 +16,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skgrav.inverters._base import InverterMixin
-from skgrav.inverters._latent_search import LatentSearch
+from skgrav.inverters._latent_search import LatentResult, LatentSearch
 from skgrav.inverters._latent_space import (
     CodePrior,
     CodeRegression,
@@ -46,53 +45,6 @@ _N_LINEAR, _N_ENCODED, _N_SEARCHED = 10_000, 1000, 300
 _N_RECORDED = 100
 
 _MAX_ITER = {"gauss-newton": 30, "lbfgs": 200, "adam": 5000}
-
-
-@dataclass(frozen=True)
-class LatentResult:
-    """What an inversion in latent space found for each sample.
-
-    Parameters
-    ----------
-    rho : ndarray of shape (n_samples, n_cells)
-        Densities of the best start of each sample.
-    codes : ndarray of shape (n_samples, n_components)
-        Their codes.
-    misfit : ndarray of shape (n_samples,)
-        Their relative data misfit ``||A rho - g|| / ||g||``.
-    objective : ndarray of shape (n_starts, n_samples)
-        What was minimised, at its end: half the squared misfit in units of the data error, and
-        half the squared distance from the prior mean. The best start has the lowest.
-    n_iter : ndarray of shape (n_samples,)
-        Iterations of the best start.
-    converged : ndarray of shape (n_samples,)
-        Whether the best start met the stopping rule before the iterations ran out.
-    candidates : ndarray of shape (n_starts, n_samples, n_cells)
-        Densities of all starts, in the order of `objective`.
-
-    See Also
-    --------
-    LatentInverter : What returns it.
-
-    Examples
-    --------
-    >>> from sklearn.decomposition import PCA
-    >>> from skgrav import LatentInverter, Mesh
-    >>> from skgrav.datasets import make_gravity_dataset
-    >>> data = make_gravity_dataset(n_samples=50, mesh=Mesh.square(8), random_state=0)
-    >>> inverter = LatentInverter(PCA(10), operator=data.operator, noise_level=0.01)
-    >>> result = inverter.fit(data.data, data.target).invert(data.data)
-    >>> result.codes.shape, result.candidates.shape
-    ((50, 10), (1, 50, 64))
-    """
-
-    rho: Array
-    codes: Array
-    misfit: Array
-    objective: Array
-    n_iter: NDArray[np.intp]
-    converged: NDArray[np.bool_]
-    candidates: Array
 
 
 class LatentInverter(InverterMixin, BaseEstimator):
@@ -293,6 +245,17 @@ class LatentInverter(InverterMixin, BaseEstimator):
         self.generator_ = clone(self.generator).fit(rho, None)
         if hasattr(self.init, "fit"):
             self.init_ = clone(self.init).fit(g, y)
+        # Training data get the noise that is announced, as far as they have less of it.
+        sigma, missing = self._missing_noise(g, rho)
+        if self._start_in_X and missing > 0.9:
+            warnings.warn(
+                "the estimates in X were made from data with less noise than 'noise_level' says, "
+                "so their errors on noisy data are unknown. Fit the Pipeline to noisy data.",
+                stacklevel=2,
+            )
+        elif not self._start_in_X and missing > 0:
+            rng = check_random_state(self.random_state)
+            X = g = g + missing * sigma * rng.normal(size=g.shape)
         self._learn(X, rho)
         self._share = 1.0
         recorded = self.invert(X[:_N_RECORDED])
@@ -389,7 +352,8 @@ class LatentInverter(InverterMixin, BaseEstimator):
         z = self.generator_.transform(rho)
         decoded = self.generator_.inverse_transform(z)
         starts = self._starts(X, g)
-        system, data, _ = self._coordinates(g)
+        system = self._coordinates(g)[0]
+        data = system.forward(system.model_coordinates(rho))
         error = DataError.none(system.n_data)
         if self.approximation_error:
             unexplained = rho - decoded if starts is None else rho - decoded - starts.remainder
@@ -441,6 +405,15 @@ class LatentInverter(InverterMixin, BaseEstimator):
         system = make_system(self.operator_, "svd", rows)
         assert isinstance(system, SVDSystem)
         return system, system.data_coordinates(g * rows), level
+
+    def _missing_noise(self, g: Array, rho: Array) -> tuple[Array, float]:
+        """Return the noise that is announced, and the share of it that training data lack."""
+        sigma = noise_std(self.operator_, g, self.noise_level)
+        if sigma is None or not sigma.any():
+            return np.zeros((1, 1)), 0.0
+        residual = g - self.operator_.transform(rho)
+        present = np.linalg.norm(residual) / np.linalg.norm(sigma + np.zeros_like(residual))
+        return sigma, float(np.sqrt(max(0.0, 1.0 - present**2)))
 
     def _densities(self, codes: Array, g: Array, starts: Starts | None) -> Array:
         rho = np.asarray(self.generator_.inverse_transform(codes), dtype=np.float64)

@@ -19,6 +19,53 @@ Found = tuple[Array, Array, NDArray[np.intp], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
+class LatentResult:
+    """What an inversion in latent space found for each sample.
+
+    Parameters
+    ----------
+    rho : ndarray of shape (n_samples, n_cells)
+        Densities of the best start of each sample.
+    codes : ndarray of shape (n_samples, n_components)
+        Their codes.
+    misfit : ndarray of shape (n_samples,)
+        Their relative data misfit ``||A rho - g|| / ||g||``.
+    objective : ndarray of shape (n_starts, n_samples)
+        What was minimised, at its end: half the squared misfit in units of the data error, and
+        half the squared distance from the prior mean. The best start has the lowest.
+    n_iter : ndarray of shape (n_samples,)
+        Iterations of the best start.
+    converged : ndarray of shape (n_samples,)
+        Whether the best start met the stopping rule before the iterations ran out.
+    candidates : ndarray of shape (n_starts, n_samples, n_cells)
+        Densities of all starts, in the order of `objective`.
+
+    See Also
+    --------
+    LatentInverter : What returns it.
+
+    Examples
+    --------
+    >>> from sklearn.decomposition import PCA
+    >>> from skgrav import LatentInverter, Mesh
+    >>> from skgrav.datasets import make_gravity_dataset
+    >>> data = make_gravity_dataset(n_samples=50, mesh=Mesh.square(8), random_state=0)
+    >>> inverter = LatentInverter(PCA(10), operator=data.operator, noise_level=0.01)
+    >>> result = inverter.fit(data.data, data.target).invert(data.data)
+    >>> result.codes.shape, result.candidates.shape
+    ((50, 10), (1, 50, 64))
+    """
+
+    rho: Array
+    codes: Array
+    misfit: Array
+    objective: Array
+    n_iter: NDArray[np.intp]
+    converged: NDArray[np.bool_]
+    candidates: Array
+
+
+@dataclass(frozen=True)
 class LatentSearch:
     """Data of some samples, and how their codes are searched.
 
