@@ -412,8 +412,9 @@ class LatentInverter(InverterMixin, BaseEstimator):
         if sigma is None or not sigma.any():
             return np.zeros((1, 1)), 0.0
         residual = g - self.operator_.transform(rho)
-        present = np.linalg.norm(residual) / np.linalg.norm(sigma + np.zeros_like(residual))
-        return sigma, float(np.sqrt(max(0.0, 1.0 - present**2)))
+        announced = np.linalg.norm(np.broadcast_to(sigma, residual.shape))
+        present = min(1.0, float(np.linalg.norm(residual) / announced))
+        return sigma, float(np.sqrt(1.0 - present**2))
 
     def _densities(self, codes: Array, g: Array, starts: Starts | None) -> Array:
         rho = np.asarray(self.generator_.inverse_transform(codes), dtype=np.float64)
