@@ -1,4 +1,4 @@
-"""Timing side by side: alternating runs of peers on one thread, medians of CPU seconds."""
+"""Timing side by side, alternating runs of peers on one thread, and what is made of the figures."""
 
 import csv
 import platform
@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 OUTPUT = Path("build/benchmarks")
+DOC = Path(__file__).parents[1] / "doc"
 
 
 def median_seconds(peers, n_runs=5):
@@ -47,3 +48,17 @@ def report(name, header, rows, footer):
     OUTPUT.mkdir(parents=True, exist_ok=True)
     with (OUTPUT / f"{name}.csv").open("w", newline="") as file:
         csv.writer(file).writerows([header, *rows, [footer]])
+
+
+def put_into(page, name, content):
+    """Replace what stands between the two comments of that name in a page of the documentation."""
+    path = DOC / page
+    text = path.read_text()
+    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    path.write_text(f"{text.split(start)[0]}{start}\n\n{content}\n\n{end}{text.split(end)[1]}")
+
+
+def markdown(header, rows):
+    """Return a table as lines of Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

@@ -4,11 +4,9 @@ The geometry is the paper's scripts': 51 x 51 point masses, 153 stations over th
 gz. Prints the table and writes it to doc/refining_under_noise.md.
 """
 
-from pathlib import Path
-
 import numpy as np
 from _starts import starts
-from _timing import report, versions
+from _timing import markdown, put_into, report, versions
 
 from skgrav import Mesh
 from skgrav.datasets import make_gravity_dataset
@@ -17,7 +15,6 @@ from skgrav.solvers import GMRES, LGMRES, SOLVERS
 
 N_SAMPLES = 1000
 LEVELS = (0.0, 0.001, 0.01, 0.05)
-PAGE = Path(__file__).parents[1] / "doc" / "refining_under_noise.md"
 
 
 def main():
@@ -57,11 +54,7 @@ def main():
         f"start. {versions('skgrav', 'numpy', 'scipy')}."
     )
     report("noise", header, table, footer)
-    lines = ["| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *table]]
-    text = PAGE.read_text()
-    start, end = "<!-- table -->", "<!-- end of table -->"
-    before, after = text.split(start)[0], text.split(end)[1]
-    PAGE.write_text(before + "\n".join([start, "", *lines, "", footer, "", end]) + after)
+    put_into("refining_under_noise.md", "table", f"{markdown(header, table)}\n\n{footer}")
 
 
 if __name__ == "__main__":

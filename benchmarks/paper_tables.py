@@ -11,10 +11,9 @@ of the methods compares with the paper; ``--data negahdari2025`` takes the autho
 import argparse
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
-from _timing import report, versions
+from _timing import markdown, put_into, report, versions
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
@@ -22,8 +21,6 @@ from sklearn.frozen import FrozenEstimator
 from skgrav import CNNInverter, GANGenerator, LatentInverter, Refiner, VAEGenerator
 from skgrav.datasets import fetch_negahdari2025, make_gravity_dataset
 from skgrav.metrics import relative_data_misfit, relative_l2_error, sample_coverage
-
-PAGE = Path(__file__).parents[1] / "doc" / "paper_tables.md"
 
 # The paper's figures: model error train, test; data error train, test.
 PAPER_I = {
@@ -136,18 +133,14 @@ def main():
         f"Everything took {(time.perf_counter() - started) / 60:.0f} minutes.",
     ]
     titles = ["Table I: mean relative L2 errors", "Table II: loss of the VAE", "Table III: the GAN"]
-    page = []
     parts = ((header_i, table), (header_ii, table_ii), (header_iii, table_iii))
+    page = notes
     for k, (title, (header, rows)) in enumerate(zip(titles, parts, strict=True)):
         print(f"\n{title}")
         report(f"paper_table_{k + 1}", header, rows, notes[0])
-        lines = [header, ["---"] * len(header), *rows]
-        page += [f"## {title}", "", *(f"| {' | '.join(map(str, line))} |" for line in lines), ""]
+        page = [*page, f"## {title}", markdown(header, rows)]
     print("\n".join(["", *notes]))
-    text = PAGE.read_text()
-    start, end = "<!-- tables -->", "<!-- end of tables -->"
-    content = "\n\n".join(notes) + "\n\n" + "\n".join(page)
-    PAGE.write_text(f"{text.split(start)[0]}{start}\n\n{content}\n{end}{text.split(end)[1]}")
+    put_into("paper_tables.md", "tables", "\n\n".join(page))
 
 
 def parsed():
