@@ -72,7 +72,8 @@ class LatentInverter(InverterMixin, BaseEstimator):
         the estimate of an inverter, which is cloned and fitted inside, or, with None, was put
         before the data in X by the previous step of a Pipeline. What the generator cannot
         represent of such an estimate is kept as it is, and of the change only the share is
-        made that lowers the error of training pairs most. ``"auto"`` takes the estimate where X
+        made that lowers the error of training pairs most; an inverter that has learned them by
+        heart looks too good there, and is then left as it is. ``"auto"`` takes the estimate where X
         holds one, and else ``"regression"``.
     prior : bool, default=True
         Whether to weigh the misfit against the distance from the mean of the codes, in units of
@@ -99,7 +100,8 @@ class LatentInverter(InverterMixin, BaseEstimator):
     learning_rate : float, default=0.05
         Step of Adam, in standard deviations of the codes.
     random_state : int, RandomState instance or None, default=None
-        Seed of random starts. An int starts each `predict` alike.
+        Seed of random starts, and of the noise that training data get for `init` where they
+        have less than is announced. An int starts each `predict` alike.
 
     Attributes
     ----------
@@ -228,7 +230,15 @@ class LatentInverter(InverterMixin, BaseEstimator):
             The fitted inverter.
         """
         self._validate_params()
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            dtype=np.float64,
+            multi_output=True,
+            y_numeric=True,
+            ensure_min_samples=2,  # one section has no spread to learn
+        )
         y = np.asarray(y, dtype=np.float64)
         self._y_ndim = y.ndim
         rho = y.reshape(len(y), -1)
@@ -243,9 +253,10 @@ class LatentInverter(InverterMixin, BaseEstimator):
                 stacklevel=2,
             )
         self.generator_ = clone(self.generator).fit(rho, None)
+        self.__dict__.pop("init_", None)
         if hasattr(self.init, "fit"):
             self.init_ = clone(self.init).fit(g, y)
-        # Training data get the noise that is announced, as far as they have less of it.
+        # What a start is worth shows on data that have the noise which is announced.
         sigma, missing = self._missing_noise(g, rho)
         if self._start_in_X and missing > 0.9:
             warnings.warn(
@@ -253,7 +264,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
                 "so their errors on noisy data are unknown. Fit the Pipeline to noisy data.",
                 stacklevel=2,
             )
-        elif not self._start_in_X and missing > 0:
+        elif hasattr(self, "init_") and missing > 0.3:
             rng = check_random_state(self.random_state)
             X = g = g + missing * sigma * rng.normal(size=g.shape)
         self._learn(X, rho)
@@ -364,6 +375,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
             prior=CodePrior.of(z, None if starts is None else starts.codes),
             error=error,
             regression=CodeRegression.of(data, z),
+            data_rms=float(np.sqrt(np.mean(g**2))) or 1.0,
         )
 
     def _search(self, g: Array, starts: Starts | None) -> LatentSearch:
@@ -376,7 +388,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
             generator=self.generator_,
             physics=system.Vt.T * system.s,
             data=data,
-            sigma=noise_with_rounding(level, g),
+            sigma=noise_with_rounding(level, g, self._space.data_rms),
             is_noisy=bool(level.any()),
             centre=self._space.prior.centre(None if starts is None else starts.codes),
             prior=float(self.prior),

@@ -174,6 +174,8 @@ class LatentSpace:
     prior: CodePrior
     error: DataError
     regression: CodeRegression
+    #: Root mean square of the data of training sections, or 1 if they have none.
+    data_rms: float
 
 
 def shrunk_covariance(values: Array) -> tuple[Array, Array]:
@@ -194,7 +196,7 @@ def root_of(covariance: Array) -> Array:
     return diagonal[:, None] * np.linalg.cholesky(correlation)
 
 
-def noise_with_rounding(sigma: Array, data: Array) -> Array:
-    """Return noise levels that are at least what rounding makes of the data."""
+def noise_with_rounding(sigma: Array, data: Array, scale: float) -> Array:
+    """Return noise levels that are at least what rounding makes of data of a usual size."""
     rms = np.sqrt(np.mean(data**2, axis=1))
-    return np.maximum(sigma, np.maximum(_ROUNDING * rms, 1e-300))
+    return np.maximum(sigma, _ROUNDING * np.maximum(rms, 1e-3 * scale))

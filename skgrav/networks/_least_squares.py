@@ -112,21 +112,20 @@ class Solution:
     misfit2: Tensor
     n_iter: Tensor
     converged: Tensor
+    #: Samples for which no step lowers the objective any more.
+    stuck: Tensor
 
     @classmethod
     def start(cls, problem: LatentProblem, u: Tensor) -> Solution:
         """Return the solution before the first iteration."""
         objective, misfit2 = problem.values(u)
         zeros = torch.zeros(len(u), dtype=torch.int64, device=u.device)
-        return cls(u.clone(), objective, misfit2, zeros, misfit2 <= problem.target)
+        done = misfit2 <= problem.target
+        return cls(u.clone(), objective, misfit2, zeros, done, torch.zeros_like(done))
 
     def open_samples(self) -> Tensor:
-        """Return the rows that have not converged."""
-        return torch.nonzero(~self.converged)[:, 0]
-
-    def better(self, other: Solution) -> Tensor:
-        """Return where the other solution has the lower objective."""
-        return other.objective < self.objective
+        """Return the rows that may still gain something."""
+        return torch.nonzero(~self.converged & ~self.stuck)[:, 0]
 
 
 def gauss_newton(problem: LatentProblem, u: Tensor, max_iter: int, tol: float) -> Solution:
@@ -198,11 +197,12 @@ def _move(
         if not left.numel():
             break
         length[left] /= 2
-    gained = before - solution.objective[rows]
-    # What a whole step promises also counts: float32 ends before the last digits do.
-    small = torch.minimum(gained.clamp(min=0), -slope / 2) <= tol * (1.0 + solution.objective[rows])
+    gained, promised = before - solution.objective[rows], -slope / 2
+    gained[left] = promised[left]
+    small = torch.minimum(gained, promised) <= tol * (1.0 + solution.objective[rows])
     solution.n_iter[rows] += 1
     solution.converged[rows] = small | (solution.misfit2[rows] <= problem.target)
+    solution.stuck[rows[left]] = True
 
 
 def adam(
