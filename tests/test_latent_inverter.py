@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.optimize import least_squares
@@ -1321,3 +1322,9 @@ def test_a_sample_that_no_step_improves_is_stuck_and_not_converged():
         assert solution.stuck.all()
         assert not solution.converged.any()
         assert solution.n_iter.item() == 1
+
+
+def test_data_frames_are_known_again():
+    frame = pd.DataFrame(X[0.01], columns=[f"g{i}" for i in range(X[0.01].shape[1])])
+    inverter = latent(PCA(K)).fit(frame, RHO)  # a warning about names would be an error
+    assert inverter.predict(frame[:3]).shape == (3, RHO.shape[1])

@@ -4,6 +4,7 @@ import copy
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import sections_near_truth
 from sklearn.base import BaseEstimator, RegressorMixin, clone
@@ -502,3 +503,10 @@ def test_prediction_needs_a_fit_and_the_same_width():
         refiner.predict(G)
     with pytest.raises(ValueError, match="X has 40 features, but Refiner is expecting 520"):
         refiner.predict(BOTH.T)
+
+
+def test_data_frames_are_known_again():
+    frame = pd.DataFrame(G, columns=[f"g{i}" for i in range(G.shape[1])])
+    refiner = Refiner("cgls", init="zero", operator=OPERATOR, noise_level=0.01)
+    refiner.fit(frame, RHO)  # a warning about names would be an error
+    assert refiner.predict(frame[:3]).shape == (3, RHO.shape[1])

@@ -269,7 +269,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
             X = g = g + missing * sigma * rng.normal(size=g.shape)
         self._learn(X, rho)
         self._share = 1.0
-        recorded = self.invert(X[:_N_RECORDED])
+        recorded = self._invert(X[:_N_RECORDED])
         self.n_iter_ = int(recorded.n_iter.max())
         starts = self._starts(X[:_N_RECORDED], g[:_N_RECORDED])
         if starts is not None:
@@ -313,7 +313,9 @@ class LatentInverter(InverterMixin, BaseEstimator):
             Densities, codes, misfits, iterations and candidates of each sample.
         """
         check_is_fitted(self, "operator_")
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        return self._invert(validate_data(self, X, reset=False, dtype=np.float64))
+
+    def _invert(self, X: Array) -> LatentResult:
         g = self._data(X)
         starts = self._starts(X, g)
         search = self._search(g, starts)
@@ -326,7 +328,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
                 f"{np.sum(~converged[best])} of {len(g)} samples did not converge; raise "
                 "'max_iter' or 'tol'.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         candidates = np.stack([self._densities(z, g, starts) for z in codes])
         rho = candidates[best]

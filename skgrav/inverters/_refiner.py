@@ -158,7 +158,7 @@ class Refiner(InverterMixin, BaseEstimator):
                 "data, or 0 if there is none.",
                 stacklevel=2,
             )
-        result = self.refine(X[:_N_RECORDED])
+        result = self._refine(X[:_N_RECORDED])
         self.n_iter_, self.residual_history_ = result.n_iter, result.residual_history
         return self
 
@@ -192,7 +192,9 @@ class Refiner(InverterMixin, BaseEstimator):
             `converged` of each sample.
         """
         check_is_fitted(self, "operator_")
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        return self._refine(validate_data(self, X, reset=False, dtype=np.float64))
+
+    def _refine(self, X: Array) -> SolverResult:
         g = self._data(X)
         if self.init is None:
             start = X[:, : self.n_outputs_]
@@ -207,7 +209,7 @@ class Refiner(InverterMixin, BaseEstimator):
                 f"{np.sum(~result.converged)} of {len(X)} samples did not meet the stopping rule "
                 f"of {self.solver_} in time; raise 'max_iter' or loosen the tolerance.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return result
 
