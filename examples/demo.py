@@ -68,12 +68,12 @@ def minimum_norm(noise_level):
     return refiner.fit(X_train[:50], y_train[:50])
 
 
-def latent(generator, **parameters):
-    """Return a method that searches the code of a generator, told the noise."""
+def latent(generator, noise_level, init="auto"):
+    """Return an inverter that searches the code of a generator and knows the noise."""
     inverter = LatentInverter(
-        generator, operator=data.operator, noise_level=0.0, random_state=0, **parameters
-    ).fit(X_train, y_train)
-    return lambda noise_level: inverter.set_params(noise_level=noise_level)
+        generator, operator=data.operator, init=init, noise_level=noise_level, random_state=0
+    )
+    return inverter.fit(X_train, y_train)
 
 
 mean = DummyRegressor().fit(X_train[:1], y_train.mean(axis=0, keepdims=True))
@@ -86,15 +86,20 @@ methods = {
     "CNN + LGMRES": lambda noise_level: refined("lgmres", noise_level),
     "CNN + ICG": lambda noise_level: refined("icg", noise_level),
     "CNN + projection": lambda noise_level: refined("projection", noise_level),
-    "PCA latent": latent(PCA(100, random_state=0)),
-    "VAE latent": latent(FrozenEstimator(vae)),
-    "CNN + VAE latent": latent(FrozenEstimator(vae), init=FrozenEstimator(cnn)),
-    "GAN latent": latent(FrozenEstimator(gan)),
+    "PCA latent": lambda noise_level: latent(PCA(100, random_state=0), noise_level),
+    "VAE latent": lambda noise_level: latent(FrozenEstimator(vae), noise_level),
+    "CNN + VAE latent": lambda noise_level: latent(
+        FrozenEstimator(vae), noise_level, init=FrozenEstimator(cnn)
+    ),
+    "GAN latent": lambda noise_level: latent(FrozenEstimator(gan), noise_level),
 }
 
 print(f"\nRelative L2 errors and misfits, means over {N_TEST} unseen sections")
-print(f"({N_SEARCHED} for VAE and GAN; the CNN took {seconds_cnn:.0f} s to train, the generators")
-print(f"{seconds_generators:.0f} s; seconds are those of the clean estimates)\n")
+print(
+    f"({N_SEARCHED} for VAE and GAN; the CNN took {seconds_cnn:.0f} s to train, the generators ",
+    end="",
+)
+print(f"{seconds_generators:.0f} s;\nseconds are those of the clean estimates)\n")
 print(f"{'':18s} {'clean data':^20s} {f'{NOISE:.0%} noise':^20s}")
 print(f"{'method':18s} {'model':>9s} {'misfit':>10s} {'model':>9s} {'misfit':>10s} {'seconds':>9s}")
 estimates = {}
