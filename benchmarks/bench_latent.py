@@ -51,7 +51,7 @@ def main():
         return result, time.process_time() - start
 
     methods = {
-        "VAE, paper's mode, 500 steps": (vae, PAPER | {"max_iter": 500}),
+        "VAE, paper's mode, 300 steps": (vae, PAPER | {"max_iter": 300}),
         "VAE": (vae, {}),
         "VAE, projected": (vae, {"projection": True}),
         "VAE, no approximation error": (vae, {"approximation_error": False}),
