@@ -1,0 +1,126 @@
+"""
+A network's estimate as the start of a latent search
+====================================================
+
+A search in the latent space of a generator depends on its start. The paper starts at a random
+code, or at that of the estimate of its first method, a network from gravity to density: Figure 10
+[1]_.
+
+.. [1] Negahdari et al. (2025), arXiv:2510.09632.
+"""
+
+import os
+import warnings
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
+
+from skgrav import CNNInverter, LatentInverter, Mesh, VAEGenerator
+from skgrav.datasets import make_gravity_dataset
+from skgrav.metrics import relative_data_misfit, relative_l2_error
+from skgrav.pipeline import Pipeline
+
+# %%
+# Train network and generator
+# ---------------------------
+# Both on the same 1600 sections; longer training on more of them makes both better.
+
+mesh = Mesh.square(24)
+dataset = make_gravity_dataset(1624, mesh=mesh, random_state=0)
+operator = dataset.operator
+X_train, X_test = dataset.data[:1600], dataset.data[1600:]
+y_train, y_test = dataset.target[:1600], dataset.target[1600:]
+vae = VAEGenerator(64, max_epochs=6, random_state=0).fit(y_train)
+cnn = CNNInverter(
+    operator=operator, max_epochs=6, batch_size=64, noise_level=(0.0, 0.02), random_state=0
+)
+cnn.fit(X_train, y_train)
+
+# %%
+# Invert
+# ------
+# The paper's search, by Adam and without a prior, from a random code and from that of the network's
+# estimate; and the default, from a linear regression of the codes on the data, and in a Pipeline
+# from the estimate of the network, which the previous step puts before the data. All are told the
+# noise.
+
+warnings.simplefilter("ignore", ConvergenceWarning)
+paper = {
+    "solver": "adam",
+    "prior": False,
+    "approximation_error": False,
+    "learning_rate": 0.1,
+    "max_iter": 150,
+}
+inverters = {
+    "paper, random": LatentInverter(
+        FrozenEstimator(vae),
+        operator=operator,
+        noise_level=0.0,
+        init="random",
+        random_state=0,
+        **paper,
+    ),
+    "paper, CNN": LatentInverter(
+        FrozenEstimator(vae), operator=operator, noise_level=0.0, init=FrozenEstimator(cnn), **paper
+    ),
+    "default, regression": LatentInverter(FrozenEstimator(vae), operator=operator, noise_level=0.0),
+    "default, CNN": Pipeline(
+        [
+            FrozenEstimator(cnn),
+            LatentInverter(FrozenEstimator(vae), operator=operator, noise_level=0.0),
+        ]
+    ),
+}
+for inverter in inverters.values():
+    inverter.fit(X_train, y_train)
+
+rms = np.sqrt(np.mean(X_test**2, axis=1, keepdims=True))
+noise = 0.01 * rms * np.random.default_rng(1).normal(size=X_test.shape)
+estimates = {}
+for noise_level, X in {0.0: X_test, 0.01: X_test + noise}.items():
+    estimates[noise_level] = {"CNN alone": cnn.predict(X)}
+    for name, inverter in inverters.items():
+        last = inverter[-1] if isinstance(inverter, Pipeline) else inverter
+        last.set_params(noise_level=noise_level)
+        estimates[noise_level][name] = inverter.predict(X)
+    print(f"\n{noise_level:.0%} noise{'':14s} misfit    error")
+    for name, rho in estimates[noise_level].items():
+        misfit = relative_data_misfit(operator, rho, X)
+        print(f"{name:20s} {misfit:8.1e} {relative_l2_error(y_test, rho):8.3f}")
+
+z, x = mesh.edges
+shown = 0
+figure, axes = plt.subplots(
+    2, 6, figsize=(13.5, 5.2), sharex=True, sharey=True, layout="compressed"
+)
+for row, (noise_level, found) in zip(axes, estimates.items(), strict=True):
+    for axis, name in zip(row, ("truth", *found), strict=True):
+        section = y_test[shown] if name == "truth" else found[name][shown]
+        image = axis.pcolormesh(x, z, mesh.unflatten(section), vmin=0, vmax=12, cmap="viridis")
+        title = name
+        if name != "truth":
+            title += f"\nerror {relative_l2_error(y_test[[shown]], section[None]):.2f}"
+        axis.set_title(title, fontsize="medium")
+        axis.set(ylim=(z[-1], z[0]), aspect="equal")
+    row[0].set_ylabel(f"data with {noise_level:.0%} noise\ndepth (m)")
+for axis in axes[-1]:
+    axis.set_xlabel("x (m)")
+figure.colorbar(image, ax=axes, label="density", shrink=0.6)
+
+output = Path(os.environ.get("SKGRAV_PICTURES", "."))
+figure.savefig(output / "latent_from_cnn.png", dpi=100)
+
+# %%
+# Without a prior the start decides. From a random code the search ends at a section full of blocks
+# that fit but are not there, much farther from the truth than the network's estimate, and noise
+# hardly matters to that. From the network's estimate it stays near it: the data are fitted better,
+# and the error remains about that of the network.
+#
+# With a prior and the errors of the generator the start matters less. The default fits the data
+# better still and has a smaller error than the network, about the same from a regression as from
+# the network's estimate, of which it changes only as much as paid on training pairs. With noise its
+# fit stops at about the noise, and the gain over the network shrinks.
