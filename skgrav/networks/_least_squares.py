@@ -182,6 +182,9 @@ def _move(
     tol: float,
 ) -> None:
     """Go along the step of some samples as far as it lowers their objective."""
+    if problem.prior == 0:  # nothing else keeps a step from leaving what a decoder knows
+        norm = step.norm(dim=1, keepdim=True).clamp(min=1e-30)
+        step = step * (step.shape[1] ** 0.5 / norm).clamp(max=1.0)
     slope = (step * gradient).sum(dim=1)
     before = solution.objective[rows].clone()
     length = torch.ones_like(before)
