@@ -18,7 +18,7 @@ export SKGRAV_DATA
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo figures test lint unit bench format clean
+.PHONY: help venv demo gallery figures test lint unit bench format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,12 @@ demo: $(VENV)/.installed-demo ## train, refine and invert a real profile; pictur
 	@mkdir -p build
 	MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/demo.py
 	MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/plot_real_profile.py
+
+gallery: $(VENV)/.installed-demo ## run the other examples; pictures in build/
+	@mkdir -p build
+	@set -e; for script in examples/plot_[!r]*.py; do \
+		echo "$$script"; MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python "$$script"; \
+	done
 
 figures: $(VENV)/.installed-demo ## run the demo and put its output and pictures into the README
 	$(BIN)/python doc/figures.py
