@@ -1,4 +1,4 @@
-"""Put into the README what the examples print and draw, and what the benchmarks measured.
+"""Put into README and docs what the examples print and draw, and what the benchmarks measured.
 
 Runs the main job and the real profile; the benchmarks must have been run before (`make bench`).
 """
@@ -22,6 +22,19 @@ def replaced(text, name, content):
     return f"{text.split(start)[0]}{start}\n\n{content}\n\n{end}{text.split(end)[1]}"
 
 
+def run(script):
+    """Run an example and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, f"examples/{script}"],
+        cwd=ROOT,
+        env=os.environ | {"SKGRAV_PICTURES": "build", "MPLBACKEND": "agg"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
 def main():
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
@@ -29,22 +42,15 @@ def main():
     readme = ROOT / "README.md"
     text = readme.read_text()
     for name, script in EXAMPLES.items():
-        run = subprocess.run(
-            [sys.executable, f"examples/{script}"],
-            cwd=ROOT,
-            env=os.environ | {"SKGRAV_PICTURES": "build", "MPLBACKEND": "agg"},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        text = replaced(text, f"output of the {name}", f"```text\n{run.stdout.strip()}\n```")
+        text = replaced(text, f"output of the {name}", f"```text\n{run(script)}\n```")
+    run("plot_latent_ambiguity.py")
     for name in BENCHMARKS:
         header, *rows, footer = csv.reader((build / "benchmarks" / f"{name}.csv").open())
         table = [header, ["---"] * len(header), *rows]
         lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
         text = replaced(text, f"benchmark {name}", f"{lines}\n\n{footer[0]}.")
     readme.write_text(text)
-    for picture in ("demo.png", "real_profile.png"):
+    for picture in ("demo.png", "real_profile.png", "latent_ambiguity.png"):
         shutil.copy(build / picture, PICTURES / picture)
 
 
