@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from abc import ABC, abstractmethod
 from math import isqrt
@@ -299,7 +300,7 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 f"'z0' has shape {z0.shape}; it must be one code for each section, "
                 f"({len(X)}, {self.n_components_})."
             )
-        return self._nearest(X, z0)
+        return self._nearest(X, z0, torch.float32)
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """Decode codes within torch, with derivatives.
@@ -317,20 +318,23 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         low, high = self.density_range_
         return low + (high - low) * self._decoder(z)
 
-    def _nearest(self, X: Array, z0: Array) -> Array:
+    def _nearest(self, X: Array, z0: Array, dtype: torch.dtype) -> Array:
+        device = self.net_.device
+        decoder = copy.deepcopy(self._decoder).to(dtype)
+        jacobian = self._average_jacobian.to(dtype)
         # Copies, which torch aligns: sums, and so codes, do not depend on where arrays lie.
-        start = torch.tensor(z0, dtype=torch.float32)
-        data = torch.tensor(self._scaled(X))
+        start = torch.tensor(z0, dtype=dtype)
+        data = torch.tensor(self._scaled(X), dtype=dtype)
         rows = []
         for part in chunks(len(X)):
             problem = LatentProblem(
-                forward=self._decoder,
-                data=data[part].to(self.net_.device),
-                weights=torch.full((1, X.shape[1]), 1 / _CLOSENESS, device=self.net_.device),
-                jacobian=self._average_jacobian,
-                centre=torch.zeros(1, self.n_components_, device=self.net_.device),
+                forward=decoder,
+                data=data[part].to(device),
+                weights=torch.full((1, X.shape[1]), 1 / _CLOSENESS, dtype=dtype, device=device),
+                jacobian=jacobian,
+                centre=torch.zeros(1, self.n_components_, dtype=dtype, device=device),
             )
-            solution = lbfgs(problem, start[part].to(self.net_.device), 100, 1e-3)
+            solution = lbfgs(problem, start[part].to(device), 100, 1e-3)
             rows.append(solution.u.cpu().double().numpy())
         return np.concatenate(rows)
 

@@ -150,7 +150,9 @@ class GANGenerator(DensityGenerator):
         return self.net_.module_.average
 
     def _encode(self, X: Array) -> Array:
-        return self._nearest(X, np.zeros((len(X), self.n_components_)))
+        # In float32 the rounding, and so the end of the search, depends on a sample's place in its
+        # batch; a code must not.
+        return self._nearest(X, np.zeros((len(X), self.n_components_)), torch.float64)
 
     def _make_net(
         self, shape: tuple[int, int], settings: Settings, device: str, seed: int
