@@ -25,9 +25,10 @@ class LatentResult:
     Parameters
     ----------
     rho : ndarray of shape (n_samples, n_cells)
-        Densities of the best start of each sample.
+        Densities of the best start of each sample. They are the sections of `codes`, unless the
+        search started from an estimate or ended with a projection.
     codes : ndarray of shape (n_samples, n_components)
-        Their codes.
+        Codes of the best starts.
     misfit : ndarray of shape (n_samples,)
         Their relative data misfit ``||A rho - g|| / ||g||``.
     objective : ndarray of shape (n_starts, n_samples)
