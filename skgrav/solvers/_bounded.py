@@ -1,0 +1,221 @@
+"""The nearest densities between two bounds that fit the data: semismooth Newton on the dual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+#: Bytes of temporaries that a chunk of samples may take.
+_CHUNK_BYTES = 128 * 2**20
+
+#: Damping, relative to the largest squared singular value, of the attempt that mostly succeeds.
+_LEAST = 1e-20
+
+#: Damping by which samples that resist it get there step by step, each from where the last led.
+_CONTINUATION = tuple(10.0**-k for k in range(2, 21, 2))
+
+#: From this damping on, bounds contradict data whose excess falls by less than a tenth.
+_STALL = 1e-5
+
+#: Of two compromises the one with more damping is taken, unless the other fits better by this.
+_GAIN = 0.999
+
+#: Steps after which a sample counts as one that resists.
+_FIRST_STEPS = 20
+
+#: Steps it may take at each damping; some sections of 50 x 50 cells take 150.
+_MORE_STEPS = 200
+
+
+@dataclass(frozen=True)
+class BoundedProjection:
+    """Nearest densities within bounds whose residual, in SVD coordinates, lies in a ball.
+
+    ``min ||rho - rho0||^2 / 2`` subject to ``||d - s V^T (rho - rho0)|| <= radius`` and
+    ``lower <= rho <= upper``. Samples are rows.
+    """
+
+    Vt: Array
+    s: Array
+    lower: float
+    upper: float
+    #: Starts, (n_samples, n_cells).
+    rho0: Array
+    #: Their residuals, (n_samples, rank).
+    d: Array
+    #: Largest norm of the residual, (n_samples,).
+    radius: Array
+    #: What residuals may miss their radius and stationarity by, (n_samples,).
+    tolerance: Array
+
+    def take(self, samples: NDArray[np.intp] | Mask | slice) -> Self:
+        """Return the problem of some samples."""
+        per_sample = {"rho0", "d", "radius", "tolerance"}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return type(self)(**{k: v[samples] if k in per_sample else v for k, v in values.items()})
+
+    def density(self, nu: Array) -> Array:
+        """Return the densities ``clip(rho0 + V nu)`` of multipliers."""
+        return np.clip(self.rho0 + nu @ self.Vt, self.lower, self.upper)
+
+    def residual(self, rho: Array) -> Array:
+        """Return the residuals of densities."""
+        return self.d - self.s * ((rho - self.rho0) @ self.Vt.T)
+
+    def fits(self, rho: Array) -> Mask:
+        """Return which residuals lie in their ball, but for the tolerance."""
+        excess = np.linalg.norm(self.residual(rho), axis=1) - self.radius
+        fits: Mask = excess <= np.maximum(2.0 * self.tolerance, 1e-3 * self.radius)
+        return fits
+
+    def solve(self, correction: Array) -> tuple[Array, Mask]:
+        """Return the densities, and which of them fit; the others are the best compromises.
+
+        `correction` holds the projections without bounds, in the coordinates V.
+        """
+        rank, n_cells = self.Vt.shape
+        size = max(1, _CHUNK_BYTES // (8 * (5 * rank**2 + 10 * n_cells)))
+        chunks = [slice(i, i + size) for i in range(0, len(self.d), size)]
+        solved = [_solve(self.take(chunk), correction[chunk]) for chunk in chunks]
+        return np.concatenate([s[0] for s in solved]), np.concatenate([s[1] for s in solved])
+
+
+def _solve(problem: BoundedProjection, correction: Array) -> tuple[Array, Mask]:
+    rho: Array = np.clip(problem.rho0, problem.lower, problem.upper)
+    fits: Mask = problem.fits(rho)
+    # If the projection without bounds keeps to them, it is the nearest.
+    free = problem.rho0 + correction @ problem.Vt
+    inside: Mask = np.all((free >= problem.lower) & (free <= problem.upper), axis=1)
+    reached: Mask = ~fits & inside & problem.fits(free)
+    rho[reached] = free[reached]
+    fits = fits | reached
+    i = np.flatnonzero(~fits)
+    if i.size:
+        rest = problem.take(i)
+        nu = np.where(
+            np.any(correction[i], axis=1, keepdims=True), correction[i], _damped(rest, 1e-2)
+        )
+        nu, done = _newton(rest, nu, _LEAST, max_iter=_FIRST_STEPS)
+        rho[i] = rest.density(nu)
+        fits[i] = done & rest.fits(rho[i])
+    i = np.flatnonzero(~fits)
+    if i.size:
+        rho[i], fits[i] = _continue(problem.take(i))
+    return rho, fits
+
+
+def _continue(problem: BoundedProjection) -> tuple[Array, Mask]:
+    """Lower the damping until data are fitted, or, where bounds forbid it, no better fitted."""
+    nu = _damped(problem, _CONTINUATION[0])
+    rho = problem.density(nu)
+    fits = np.zeros(len(nu), dtype=bool)
+    best, last = np.full((2, len(nu)), np.inf)
+    i = np.arange(len(nu))
+    for alpha in _CONTINUATION:
+        rest = problem.take(i)
+        nu[i], done = _newton(rest, nu[i], alpha, max_iter=_MORE_STEPS)
+        found = rest.density(nu[i])
+        size = np.linalg.norm(rest.residual(found), axis=1)
+        fits[i] = done & rest.fits(found)
+        # A density much further away is no better compromise if it gains next to nothing.
+        better = fits[i] | (done & (size < _GAIN * best[i]))
+        rho[i[better]], best[i[better]] = found[better], size[better]
+        excess = size - rest.radius
+        falls = (alpha > _STALL) | (excess < 0.9 * last[i])
+        last[i] = excess
+        i = i[done & falls & ~fits[i]]
+        if not i.size:
+            break
+    return rho, fits
+
+
+def _damped(problem: BoundedProjection, alpha: float) -> Array:
+    """Return Tikhonov's correction of the clipped starts, in the coordinates V."""
+    s = problem.s
+    residual = problem.residual(np.clip(problem.rho0, problem.lower, problem.upper))
+    return residual * s / (s**2 + alpha * s[0] ** 2)
+
+
+def _newton(
+    problem: BoundedProjection, nu: Array, alpha: float, max_iter: int
+) -> tuple[Array, Mask]:
+    """Minimise the damped dual; return multipliers and which of them are stationary."""
+    nu, s = nu.copy(), problem.s
+    done = np.zeros(len(nu), dtype=bool)
+    for _ in range(max_iter):
+        i = np.flatnonzero(~done)
+        rest = problem.take(i)
+        gradient, damping = _gradient(rest, nu[i], alpha)
+        done[i] = np.linalg.norm(gradient * s, axis=1) <= rest.tolerance
+        left = ~done[i]
+        if not left.any():
+            break
+        i, rest = i[left], rest.take(left)
+        step = _newton_step(rest, nu[i], gradient[left], damping[left], alpha)
+        nu[i] += _line_search(rest, nu[i], gradient[left], step, alpha)[:, None] * step
+    return nu, done
+
+
+def _gradient(problem: BoundedProjection, nu: Array, alpha: float) -> tuple[Array, Array]:
+    """Return the gradient of the dual and the damping, alpha and the ball's taken together."""
+    p = nu / problem.s
+    damping = problem.radius / np.linalg.norm(p, axis=1) + alpha * problem.s[0] ** 2
+    residual = problem.residual(problem.density(nu))
+    return (damping[:, None] * p - residual) / problem.s, damping
+
+
+def _newton_step(
+    problem: BoundedProjection, nu: Array, gradient: Array, damping: Array, alpha: float
+) -> Array:
+    s, Vt = problem.s, problem.Vt
+    rank, n_cells = Vt.shape
+    trial = problem.rho0 + nu @ Vt
+    free = (trial > problem.lower) & (trial < problem.upper)
+    H = np.empty((len(nu), rank, rank))
+    for k, cells in enumerate(free):
+        # Rows of Vt are orthonormal, so the smaller of the two sets of cells is enough.
+        if 2 * np.count_nonzero(cells) > n_cells:
+            V = Vt[:, ~cells]
+            H[k] = np.eye(rank) - V @ V.T
+        else:
+            V = Vt[:, cells]
+            H[k] = V @ V.T
+    q = nu / s**2
+    bend = (damping - alpha * s[0] ** 2) / np.sum((nu / s) ** 2, axis=1)
+    H -= bend[:, None, None] * q[:, :, None] * q[:, None, :]
+    diagonal = np.arange(rank)
+    H[:, diagonal, diagonal] += damping[:, None] / s**2
+    # The damping spans sixteen decades and more; balanced, the matrix is only as bad as the cells
+    # that are left free make it.
+    balance = 1.0 / np.sqrt(np.maximum(H[:, diagonal, diagonal], 1e-14))
+    H *= balance[:, :, None] * balance[:, None, :]
+    H[:, diagonal, diagonal] += 1e-14
+    return -balance * np.linalg.solve(H, (balance * gradient)[:, :, None])[:, :, 0]
+
+
+def _line_search(
+    problem: BoundedProjection, nu: Array, gradient: Array, step: Array, alpha: float
+) -> Array:
+    """Return fractions of steps after which the convex dual does not rise again, by halving."""
+    origin, along = problem.rho0 + nu @ problem.Vt, step @ problem.Vt
+    slope = np.abs(np.sum(gradient * step, axis=1))
+    w, s = problem.d / problem.s, problem.s
+    t = np.ones(len(nu))
+    # Slopes, not values: near the minimum values differ by less than their rounding.
+    for _ in range(40):
+        moved = np.clip(origin + t[:, None] * along, problem.lower, problem.upper) - problem.rho0
+        p = (nu + t[:, None] * step) / s
+        damping = problem.radius / np.linalg.norm(p, axis=1) + alpha * s[0] ** 2
+        ahead = np.sum(moved * along, axis=1)
+        ahead += np.sum((damping[:, None] * p / s - w) * step, axis=1)
+        rising = ahead > 0.1 * slope
+        if not rising.any():
+            break
+        t[rising] *= 0.5
+    return t
