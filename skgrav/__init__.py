@@ -16,6 +16,7 @@ _HOMES = {
     "Survey": "geometry",
     "ForwardOperator": "operators",
     "MatrixOperator": "operators",
+    "BayesLinearInverter": "inverters",
     "CNNInverter": "inverters",
     "GANGenerator": "generators",
     "LatentInverter": "inverters",

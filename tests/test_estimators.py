@@ -11,6 +11,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skgrav
 from skgrav import (
+    BayesLinearInverter,
     CNNInverter,
     ForwardOperator,
     GANGenerator,
@@ -27,12 +28,14 @@ SMALL_NETWORK = partial(PaperCNN, filters=(8,), hidden_layer_sizes=(64,), dropou
 INSTANCES = [
     ForwardOperator(),
     MatrixOperator(),
+    BayesLinearInverter(),
     CNNInverter(SMALL_NETWORK, max_epochs=40, batch_size=16, learning_rate=3e-3, random_state=0),
     VAEGenerator(max_epochs=2, random_state=0),
     GANGenerator(max_epochs=2, random_state=0),
     LatentInverter(PCA()),
     LatentInverter(VAEGenerator(max_epochs=2, random_state=0)),
     Refiner(init=Ridge()),
+    Refiner("bayes", init=Ridge()),
     Refiner(GradientDescent(step_size="auto"), init="zero"),  # the paper's step scarcely moves
     *(Refiner(solver, init="zero") for solver in SOLVERS if solver != "gd"),
 ]

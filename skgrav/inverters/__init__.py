@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from skgrav.inverters._base import InverterMixin
+from skgrav.inverters._bayes_linear import BayesLinearInverter
 from skgrav.inverters._latent import LatentInverter
 from skgrav.inverters._latent_search import LatentResult
 from skgrav.inverters._refiner import Refiner
@@ -12,7 +13,14 @@ from skgrav.inverters._refiner import Refiner
 if TYPE_CHECKING:
     from skgrav.inverters._cnn import CNNInverter
 
-__all__ = ["CNNInverter", "InverterMixin", "LatentInverter", "LatentResult", "Refiner"]
+__all__ = [
+    "BayesLinearInverter",
+    "CNNInverter",
+    "InverterMixin",
+    "LatentInverter",
+    "LatentResult",
+    "Refiner",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -24,8 +24,8 @@ from skgrav.inverters._latent_space import (
     LatentSpace,
     LinearDecoder,
     Starts,
-    noise_with_rounding,
 )
+from skgrav.inverters._noise import missing_noise, noise_with_rounding
 from skgrav.metrics import relative_data_misfit
 from skgrav.metrics._errors import noise_std
 from skgrav.operators._base import BaseOperator
@@ -257,16 +257,17 @@ class LatentInverter(InverterMixin, BaseEstimator):
         if hasattr(self.init, "fit"):
             self.init_ = clone(self.init).fit(g, y)
         # What a start is worth shows on data that have the noise which is announced.
-        sigma, missing = self._missing_noise(g, rho)
-        if self._start_in_X and missing > 0.9:
+        sigma = noise_std(self.operator_, g, self.noise_level)
+        missing, share = missing_noise(self.operator_, g, rho, sigma)
+        if self._start_in_X and share > 0.9:
             warnings.warn(
                 "the estimates in X were made from data with less noise than 'noise_level' says, "
                 "so their errors on noisy data are unknown. Fit the Pipeline to noisy data.",
                 stacklevel=2,
             )
-        elif hasattr(self, "init_") and missing > 0.3:
+        elif hasattr(self, "init_") and share:
             rng = check_random_state(self.random_state)
-            X = g = g + missing * sigma * rng.normal(size=g.shape)
+            X = g = g + missing * rng.normal(size=g.shape)
         self._learn(X, rho)
         self._share = 1.0
         recorded = self._invert(X[:_N_RECORDED])
@@ -419,16 +420,6 @@ class LatentInverter(InverterMixin, BaseEstimator):
         system = make_system(self.operator_, "svd", rows)
         assert isinstance(system, SVDSystem)
         return system, system.data_coordinates(g * rows), level
-
-    def _missing_noise(self, g: Array, rho: Array) -> tuple[Array, float]:
-        """Return the noise that is announced, and the share of it that training data lack."""
-        sigma = noise_std(self.operator_, g, self.noise_level)
-        if sigma is None or not sigma.any():
-            return np.zeros((1, 1)), 0.0
-        residual = g - self.operator_.transform(rho)
-        announced = np.linalg.norm(np.broadcast_to(sigma, residual.shape))
-        present = min(1.0, float(np.linalg.norm(residual) / announced))
-        return sigma, float(np.sqrt(1.0 - present**2))
 
     def _densities(self, codes: Array, g: Array, starts: Starts | None) -> Array:
         rho = np.asarray(self.generator_.inverse_transform(codes), dtype=np.float64)

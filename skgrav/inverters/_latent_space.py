@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from scipy import linalg
 from sklearn.covariance import ledoit_wolf
 
+from skgrav.solvers._gaussian import DataSpace
+
 Array = NDArray[np.float64]
 
 #: Relative deviation up to which a decoder counts as linear.
 _LINEAR = 1e-9
-
-#: Relative noise that rounding makes of any data.
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -146,22 +145,19 @@ class CodeRegression:
 
     code_mean: Array
     data_mean: Array
-    rotation: Array
-    variance: Array
-    cross: Array
+    space: DataSpace
 
     @classmethod
     def of(cls, data: Array, z: Array) -> CodeRegression:
         """Learn from data coordinates and codes of training sections."""
-        centred = data - data.mean(axis=0)
-        variance, rotation = np.linalg.eigh(centred.T @ centred / len(data))
-        cross = (centred @ rotation).T @ (z - z.mean(axis=0)) / len(data)
-        return cls(z.mean(axis=0), data.mean(axis=0), rotation, np.maximum(variance, 0.0), cross)
+        code_mean, data_mean = z.mean(axis=0), data.mean(axis=0)
+        centred = data - data_mean
+        covariance, cross = centred.T @ centred / len(data), centred.T @ (z - code_mean) / len(data)
+        return cls(code_mean, data_mean, DataSpace.of(covariance, cross))
 
     def __call__(self, data: Array, sigma: Array) -> Array:
         """Return the codes of data whose noise has standard deviation `sigma`."""
-        rotated = (data - self.data_mean) @ self.rotation
-        return self.code_mean + (rotated / (self.variance + sigma[:, None] ** 2)) @ self.cross
+        return self.code_mean + self.space.estimate(data - self.data_mean, sigma**2)
 
 
 @dataclass(frozen=True)
@@ -194,9 +190,3 @@ def root_of(covariance: Array) -> Array:
     correlation = covariance / np.outer(diagonal, diagonal)
     correlation[np.diag_indices_from(correlation)] += 1e-10
     return diagonal[:, None] * np.linalg.cholesky(correlation)
-
-
-def noise_with_rounding(sigma: Array, data: Array, scale: float) -> Array:
-    """Return noise levels that are at least what rounding makes of data of a usual size."""
-    rms = np.sqrt(np.mean(data**2, axis=1))
-    return np.maximum(sigma, _ROUNDING * np.maximum(rms, 1e-3 * scale))

@@ -5,16 +5,20 @@ from __future__ import annotations
 import warnings
 from difflib import get_close_matches
 from numbers import Real
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import cross_val_predict
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skgrav.inverters._base import InverterMixin
+from skgrav.inverters._correction import ErrorCorrection
+from skgrav.inverters._noise import missing_noise
 from skgrav.metrics._errors import noise_std
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._physics import resolve_operator
@@ -31,14 +35,16 @@ class Refiner(InverterMixin, BaseEstimator):
 
     The start is the estimate that the previous step of a Pipeline passed on, or that of `init`.
     Every solver corrects it within the range of A^T, so what the data cannot see stays as the
-    start has it.
+    start has it; only ``"bayes"`` corrects that, too, as far as it goes with what they see.
 
     Parameters
     ----------
     solver : str or Solver, default="lgmres"
         Name out of ``"gd"``, ``"gmres"``, ``"lgmres"``, ``"icg"``, ``"cgls"``,
         ``"projection"``, or a solver with parameters of its own, such as
-        ``LGMRES(inner_m=30, outer_k=50)``.
+        ``LGMRES(inner_m=30, outer_k=50)``. ``"bayes"`` weighs the correction by the covariance
+        of the start's own errors, learned from estimates of sections that the start has not
+        seen.
     init : estimator, "zero" or None, default=None
         Where the start comes from: an inverter that is cloned and fitted inside, zero
         everywhere, or the columns of X that a previous inverter put before the data.
@@ -50,6 +56,13 @@ class Refiner(InverterMixin, BaseEstimator):
         stop, and the projection is filtered, at that misfit. None takes the uncertainty of the
         operator's survey; without one, data are fitted as if noise-free, with a warning. Give 0
         for noise-free data.
+    cv : int, cross-validation splitter or "prefit", default=5
+        How held-out estimates are made of `init` for ``"bayes"``, as in StackingRegressor:
+        clones are fitted to all folds but one and predict that. With ``"prefit"`` or a frozen
+        `init` nothing is fitted, and the pairs must not be those it was trained on.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the noise that training data get for ``"bayes"`` where they have less than is
+        announced.
 
     Attributes
     ----------
@@ -57,8 +70,8 @@ class Refiner(InverterMixin, BaseEstimator):
         The fitted operator in use.
     init_ : estimator
         The fitted start, if `init` is an estimator.
-    solver_ : Solver
-        The solver in use.
+    solver_ : Solver or ErrorCorrection
+        The solver in use, or what ``"bayes"`` has learned.
     n_iter_ : ndarray of shape (n_recorded,)
         Iterations of the first 200 training samples.
     residual_history_ : ndarray of shape (max(n_iter_) + 1, n_recorded)
@@ -80,12 +93,19 @@ class Refiner(InverterMixin, BaseEstimator):
     PhysicsWarning
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
-        If nothing tells the noise.
+        If nothing tells the noise, or if ``"bayes"`` has to take the starts in X for held-out ones.
 
     See Also
     --------
     CNNInverter : The paper's start.
     skgrav.solvers : The solvers and their parameters.
+
+    Notes
+    -----
+    ``"bayes"`` adds ``m + C A^T (A C A^T + S)^-1 (g - A (rho0 + m))`` with mean m and covariance C
+    of the errors of held-out starts and covariance S of the noise. Each coordinate of the
+    residual counts only by the share that lowers those errors, so that a start which has used the
+    data up stays as it is.
 
     References
     ----------
@@ -108,6 +128,8 @@ class Refiner(InverterMixin, BaseEstimator):
         "init": [HasMethods(["fit", "predict"]), StrOptions({"zero"}), None],
         "operator": [BaseOperator, None],
         "noise_level": [Interval(Real, 0, None, closed="left"), None],
+        "cv": ["cv_object", StrOptions({"prefit"})],
+        "random_state": ["random_state"],
     }
 
     def __init__(
@@ -117,11 +139,15 @@ class Refiner(InverterMixin, BaseEstimator):
         init: BaseEstimator | Literal["zero"] | None = None,
         operator: BaseOperator | None = None,
         noise_level: float | None = None,
+        cv: Any = 5,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.solver = solver
         self.init = init
         self.operator = operator
         self.noise_level = noise_level
+        self.cv = cv
+        self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit the start and check the physics against the training pairs.
@@ -139,8 +165,16 @@ class Refiner(InverterMixin, BaseEstimator):
             The fitted refiner.
         """
         self._validate_params()
-        self.solver_ = make_solver(self.solver)
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        solver = None if self.solver == "bayes" else make_solver(self.solver)
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            dtype=np.float64,
+            multi_output=True,
+            y_numeric=True,
+            ensure_min_samples=1 if solver else 2,  # one start has no spread of errors
+        )
         y = np.asarray(y, dtype=np.float64)
         self._y_ndim = y.ndim
         rho = y.reshape(len(y), -1)
@@ -150,7 +184,8 @@ class Refiner(InverterMixin, BaseEstimator):
         noise_level = self._relative_noise(g)
         self.operator_ = resolve_operator(self.operator, rho, g, noise_level=noise_level)
         if self.init not in (None, "zero"):
-            self.init_ = clone(self.init).fit(g, y)
+            init: Any = self.init
+            self.init_ = init if self.cv == "prefit" else clone(init).fit(g, y)
         if noise_std(self.operator_, g[:1], self.noise_level) is None:
             warnings.warn(
                 "'noise_level' is None: the Refiner fits the data as if noise-free, and noise "
@@ -158,24 +193,46 @@ class Refiner(InverterMixin, BaseEstimator):
                 "data, or 0 if there is none.",
                 stacklevel=2,
             )
+        self.solver_ = self._learn_errors(X, g, y) if solver is None else solver
         result = self._refine(X[:_N_RECORDED])
         self.n_iter_, self.residual_history_ = result.n_iter, result.residual_history
         return self
 
-    def predict(self, X: ArrayLike) -> Array:
-        """Estimate densities.
+    @overload
+    def predict(self, X: ArrayLike, return_std: Literal[False] = False) -> Array: ...
+
+    @overload
+    def predict(self, X: ArrayLike, return_std: Literal[True]) -> tuple[Array, Array]: ...
+
+    def predict(self, X: ArrayLike, return_std: bool = False) -> Array | tuple[Array, Array]:
+        """Estimate densities, and with ``"bayes"`` how uncertain they are.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features_in_)
             Gravity as in `fit`, with the start before it where `init` is None.
+        return_std : bool, default=False
+            Whether to return the standard deviation of the error of each cell, too.
 
         Returns
         -------
         rho : ndarray of shape (n_samples, n_cells) or (n_samples,)
             Refined densities.
+        std : ndarray of shape (n_samples, n_cells) or (n_samples,)
+            Standard deviation of the errors that the correction leaves. Only if `return_std` is
+            True.
         """
-        return self._as_fitted(self.refine(X).rho)
+        rho = self._as_fitted(self.refine(X).rho)
+        if not return_std:
+            return rho
+        if not isinstance(self.solver_, ErrorCorrection):
+            raise ValueError(
+                f"return_std=True, but solver {self.solver!r} knows nothing of the errors of the "
+                "start; use Refiner('bayes')."
+            )
+        g = self._data(validate_data(self, X, reset=False, dtype=np.float64))
+        sigma = noise_std(self.operator_, g, self.noise_level)
+        return rho, self._as_fitted(self.solver_.std(g, sigma))
 
     def refine(self, X: ArrayLike) -> SolverResult:
         """Estimate densities and tell how the solver got there.
@@ -196,12 +253,7 @@ class Refiner(InverterMixin, BaseEstimator):
 
     def _refine(self, X: Array) -> SolverResult:
         g = self._data(X)
-        if self.init is None:
-            start = X[:, : self.n_outputs_]
-        elif self.init == "zero":
-            start = np.zeros((len(X), self.n_outputs_))
-        else:
-            start = np.asarray(self.init_.predict(g), dtype=np.float64).reshape(len(X), -1)
+        start = self._start(X, g)
         sigma = noise_std(self.operator_, g, self.noise_level)
         result = self.solver_.solve(self.operator_, g, start, sigma=sigma)
         if not result.converged.all():
@@ -212,6 +264,36 @@ class Refiner(InverterMixin, BaseEstimator):
                 stacklevel=4,
             )
         return result
+
+    def _start(self, X: Array, g: Array) -> Array:
+        """Return the densities that refining starts from, (n_samples, n_cells)."""
+        if self.init is None:
+            return X[:, : self.n_outputs_]
+        if self.init == "zero":
+            return np.zeros((len(X), self.n_outputs_))
+        return np.asarray(self.init_.predict(g), dtype=np.float64).reshape(len(X), -1)
+
+    def _learn_errors(self, X: Array, g: Array, y: Array) -> ErrorCorrection:
+        """Learn the errors of starts from estimates that have not seen their sections."""
+        rho = y.reshape(len(y), -1)
+        sigma = noise_std(self.operator_, g, self.noise_level)
+        if self.init is None:
+            warnings.warn(
+                "solver 'bayes' takes the starts in X for held-out ones. A previous step of a "
+                "Pipeline has seen these pairs, and its errors look smaller than they are: give "
+                "the inverter as 'init', which is cross-fitted.",
+                stacklevel=3,
+            )
+            start = self._start(X, g)
+        else:
+            rng = check_random_state(self.random_state)
+            missing, _ = missing_noise(self.operator_, g, rho, sigma)
+            g = g + missing * rng.normal(size=g.shape)
+            if self.init == "zero" or self.cv == "prefit":
+                start = self._start(g, g)
+            else:
+                start = cross_val_predict(self.init, g, y, cv=self.cv).reshape(rho.shape)
+        return ErrorCorrection.learn(self.operator_, start, rho, g, sigma)
 
     def _check_start(self, X: Array) -> None:
         if self.init is not None:

@@ -1,0 +1,216 @@
+"""The best linear estimate of density: the posterior mean under a Gaussian prior."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, Literal, Self, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skgrav.inverters._base import InverterMixin
+from skgrav.inverters._noise import noise_of
+from skgrav.inverters._prior import GaussianPrior
+from skgrav.metrics._errors import noise_std
+from skgrav.operators._base import BaseOperator
+from skgrav.operators._physics import resolve_operator
+
+Array = NDArray[np.float64]
+
+
+class BayesLinearInverter(InverterMixin, BaseEstimator):
+    """Posterior mean of density under the mean and covariance of the training densities.
+
+    The estimate with the least mean squared error of all that are linear in the data, in closed
+    form, and what every network must beat. Noise belongs to the estimate: each sample is damped
+    by its own.
+
+    Parameters
+    ----------
+    noise_level : "auto" or float, default="auto"
+        Standard deviation of the noise relative to the rms of each sample's own data. ``"auto"``
+        takes the uncertainty of the operator's survey; without one, the noise of each sample is
+        estimated by maximum likelihood, from what it holds where signal is rare.
+    operator : ForwardOperator or MatrixOperator, default=None
+        The physics. None takes the paper's geometry for these sizes if it reproduces the
+        training pairs, and otherwise identifies the operator from them, with a warning.
+    shrinkage : "auto" or float, default="auto"
+        Share of uncorrelated variance in the prior covariance, which few training sections
+        need; ``"auto"`` is that of Ledoit and Wolf.
+
+    Attributes
+    ----------
+    operator_ : BaseOperator
+        The fitted operator in use.
+    mean_ : ndarray of shape (n_cells,)
+        Mean of the training densities.
+    variance_ : ndarray of shape (n_cells,)
+        Prior variance of each cell.
+    shrinkage_ : float
+        Share of uncorrelated variance in the prior.
+    n_outputs_ : int
+        Number of cells.
+    n_features_in_ : int
+        Number of data.
+
+    Raises
+    ------
+    ValueError
+        If the operator does not fit the pairs, or a noise level isn't a number of at least 0.
+
+    Warns
+    -----
+    PhysicsWarning
+        If the operator was identified, or reproduces the pairs only roughly.
+    UserWarning
+        If the data of `predict` show far more noise than is announced.
+
+    See Also
+    --------
+    TikhonovInverter : Needs no training sections.
+    CNNInverter : Its default network adds to this estimate.
+
+    Notes
+    -----
+    With mean m and covariance C of density and noise of variance s2 the estimate is
+    ``m + C A^T (A C A^T + s2 I)^-1 (g - A m)`` [1]_, and its variance that of the prior less what
+    the data explain. One eigendecomposition of ``A C A^T`` serves noise of any level.
+
+    References
+    ----------
+    .. [1] Tarantola (2005), Inverse Problem Theory and Methods for Model Parameter Estimation,
+       SIAM, section 3.2.
+
+    Examples
+    --------
+    >>> from skgrav import BayesLinearInverter, Mesh
+    >>> from skgrav.datasets import make_gravity_dataset
+    >>> data = make_gravity_dataset(n_samples=100, mesh=Mesh.square(8), random_state=0)
+    >>> inverter = BayesLinearInverter().fit(data.data, data.target)
+    >>> rho, std = inverter.predict(data.data, return_std=True)
+    >>> rho.shape, std.shape
+    ((100, 64), (100, 64))
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "noise_level": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "operator": [BaseOperator, None],
+        "shrinkage": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
+    }
+
+    def __init__(
+        self,
+        noise_level: float | Literal["auto"] = "auto",
+        *,
+        operator: BaseOperator | None = None,
+        shrinkage: float | Literal["auto"] = "auto",
+    ) -> None:
+        self.noise_level = noise_level
+        self.operator = operator
+        self.shrinkage = shrinkage
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Learn mean and covariance of the densities, and check the physics.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_data)
+            Gravity, component-major. It serves to check, or to identify, the operator.
+        y : array-like of shape (n_samples, n_cells) or (n_samples,)
+            Densities.
+
+        Returns
+        -------
+        self : BayesLinearInverter
+            The fitted inverter.
+        """
+        self._validate_params()
+        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        y = np.asarray(y, dtype=np.float64)
+        self._y_ndim = y.ndim
+        rho = y.reshape(len(y), -1)
+        self.n_outputs_ = rho.shape[1]
+        known = None if self.noise_level == "auto" else self.noise_level
+        self.operator_ = resolve_operator(self.operator, rho, X, noise_level=known)
+        self._uncertainty = self._survey_uncertainty()
+        matrix = self.operator_.matrix_
+        if self._uncertainty is not None:
+            matrix = matrix / self._uncertainty[:, None]
+        shrinkage = None if self.shrinkage == "auto" else float(self.shrinkage)
+        self._prior = GaussianPrior.of(rho, matrix, shrinkage)
+        self.mean_, self.variance_ = self._prior.mean, self._prior.variance
+        self.shrinkage_ = self._prior.shrinkage
+        self._data_rms = float(np.sqrt(np.mean((rho @ matrix.T) ** 2))) or 1.0
+        return self
+
+    @overload
+    def predict(
+        self,
+        X: ArrayLike,
+        return_std: Literal[False] = False,
+        *,
+        noise_level: ArrayLike | None = None,
+    ) -> Array: ...
+
+    @overload
+    def predict(
+        self, X: ArrayLike, return_std: Literal[True], *, noise_level: ArrayLike | None = None
+    ) -> tuple[Array, Array]: ...
+
+    def predict(
+        self,
+        X: ArrayLike,
+        return_std: bool = False,
+        *,
+        noise_level: ArrayLike | None = None,
+    ) -> Array | tuple[Array, Array]:
+        """Estimate densities, and how uncertain they are.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_data)
+            Gravity, component-major.
+        return_std : bool, default=False
+            Whether to return the standard deviation of each cell, too.
+        noise_level : float or array-like of shape (n_samples,), default=None
+            Relative noise of each sample, instead of the estimator's `noise_level`.
+
+        Returns
+        -------
+        rho : ndarray of shape (n_samples, n_cells) or (n_samples,)
+            Posterior mean.
+        std : ndarray of shape (n_samples, n_cells) or (n_samples,)
+            Posterior standard deviation of a Gaussian prior. Only if `return_std` is True.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        g = X if self._uncertainty is None else X / self._uncertainty
+        residual = g - self._prior.data_mean
+        variance = self._noise(g, residual, noise_level) ** 2
+        space = self._prior.space
+        rho = self._as_fitted(self.mean_ + space.estimate(residual, variance))
+        if not return_std:
+            return rho
+        return rho, self._as_fitted(self._prior.std(space.explained(variance)))
+
+    def _noise(self, g: Array, residual: Array, noise_level: ArrayLike | None) -> Array:
+        """Return the standard deviation of the noise of each weighted sample, (n_samples,)."""
+        if self._uncertainty is not None:
+            if noise_level is not None:
+                raise ValueError(
+                    f"'noise_level' is {noise_level!r}, but the operator's survey tells the "
+                    "uncertainty of each datum already; give one of them."
+                )
+            return np.ones(len(g))
+        level = self.noise_level if noise_level is None else noise_level
+        return noise_of(self._prior.space, residual, g, level, self._data_rms)
+
+    def _survey_uncertainty(self) -> Array | None:
+        """Return the noise of each datum if that is what counts, (n_data,)."""
+        if self.noise_level != "auto":
+            return None
+        sigma = noise_std(self.operator_, np.zeros((1, self.n_features_in_)))
+        return None if sigma is None else sigma[0]

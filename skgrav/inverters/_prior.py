@@ -1,0 +1,59 @@
+"""Mean and covariance of densities, as far as data see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.covariance import ledoit_wolf_shrinkage
+
+from skgrav.solvers._gaussian import DataSpace
+
+Array = NDArray[np.float64]
+
+#: At most about this many sections tell the shrinkage.
+_N_SHRUNK = 2000
+
+
+@dataclass(frozen=True)
+class GaussianPrior:
+    """Gaussian of densities, or of errors of densities, learned from samples of them.
+
+    The covariance of n_cells squared entries is never formed: of it, estimates need only the
+    diagonal, and what a matrix from density to data makes of it.
+    """
+
+    mean: Array
+    #: Variance of each cell.
+    variance: Array
+    #: Share of uncorrelated variance, which few samples need.
+    shrinkage: float
+    #: Mean of the data.
+    data_mean: Array
+    space: DataSpace
+
+    @classmethod
+    def of(cls, rho: Array, matrix: Array, shrinkage: float | None = None) -> GaussianPrior:
+        """Learn from densities, one a row, and the matrix; None shrinks as Ledoit and Wolf do."""
+        mean = rho.mean(axis=0)
+        rho = rho - mean
+        if shrinkage is None:
+            # It falls as one over the number of samples, so that some of many are enough.
+            some = rho[:: -(-len(rho) // _N_SHRUNK)]
+            shrinkage = ledoit_wolf_shrinkage(some, assume_centered=True) * len(some) / len(rho)
+        own, white = (1.0 - shrinkage) / len(rho), shrinkage * float(np.mean(rho**2))
+        g = rho @ matrix.T
+        return cls(
+            mean=mean,
+            variance=own * np.sum(rho**2, axis=0) + white,
+            shrinkage=float(shrinkage),
+            data_mean=matrix @ mean,
+            space=DataSpace.of(
+                own * (g.T @ g) + white * (matrix @ matrix.T), own * (g.T @ rho) + white * matrix
+            ),
+        )
+
+    def std(self, gain: Array) -> Array:
+        """Return the standard deviation left where data explain `gain` of the variance."""
+        return np.sqrt(np.maximum(self.variance - gain, 0.0))
