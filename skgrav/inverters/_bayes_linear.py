@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skgrav.inverters._base import InverterMixin
-from skgrav.inverters._noise import noise_of
+from skgrav.inverters._noise import check_levels, noise_of, relative_noise, usual_rms
 from skgrav.inverters._prior import GaussianPrior
 from skgrav.metrics._errors import noise_std
 from skgrav.operators._base import BaseOperator
@@ -40,6 +41,9 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     shrinkage : "auto" or float, default="auto"
         Share of uncorrelated variance in the prior covariance, which few training sections
         need; ``"auto"`` is that of Ledoit and Wolf.
+    store_covariance : bool, default=False
+        Whether to keep a factor of the prior covariance, which only `sample_y` needs: up to
+        n_cells**2 numbers, also in pickles.
 
     Attributes
     ----------
@@ -99,6 +103,7 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         "noise_level": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "operator": [BaseOperator, None],
         "shrinkage": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
+        "store_covariance": ["boolean"],
     }
 
     def __init__(
@@ -107,10 +112,12 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         *,
         operator: BaseOperator | None = None,
         shrinkage: float | Literal["auto"] = "auto",
+        store_covariance: bool = False,
     ) -> None:
         self.noise_level = noise_level
         self.operator = operator
         self.shrinkage = shrinkage
+        self.store_covariance = store_covariance
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learn mean and covariance of the densities, and check the physics.
@@ -134,16 +141,15 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         rho = y.reshape(len(y), -1)
         self.n_outputs_ = rho.shape[1]
         known = None if self.noise_level == "auto" else self.noise_level
+        known = relative_noise(self.operator, X, known)
         self.operator_ = resolve_operator(self.operator, rho, X, noise_level=known)
         self._uncertainty = self._survey_uncertainty()
-        matrix = self.operator_.matrix_
-        if self._uncertainty is not None:
-            matrix = matrix / self._uncertainty[:, None]
         shrinkage = None if self.shrinkage == "auto" else float(self.shrinkage)
-        self._prior = GaussianPrior.of(rho, matrix, shrinkage)
-        self.mean_, self.variance_ = self._prior.mean, self._prior.variance
-        self.shrinkage_ = self._prior.shrinkage
-        self._data_rms = float(np.sqrt(np.mean((rho @ matrix.T) ** 2))) or 1.0
+        prior = GaussianPrior.of(rho, self._matrix(), shrinkage, drawable=self.store_covariance)
+        self._prior = prior
+        self.mean_, self.variance_, self.shrinkage_ = prior.mean, prior.variance, prior.shrinkage
+        data2 = np.mean(prior.data_mean**2) + np.mean(prior.space.variance)
+        self._data_rms = float(np.sqrt(data2)) or 1.0
         return self
 
     @overload
@@ -185,28 +191,86 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         std : ndarray of shape (n_samples, n_cells) or (n_samples,)
             Posterior standard deviation of a Gaussian prior. Only if `return_std` is True.
         """
+        rho, sigma = self._posterior(X, noise_level)
+        if not return_std:
+            return self._as_fitted(rho)
+        explained = self._prior.space.explained(sigma**2)
+        return self._as_fitted(rho), self._as_fitted(self._prior.std(explained))
+
+    def sample_y(
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        random_state: int | np.random.RandomState | None = 0,
+        *,
+        noise_level: ArrayLike | None = None,
+    ) -> Array:
+        """Draw densities that the data leave possible, as GaussianProcessRegressor does.
+
+        Each draw is one of the prior, corrected by the posterior mean of what its own noisy data
+        lack (Matheron's rule). It needs ``store_covariance=True``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples_X, n_data)
+            Gravity, component-major.
+        n_samples : int, default=1
+            Number of draws for each row of `X`.
+        random_state : int, RandomState instance or None, default=0
+            Seed of the draws.
+        noise_level : float or array-like of shape (n_samples_X,), default=None
+            Relative noise of each sample, instead of the estimator's `noise_level`.
+
+        Returns
+        -------
+        rho : ndarray of shape (n_samples_X, n_cells, n_samples) or (n_samples_X, n_samples)
+            Draws of the posterior. They share its mean and covariance, not the sharp bodies of
+            the training sections.
+        """
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        mean, sigma = self._posterior(X, noise_level)
+        if self._prior.factor is None:
+            raise ValueError(
+                "'store_covariance' is False, but draws need the covariance of the densities; set "
+                "it to True and fit again."
+            )
+        rng, matrix = check_random_state(random_state), self._matrix()
+        draws = np.empty((*mean.shape, n_samples))
+        for k in range(n_samples):
+            deviation = self._prior.draw(len(mean), rng)
+            data = deviation @ matrix.T
+            data += sigma[:, None] * rng.normal(size=data.shape)
+            draws[:, :, k] = mean + deviation - self._prior.space.estimate(data, sigma**2)
+        return draws[:, 0] if self._y_ndim == 1 else draws
+
+    def _posterior(self, X: ArrayLike, noise_level: ArrayLike | None) -> tuple[Array, Array]:
+        """Return the posterior mean and the noise of each weighted sample, (n_samples,)."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         g = X if self._uncertainty is None else X / self._uncertainty
         residual = g - self._prior.data_mean
-        variance = self._noise(g, residual, noise_level) ** 2
-        space = self._prior.space
-        rho = self._as_fitted(self.mean_ + space.estimate(residual, variance))
-        if not return_std:
-            return rho
-        return rho, self._as_fitted(self._prior.std(space.explained(variance)))
+        sigma = self._noise(g, residual, noise_level)
+        return self.mean_ + self._prior.space.estimate(residual, sigma**2), sigma
 
     def _noise(self, g: Array, residual: Array, noise_level: ArrayLike | None) -> Array:
-        """Return the standard deviation of the noise of each weighted sample, (n_samples,)."""
+        space, rms = self._prior.space, usual_rms(g, self._data_rms)
         if self._uncertainty is not None:
             if noise_level is not None:
                 raise ValueError(
                     f"'noise_level' is {noise_level!r}, but the operator's survey tells the "
-                    "uncertainty of each datum already; give one of them."
+                    "uncertainty of each datum already; leave one of them out."
                 )
-            return np.ones(len(g))
+            remedy = "Give the survey a larger uncertainty, or none for an estimate."
+            return noise_of(space, residual, rms, np.ones(len(g)), remedy)
         level = self.noise_level if noise_level is None else noise_level
-        return noise_of(self._prior.space, residual, g, level, self._data_rms)
+        if isinstance(level, str) and level == "auto":
+            return noise_of(space, residual, rms, None)
+        return noise_of(space, residual, rms, check_levels(level, len(g)) * rms)
+
+    def _matrix(self) -> Array:
+        """Return the matrix from densities to weighted data."""
+        matrix = self.operator_.matrix_
+        return matrix if self._uncertainty is None else matrix / self._uncertainty[:, None]
 
     def _survey_uncertainty(self) -> Array | None:
         """Return the noise of each datum if that is what counts, (n_data,)."""

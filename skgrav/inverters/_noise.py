@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from skgrav.solvers._gaussian import DataSpace
 
 Array = NDArray[np.float64]
 
-#: Relative noise that rounding makes of any data.
-_ROUNDING = 1e-6
+#: Relative noise that rounding makes of data, at least (as computed) and at most (as stored).
+_EXACT, _ROUNDING = 1e-13, 1e-6
 
 #: Training data that lack less than this share of the announced noise are taken as they are.
 _LACKING = 0.3
 
-#: Data that show this many times the announced noise contradict it.
+#: Data that show this many times the announced noise, or rounding, contradict it.
 _CONTRADICTED = 3.0
-
-#: Announced noise counts as at least this level when it is compared with what the data show.
-_VISIBLE = 1e-3
 
 
 def noise_with_rounding(sigma: Array, data: Array, scale: float) -> Array:
@@ -30,9 +27,22 @@ def noise_with_rounding(sigma: Array, data: Array, scale: float) -> Array:
     return np.maximum(sigma, _ROUNDING * usual_rms(data, scale))
 
 
+def noise_with_visible_rounding(sigma: Array, visible: Array, rms: Array) -> Array:
+    """Return noise levels that are at least the rounding which samples show, (n_samples,)."""
+    return np.maximum(sigma, np.clip(visible, _EXACT * rms, _ROUNDING * rms))
+
+
 def usual_rms(data: Array, scale: float) -> Array:
     """Return the rms of each sample, (n_samples,), at least a thousandth of a usual one."""
     return np.maximum(np.sqrt(np.mean(data**2, axis=1)), 1e-3 * scale)
+
+
+def relative_noise(operator: Any, g: Array, noise_level: float | None) -> float | None:
+    """Return what is known of the noise of pairs before their operator is fitted."""
+    uncertainty = getattr(getattr(operator, "survey", None), "uncertainty", None)
+    if noise_level is not None or uncertainty is None:
+        return noise_level
+    return float(np.sqrt(np.mean(uncertainty**2) / (np.mean(g**2) or 1.0)))
 
 
 def missing_noise(operator: Any, g: Array, rho: Array, sigma: Array | None) -> tuple[Array, float]:
@@ -53,9 +63,9 @@ def missing_noise(operator: Any, g: Array, rho: Array, sigma: Array | None) -> t
 def noise_of(
     space: DataSpace,
     residual: Array,
-    g: Array,
-    noise_level: ArrayLike | Literal["auto"],
-    scale: float,
+    rms: Array,
+    announced: Array | None,
+    remedy: str = "Give the true noise of each, or 'auto'.",
 ) -> Array:
     """Return the standard deviation of the noise of each sample, (n_samples,).
 
@@ -65,34 +75,35 @@ def noise_of(
         Where signal and noise can be told apart.
     residual : ndarray of shape (n_samples, n_data)
         Data without their mean.
-    g : ndarray of shape (n_samples, n_data)
-        Data, to whose rms levels are relative.
-    noise_level : "auto", float or array-like of shape (n_samples,)
-        Relative levels; "auto" estimates them.
-    scale : float
-        Rms of usual data.
+    rms : ndarray of shape (n_samples,)
+        Rms of the data.
+    announced : ndarray of shape (n_samples,) or None
+        What is told of the noise; None estimates it.
+    remedy : str
+        What to do if the data contradict it.
     """
-    estimated = np.sqrt(space.noise_variance(residual))
-    if isinstance(noise_level, str):
-        return noise_with_rounding(estimated, g, scale)
-    level = check_levels(noise_level, len(g))
-    rms = usual_rms(g, scale)
-    contradicted = estimated > _CONTRADICTED * np.maximum(level, _VISIBLE) * rms
+    visible = np.sqrt(space.noise_variance(residual))
+    if announced is None:
+        return np.maximum(visible, _EXACT * rms)
+    contradicted = visible > _CONTRADICTED * np.maximum(announced, _ROUNDING * rms)
     if contradicted.any():
-        worst = int(np.argmax(np.where(contradicted, estimated / rms, 0.0)))
+        worst = int(np.argmax(np.where(contradicted, visible / rms, 0.0)))
         warnings.warn(
-            f"'noise_level' is {level[worst]:g}, but {contradicted.sum()} of {len(g)} samples "
-            f"hold more that no density of the training kind explains, up to "
-            f"{estimated[worst] / rms[worst]:.2g} of their rms: it will be fitted as if it were "
-            "signal. Give their true level, or 'auto'.",
-            stacklevel=4,
+            f"Noise of {announced[worst] / rms[worst]:.2g} of the rms is announced, but "
+            f"{contradicted.sum()} of {len(rms)} samples hold more that no density of the "
+            f"training kind explains, up to {visible[worst] / rms[worst]:.2g}: it will be fitted "
+            f"as if it were signal. {remedy}",
+            stacklevel=5,
         )
-    return noise_with_rounding(level * rms, g, scale)
+    return noise_with_visible_rounding(announced, visible, rms)
 
 
 def check_levels(noise_level: Any, n_samples: int) -> Array:
     """Return one relative level per sample, or raise ValueError."""
-    level = np.asarray(noise_level, dtype=np.float64)
+    try:
+        level = np.asarray(noise_level, dtype=np.float64)
+    except (TypeError, ValueError):
+        level = np.array(np.nan)
     if level.shape not in ((), (n_samples,)) or not ((level >= 0) & np.isfinite(level)).all():
         raise ValueError(
             f"'noise_level' is {noise_level!r}; it must be a number of at least 0 or one for each "

@@ -21,7 +21,7 @@ class GaussianPrior:
     """Gaussian of densities, or of errors of densities, learned from samples of them.
 
     The covariance of n_cells squared entries is never formed: of it, estimates need only the
-    diagonal, and what a matrix from density to data makes of it.
+    diagonal, and what a matrix from density to data makes of it. Draws need a factor of it.
     """
 
     mean: Array
@@ -32,9 +32,15 @@ class GaussianPrior:
     #: Mean of the data.
     data_mean: Array
     space: DataSpace
+    #: Standard deviation of the uncorrelated part.
+    white: float
+    #: Factor of the correlated part, (at most n_cells, n_cells), if draws are wanted.
+    factor: Array | None = None
 
     @classmethod
-    def of(cls, rho: Array, matrix: Array, shrinkage: float | None = None) -> GaussianPrior:
+    def of(
+        cls, rho: Array, matrix: Array, shrinkage: float | None = None, *, drawable: bool = False
+    ) -> GaussianPrior:
         """Learn from densities, one a row, and the matrix; None shrinks as Ledoit and Wolf do."""
         mean = rho.mean(axis=0)
         rho = rho - mean
@@ -42,17 +48,23 @@ class GaussianPrior:
             # It falls as one over the number of samples, so that some of many are enough.
             some = rho[:: -(-len(rho) // _N_SHRUNK)]
             shrinkage = ledoit_wolf_shrinkage(some, assume_centered=True) * len(some) / len(rho)
-        own, white = (1.0 - shrinkage) / len(rho), shrinkage * float(np.mean(rho**2))
-        g = rho @ matrix.T
+        white = shrinkage * float(np.mean(rho**2))
+        rho *= np.sqrt((1.0 - shrinkage) / len(rho))
         return cls(
             mean=mean,
-            variance=own * np.sum(rho**2, axis=0) + white,
+            variance=np.sum(rho**2, axis=0) + white,
             shrinkage=float(shrinkage),
             data_mean=matrix @ mean,
-            space=DataSpace.of(
-                own * (g.T @ g) + white * (matrix @ matrix.T), own * (g.T @ rho) + white * matrix
-            ),
+            space=DataSpace.of_samples(rho @ matrix.T, rho, matrix, white),
+            white=float(np.sqrt(white)),
+            factor=np.asarray(np.linalg.qr(rho, mode="r")) if drawable else None,
         )
+
+    def draw(self, n_samples: int, rng: np.random.RandomState) -> Array:
+        """Draw deviations from the mean, (n_samples, n_cells)."""
+        assert self.factor is not None
+        deviation = rng.normal(size=(n_samples, len(self.factor))) @ self.factor
+        return deviation + self.white * rng.normal(size=deviation.shape)
 
     def std(self, gain: Array) -> Array:
         """Return the standard deviation left where data explain `gain` of the variance."""

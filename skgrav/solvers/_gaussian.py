@@ -11,7 +11,7 @@ Array = NDArray[np.float64]
 
 #: Decades of variance below and above that of the signal in which noise is looked for, and steps
 #: in each.
-_BELOW, _ABOVE, _STEPS = 15, 8, 6
+_BELOW, _ABOVE, _STEPS = 28, 8, 6
 
 #: Samples whose likelihoods are computed together.
 _BLOCK = 4096
@@ -39,6 +39,21 @@ class DataSpace:
         variance, rotation = np.linalg.eigh((covariance + covariance.T) / 2)
         rotation = np.ascontiguousarray(rotation[:, ::-1])
         return cls(rotation, np.maximum(variance[::-1], 0.0), rotation.T @ cross)
+
+    @classmethod
+    def of_samples(cls, data: Array, targets: Array, matrix: Array, white: float) -> DataSpace:
+        """Prepare estimates from samples of data and targets whose second moments count.
+
+        To these, targets add white variance of their own, which `matrix` takes to the data. No
+        matrix is squared, so that exact data tell as much as their last digits do.
+        """
+        root, (n, n_targets), n_data = np.sqrt(white), targets.shape, data.shape[1]
+        # Zeros beside few samples of few targets: each datum gets a coordinate.
+        zeros = np.zeros((max(0, n_data - n - n_targets), n_data))
+        factor = np.vstack([data, root * matrix.T, zeros])
+        left, std, rotation = np.linalg.svd(factor, full_matrices=False)
+        cross = left[:n].T @ targets + root * left[n : n + n_targets].T
+        return cls(np.ascontiguousarray(rotation.T), std**2, std[:, None] * cross)
 
     def coordinates(self, data: Array) -> Array:
         """Return data in coordinates where signal and noise are independent."""
