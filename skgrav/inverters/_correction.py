@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skgrav.inverters._noise import noise_with_rounding
+from skgrav.inverters._noise import noise_with_visible_rounding, usual_rms
 from skgrav.inverters._prior import GaussianPrior
 from skgrav.solvers import SolverResult
 from skgrav.solvers._base import split_noise
@@ -32,6 +32,8 @@ class ErrorCorrection:
     offset: Array
     #: Share of each coordinate's correction that is made, between 0 and 1.
     share: Array
+    #: Share of the variance that each coordinate would explain of errors independent of the noise.
+    explained: Array
     #: Rms of usual data.
     data_rms: float
 
@@ -55,64 +57,76 @@ class ErrorCorrection:
         learned = cls._learn(operator, start, rho, g, sigma)
         half = np.arange(len(g)) % 2 == 0
         before = after = 0.0
-        for part in (half, ~half) if len(g) > 1 else ():
+        for part in (half, ~half):
             here, there = (
                 (start[k], rho[k], g[k], sigma if sigma is None or len(sigma) == 1 else sigma[k])
                 for k in (part, ~part)
             )
-            corrected = cls._learn(operator, *here).solve(
-                operator, there[2], there[0], sigma=there[3]
-            )
-            before += np.linalg.norm(there[1] - there[0], axis=1).sum()
-            after += np.linalg.norm(there[1] - corrected.rho, axis=1).sum()
-        if after < before:
-            return learned
-        nothing = np.zeros_like(learned.share)
-        return replace(learned, offset=np.zeros_like(learned.offset), share=nothing)
+            correction, (rho0, truth, data, noise) = cls._learn(operator, *here), there
+            corrected, _ = correction.correct(operator, data, rho0, noise)
+            before += np.linalg.norm(truth - rho0, axis=1).sum()
+            after += np.linalg.norm(truth - corrected, axis=1).sum()
+        return learned if after < before else learned.none()
 
     @classmethod
     def _learn(
         cls, operator: Any, start: Array, rho: Array, g: Array, sigma: Array | None
     ) -> ErrorCorrection:
-        rows, level = split_noise(sigma, g)
+        rows, _ = split_noise(sigma, g)
         error = rho - start
         prior = GaussianPrior.of(error, operator.matrix_ * np.reshape(rows, (-1, 1)))
         every = np.ones(g.shape[1])
-        correction = cls(prior, prior.mean, every, float(np.sqrt(np.mean(g**2))) or 1.0)
-        residual, weights = correction._weighed(operator, start, g, rows, level)
-        weighed = weights * residual
-        cross = prior.space.cross
+        data_rms = float(np.sqrt(np.mean((g * rows) ** 2))) or 1.0
+        whole = cls(prior, prior.mean, every, every, data_rms)
+        residual, weights = whole._weighed(operator, g, start, sigma)
+        weighed, cross = weights * residual, prior.space.cross
+        size = np.sum(cross**2, axis=1)
         gain = np.sum(weighed * ((error - prior.mean) @ cross.T), axis=0)
-        cost = np.sum(weighed**2, axis=0) * np.sum(cross**2, axis=1)
-        share = np.divide(gain, cost, out=np.zeros_like(gain), where=cost > 0)
-        return replace(correction, share=np.clip(share, 0.0, 1.0))
+        cost = np.sum(weighed**2, axis=0) * size
+        share = np.divide(gain, cost, out=np.zeros_like(gain), where=cost > 0).clip(0.0, 1.0)
+        least = np.sum(weights, axis=0) * size
+        explained = share * (2.0 * gain - share * cost)
+        explained = np.divide(explained, least, out=np.zeros_like(gain), where=least > 0)
+        return replace(whole, share=share, explained=explained.clip(0.0, 1.0))
+
+    def none(self) -> ErrorCorrection:
+        """Return the correction that leaves starts alone, with their mean error."""
+        nothing = np.zeros_like(self.share)
+        variance = self.prior.variance + self.offset**2
+        return replace(
+            self,
+            prior=replace(self.prior, variance=variance),
+            offset=np.zeros_like(self.offset),
+            share=nothing,
+            explained=nothing,
+        )
 
     def solve(self, operator: Any, g: Array, rho0: Array, *, sigma: Array | None) -> SolverResult:
         """Correct starts as solvers do."""
-        rows, level = split_noise(sigma, g)
-        residual, weights = self._weighed(operator, rho0, g, rows, level)
-        rho = rho0 + self.offset + (self.share * weights * residual) @ self.prior.space.cross
+        rho, _ = self.correct(operator, g, rho0, sigma)
+        rows, _ = split_noise(sigma, g)
         norm = np.linalg.norm(g * rows, axis=1)
         misfits = [np.linalg.norm((g - operator.transform(r)) * rows, axis=1) for r in (rho0, rho)]
         history = np.divide(misfits, norm, out=np.zeros((2, len(g))), where=norm > 0)
         n_iter = np.ones(len(g), dtype=int)
         return SolverResult(rho, n_iter, history, np.ones(len(g), dtype=bool))
 
-    def std(self, g: Array, sigma: Array | None) -> Array:
-        """Return the standard deviation of the error that is left in each cell."""
-        _, level = split_noise(sigma, g)
-        weights = self.prior.space.weights(self._variance(g, level))
-        # Of a share f of the full gain, the error keeps (1 - f)^2 of what that would explain.
-        kept = 1.0 - (1.0 - self.share) ** 2
-        return self.prior.std((kept * weights) @ self.prior.space.cross**2)
+    def correct(
+        self, operator: Any, g: Array, rho0: Array, sigma: Array | None
+    ) -> tuple[Array, Array]:
+        """Return corrected starts, and the standard deviation of the error left in each cell."""
+        residual, weights = self._weighed(operator, g, rho0, sigma)
+        cross = self.prior.space.cross
+        rho = rho0 + self.offset + (self.share * weights * residual) @ cross
+        return rho, self.prior.std((self.explained * weights) @ cross**2)
 
     def _weighed(
-        self, operator: Any, rho0: Array, g: Array, rows: Any, level: Array
+        self, operator: Any, g: Array, rho0: Array, sigma: Array | None
     ) -> tuple[Array, Array]:
         """Return residuals in coordinates of their own, and one over their variances."""
+        rows, level = split_noise(sigma, g)
+        space, rms = self.prior.space, usual_rms(g * rows, self.data_rms)
         residual = (g - operator.transform(rho0)) * rows - self.prior.data_mean
-        weights = self.prior.space.weights(self._variance(g * rows, level))
-        return self.prior.space.coordinates(residual), weights
-
-    def _variance(self, g: Array, level: Array) -> Array:
-        return noise_with_rounding(level, g, self.data_rms) ** 2
+        visible = np.sqrt(space.noise_variance(residual))
+        noise = noise_with_visible_rounding(level, visible, rms)
+        return space.coordinates(residual), space.weights(noise**2)

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._correction import ErrorCorrection
-from skgrav.inverters._noise import missing_noise
+from skgrav.inverters._noise import missing_noise, relative_noise
 from skgrav.metrics._errors import noise_std
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._physics import resolve_operator
@@ -41,7 +41,7 @@ class Refiner(InverterMixin, BaseEstimator):
     ----------
     solver : str or Solver, default="lgmres"
         Name out of ``"gd"``, ``"gmres"``, ``"lgmres"``, ``"icg"``, ``"cgls"``,
-        ``"projection"``, or a solver with parameters of its own, such as
+        ``"projection"``, ``"bayes"``, or a solver with parameters of its own, such as
         ``LGMRES(inner_m=30, outer_k=50)``. ``"bayes"`` weighs the correction by the covariance
         of the start's own errors, learned from estimates of sections that the start has not
         seen.
@@ -181,7 +181,7 @@ class Refiner(InverterMixin, BaseEstimator):
         self.n_outputs_ = rho.shape[1]
         self._check_start(X)
         g = self._data(X)
-        noise_level = self._relative_noise(g)
+        noise_level = relative_noise(self.operator, g, self.noise_level)
         self.operator_ = resolve_operator(self.operator, rho, g, noise_level=noise_level)
         if self.init not in (None, "zero"):
             init: Any = self.init
@@ -222,17 +222,19 @@ class Refiner(InverterMixin, BaseEstimator):
             Standard deviation of the errors that the correction leaves. Only if `return_std` is
             True.
         """
-        rho = self._as_fitted(self.refine(X).rho)
         if not return_std:
-            return rho
+            return self._as_fitted(self.refine(X).rho)
+        check_is_fitted(self, "operator_")
         if not isinstance(self.solver_, ErrorCorrection):
             raise ValueError(
                 f"return_std=True, but solver {self.solver!r} knows nothing of the errors of the "
                 "start; use Refiner('bayes')."
             )
-        g = self._data(validate_data(self, X, reset=False, dtype=np.float64))
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        g = self._data(X)
         sigma = noise_std(self.operator_, g, self.noise_level)
-        return rho, self._as_fitted(self.solver_.std(g, sigma))
+        rho, std = self.solver_.correct(self.operator_, g, self._start(X, g), sigma)
+        return self._as_fitted(rho), self._as_fitted(std)
 
     def refine(self, X: ArrayLike) -> SolverResult:
         """Estimate densities and tell how the solver got there.
@@ -288,12 +290,30 @@ class Refiner(InverterMixin, BaseEstimator):
         else:
             rng = check_random_state(self.random_state)
             missing, _ = missing_noise(self.operator_, g, rho, sigma)
-            g = g + missing * rng.normal(size=g.shape)
-            if self.init == "zero" or self.cv == "prefit":
-                start = self._start(g, g)
-            else:
-                start = cross_val_predict(self.init, g, y, cv=self.cv).reshape(rho.shape)
+            noisy = g + missing * rng.normal(size=g.shape)
+            start, g = self._held_out_start(g, y, noisy), noisy
         return ErrorCorrection.learn(self.operator_, start, rho, g, sigma)
+
+    def _held_out_start(self, g: Array, y: Array, noisy: Array) -> Array:
+        """Return starts of noisy data from estimators that have not seen these pairs.
+
+        They are fitted to the data as they came, since so is the one whose errors they stand for.
+        """
+        if self.init == "zero" or self.cv == "prefit":
+            return self._start(noisy, noisy)
+        start = np.empty((len(g), self.n_outputs_))
+        n_seen = np.zeros(len(g), dtype=int)
+        for train, test in check_cv(self.cv, y).split(g, y):
+            fold = clone(self.init).fit(g[train], y[train])
+            start[test] = np.reshape(fold.predict(noisy[test]), (len(test), -1))
+            n_seen[test] += 1
+        if (n_seen != 1).any():
+            raise ValueError(
+                f"'cv' is {self.cv!r}, which holds {np.sum(n_seen != 1)} of {len(g)} pairs out "
+                "never or more than once; give a number of folds or a splitter into parts, such "
+                "as KFold."
+            )
+        return start
 
     def _check_start(self, X: Array) -> None:
         if self.init is not None:
@@ -307,13 +327,6 @@ class Refiner(InverterMixin, BaseEstimator):
                 "Pipeline, or give 'init', an estimator or 'zero'."
             )
 
-    def _relative_noise(self, g: Array) -> float | None:
-        """Return what is known of the noise before the operator is checked."""
-        uncertainty = getattr(getattr(self.operator, "survey", None), "uncertainty", None)
-        if self.noise_level is not None or uncertainty is None:
-            return self.noise_level
-        return float(np.sqrt(np.mean(uncertainty**2) / (np.mean(g**2) or 1.0)))
-
     def _data(self, X: NDArray) -> NDArray:
         return X[:, self.n_outputs_ :] if self.init is None else X
 
@@ -323,9 +336,10 @@ def make_solver(solver: str | Solver) -> Solver:
     if isinstance(solver, Solver):
         return clone(solver)
     if solver not in SOLVERS:
-        close = get_close_matches(solver.lower(), SOLVERS, n=1)
+        names = [*SOLVERS, "bayes"]
+        close = get_close_matches(solver.lower(), names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"'solver' is {solver!r}.{hint} Allowed are {', '.join(map(repr, SOLVERS))}."
+            f"'solver' is {solver!r}.{hint} Allowed are {', '.join(map(repr, names))}."
         )
     return SOLVERS[solver]()
