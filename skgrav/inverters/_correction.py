@@ -128,5 +128,5 @@ class ErrorCorrection:
         space, rms = self.prior.space, usual_rms(g * rows, self.data_rms)
         residual = (g - operator.transform(rho0)) * rows - self.prior.data_mean
         visible = np.sqrt(space.noise_variance(residual))
-        noise = noise_with_visible_rounding(level, visible, rms)
+        noise = noise_with_visible_rounding(level, visible, rms, self.data_rms)
         return space.coordinates(residual), space.weights(noise**2)

@@ -13,7 +13,7 @@ from skgrav.solvers._gaussian import DataSpace
 Array = NDArray[np.float64]
 
 #: Relative noise that rounding makes of data, at least (as computed) and at most (as stored).
-_EXACT, _ROUNDING = 1e-13, 1e-6
+_EXACT, _ROUNDING = 1e-12, 1e-6
 
 #: Training data that lack less than this share of the announced noise are taken as they are.
 _LACKING = 0.3
@@ -27,9 +27,14 @@ def noise_with_rounding(sigma: Array, data: Array, scale: float) -> Array:
     return np.maximum(sigma, _ROUNDING * usual_rms(data, scale))
 
 
-def noise_with_visible_rounding(sigma: Array, visible: Array, rms: Array) -> Array:
+def noise_with_visible_rounding(sigma: Array, visible: Array, rms: Array, scale: float) -> Array:
     """Return noise levels that are at least the rounding which samples show, (n_samples,)."""
-    return np.maximum(sigma, np.clip(visible, _EXACT * rms, _ROUNDING * rms))
+    return np.maximum(sigma, np.clip(visible, least_noise(rms, scale), _ROUNDING * rms))
+
+
+def least_noise(rms: Array, scale: float) -> Array:
+    """Return the noise of exact samples, from which data of a usual size are subtracted."""
+    return _EXACT * np.maximum(rms, scale)
 
 
 def usual_rms(data: Array, scale: float) -> Array:
@@ -64,6 +69,7 @@ def noise_of(
     space: DataSpace,
     residual: Array,
     rms: Array,
+    scale: float,
     announced: Array | None,
     remedy: str = "Give the true noise of each, or 'auto'.",
 ) -> Array:
@@ -77,6 +83,8 @@ def noise_of(
         Data without their mean.
     rms : ndarray of shape (n_samples,)
         Rms of the data.
+    scale : float
+        Rms of usual data.
     announced : ndarray of shape (n_samples,) or None
         What is told of the noise; None estimates it.
     remedy : str
@@ -84,7 +92,7 @@ def noise_of(
     """
     visible = np.sqrt(space.noise_variance(residual))
     if announced is None:
-        return np.maximum(visible, _EXACT * rms)
+        return np.maximum(visible, least_noise(rms, scale))
     contradicted = visible > _CONTRADICTED * np.maximum(announced, _ROUNDING * rms)
     if contradicted.any():
         worst = int(np.argmax(np.where(contradicted, visible / rms, 0.0)))
@@ -95,7 +103,7 @@ def noise_of(
             f"as if it were signal. {remedy}",
             stacklevel=5,
         )
-    return noise_with_visible_rounding(announced, visible, rms)
+    return noise_with_visible_rounding(announced, visible, rms, scale)
 
 
 def check_levels(noise_level: Any, n_samples: int) -> Array:

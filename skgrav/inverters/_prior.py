@@ -44,6 +44,8 @@ class GaussianPrior:
         """Learn from densities, one a row, and the matrix; None shrinks as Ledoit and Wolf do."""
         mean = rho.mean(axis=0)
         rho = rho - mean
+        if shrinkage is None and len(rho) == 1:
+            shrinkage = 0.0  # of nothing
         if shrinkage is None:
             # It falls as one over the number of samples, so that some of many are enough.
             some = rho[:: -(-len(rho) // _N_SHRUNK)]
