@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -302,7 +303,7 @@ def test_90_percent_interval_covers_about_90_percent_of_unseen_cells(level, told
 
 def test_std_grows_with_noise(inverter):
     stds = [inverter.predict(G[:5], return_std=True, noise_level=level)[1] for level in LEVELS]
-    for less, more in zip(stds, stds[1:], strict=False):
+    for less, more in pairwise(stds):
         assert (less <= more + 1e-9).all()
     assert stds[-1].mean() > 2 * stds[0].mean()
 
@@ -375,7 +376,7 @@ def test_same_seed_same_draws_and_other_seed_other_draws():
 
 def test_draws_need_the_covariance_and_a_number(inverter):
     with pytest.raises(
-        ValueError, match="'store_covariance' is False, but draws need .* fit again"
+        ValueError, match=r"'store_covariance' is False, but draws need .* fit again"
     ):
         inverter.sample_y(G[:1])
     drawable = BayesLinearInverter(store_covariance=True).fit(SMALL.data, SMALL.target)
