@@ -348,6 +348,16 @@ def test_estimates_with_and_without_std_are_the_same():
     assert rho.shape == std.shape == UNSEEN.shape
 
 
+@IN_X
+@pytest.mark.parametrize("told", [0.06, 0.1, 0.3])
+def test_std_stays_right_where_the_noise_is_not_what_is_told(told, independent):
+    operator, rho, start, *_ = independent
+    X = np.hstack([start, with_noise(operator.transform(rho), 0.1)])
+    refiner = bayes(told, operator=operator).fit(X[:3000], rho[:3000])
+    found, std = refiner.predict(X[3000:], return_std=True)
+    assert np.mean((found - rho[3000:]) ** 2) == pytest.approx(np.mean(std**2), rel=0.03)
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.filterwarnings("ignore:.* samples did not meet the stopping rule")
 def test_other_solvers_know_no_std(solver):
