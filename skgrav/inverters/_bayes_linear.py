@@ -95,10 +95,12 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     >>> from skgrav import BayesLinearInverter, Mesh
     >>> from skgrav.datasets import make_gravity_dataset
     >>> data = make_gravity_dataset(n_samples=100, mesh=Mesh.square(8), random_state=0)
-    >>> inverter = BayesLinearInverter().fit(data.data, data.target)
+    >>> inverter = BayesLinearInverter(store_covariance=True).fit(data.data, data.target)
     >>> rho, std = inverter.predict(data.data, return_std=True)
     >>> rho.shape, std.shape
     ((100, 64), (100, 64))
+    >>> inverter.sample_y(data.data[:2], n_samples=3).shape
+    (2, 64, 3)
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
