@@ -91,6 +91,69 @@ def resolve_operator(
     return _identified(rho, g, candidates)
 
 
+def operator_of_data(operator: BaseOperator | None, n_data: int) -> BaseOperator:
+    """Return a fitted operator for data of which no densities are known.
+
+    Parameters
+    ----------
+    operator : ForwardOperator, MatrixOperator or None
+        The operator. None, and a ForwardOperator without mesh and survey, take the paper's
+        geometry if the number of data is one of its own.
+    n_data : int
+        Number of data.
+
+    Returns
+    -------
+    operator : BaseOperator
+        A fitted clone of `operator`, or the paper's in normalised units.
+
+    Raises
+    ------
+    ValueError
+        If the operator has another number of data, or its cells cannot be told.
+
+    Warns
+    -----
+    PhysicsWarning
+        If `operator` is None: nothing tells whether the paper's geometry is the right one.
+    """
+    n, incomplete = divmod(n_data, 6)
+    papers = operator is None or (
+        isinstance(operator, ForwardOperator) and operator.mesh is None and operator.survey is None
+    )
+    if papers and (incomplete or not n):
+        raise ValueError(
+            f"'operator' is {operator!r} and y is None, but {n_data} data are not the 6n of the "
+            "paper's geometry. Give 'operator' with its mesh and survey, or densities as y."
+        )
+    if operator is None:
+        warnings.warn(
+            f"'operator' and y are None: the paper's geometry of {n} x {n} cells in normalised "
+            "units is assumed. Give 'operator' to be sure.",
+            PhysicsWarning,
+            stacklevel=3,
+        )
+        operator = ForwardOperator(units="normalized")
+    matrix = getattr(operator, "matrix", None)
+    if papers:
+        fitted = clone(operator).fit(np.zeros((1, n * n)))
+    elif matrix is not None:
+        fitted = clone(operator).fit(np.zeros((1, np.shape(matrix)[-1])))
+    elif getattr(operator, "mesh", None) is not None:
+        fitted = clone(operator).fit()
+    else:
+        raise ValueError(
+            f"'operator' is {operator!r}, which does not tell its cells, and y is None. Give its "
+            "mesh or matrix, or densities as y."
+        )
+    if fitted.n_data_ != n_data:
+        raise ValueError(
+            f"'operator' has {fitted.n_data_} data, but X has {n_data}. Give the operator of the "
+            "survey that measured X."
+        )
+    return fitted
+
+
 def relative_misfit(operator: BaseOperator, rho: Array, g: Array) -> float:
     """Return ``||A rho - g|| / ||g||`` over all pairs, 0 if both are zero."""
     norm = np.linalg.norm(g)

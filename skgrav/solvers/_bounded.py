@@ -43,8 +43,8 @@ class BoundedProjection:
 
     Vt: Array
     s: Array
-    lower: float
-    upper: float
+    lower: float | Array
+    upper: float | Array
     #: Starts, (n_samples, n_cells).
     rho0: Array
     #: Their residuals, (n_samples, rank).
@@ -56,13 +56,29 @@ class BoundedProjection:
 
     def take(self, samples: NDArray[np.intp] | Mask | slice) -> Self:
         """Return the problem of some samples."""
-        per_sample = {"rho0", "d", "radius", "tolerance"}
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(**{k: v[samples] if k in per_sample else v for k, v in values.items()})
+        shared = {"Vt", "s", "lower", "upper"}
+        return type(self)(**{k: v if k in shared else v[samples] for k, v in values.items()})
 
     def density(self, nu: Array) -> Array:
         """Return the densities ``clip(rho0 + V nu)`` of multipliers."""
-        return np.clip(self.rho0 + nu @ self.Vt, self.lower, self.upper)
+        return self.nearest(self.rho0 + nu @ self.Vt)
+
+    def nearest(self, trial: Array) -> Array:
+        """Return what densities become under the bounds."""
+        return np.clip(trial, self.lower, self.upper)
+
+    def free(self, trial: Array) -> Mask:
+        """Return which densities follow the multipliers."""
+        return (trial > self.lower) & (trial < self.upper)
+
+    def ball(self, p: Array) -> Array:
+        """Return the damping that the ball's edge exerts, ``p = nu / s``."""
+        return self.radius / np.linalg.norm(p, axis=1)
+
+    def bend(self, p: Array) -> Array:
+        """Return by how much that damping falls along p, over its squared norm."""
+        return self.ball(p) / np.sum(p**2, axis=1)
 
     def residual(self, rho: Array) -> Array:
         """Return the residuals of densities."""
@@ -101,7 +117,7 @@ def _solve(problem: BoundedProjection, correction: Array) -> tuple[Array, Mask]:
         nu = np.where(
             np.any(correction[i], axis=1, keepdims=True), correction[i], _damped(rest, 1e-2)
         )
-        nu, done = _newton(rest, nu, _LEAST, max_iter=_FIRST_STEPS)
+        nu, done = newton(rest, nu, _LEAST, max_iter=_FIRST_STEPS)
         rho[i] = rest.density(nu)
         fits[i] = done & rest.fits(rho[i])
     i = np.flatnonzero(~fits)
@@ -119,7 +135,7 @@ def _continue(problem: BoundedProjection) -> tuple[Array, Mask]:
     i = np.arange(len(nu))
     for alpha in _CONTINUATION:
         rest = problem.take(i)
-        nu[i], done = _newton(rest, nu[i], alpha, max_iter=_MORE_STEPS)
+        nu[i], done = newton(rest, nu[i], alpha, max_iter=_MORE_STEPS)
         found = rest.density(nu[i])
         size = np.linalg.norm(rest.residual(found), axis=1)
         fits[i] = done & rest.fits(found)
@@ -142,7 +158,7 @@ def _damped(problem: BoundedProjection, alpha: float) -> Array:
     return residual * s / (s**2 + alpha * s[0] ** 2)
 
 
-def _newton(
+def newton(
     problem: BoundedProjection, nu: Array, alpha: float, max_iter: int
 ) -> tuple[Array, Mask]:
     """Minimise the damped dual; return multipliers and which of them are stationary."""
@@ -157,7 +173,7 @@ def _newton(
         if not left.any():
             break
         i, rest = i[left], rest.take(left)
-        step = _newton_step(rest, nu[i], gradient[left], damping[left], alpha)
+        step = _newton_step(rest, nu[i], gradient[left], damping[left])
         nu[i] += _line_search(rest, nu[i], gradient[left], step, alpha)[:, None] * step
     return nu, done
 
@@ -165,18 +181,16 @@ def _newton(
 def _gradient(problem: BoundedProjection, nu: Array, alpha: float) -> tuple[Array, Array]:
     """Return the gradient of the dual and the damping, alpha and the ball's taken together."""
     p = nu / problem.s
-    damping = problem.radius / np.linalg.norm(p, axis=1) + alpha * problem.s[0] ** 2
+    damping = problem.ball(p) + alpha * problem.s[0] ** 2
     residual = problem.residual(problem.density(nu))
     return (damping[:, None] * p - residual) / problem.s, damping
 
 
-def _newton_step(
-    problem: BoundedProjection, nu: Array, gradient: Array, damping: Array, alpha: float
-) -> Array:
+def _newton_step(problem: BoundedProjection, nu: Array, gradient: Array, damping: Array) -> Array:
     s, Vt = problem.s, problem.Vt
     rank, n_cells = Vt.shape
     trial = problem.rho0 + nu @ Vt
-    free = (trial > problem.lower) & (trial < problem.upper)
+    free = problem.free(trial)
     H = np.empty((len(nu), rank, rank))
     for k, cells in enumerate(free):
         # Rows of Vt are orthonormal, so the smaller of the two sets of cells is enough.
@@ -187,8 +201,7 @@ def _newton_step(
             V = Vt[:, cells]
             H[k] = V @ V.T
     q = nu / s**2
-    bend = (damping - alpha * s[0] ** 2) / np.sum((nu / s) ** 2, axis=1)
-    H -= bend[:, None, None] * q[:, :, None] * q[:, None, :]
+    H -= problem.bend(nu / s)[:, None, None] * q[:, :, None] * q[:, None, :]
     diagonal = np.arange(rank)
     H[:, diagonal, diagonal] += damping[:, None] / s**2
     # The damping spans sixteen decades and more; balanced, the matrix is only as bad as the cells
@@ -209,9 +222,9 @@ def _line_search(
     t = np.ones(len(nu))
     # Slopes, not values: near the minimum values differ by less than their rounding.
     for _ in range(40):
-        moved = np.clip(origin + t[:, None] * along, problem.lower, problem.upper) - problem.rho0
+        moved = problem.nearest(origin + t[:, None] * along) - problem.rho0
         p = (nu + t[:, None] * step) / s
-        damping = problem.radius / np.linalg.norm(p, axis=1) + alpha * s[0] ** 2
+        damping = problem.ball(p) + alpha * s[0] ** 2
         ahead = np.sum(moved * along, axis=1)
         ahead += np.sum((damping[:, None] * p / s - w) * step, axis=1)
         rising = ahead > 0.1 * slope

@@ -143,7 +143,7 @@ class Projection(Solver):
     def _solve(
         self, operator: Any, g: Array, rho0: Array, rows: Array | float, noise: Array
     ) -> SolverResult:
-        bounds = _check_bounds(self.bounds)
+        bounds = check_bounds(self.bounds)
         system = make_system(operator, self.engine, rows)
         problem = make_problem(system, g * rows, rho0, noise)
         if self.chi_factor is not None:
@@ -168,7 +168,7 @@ class Projection(Solver):
         kept = np.where(s > self.rcond * s[0], s, 0.0)
         noisy = problem.target2 > 0
         strength = np.full(len(d), np.inf)
-        strength[noisy] = _discrepancy(kept, d[noisy], problem.target2[noisy])
+        strength[noisy] = discrepancy_strength(kept, d[noisy], problem.target2[noisy])
         with np.errstate(invalid="ignore"):
             remaining = np.where(kept > 0, 1.0 / (1.0 + kept**2 * strength[:, None]), 1.0)
         correction = np.divide(1.0 - remaining, kept, out=np.zeros_like(d), where=kept > 0) * d
@@ -206,7 +206,8 @@ class Projection(Solver):
         return rho, progress
 
 
-def _check_bounds(bounds: Any) -> tuple[float, float] | None:
+def check_bounds(bounds: Any) -> tuple[float, float] | None:
+    """Return the lower and the upper bound, or raise ValueError."""
     if bounds is None:
         return None
     try:
@@ -221,7 +222,7 @@ def _check_bounds(bounds: Any) -> tuple[float, float] | None:
     return lower, upper
 
 
-def _discrepancy(s: Array, d: Array, target2: Array, max_iter: int = 100) -> Array:
+def discrepancy_strength(s: Array, d: Array, target2: Array, max_iter: int = 100) -> Array:
     """Return ``1 / alpha`` at which the damped residual of each sample has its target norm."""
     h, target = s**2, np.sqrt(target2)
     strength = np.zeros(len(d))

@@ -1,0 +1,177 @@
+"""Least absolute departures that fit data: proximal points, by semismooth Newton on the dual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skgrav.solvers._bounded import BoundedProjection, newton
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+#: Threshold of the first proximal point, relative to the size of departures.
+_FIRST = 0.3
+
+#: Factor by which thresholds rise after a step that succeeded, and fall after one that didn't.
+_RISE, _FALL = 3.0, 0.1
+
+#: Largest threshold, relative to the same.
+_LAST = 1e5
+
+#: Damping of Newton's systems, and of the first multipliers, relative to the largest s squared.
+_LEAST, _START = 1e-20, 1e-2
+
+#: Damping of a compromise between bounds and data that contradict them.
+_COMPROMISE = 1e-6
+
+#: Newton steps that a proximal point may take.
+_NEWTON_STEPS = 100
+
+#: Bytes of temporaries that a chunk of samples may take.
+_CHUNK_BYTES = 128 * 2**20
+
+
+@dataclass(frozen=True)
+class _ProximalPoint(BoundedProjection):
+    """Nearest point to `rho0` with a penalty ``threshold |u|``, within a ball or with damping."""
+
+    #: Weight of the absolute values of each sample.
+    threshold: Array
+    #: Damping of the misfit, 0 where its norm has a radius instead.
+    damping: Array
+
+    def nearest(self, trial: Array) -> Array:
+        return np.clip(self._shrunk(trial), self.lower, self.upper)
+
+    def free(self, trial: Array) -> Mask:
+        shrunk = self._shrunk(trial)
+        return (shrunk != 0) & (shrunk > self.lower) & (shrunk < self.upper)
+
+    def ball(self, p: Array) -> Array:
+        return self.damping if self.damping.any() else super().ball(p)
+
+    def bend(self, p: Array) -> Array:
+        return np.zeros(len(p)) if self.damping.any() else super().bend(p)
+
+    def _shrunk(self, trial: Array) -> Array:
+        t = self.threshold[:, None]
+        return trial - np.clip(trial, -t, t)
+
+
+@dataclass(frozen=True)
+class SparseLeastSquares:
+    """Minimises ``||d - s V^T u||^2 + alpha |u|``, or ``|u|`` within a ball of misfits.
+
+    Samples are rows. With the distance from the last point added, weighted less from point to
+    point, each problem has a smooth dual of one entry per singular value.
+    """
+
+    Vt: Array
+    s: Array
+    #: Bounds of each cell.
+    lower: Array
+    upper: Array
+    max_iter: int = 100
+    tol: float = 1e-4
+
+    def solve(
+        self, d: Array, size: Array, *, alpha: Array | None = None, radius: Array | None = None
+    ) -> tuple[Array, Array, NDArray[np.intp], Mask]:
+        """Return departures, alphas, iterations and which samples converged.
+
+        Parameters
+        ----------
+        d : ndarray of shape (n_samples, rank)
+            Data in the coordinates U.
+        size : ndarray of shape (n_samples,)
+            Size of departures.
+        alpha, radius : ndarray of shape (n_samples,)
+            Weight of the departures, or largest norm of the misfit, of each sample; one of them.
+        """
+        rank, n_cells = self.Vt.shape
+        length = max(1, _CHUNK_BYTES // (8 * (5 * rank**2 + 10 * n_cells)))
+        chunks = [slice(i, i + length) for i in range(0, len(d), length)]
+        parts = [
+            self._solve(
+                d[k],
+                size[k],
+                None if alpha is None else alpha[k],
+                None if radius is None else radius[k],
+            )
+            for k in chunks
+        ]
+        u, found, n_iter, converged = (np.concatenate(p) for p in zip(*parts, strict=True))
+        return u, found, n_iter, converged
+
+    def _solve(
+        self, d: Array, size: Array, alpha: Array | None, radius: Array | None
+    ) -> tuple[Array, Array, NDArray[np.intp], Mask]:
+        n = len(d)
+        u = np.tile(np.clip(0.0, self.lower, self.upper), (n, 1))
+        residual = d - self.s * (u @ self.Vt.T)
+        nu = residual * self.s / (self.s**2 + _START * self.s[0] ** 2)
+        threshold, found = _FIRST * size, np.full(n, np.inf)
+        n_iter = np.zeros(n, dtype=int)
+        reached, converged = np.zeros((2, n), dtype=bool)
+        if radius is not None:
+            converged = np.linalg.norm(residual, axis=1) <= radius
+        i = np.flatnonzero(~converged)
+        for _ in range(self.max_iter):
+            if not i.size:
+                break
+            point = self._point(d[i], u[i], threshold[i], *(_take(x, i) for x in (alpha, radius)))
+            trial, done = newton(point, nu[i], _LEAST, max_iter=_NEWTON_STEPS)
+            new = point.density(trial)
+            n_iter[i] += 1
+            if radius is not None:
+                done &= point.fits(new)
+            k = i[done]
+            gap = self._gap(new[done] - u[k], new[done], threshold[k])
+            converged[k], reached[k] = gap <= self.tol, True
+            u[k], nu[k] = new[done], trial[done]
+            found[k] = (2 * threshold[i] * point.ball(trial / self.s))[done]
+            factor = np.where(done, np.minimum(_RISE, _LAST * size[i] / threshold[i]), _FALL)
+            threshold[i] *= factor
+            nu[i] *= factor[:, None]
+            i = i[~converged[i]]
+        lost = i[~reached[i]]
+        if lost.size:
+            point = self._point(
+                d[lost], u[lost], _FIRST * size[lost], *(_take(x, lost) for x in (alpha, radius))
+            )
+            start = residual[lost] * self.s / (self.s**2 + _START * self.s[0] ** 2)
+            trial, _ = newton(point, start, _COMPROMISE, max_iter=_NEWTON_STEPS)
+            u[lost] = point.density(trial)
+        return u, found if alpha is None else alpha, np.maximum(n_iter, 1), converged
+
+    def _point(
+        self, d: Array, u: Array, threshold: Array, alpha: Array | None, radius: Array | None
+    ) -> _ProximalPoint:
+        nothing = np.zeros(len(d))
+        norm = np.linalg.norm(d, axis=1)
+        return _ProximalPoint(
+            Vt=self.Vt,
+            s=self.s,
+            lower=self.lower,
+            upper=self.upper,
+            rho0=u,
+            d=d - self.s * (u @ self.Vt.T),
+            radius=nothing if radius is None else radius,
+            tolerance=(1e-9 * norm if radius is None else 1e-5 * radius) + 2e-13 * norm,
+            threshold=threshold,
+            damping=nothing if alpha is None else alpha / (2 * threshold),
+        )
+
+    @staticmethod
+    def _gap(moved: Array, u: Array, threshold: Array) -> Array:
+        """Return how far the sum of departures may be above its least, relative to itself."""
+        gap = 2 * np.linalg.norm(moved, axis=1) * np.linalg.norm(u, axis=1) / threshold
+        total = np.sum(np.abs(u), axis=1)
+        return np.divide(gap, total, out=np.zeros_like(gap), where=total > 0)
+
+
+def _take(values: Array | None, i: NDArray[np.intp]) -> Array | None:
+    return None if values is None else values[i]
