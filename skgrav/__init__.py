@@ -21,6 +21,8 @@ _HOMES = {
     "GANGenerator": "generators",
     "LatentInverter": "inverters",
     "Refiner": "inverters",
+    "SparseInverter": "inverters",
+    "TikhonovInverter": "inverters",
     "VAEGenerator": "generators",
     "Pipeline": "pipeline",
     "make_pipeline": "pipeline",

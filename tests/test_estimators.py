@@ -18,6 +18,8 @@ from skgrav import (
     LatentInverter,
     MatrixOperator,
     Refiner,
+    SparseInverter,
+    TikhonovInverter,
     VAEGenerator,
 )
 from skgrav.networks import PaperCNN
@@ -29,6 +31,11 @@ INSTANCES = [
     ForwardOperator(),
     MatrixOperator(),
     BayesLinearInverter(),
+    TikhonovInverter("gcv"),
+    TikhonovInverter(noise_level=0.01),
+    TikhonovInverter("lcurve", bounds=(-100.0, 100.0), depth_weighting="sensitivity"),
+    SparseInverter(noise_level=0.01),
+    SparseInverter(1.0, bounds=(-100.0, 100.0)),
     CNNInverter(SMALL_NETWORK, max_epochs=40, batch_size=16, learning_rate=3e-3, random_state=0),
     VAEGenerator(max_epochs=2, random_state=0),
     GANGenerator(max_epochs=2, random_state=0),

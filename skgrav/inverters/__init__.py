@@ -9,17 +9,24 @@ from skgrav.inverters._bayes_linear import BayesLinearInverter
 from skgrav.inverters._latent import LatentInverter
 from skgrav.inverters._latent_search import LatentResult
 from skgrav.inverters._refiner import Refiner
+from skgrav.inverters._regularized import RegularizedResult
+from skgrav.inverters._sparse import SparseInverter
+from skgrav.inverters._tikhonov import AlphaCurve, TikhonovInverter
 
 if TYPE_CHECKING:
     from skgrav.inverters._cnn import CNNInverter
 
 __all__ = [
+    "AlphaCurve",
     "BayesLinearInverter",
     "CNNInverter",
     "InverterMixin",
     "LatentInverter",
     "LatentResult",
     "Refiner",
+    "RegularizedResult",
+    "SparseInverter",
+    "TikhonovInverter",
 ]
 
 

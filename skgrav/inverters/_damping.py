@@ -1,0 +1,184 @@
+"""Damped least squares of any strength, and the strength that fits each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import chdtri
+
+from skgrav.solvers._gaussian import DataSpace
+from skgrav.solvers._projection import discrepancy_strength
+
+Array = NDArray[np.float64]
+
+#: Decades of damping in which a criterion is looked for, relative to the largest eigenvalue,
+#: and their steps.
+_DECADES, _STEPS = (-12, 2), 113
+
+#: Eigenvalues below this share of the largest are rounding.
+_ROUNDING = 1e-14
+
+#: Of corners at least this share as sharp as the sharpest, the one with most damping counts, and of
+#: all if none has this curvature: where data hold little but noise, little damping fits the noise.
+_SHARP, _FAINT = 0.25, 0.5
+
+#: Those below this share are not counted on to fit data: how many there are is chance.
+_IN_REACH = 1e-12
+
+#: Samples whose curves are computed together.
+_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class DampedLeastSquares:
+    """Minimisers of ``||d - A q||^2 + alpha sum(stiffness q^2)`` for any alpha, in closed form.
+
+    What has no stiffness is fitted freely. The rest is diagonal in `space`, whose eigenvalues are
+    those of ``A diag(1 / stiffness) A^T`` without what is fitted freely.
+    """
+
+    space: DataSpace
+    #: Takes from data what is fitted freely, (n_data, n_data).
+    rest: Array
+    #: Maps data to the coefficients that are fitted freely, all cells' columns.
+    trend: Array
+    #: Number of data that are left after the free fit.
+    n_left: int
+
+    @classmethod
+    def of(cls, matrix: Array, stiffness: Array) -> DampedLeastSquares:
+        """Prepare estimates for a matrix (n_data, n_cells), one stiffness per column."""
+        n_data, stiff = len(matrix), stiffness > 0
+        free = matrix[:, ~stiff]
+        inverse = np.linalg.pinv(free, rcond=1e-10)
+        rest = np.eye(n_data) - free @ inverse
+        root = np.sqrt(stiffness[stiff])
+        scaled = matrix[:, stiff] / root
+        left = rest @ scaled
+        cross = np.empty_like(matrix)
+        cross[:, stiff] = left / root
+        cross[:, ~stiff] = -left @ (inverse @ scaled).T
+        trend = np.zeros_like(matrix)
+        trend[:, ~stiff] = inverse.T
+        space = DataSpace.of(left @ left.T, cross)
+        kept = space.variance > _ROUNDING * space.variance[0]
+        space = DataSpace(
+            space.rotation, np.where(kept, space.variance, 0.0), space.cross * kept[:, None]
+        )
+        return cls(space, rest, trend, n_data - round(float(np.trace(free @ inverse))))
+
+    def coordinates(self, d: Array) -> Array:
+        """Return what data leave to be damped, in coordinates of their own."""
+        return self.space.coordinates(d @ self.rest)
+
+    def estimate(self, d: Array, alpha: Array) -> Array:
+        """Return the minimisers of data, (n_samples, n_cells), for the alpha of each."""
+        return d @ self.trend + self.space.estimate(d @ self.rest, alpha)
+
+    def curve(self, c: Array, alpha: Array) -> tuple[Array, Array]:
+        """Return squared norms of residuals and estimates at each alpha of coordinates.
+
+        Both are (n_samples, n_alphas), for coordinates (n_samples, n_data) and alphas of shape
+        (n_alphas,) or, for each sample its own, (n_samples, n_alphas).
+        """
+        h = self.space.variance
+        left = 1.0 / (1.0 + h / alpha[..., None])
+        kept = np.sqrt(h) / (alpha[..., None] + h)
+        if alpha.ndim == 1:
+            return c**2 @ (left**2).T, c**2 @ (kept**2).T
+        return np.sum((c[:, None] * left) ** 2, axis=2), np.sum((c[:, None] * kept) ** 2, axis=2)
+
+    def gcv(self, c: Array, alpha: Array) -> Array:
+        """Return the generalised cross-validation function, shaped as by `curve`."""
+        residual2, _ = self.curve(c, alpha)
+        h = self.space.variance
+        trace = self.n_left - np.sum(h / (h + alpha[..., None]), axis=-1)
+        return len(h) * residual2 / np.maximum(trace, np.finfo(float).tiny) ** 2
+
+    def curvature(self, c: Array, alpha: Array) -> Array:
+        """Return the curvature of log residual against log norm, shaped as by `curve`."""
+        h, a = self.space.variance, alpha
+        residual2, norm2 = self.curve(c, alpha)
+        total = a[..., None] + h
+        if alpha.ndim == 1:
+            third, fourth = (c**2 @ (h / total**k).T for k in (3, 4))
+        else:
+            third, fourth = (np.sum(c[:, None] ** 2 * h / total**k, axis=2) for k in (3, 4))
+        # Derivatives by log alpha, of the logarithms of both norms.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            x1 = a**2 * third / residual2
+            x2 = (2 * a**2 * third - 3 * a**3 * fourth) / residual2 - 2 * x1**2
+            y1 = -a * third / norm2
+            y2 = (-a * third + 3 * a**2 * fourth) / norm2 - 2 * y1**2
+            curvature = (x1 * y2 - x2 * y1) / (x1**2 + y1**2) ** 1.5
+        return np.where(np.isfinite(curvature), curvature, -np.inf)
+
+    def grid(self) -> Array:
+        """Return the alphas in which a criterion is looked for."""
+        return np.logspace(*_DECADES, _STEPS) * (self.space.variance[0] or 1.0)
+
+    def discrepancy(self, d: Array, sigma: Array) -> Array:
+        """Return the alphas whose residuals are as large as the noise, infinity where less is left.
+
+        What estimates can reach of the residual is never fitted closer than noise would be in
+        one sample of twenty.
+        """
+        c = self.coordinates(d)
+        strength = discrepancy_strength(np.sqrt(self.space.variance), c, self.target2(c, sigma))
+        with np.errstate(divide="ignore"):
+            return 1.0 / strength
+
+    def target2(self, c: Array, sigma: Array) -> Array:
+        """Return the squared residual of each sample that counts as fitted to its noise."""
+        h = self.space.variance
+        reached = h > _IN_REACH * h[0]
+        lost2 = np.sum(c[:, ~reached] ** 2, axis=1)
+        least = lost2 + sigma**2 * chdtri(max(1, np.count_nonzero(reached)), 0.95)
+        return np.maximum(len(h) * sigma**2, least)
+
+    def search(self, d: Array, criterion: str) -> Array:
+        """Return the alphas of least "gcv", or at the corner of the "lcurve"."""
+        c = self.coordinates(d)
+        chosen = [self._search(c[i : i + _BLOCK], criterion) for i in range(0, len(c), _BLOCK)]
+        return np.concatenate(chosen)
+
+    def _search(self, c: Array, criterion: str) -> Array:
+        grid = self.grid()
+        cost: Callable[[Array, Array], Array]
+        if criterion == "gcv":
+            cost = self.gcv
+            best = np.argmin(cost(c, grid), axis=1)
+        else:
+            cost = lambda c, alpha: -self.curvature(c, alpha)  # noqa: E731
+            best = _most_damped_corner(-cost(c, grid))
+        best = np.clip(best, 1, len(grid) - 2)
+        low, high = np.log(grid[best - 1]), np.log(grid[best + 1])
+        return np.exp(_golden(lambda log: cost(c, np.exp(log)[:, None])[:, 0], low, high))
+
+
+def _most_damped_corner(curvature: Array) -> NDArray[np.intp]:
+    """Return where each row has its last peak that is not far below its highest."""
+    inner = curvature[:, 1:-1]
+    peak = (inner >= curvature[:, :-2]) & (inner >= curvature[:, 2:]) & (inner > 0)
+    highest = np.max(inner, axis=1, where=peak, initial=0.0)
+    peak &= inner >= np.where(highest > _FAINT, _SHARP * highest, 0.0)[:, None]
+    last = inner.shape[1] - np.argmax(peak[:, ::-1], axis=1)
+    return np.where(peak.any(axis=1), last, np.argmax(curvature, axis=1))
+
+
+def _golden(cost: Callable[[Array], Array], low: Array, high: Array, n_iter: int = 32) -> Array:
+    """Return the minimiser of a function between bounds, for all samples at once."""
+    ratio = (np.sqrt(5) - 1) / 2
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = cost(left), cost(right)
+    for _ in range(n_iter):
+        lower = at_left <= at_right
+        low, high = np.where(lower, low, left), np.where(lower, right, high)
+        new = np.where(lower, high - ratio * (high - low), low + ratio * (high - low))
+        at_new = cost(new)
+        left, right = np.where(lower, new, right), np.where(lower, left, new)
+        at_left, at_right = np.where(lower, at_new, at_right), np.where(lower, at_left, at_new)
+    return (low + high) / 2

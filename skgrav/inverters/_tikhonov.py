@@ -1,0 +1,301 @@
+"""Tikhonov's regularisation: smooth densities in closed form, without training sections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from skgrav.inverters._damping import DampedLeastSquares
+from skgrav.inverters._model_norm import ModelNorm
+from skgrav.inverters._regularized import RegularizedInverter
+from skgrav.operators._base import BaseOperator
+from skgrav.solvers._splitting import BoundedLeastNorm
+
+Array = NDArray[np.float64]
+
+#: Damping, relative to the largest eigenvalue, where bounds contradict the data.
+_COMPROMISE = 1e-7
+
+
+@dataclass(frozen=True)
+class AlphaCurve:
+    """How misfit and model norm of Tikhonov's estimates change with alpha, for each sample.
+
+    Parameters
+    ----------
+    alpha : ndarray of shape (n_alphas, n_samples)
+        Weights of the model norm, rising.
+    misfit : ndarray of shape (n_alphas, n_samples)
+        Norms of the residual ``(g - A rho) / sigma``.
+    model_norm : ndarray of shape (n_alphas, n_samples)
+        Norms of ``W (rho - reference)``.
+    gcv : ndarray of shape (n_alphas, n_samples)
+        Values of the generalised cross-validation function.
+    chi_factor : ndarray of shape (n_alphas, n_samples)
+        Mean squares of the residual, 1 where it is as large as the noise.
+
+    See Also
+    --------
+    TikhonovInverter : What returns it.
+    skgrav.plotting.LCurveDisplay : Draws it.
+
+    Examples
+    --------
+    >>> from skgrav import Mesh, TikhonovInverter
+    >>> from skgrav.datasets import make_gravity_dataset
+    >>> data = make_gravity_dataset(n_samples=5, mesh=Mesh.square(8), random_state=0)
+    >>> inverter = TikhonovInverter("lcurve", operator=data.operator).fit(data.data)
+    >>> curve = inverter.alpha_curve(data.data, alphas=[0.01, 0.1, 1.0])
+    >>> curve.misfit.shape, curve.model_norm.shape
+    ((3, 5), (3, 5))
+    """
+
+    alpha: Array
+    misfit: Array
+    model_norm: Array
+    gcv: Array
+    chi_factor: Array
+
+
+class TikhonovInverter(RegularizedInverter):
+    """Density of least norm, or least derivative, that fits the data; each sample has its alpha.
+
+    A linear estimate in closed form that needs no training sections: `fit` on data alone works.
+    Only with `bounds` it takes iterations.
+
+    Parameters
+    ----------
+    alpha : "discrepancy", "gcv", "lcurve" or float, default="discrepancy"
+        Weight of the model norm, or how to choose it for each sample: ``"discrepancy"`` leaves a
+        residual as large as the noise, ``"gcv"`` minimises generalised cross-validation,
+        ``"lcurve"`` takes the corner of misfit against model norm, of several about as sharp, or
+        all faint, the one with most damping. The last two need no noise level, choose as if
+        there were no bounds, and now and then choose far too little, which the discrepancy
+        principle does not.
+    order : {0, 1, 2}, default=0
+        Derivative whose mean square over volume is kept small: the departure from the reference
+        itself, or its first or second derivatives along each axis of the mesh in metres. What
+        has no derivative is fitted freely: constants with 1; with 2 also what is straight along
+        every axis, which data tell badly.
+    depth_weighting : float, "sensitivity" or None, default=None
+        Departures are multiplied by a weight that falls with depth as the data's sensitivity
+        does, so that they need not stay at the top. A number is the beta of
+        ``(z + z0)**(-beta / 2)``, with the depth z + z0 below the mean station; the kernel falls
+        like 1 in 2D and like 2 in 3D. ``"sensitivity"`` is the square root of the norm of each
+        cell's column per volume. Weights have a mean square of 1.
+    reference : float, array-like of shape (n_cells,), "mean" or None, default=None
+        Density from which departures count; ``"mean"`` is that of the training densities, None
+        is zero.
+    bounds : tuple of two floats, default=None
+        Lowest and highest density; infinities are allowed. The estimate is the minimiser within
+        them.
+    noise_level : float, default=None
+        Standard deviation of the noise relative to the rms of each sample's own data. None takes
+        the uncertainty of the operator's survey; without one, sigma is 1 in the unit of the data.
+    operator : ForwardOperator or MatrixOperator, default=None
+        The physics. None takes the paper's geometry for these sizes if it reproduces the
+        training pairs, and otherwise identifies the operator from them, with a warning; without
+        densities it takes the paper's geometry, with a warning.
+    max_iter : int, default=2000
+        Most iterations with bounds.
+    tol : float, default=1e-4
+        Relative change and disagreement at which they stop.
+
+    Attributes
+    ----------
+    operator_ : BaseOperator
+        The fitted operator in use.
+    reference_ : ndarray of shape (n_cells,)
+        Density from which departures count.
+    alpha_ : ndarray of shape (n_recorded,)
+        Alpha of each of the first 200 training samples.
+    n_iter_ : int
+        Most iterations that one of them took; a closed form counts as one.
+    n_outputs_ : int
+        Number of cells.
+    n_features_in_ : int
+        Number of data.
+
+    Raises
+    ------
+    ValueError
+        If no noise is known to the discrepancy principle, derivatives or depths are asked of an
+        operator without a mesh, or the operator does not fit the data.
+
+    Warns
+    -----
+    PhysicsWarning
+        If the operator was identified or assumed, or reproduces the pairs only roughly.
+    ConvergenceWarning
+        If bounds contradict the data, or took too many iterations.
+
+    See Also
+    --------
+    BayesLinearInverter : Learns from training sections what to keep small.
+    SparseInverter : Compact bodies instead of smooth ones.
+    skgrav.plotting.LCurveDisplay : Shows how alpha was chosen.
+
+    Notes
+    -----
+    Minimises ``||(g - A rho) / sigma||^2 + alpha ||W (rho - reference)||^2`` [1]_, where the second
+    norm is the mean over volume of ``(d^order (w (rho - reference)))^2``, times the number of
+    cells, and w the depth weight [2]_. One eigendecomposition of ``A (W^T W)^-1 A^T`` serves all
+    alphas of all samples; the null space of W is fitted before. Generalised cross-validation is
+    that of [3]_; the corner is the point of greatest curvature [4]_. With bounds the minimiser is
+    found by the alternating direction method of multipliers, where the discrepancy principle
+    bounds the misfit instead.
+
+    References
+    ----------
+    .. [1] Tikhonov and Arsenin (1977), Solutions of Ill-Posed Problems, Winston.
+    .. [2] Li and Oldenburg (1998), 3-D inversion of gravity data, Geophysics 63.
+    .. [3] Golub, Heath and Wahba (1979), Generalized cross-validation as a method for choosing a
+       good ridge parameter, Technometrics 21.
+    .. [4] Hansen (1992), Analysis of discrete ill-posed problems by means of the L-curve, SIAM
+       Review 34.
+
+    Examples
+    --------
+    >>> from skgrav import Mesh, TikhonovInverter
+    >>> from skgrav.datasets import make_gravity_dataset
+    >>> data = make_gravity_dataset(
+    ...     n_samples=5, mesh=Mesh.square(8), noise_level=0.01, random_state=0
+    ... )
+    >>> inverter = TikhonovInverter(order=1, noise_level=0.01, operator=data.operator)
+    >>> inverter.fit(data.data).predict(data.data).shape
+    (5, 64)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **RegularizedInverter._parameter_constraints,
+        "alpha": [
+            StrOptions({"discrepancy", "gcv", "lcurve"}),
+            Interval(Real, 0, None, closed="neither"),
+        ],
+        "order": [Options(int, {0, 1, 2})],
+    }
+    _without_noise: ClassVar[str] = ", or take alpha='gcv' or 'lcurve', which need none"
+
+    def __init__(
+        self,
+        alpha: float | Literal["discrepancy", "gcv", "lcurve"] = "discrepancy",
+        *,
+        order: Literal[0, 1, 2] = 0,
+        depth_weighting: float | Literal["sensitivity"] | None = None,
+        reference: ArrayLike | Literal["mean"] | None = None,
+        bounds: tuple[float, float] | None = None,
+        noise_level: float | None = None,
+        operator: BaseOperator | None = None,
+        max_iter: int = 2000,
+        tol: float = 1e-4,
+    ) -> None:
+        self.alpha = alpha
+        self.order = order
+        self.depth_weighting = depth_weighting
+        self.reference = reference
+        self.bounds = bounds
+        self.noise_level = noise_level
+        self.operator = operator
+        self.max_iter = max_iter
+        self.tol = tol
+
+    def alpha_curve(self, X: ArrayLike, *, alphas: ArrayLike | None = None) -> AlphaCurve:
+        """Compute misfit, model norm and criteria of estimates without bounds for many alphas.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_data)
+            Gravity, component-major.
+        alphas : array-like of shape (n_alphas,), default=None
+            Positive alphas; None takes those of fourteen decades in which a criterion is looked
+            for.
+
+        Returns
+        -------
+        curve : AlphaCurve
+            Arrays of shape (n_alphas, n_samples).
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        d, sigma = self._weighted(X)
+        if alphas is None:
+            damping = np.tile(self._system.grid(), (len(X), 1))
+        else:
+            alphas = check_array(alphas, dtype=np.float64, ensure_2d=False, input_name="alphas")
+            if alphas.ndim != 1 or not (alphas > 0).all():
+                raise ValueError(
+                    f"'alphas' has shape {alphas.shape} and minimum {alphas.min():g}; give a "
+                    "vector of positive numbers."
+                )
+            damping = alphas * sigma[:, None] ** 2
+        c = self._system.coordinates(d)
+        residual2, norm2 = self._system.curve(c, damping)
+        chi = residual2.T / sigma**2
+        return AlphaCurve(
+            alpha=damping.T / sigma**2,
+            misfit=np.sqrt(chi),
+            model_norm=np.sqrt(norm2).T,
+            gcv=self._system.gcv(c, damping).T / sigma**2,
+            chi_factor=chi / X.shape[1],
+        )
+
+    def _prepare(self, matrix: Array) -> None:
+        self._norm = ModelNorm.of(self.operator_, self.order, self.depth_weighting, matrix)
+        modal = self._norm.operator_modes(matrix)
+        self._system = DampedLeastSquares.of(modal, self._norm.stiffness)
+        self._modal: Any = None if self._bounds is None else modal
+
+    def _solve(self, d: Array, sigma: Array) -> tuple[Array, Array, Any, Any]:
+        damping = self._damping(d, sigma)
+        u = self._norm.weighted(self._system.estimate(d, damping))
+        n_iter, converged = np.ones(len(d), dtype=int), np.ones(len(d), dtype=bool)
+        if self._bounds is not None:
+            lower, upper = (self._norm.weights * (b - self.reference_) for b in self._bounds)
+            outside = np.flatnonzero(np.any((u < lower) | (u > upper), axis=1))
+            if outside.size:
+                u[outside], damping[outside], n_iter[outside], converged[outside] = self._within(
+                    lower, upper, d[outside], sigma[outside], damping[outside], u[outside]
+                )
+        return u / self._norm.weights, damping / sigma**2, n_iter, converged
+
+    def _model_norm(self, departure: Array) -> Array:
+        return self._norm.norm(departure)
+
+    def _damping(self, d: Array, sigma: Array) -> Array:
+        """Return alpha times the variance of the noise of each sample."""
+        if self.alpha == "discrepancy":
+            return self._system.discrepancy(d, sigma)
+        if isinstance(self.alpha, str):
+            return self._system.search(d, self.alpha)
+        return self.alpha * sigma**2
+
+    def _within(
+        self, lower: Array, upper: Array, d: Array, sigma: Array, damping: Array, start: Array
+    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.bool_]]:
+        """Return weighted departures within bounds, their damping, n_iter and converged."""
+        norm = self._norm
+        problem = BoundedLeastNorm(
+            self._modal,
+            norm.stiffness,
+            norm.weighted,
+            norm.coefficients,
+            lower,
+            upper,
+            max_iter=int(self.max_iter),
+            tol=self.tol,
+        )
+        if self.alpha != "discrepancy":
+            return problem.solve(d, start, alpha=damping)
+        target2 = self._system.target2(self._system.coordinates(d), sigma)
+        u, found, n_iter, converged = problem.solve(d, start, radius=np.sqrt(target2))
+        lost = np.flatnonzero(~converged)
+        if lost.size:
+            found[lost] = _COMPROMISE * self._system.space.variance[0]
+            u[lost] = problem.solve(d[lost], start[lost], alpha=found[lost])[0]
+        return u, found, n_iter, converged
