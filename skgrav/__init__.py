@@ -38,6 +38,7 @@ _ROOMS = [
     "networks",
     "operators",
     "pipeline",
+    "plotting",
     "solvers",
 ]
 

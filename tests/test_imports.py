@@ -11,7 +11,7 @@ from conftest import ROOT
 import skgrav
 
 HEAVY = {"torch", "skorch", "matplotlib"}
-LIGHT_ROOMS = ["datasets", "geometry", "kernels", "metrics", "operators", "solvers"]
+LIGHT_ROOMS = ["datasets", "geometry", "kernels", "metrics", "operators", "plotting", "solvers"]
 
 
 def run_python(code):
