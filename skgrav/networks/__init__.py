@@ -1,5 +1,6 @@
 """Torch modules, and the training that the inverters and generators share."""
 
+from skgrav.networks._consistency import DataConsistency
 from skgrav.networks._paper import PaperCNN
 from skgrav.networks._paper_generators import (
     PaperDecoder,
@@ -15,6 +16,7 @@ from skgrav.networks._sections import (
 )
 
 __all__ = [
+    "DataConsistency",
     "PaperCNN",
     "PaperDecoder",
     "PaperDiscriminator",
