@@ -1,9 +1,10 @@
-"""Convolutional networks from gravity to density, by composition over skorch."""
+"""Networks from gravity to density, by composition over skorch."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, Literal, Self
@@ -16,17 +17,28 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
+from skorch.callbacks import GradientNormClipping
 from skorch.dataset import ValidSplit
 
 from skgrav.inverters._base import InverterMixin
-from skgrav.networks._augmentation import Augmentation, Mirror
+from skgrav.inverters._noise import CONTRADICTED, check_levels, relative_noise
+from skgrav.inverters._pairs import (
+    LEAST_NOISE,
+    ScaledPairs,
+    WhitenedPairs,
+    drawn_pairs,
+    row_weights,
+)
+from skgrav.networks._augmentation import Mirror
 from skgrav.networks._paper import PaperCNN
+from skgrav.networks._residual import RelativeLoss, ResidualMLP
 from skgrav.networks._training import (
     BatchIterator,
     DensityLoss,
     EpochBar,
     ExponentialDecay,
     KeepBest,
+    OneCycle,
     TrainingNet,
     resolve_device,
     seeded,
@@ -34,36 +46,69 @@ from skgrav.networks._training import (
 )
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
+from skgrav.operators._physics import resolve_operator
 
 Array = NDArray[np.float64]
 
 #: Learning rate after 100 epochs relative to the first, as the paper's.
 _DECAY = 0.8
 
+_NO_MIRROR = (
+    "augment='mirror' needs 'operator', a ForwardOperator with mesh and survey: {n_data} data and "
+    "{n_cells} cells are not the paper's geometry."
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an architecture takes where a parameter is None."""
+
+    max_epochs: int
+    batch_size: int
+    weight_decay: float
+    noise_level: tuple[float, float]
+
+
+_SETTINGS = {
+    "residual": Settings(50, 128, 1e-2, (0.0, 0.1)),
+    "paper": Settings(100, 25, 1e-4, (0.0, 0.0)),
+}
+
 
 class CNNInverter(InverterMixin, BaseEstimator):
-    """Convolutional network that estimates density from gravity, the paper's first method.
+    """Network that estimates density from gravity.
 
-    Data are standardised and density is scaled by its range inside. The estimate is the mean
-    over what training shows possible; it fits the data only roughly, which `Refiner` mends.
+    The default adds to the best linear estimate, that of `BayesLinearInverter`, what it misses. It
+    is told the noise of each sample or estimates it, so that one fitted network serves data of
+    any noise it was trained for. The estimate is the mean over what training shows possible; it
+    fits the data only roughly, which `Refiner` mends.
 
     Parameters
     ----------
-    architecture : "paper" or callable, default="paper"
-        ``"paper"`` is the network of [1]_. A callable ``f(n_data, n_cells, n_components)``
-        returns a torch module from standardised data to densities scaled to [0, 1].
-    operator : ForwardOperator, default=None
-        Tells the components of the survey, the channels of the network, and its symmetry. None
-        takes the paper's two components if the sizes are its own (n * n cells, 6 n data), and
-        one component otherwise.
-    max_epochs : int, default=100
-        Passes over the training set. The paper trains up to 3000.
-    batch_size : int, default=25
-        Samples per step of the optimiser; larger is faster and less thorough.
+    architecture : {"residual", "paper"} or callable, default="residual"
+        ``"residual"`` is a residual network on whitened data. ``"paper"`` is the convolutional
+        network of [1]_ on standardised data. A callable ``f(n_data, n_cells, n_components)``
+        returns a torch module from standardised data to densities scaled to [0, 1], and is trained
+        as the paper's.
+    operator : ForwardOperator or MatrixOperator, default=None
+        The physics, for ``"residual"``. None takes the paper's geometry for these sizes if it
+        reproduces the training pairs, and otherwise identifies the operator from them, with a
+        warning. To other architectures it tells the components of the survey, the channels of
+        the network, and its symmetry; None takes the paper's two components if the sizes are its
+        own (n * n cells, 6 n data), and one component otherwise.
+    max_epochs : int, default=None
+        Passes over the training set; None takes 50 for ``"residual"`` and 100 for others. The
+        paper trains up to 3000.
+    batch_size : int, default=None
+        Samples per step of the optimiser; None takes 128 for ``"residual"`` and the paper's 25
+        for others.
     learning_rate : float, default=1e-3
-        Initial learning rate of AdamW; it shrinks by 0.8 per 100 epochs.
-    weight_decay : float, default=1e-4
-        Decoupled weight decay.
+        Highest learning rate of AdamW. For ``"residual"`` it rises and falls in one cycle; for
+        others it shrinks by 0.8 per 100 epochs.
+    weight_decay : float, default=None
+        Decoupled weight decay; None takes 1e-2 for ``"residual"`` and the paper's 1e-4 for others.
+    n_components : int, default=200
+        Principal components of density that the ``"residual"`` network estimates.
     early_stopping : bool, default=False
         Whether to hold out a validation set, stop when its loss stops falling, and keep the
         best weights.
@@ -71,18 +116,22 @@ class CNNInverter(InverterMixin, BaseEstimator):
         Share of the training set held out with `early_stopping`.
     n_iter_no_change : int, default=10
         Epochs without a better validation loss before training stops.
-    noise_level : float or tuple of two floats, default=0.0
-        Standard deviation of the noise added to the training data relative to the rms of each
-        sample, drawn afresh each epoch; a pair draws a level between both for each sample. The
-        default trains for noise-free data.
+    noise_level : float or tuple of two floats, default=None
+        Standard deviation of the noise of the training data relative to the rms of each sample,
+        drawn afresh each epoch; a pair draws a level between both for each sample. None takes
+        (0, 0.1) for ``"residual"``, with most levels near either end, and noise-free data for
+        others, to which the noise comes on top of that of X.
     augment : {"mirror"} or None, default=None
-        ``"mirror"`` flips half of the sections along x, and the sign of gx. The survey and the
-        mesh must be symmetric.
+        ``"mirror"`` flips sections along x, and the sign of gx: half of each batch, or for
+        ``"residual"`` all, beside the originals. The survey and the mesh must be symmetric.
     density_range : tuple of two floats, default=None
         Densities that the network can return; None takes the range of the training densities.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last call, with the training parameters of
-        now. Standardisation, density range, architecture and symmetry stay those of the first.
+        now. Scales, density range, architecture and symmetry stay those of the first.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Numbers in which the network computes while it trains. ``"bfloat16"`` takes half the time
+        on CPUs and GPUs that are made for it, and longer on others.
     random_state : int, RandomState instance or None, default=None
         Seed of weights, shuffling, dropout, noise and the validation set.
     device : str, default="auto"
@@ -96,8 +145,11 @@ class CNNInverter(InverterMixin, BaseEstimator):
     ----------
     net_ : skorch.NeuralNetRegressor
         The trained net.
+    operator_ : BaseOperator
+        The fitted operator in use; only for ``"residual"``.
     loss_curve_ : list of float
-        Training loss of each epoch, the mean squared error with densities scaled to 12 units.
+        Training loss of each epoch: the mean relative L2 error for ``"residual"``, and for others
+        the mean squared error with densities scaled to 12 units.
     validation_loss_curve_ : list of float
         Validation loss of each epoch; empty without `early_stopping`.
     n_epochs_ : int
@@ -117,14 +169,24 @@ class CNNInverter(InverterMixin, BaseEstimator):
     Warns
     -----
     ConvergenceWarning
-        If training was interrupted; the weights of the best epoch are kept.
+        If training was interrupted, or pairs ran out; the weights of the best epoch are kept.
+    PhysicsWarning
+        If the operator was identified, or reproduces the pairs only roughly.
+    UserWarning
+        If data of `predict` have noise that the network was not trained for.
 
     See Also
     --------
+    BayesLinearInverter : The linear estimate.
     Refiner : Fits the estimate to the data.
 
     Notes
     -----
+    With C the covariance of training densities, each coordinate of the whitened data has signal
+    of variance 1 and noise of its own. The ``"residual"`` network sees its posterior mean, zero
+    where noise hides the signal, and the noise itself; it returns principal components of density,
+    which are added to the linear estimate, itself fixed. Its loss is the mean relative L2 error.
+
     Adam's moments make denormal numbers, which slow CPUs down: they count as zero meanwhile. The
     seeds of NumPy and torch stay untouched.
 
@@ -137,25 +199,27 @@ class CNNInverter(InverterMixin, BaseEstimator):
     >>> from skgrav import CNNInverter, Mesh
     >>> from skgrav.datasets import make_gravity_dataset
     >>> data = make_gravity_dataset(n_samples=60, mesh=Mesh.square(8), random_state=0)
-    >>> inverter = CNNInverter(max_epochs=5, random_state=0).fit(data.data, data.target)
-    >>> inverter.predict(data.data).shape
+    >>> inverter = CNNInverter(operator=data.operator, max_epochs=5, random_state=0)
+    >>> inverter.fit(data.data, data.target).predict(data.data).shape
     (60, 64)
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "architecture": [StrOptions({"paper"}), callable],
+        "architecture": [StrOptions(set(_SETTINGS)), callable],
         "operator": [BaseOperator, None],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left"), None],
+        "n_components": [Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "noise_level": [Interval(Real, 0, None, closed="left"), tuple],
+        "noise_level": [Interval(Real, 0, None, closed="left"), tuple, None],
         "augment": [StrOptions({"mirror"}), None],
         "density_range": [tuple, list, None],
         "warm_start": ["boolean"],
+        "precision": [StrOptions({"float32", "bfloat16"})],
         "random_state": ["random_state"],
         "device": [str],
         "verbose": ["verbose"],
@@ -164,20 +228,22 @@ class CNNInverter(InverterMixin, BaseEstimator):
 
     def __init__(
         self,
-        architecture: Literal["paper"] | Callable[[int, int, int], Any] = "paper",
+        architecture: Literal["residual", "paper"] | Callable[[int, int, int], Any] = "residual",
         *,
         operator: BaseOperator | None = None,
-        max_epochs: int = 100,
-        batch_size: int = 25,
+        max_epochs: int | None = None,
+        batch_size: int | None = None,
         learning_rate: float = 1e-3,
-        weight_decay: float = 1e-4,
+        weight_decay: float | None = None,
+        n_components: int = 200,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
-        noise_level: float | tuple[float, float] = 0.0,
+        noise_level: float | tuple[float, float] | None = None,
         augment: Literal["mirror"] | None = None,
         density_range: tuple[float, float] | None = None,
         warm_start: bool = False,
+        precision: Literal["float32", "bfloat16"] = "float32",
         random_state: int | np.random.RandomState | None = None,
         device: str = "auto",
         verbose: bool = False,
@@ -189,6 +255,7 @@ class CNNInverter(InverterMixin, BaseEstimator):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.n_components = n_components
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -196,20 +263,23 @@ class CNNInverter(InverterMixin, BaseEstimator):
         self.augment = augment
         self.density_range = density_range
         self.warm_start = warm_start
+        self.precision = precision
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
         self.callbacks = callbacks
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
         """Train the network.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_data)
-            Gravity, component-major.
-        y : array-like of shape (n_samples, n_cells) or (n_samples,)
-            Densities, flattened in C order, top layer first.
+        X : array-like of shape (n_samples, n_data), callable or iterator
+            Gravity, component-major. A callable draws fresh pairs for each epoch: called with
+            `random_state`, an int, it returns gravity and density, as `make_gravity_dataset` or
+            as a pair of arrays. An iterator yields such pairs, and training ends with it.
+        y : array-like of shape (n_samples, n_cells) or (n_samples,), default=None
+            Densities, flattened in C order, top layer first. None if X draws them.
 
         Returns
         -------
@@ -218,7 +288,7 @@ class CNNInverter(InverterMixin, BaseEstimator):
         """
         if self.warm_start and hasattr(self, "net_"):
             self._renew_net()
-        return self._train(X, y, self.max_epochs, fresh=not self.warm_start)
+        return self._train(X, y, self._settings("max_epochs"), fresh=not self.warm_start)
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Train for one epoch on a chunk of data, from the weights of the last call.
@@ -228,8 +298,9 @@ class CNNInverter(InverterMixin, BaseEstimator):
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
         y : array-like of shape (n_samples, n_cells) or (n_samples,)
-            Densities. The first chunk decides on standardisation and density range; give
-            `density_range` if later ones may exceed it.
+            Densities. The first chunk decides on scales and density range; give
+            `density_range` if later ones may exceed it. The learning rate falls over
+            `max_epochs` chunks.
 
         Returns
         -------
@@ -238,13 +309,17 @@ class CNNInverter(InverterMixin, BaseEstimator):
         """
         return self._train(X, y, 1, fresh=False)
 
-    def predict(self, X: ArrayLike) -> Array:
+    def predict(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> Array:
         """Estimate densities.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
+        noise_level : float or array-like of shape (n_samples,), default=None
+            Relative noise of each sample, for ``"residual"``. None takes the uncertainty of the
+            operator's survey, or estimates the noise from what the data hold where signal is
+            rare.
 
         Returns
         -------
@@ -253,49 +328,63 @@ class CNNInverter(InverterMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
-        low, high = self.density_range_
-        scaled = self.net_.predict(self._standardised(X)).astype(np.float64)
-        return self._as_fitted(low + (high - low) * scaled)
+        pairs = self._pairs
+        if isinstance(pairs, WhitenedPairs):
+            inputs, linear = pairs.inputs(X, self._noise(X, noise_level))
+            rho = pairs.densities(linear, self.net_.predict(inputs))
+        elif noise_level is not None:
+            raise ValueError(
+                f"'noise_level' is {noise_level!r}, but only a network of architecture='residual' "
+                "can be told the noise of a sample; leave it out."
+            )
+        else:
+            rho = pairs.densities(self.net_.predict(pairs.inputs(X)))
+        return self._as_fitted(np.clip(rho, *self.density_range_))
 
-    def _train(self, X: ArrayLike, y: ArrayLike, n_epochs: int, *, fresh: bool) -> Self:
+    def _train(self, X: Any, y: Any, n_epochs: int, *, fresh: bool) -> Self:
         self._validate_params()
         fresh = fresh or not hasattr(self, "net_")
+        if fresh:
+            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        chunks: Iterator[tuple[Any, Any]] | None = None
+        if y is None and (callable(X) or hasattr(X, "__next__")):
+            chunks = drawn_pairs(X, self._seed + (0 if fresh else self.n_epochs_))
+            X, y = next(chunks)
+        X, y = self._checked(X, y, reset=fresh)
+        if fresh:
+            self._prepare(X, y)
+        later = chunks and (self._encoded(*self._checked(*pair, reset=False)) for pair in chunks)
+        self._run(*self._encoded(X, y), n_epochs, later)
+        return self
+
+    def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[Array, Array]:
+        """Return valid pairs as two matrices, whose sizes are those of the first if not `reset`."""
         X, y = validate_data(
-            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, reset=fresh
+            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, reset=reset
         )
         y = np.asarray(y, dtype=np.float64)
-        if not fresh and y.size // len(y) != self.n_outputs_:
+        if not reset and y.size // len(y) != self.n_outputs_:
             raise ValueError(
                 f"'y' has {y.size // len(y)} cells, but the network was trained for "
                 f"{self.n_outputs_}; fit anew with warm_start=False."
             )
         self._y_ndim = y.ndim
-        y = y.reshape(len(y), -1)
-        if fresh:
-            self._prepare(X, y)
+        return X, y.reshape(len(y), -1)
+
+    def _encoded(self, X: Array, y: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return pairs as the network sees them, after a look at their range."""
         low, high = self.density_range_
         if y.min() < low or y.max() > high:
             warnings.warn(
                 f"'y' ranges from {y.min():g} to {y.max():g}, beyond density_range=({low:g}, "
                 f"{high:g}), which the network cannot leave. Give a wider 'density_range'.",
-                stacklevel=3,
+                stacklevel=4,
             )
-        scaled = ((y - low) / ((high - low) or 1.0)).astype(np.float32)
-        self._run(self._standardised(X), scaled, n_epochs)
-        return self
+        return self._pairs.encode(X, y)
 
     def _prepare(self, X: Array, y: Array) -> None:
-        """Fix everything that training must not change: scales, ranges, seed and net."""
-        self._n_components, operator = self._geometry(X.shape[1], y.shape[1])
-        self._mirror = mirror = None
-        if self.augment == "mirror" and operator is not None:
-            self._mirror = mirror = Mirror.of(operator.mesh_, operator.survey_)
-            images = X[:, mirror.data] * mirror.sign
-            mean = (X.mean(axis=0) + images.mean(axis=0)) / 2
-            scale = np.sqrt(((X - mean) ** 2 + (images - mean) ** 2).mean(axis=0) / 2)
-        else:
-            mean, scale = X.mean(axis=0), X.std(axis=0)
-        self._mean, self._scale = mean, np.where(scale > 1e-12 * np.abs(mean), scale, 1.0)
+        """Fix everything that training must not change: scales, ranges and net."""
+        self._noise_range  # noqa: B018
         if self.density_range is None:
             self.density_range_ = float(y.min()), float(y.max())
         else:
@@ -307,11 +396,62 @@ class CNNInverter(InverterMixin, BaseEstimator):
                 )
             self.density_range_ = float(low), float(high)
         self.n_outputs_ = y.shape[1]
-        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self._pairs: ScaledPairs | WhitenedPairs
+        if self.architecture == "residual":
+            self._pairs = self._whitened(X, y)
+        else:
+            self._n_components, operator = self._geometry(X.shape[1], y.shape[1])
+            mirror = None
+            if self.augment == "mirror" and operator is not None:
+                mirror = Mirror.of(operator.mesh_, operator.survey_)
+            self._pairs = ScaledPairs.of(X, self.density_range_, mirror)
         self.net_ = self._make_net()
         self.loss_curve_: list[float] = []
         self.validation_loss_curve_: list[float] = []
         self.n_epochs_ = 0
+
+    def _whitened(self, X: Array, y: Array) -> WhitenedPairs:
+        """Check the physics and learn the frame of the residual network."""
+        known = None if isinstance(self.noise_level, tuple) else self.noise_level
+        known = relative_noise(self.operator, X, known)
+        self.operator_ = resolve_operator(self.operator, y, X, noise_level=known)
+        rows, self._sigma = row_weights(self.operator_, X.shape[1])
+        mirror = None
+        if self.augment == "mirror":
+            if not isinstance(self.operator_, ForwardOperator):
+                raise ValueError(_NO_MIRROR.format(n_data=X.shape[1], n_cells=y.shape[1]))
+            mirror = Mirror.of(self.operator_.mesh_, self.operator_.survey_)
+        frame = self.operator_, rows, mirror, self.n_components, self._seed
+        return WhitenedPairs.of(X, y, *frame)
+
+    def _noise(self, X: Array, noise_level: Any) -> Array:
+        """Return the noise of weighted data, and warn if the network was not trained for it."""
+        pairs = self._pairs
+        assert isinstance(pairs, WhitenedPairs)
+        announced = None if self._sigma is None else np.full(len(X), self._sigma)
+        if noise_level is not None:
+            if announced is not None:
+                raise ValueError(
+                    f"'noise_level' is {noise_level!r}, but the operator's survey tells the "
+                    "uncertainty of each datum already; leave one of them out."
+                )
+            announced = check_levels(noise_level, len(X)) * pairs.rms(X)
+        sigma, rms, (low, high) = pairs.noise(X, announced), pairs.rms(X), self._noise_range
+        # Few data tell little of their noise: estimates keep to the range, up to a contradiction.
+        slack = CONTRADICTED if announced is None else 1.0 + 1e-6
+        level, high = sigma / rms, max(high, LEAST_NOISE)
+        outside = (level > slack * high) | (level < low / slack)
+        if announced is None:
+            sigma = np.where(outside, sigma, np.clip(sigma, low * rms, high * rms))
+        if outside.any():
+            worst = level[outside][np.argmax(np.abs(np.log(level[outside] / high)))]
+            warnings.warn(
+                f"{outside.sum()} of {len(X)} samples have relative noise that the network was not "
+                f"trained for, such as {worst:.2g}; it was trained for {low:g} to {high:g}. Fit it "
+                "with another 'noise_level'.",
+                stacklevel=3,
+            )
+        return sigma
 
     def _geometry(self, n_data: int, n_cells: int) -> tuple[int, ForwardOperator | None]:
         """Return the number of components and the operator that knows about symmetry."""
@@ -327,16 +467,33 @@ class CNNInverter(InverterMixin, BaseEstimator):
                 )
             return len(operator.survey_.components), operator
         if self.augment == "mirror":
-            raise ValueError(
-                f"augment='mirror' needs 'operator', a ForwardOperator with mesh and survey: "
-                f"{n_data} data and {n_cells} cells are not the paper's geometry."
-            )
+            raise ValueError(_NO_MIRROR.format(n_data=n_data, n_cells=n_cells))
         return 1, None
+
+    def _settings(self, name: str) -> Any:
+        """Return a parameter, or what the architecture takes where it is None."""
+        value = getattr(self, name)
+        if value is not None:
+            return value
+        architecture = self.architecture if isinstance(self.architecture, str) else "paper"
+        return getattr(_SETTINGS[architecture], name)
+
+    @property
+    def _noise_range(self) -> tuple[float, float]:
+        """Bounds of the relative noise of training data."""
+        noise_level = self._settings("noise_level")
+        low, high = np.ravel(noise_level)[[0, -1]]
+        if np.size(noise_level) > 2 or not 0 <= low <= high:
+            raise ValueError(
+                f"'noise_level' is {noise_level}; it must be a number of at least 0 or an "
+                "increasing pair of them."
+            )
+        return float(low), float(high)
 
     def _renew_net(self) -> None:
         """Put the weights and the history into a net with the training parameters of now."""
         self._validate_params()
-        if (self.augment == "mirror") != (self._mirror is not None):
+        if (self.augment == "mirror") != (self._pairs.mirror is not None):
             raise ValueError(
                 f"'augment' is now {self.augment!r}, but the data were standardised for another "
                 "value; fit anew with warm_start=False."
@@ -349,36 +506,31 @@ class CNNInverter(InverterMixin, BaseEstimator):
 
     def _make_net(self) -> TrainingNet:
         """Compose the skorch net; its weights are drawn when training starts."""
-        device = resolve_device(self.device)
-        module = PaperCNN if self.architecture == "paper" else self.architecture
-        monitor = "valid_loss" if self.early_stopping else "train_loss"
-        callbacks: list[Any] = [
-            ("decay", ExponentialDecay(_DECAY)),
-            *(self.callbacks or []),
-        ]
+        device, pairs = resolve_device(self.device), self._pairs
+        schedule: list[Any] = [("decay", ExponentialDecay(_DECAY))]
+        settings: dict[str, Any] = {"criterion": DensityLoss, "optimizer__eps": 1e-7}
+        if isinstance(pairs, WhitenedPairs):
+            module = partial(ResidualMLP, len(pairs.regression), pairs.scale)
+            schedule = [("one_cycle", OneCycle()), ("clip", GradientNormClipping(1.0))]
+            settings = {"criterion": RelativeLoss, "optimizer__betas": (0.9, 0.99)}
+        else:
+            architecture: Any = PaperCNN if self.architecture == "paper" else self.architecture
+            sizes = self.n_features_in_, self.n_outputs_, self._n_components
+            module = partial(architecture, *sizes)
+        callbacks = [*schedule, *(self.callbacks or [])]
         if self.verbose:
             callbacks.append(("bar", EpochBar()))
+        monitor = "valid_loss" if self.early_stopping else "train_loss"
         patience = self.n_iter_no_change if self.early_stopping else None
         callbacks.append(("keep_best", KeepBest(monitor, patience)))
         split = ValidSplit(self.validation_fraction, random_state=self._seed)
-        low, high = np.ravel(self.noise_level)[[0, -1]]
-        if np.size(self.noise_level) > 2 or not 0 <= low <= high:
-            raise ValueError(
-                f"'noise_level' is {self.noise_level}; it must be a number of at least 0 or an "
-                "increasing pair of them."
-            )
-        augment = None
-        if high > 0 or self._mirror is not None:
-            augment = Augmentation((low, high), self._mean, self._scale, self._mirror, device)
         return TrainingNet(
-            partial(module, len(self._mean), self.n_outputs_, self._n_components),
-            criterion=DensityLoss,
+            module,
             optimizer=torch.optim.AdamW,
-            optimizer__weight_decay=self.weight_decay,
-            optimizer__eps=1e-7,
+            optimizer__weight_decay=self._settings("weight_decay"),
             optimizer__fused=True,
             lr=self.learning_rate,
-            batch_size=self.batch_size,
+            batch_size=self._settings("batch_size"),
             iterator_train=BatchIterator,
             iterator_train__shuffle=True,
             iterator_valid=BatchIterator,
@@ -386,24 +538,37 @@ class CNNInverter(InverterMixin, BaseEstimator):
             train_split=split if self.early_stopping else None,
             callbacks=callbacks,
             callbacks__print_log=None,
-            augment=augment,
+            augment=pairs.augmentation(self._noise_range, device),
+            precision=self.precision,
             device=device,
             verbose=0,
+            **settings,
         )
 
-    def _run(self, X: NDArray[np.float32], y: NDArray[np.float32], n_epochs: int) -> None:
+    def _run(self, X: Any, y: Any, n_epochs: int, chunks: Iterator[Any] | None) -> None:
         """Train for some epochs with a seed that follows from those before."""
         net, done = self.net_, self.n_epochs_
+        length = self._settings("max_epochs")
+        # Single epochs go through one cycle together.
+        cycle = (done, length) if n_epochs > 1 else (0, max(length, done + 1))
         try:
-            finished = train(net, X, y, n_epochs, self._seed + done)
+            finished = train(net, X, y, n_epochs, self._seed + done, cycle, chunks)
         except FloatingPointError:
             if not net.history:  # there are no good weights yet
                 del self.net_
             raise
+        n_finished = len(finished) - done
         if net.interrupted_:
             warnings.warn(
-                f"training was stopped by the user after {len(finished) - done} of {n_epochs} "
+                f"training was stopped by the user after {n_finished} of {n_epochs} "
                 "epochs; the weights of the best of them are kept.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        elif n_finished < n_epochs and chunks is not None and not self.early_stopping:
+            warnings.warn(
+                f"X held pairs for {n_finished} of {n_epochs} epochs, so that the learning rate "
+                "ended high; set 'max_epochs' to the number of chunks.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
@@ -413,6 +578,3 @@ class CNNInverter(InverterMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
-
-    def _standardised(self, X: Array) -> NDArray[np.float32]:
-        return ((X - self._mean) / self._scale).astype(np.float32)

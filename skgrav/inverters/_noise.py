@@ -19,7 +19,7 @@ _EXACT, _ROUNDING = 1e-12, 1e-6
 _LACKING = 0.3
 
 #: Data that show this many times the announced noise, or rounding, contradict it.
-_CONTRADICTED = 3.0
+CONTRADICTED = 3.0
 
 
 def noise_with_rounding(sigma: Array, data: Array, scale: float) -> Array:
@@ -93,7 +93,7 @@ def noise_of(
     visible = np.sqrt(space.noise_variance(residual))
     if announced is None:
         return np.maximum(visible, least_noise(rms, scale))
-    contradicted = visible > _CONTRADICTED * np.maximum(announced, _ROUNDING * rms)
+    contradicted = visible > CONTRADICTED * np.maximum(announced, _ROUNDING * rms)
     if contradicted.any():
         worst = int(np.argmax(np.where(contradicted, visible / rms, 0.0)))
         warnings.warn(

@@ -8,6 +8,7 @@ from skgrav.networks._paper_generators import (
     PaperEncoder,
     PaperGenerator,
 )
+from skgrav.networks._residual import ResidualMLP
 from skgrav.networks._sections import (
     SectionCritic,
     SectionDecoder,
@@ -22,6 +23,7 @@ __all__ = [
     "PaperDiscriminator",
     "PaperEncoder",
     "PaperGenerator",
+    "ResidualMLP",
     "SectionCritic",
     "SectionDecoder",
     "SectionEncoder",

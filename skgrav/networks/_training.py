@@ -18,6 +18,8 @@ from torch import nn
 class BatchIterator:
     """Batches cut whole out of arrays, without collating samples one by one.
 
+    Arrays are looked up at each pass, since a data set may be renewed between epochs.
+
     Parameters
     ----------
     dataset : skorch Dataset or torch Subset of one
@@ -33,7 +35,7 @@ class BatchIterator:
         data: Any = dataset
         while isinstance(data, torch.utils.data.Subset):
             indices, data = np.asarray(data.indices)[indices], data.dataset
-        self.X, self.y, self.indices = data.X, data.y, indices
+        self.data, self.indices = data, indices
         self.batch_size = batch_size if batch_size > 0 else max(1, len(indices))
         self.shuffle = shuffle
 
@@ -46,8 +48,9 @@ class BatchIterator:
             order = order[torch.randperm(len(order)).numpy()]
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            X = torch.from_numpy(self.X[rows])
-            y = torch.zeros(len(rows)) if self.y is None else torch.from_numpy(self.y[rows])
+            X, y = self.data.X, self.data.y
+            X = torch.from_numpy(X[rows])
+            y = torch.zeros(len(rows)) if y is None else torch.from_numpy(y[rows])
             yield X, y
 
 
@@ -189,28 +192,64 @@ class TrainingNet(NeuralNetRegressor):
         Parameters of skorch's NeuralNetRegressor.
     augment : callable or None, default=None
         Function of a batch ``(X, y)`` of tensors on the device that returns the batch to train
-        on, called anew at each step.
+        on, called anew at each step. Where it has an attribute `always`, validation needs it, too.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Numbers in which the network computes while it trains.
     """
 
-    def __init__(self, *args: Any, augment: Any = None, **kwargs: Any) -> None:
+    #: First epoch of the schedule, and its length.
+    cycle = (0, 1)
+
+    #: Pairs of the epochs after the first, if each trains on new ones.
+    chunks: Any = None
+
+    def __init__(
+        self, *args: Any, augment: Any = None, precision: str = "float32", **kwargs: Any
+    ) -> None:
         self.augment = augment
+        self.precision = precision
         super().__init__(*args, **kwargs)
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> Any:
         if self.augment is not None:
-            X, y = (part.to(self.device) for part in batch)
-            batch = self.augment(X, y)
+            batch = self.augment(*(part.to(self.device) for part in batch))
         return super().train_step_single(batch, **fit_params)
+
+    def validation_step(self, batch: Any, **fit_params: Any) -> Any:
+        if hasattr(self.augment, "always"):
+            batch = self.augment(*(part.to(self.device) for part in batch))
+        return super().validation_step(batch, **fit_params)
+
+    def infer(self, x: Any, **fit_params: Any) -> Any:
+        if self.precision == "float32" or not self.module_.training:
+            return super().infer(x, **fit_params)
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+            return super().infer(x, **fit_params).float()
 
     @property
     def progress(self) -> float:
-        """Share of the steps of training that are done."""
+        """Share of the steps of the schedule that are done."""
+        start, length = self.cycle
         n_done = len(self.history[-1]["batches"]) - 1
-        return (len(self.history) - 1 + n_done / self.n_batches_) / self.max_epochs
+        return min(1.0, (len(self.history) - 1 - start + n_done / self.n_batches_) / length)
 
     def on_epoch_begin(self, net: NeuralNetRegressor, dataset_train: Any, **kwargs: Any) -> None:
         super().on_epoch_begin(net, dataset_train=dataset_train, **kwargs)
+        if self.chunks is not None and len(self.history) > self.cycle[0] + 1:
+            self._renew_pairs(dataset_train)
         self.n_batches_ = len(self.get_iterator(dataset_train, training=True))
+
+    def _renew_pairs(self, dataset: Any) -> None:
+        data = whole(dataset)
+        try:
+            X, y = next(self.chunks)
+        except StopIteration:
+            raise OutOfPatience from None
+        if len(X) != len(data):
+            raise ValueError(
+                f"X drew {len(X)} pairs after chunks of {len(data)}; all must be of one size."
+            )
+        data.X, data.y = X, y
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Any:
         self.interrupted_ = False
@@ -235,8 +274,24 @@ class TrainingNet(NeuralNetRegressor):
             self._initialize_optimizer(reason="Continuing training of an unpickled net.")
 
 
-def train(net: TrainingNet, X: Any, y: Any, n_epochs: int, seed: int) -> list[dict[str, Any]]:
+def whole(dataset: Any) -> Any:
+    """Return the data set that a subset, or a subset of one, is part of."""
+    return whole(dataset.dataset) if isinstance(dataset, torch.utils.data.Subset) else dataset
+
+
+def train(
+    net: TrainingNet,
+    X: Any,
+    y: Any,
+    n_epochs: int,
+    seed: int,
+    cycle: tuple[int, int] | None = None,
+    chunks: Iterator[tuple[Any, Any]] | None = None,
+) -> list[dict[str, Any]]:
     """Train for some epochs, and return the history of all that were finished.
+
+    `cycle` tells the first epoch of the schedule of learning rates and its length, by default
+    those of the call. `chunks` holds the pairs of the epochs after the first.
 
     The weights stay those of the last epoch, or of the best one if training was interrupted or
     ran out of patience. A loss that is not finite raises FloatingPointError and leaves the best
@@ -249,12 +304,16 @@ def train(net: TrainingNet, X: Any, y: Any, n_epochs: int, seed: int) -> list[di
         net.renew()
         keep_best = dict(net.callbacks_)["keep_best"]
         net.set_params(max_epochs=n_epochs)
+        net.cycle = cycle or (len(net.history), n_epochs)
+        net.chunks = chunks
         try:
             net.partial_fit(X, y)
         except FloatingPointError:
             net.history.pop()
             keep_best.restore(net)
             raise
+        finally:
+            net.chunks = None
     if net.interrupted_ or keep_best.patience is not None:
         keep_best.restore(net)
     keep_best.forget()

@@ -1,0 +1,275 @@
+"""How pairs of gravity and density stand before a network, and its output after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils.extmath import randomized_svd
+
+from skgrav.inverters._noise import noise_of, usual_rms
+from skgrav.inverters._prior import GaussianPrior
+from skgrav.networks._augmentation import Augmentation, Mirror
+from skgrav.operators._base import BaseOperator
+from skgrav.solvers._gaussian import DataSpace
+
+Array = NDArray[np.float64]
+Array32 = NDArray[np.float32]
+
+#: Relative noise of data as float32 holds them: no data count as better.
+LEAST_NOISE = 3e-8
+
+#: Sections encoded together, and how many tell the components.
+_BLOCK, _N_TELLING = 4096, 10_000
+
+#: Share of training samples that have no more than the least noise.
+_CLEAN = 0.3
+
+
+@dataclass(frozen=True)
+class ScaledPairs:
+    """Standardised data, and densities scaled to [0, 1]."""
+
+    mean: Array
+    scale: Array
+    density_range: tuple[float, float]
+    mirror: Mirror | None
+
+    @classmethod
+    def of(cls, X: Array, density_range: tuple[float, float], mirror: Mirror | None) -> ScaledPairs:
+        """Learn the scales from training data."""
+        mean, scale = X.mean(axis=0), X.std(axis=0)
+        if mirror is not None:
+            images = X[:, mirror.data] * mirror.sign
+            mean = (mean + images.mean(axis=0)) / 2
+            scale = np.sqrt(((X - mean) ** 2 + (images - mean) ** 2).mean(axis=0) / 2)
+        scale = np.where(scale > 1e-12 * np.abs(mean), scale, 1.0)
+        return cls(mean, scale, density_range, mirror)
+
+    def encode(self, X: Array, y: Array) -> tuple[Array32, Array32]:
+        """Return inputs and targets of training pairs."""
+        low, high = self.density_range
+        return self.inputs(X), ((y - low) / ((high - low) or 1.0)).astype(np.float32)
+
+    def inputs(self, X: Array) -> Array32:
+        """Return standardised data."""
+        return ((X - self.mean) / self.scale).astype(np.float32)
+
+    def densities(self, output: Array32) -> Array:
+        """Return the densities that a network's output stands for."""
+        low, high = self.density_range
+        return low + (high - low) * output.astype(np.float64)
+
+    def augmentation(self, noise_level: tuple[float, float], device: str) -> Augmentation | None:
+        """Return what is done to each batch of encoded pairs."""
+        if noise_level[1] == 0 and self.mirror is None:
+            return None
+        return Augmentation(noise_level, self.mean, self.scale, self.mirror, device)
+
+
+@dataclass(frozen=True)
+class WhitenedPairs:
+    """Whitened data, and the principal components of what the best linear estimate misses.
+
+    Data have independent coordinates, u of unit variance without noise. A network sees their
+    posterior means z, ``variance / (variance + sigma**2)`` times noisy u: what data do not tell is
+    zero at any noise, and the linear estimate is ``z @ regression``.
+    """
+
+    operator: BaseOperator
+    #: Weights that make the noise of all data alike, (n_data,).
+    rows: Array
+    #: Means of densities and of weighted data.
+    mean: Array
+    data_mean: Array
+    #: Eigenvectors of the covariance of weighted data, one a column, and eigenvalues.
+    rotation: Array
+    variance: Array
+    #: Densities that one unit of u stands for, (n_live, n_cells); no data tell the u beyond.
+    regression: Array
+    #: Principal components of density, (n_components, n_cells), and how much of each is missed.
+    components: Array
+    scale: Array
+    #: Rms of usual weighted data.
+    data_rms: float
+    mirror: Mirror | None
+
+    @classmethod
+    def of(
+        cls,
+        X: Array,
+        y: Array,
+        operator: BaseOperator,
+        rows: Array,
+        mirror: Mirror | None,
+        n_components: int,
+        seed: int,
+    ) -> WhitenedPairs:
+        """Learn means and covariances from training pairs and the operator between them."""
+        matrix = rows[:, None] * operator.matrix_
+        data_rms = float(np.sqrt(np.mean((X * rows) ** 2))) or 1.0
+        level = np.mean(X * rows - y @ matrix.T, axis=0)  # which no density need explain
+        if mirror is not None:
+            y = np.concatenate([y, y[:, mirror.cells]])
+            level = (level + level[mirror.data] * mirror.sign) / 2
+        prior = GaussianPrior.of(y, matrix)
+        variance, cross = prior.space.variance, prior.space.cross
+        live = max(1, int(np.sum(variance > (0.1 * LEAST_NOISE * data_rms) ** 2)))
+        std = np.sqrt(variance[:live, None])
+        some = y[:: -(-len(y) // _N_TELLING)]
+        n_components = min(n_components, y.shape[1], len(some))
+        components = randomized_svd(some - prior.mean, n_components, random_state=seed)[2]
+        pairs = cls(
+            operator=operator,
+            rows=rows,
+            mean=prior.mean,
+            data_mean=prior.data_mean + level,
+            rotation=prior.space.rotation,
+            variance=variance,
+            regression=np.divide(cross[:live], std, out=0 * cross[:live], where=std > 0),
+            components=components,
+            scale=np.ones(n_components),
+            data_rms=data_rms,
+            mirror=mirror,
+        )
+        missed = pairs._missed(some, pairs._coordinates((some - prior.mean) @ matrix.T))
+        scale = np.std(missed @ components.T, axis=0)
+        return replace(pairs, scale=np.where(scale > 0, scale, 1.0))
+
+    @property
+    def matrix(self) -> Array:
+        """Map from density to weighted data, (n_data, n_cells)."""
+        return self.rows[:, None] * self.operator.matrix_
+
+    @property
+    def std(self) -> Array:
+        """Standard deviations of the coordinates before whitening, (n_live,)."""
+        return np.sqrt(self.variance[: len(self.regression)])
+
+    def encode(self, X: Array, y: Array) -> tuple[Array32, Array32]:
+        """Return u and the rms of the data, and the targets of noise-free pairs.
+
+        Targets are components of density, the squared norm of what components miss of the
+        linear estimate's error, and the norm of the density. With a mirror there are twice as
+        many pairs.
+        """
+        if self.mirror is not None:
+            y = np.concatenate([y, y[:, self.mirror.cells]])
+        n_live, n_components = len(self.regression), len(self.components)
+        inputs = np.empty((len(y), n_live + 1), dtype=np.float32)
+        targets = np.empty((len(y), n_components + 2), dtype=np.float32)
+        matrix = self.matrix
+        for start in range(0, len(y), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            rho, deviation = y[block], y[block] - self.mean
+            data = deviation @ matrix.T
+            inputs[block, :-1] = u = self._coordinates(data)
+            inputs[block, -1] = usual_rms(data + self.data_mean, self.data_rms)
+            missed = self._missed(rho, u)
+            targets[block, :-2] = deviation @ self.components.T
+            inside2 = np.sum((missed @ self.components.T) ** 2, axis=1)
+            targets[block, -2] = np.maximum(np.sum(missed**2, axis=1) - inside2, 0.0)
+            targets[block, -1] = np.linalg.norm(rho, axis=1)
+        usual = float(np.sqrt(np.mean(targets[:, -1] ** 2))) or 1.0
+        np.maximum(targets[:, -1], 1e-3 * usual, out=targets[:, -1])
+        return inputs, targets
+
+    def rms(self, X: Array) -> Array:
+        """Return the rms of weighted data, to which levels of noise are relative, (n_samples,)."""
+        return usual_rms(X * self.rows, self.data_rms)
+
+    def noise(self, X: Array, announced: Array | None) -> Array:
+        """Return the noise of weighted data, told or estimated, (n_samples,)."""
+        rms = self.rms(X)
+        space = DataSpace(self.rotation, self.variance, np.empty((len(self.variance), 0)))
+        residual = X * self.rows - self.data_mean
+        sigma = noise_of(space, residual, rms, self.data_rms, announced)
+        return np.maximum(sigma, LEAST_NOISE * rms)
+
+    def inputs(self, X: Array, sigma: Array) -> tuple[Array32, Array]:
+        """Return posterior means and noise, as a network sees them, and the linear estimate."""
+        u = self._coordinates(X * self.rows - self.data_mean)
+        z = u * (self.std**2 / (self.std**2 + sigma[:, None] ** 2))
+        level = np.log10(sigma / self.data_rms)
+        return np.column_stack([z, level]).astype(np.float32), self.mean + z @ self.regression
+
+    def densities(self, linear: Array, output: Array32) -> Array:
+        """Return the densities that the linear estimate and a network's output stand for."""
+        return linear + output.astype(np.float64) @ self.components
+
+    def augmentation(self, noise_level: tuple[float, float], device: str) -> NoisyCoordinates:
+        """Return what is done to each batch of encoded pairs."""
+        return NoisyCoordinates(noise_level, self, device)
+
+    def _coordinates(self, data: Array) -> Array:
+        """Return u of centred data."""
+        c = data @ self.rotation[:, : len(self.regression)]
+        return np.divide(c, self.std, out=np.zeros_like(c), where=self.std > 0)
+
+    def _missed(self, rho: Array, u: Array) -> Array:
+        """Return what the linear estimate misses of the densities of noise-free data."""
+        return rho - self.mean - u @ self.regression
+
+
+class NoisyCoordinates:
+    """Draw fresh noise for a batch of encoded pairs, and turn them into what a network sees.
+
+    Parameters
+    ----------
+    noise_level : tuple of two floats
+        Bounds of the relative noise. Of levels that begin at 0 three in ten are 0, and most of the
+        others lie within three decades of the upper bound.
+    pairs : WhitenedPairs
+        The frame.
+    device : str
+        Device of the batches.
+    """
+
+    #: Validation data need it, too.
+    always = True
+
+    def __init__(self, noise_level: tuple[float, float], pairs: WhitenedPairs, device: str) -> None:
+        self.low, self.high = np.maximum(noise_level, LEAST_NOISE)
+        self.clean = _CLEAN if noise_level[0] < LEAST_NOISE else 0.0
+        self.data_rms = pairs.data_rms
+        std = np.maximum(pairs.std, 1e-30)  # of constant data
+        self.std = torch.tensor(std, dtype=torch.float32, device=device)
+        regression = pairs.regression @ pairs.components.T
+        self.regression = torch.tensor(regression, dtype=torch.float32, device=device)
+
+    def __call__(self, X: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        u, rms = X[:, :-1], X[:, -1:]
+        sigma = self._levels(rms) * rms
+        ratio = sigma / self.std
+        shrunk = 1.0 / (1.0 + ratio.square())
+        z = shrunk * u + shrunk * ratio * torch.randn_like(u)
+        x = torch.cat([z, torch.log10(sigma / self.data_rms)], dim=1)
+        return x, torch.cat([y[:, :-2] - z @ self.regression, y[:, -2:]], dim=1)
+
+    def _levels(self, like: torch.Tensor) -> torch.Tensor:
+        share = torch.rand_like(like).square()
+        level = self.high * (self.low / self.high) ** share
+        return torch.where(torch.rand_like(like) < self.clean, self.low, level)
+
+
+def row_weights(operator: Any, n_data: int) -> tuple[Array, float | None]:
+    """Return weights that make the noise of a survey's data alike, and their noise after it."""
+    uncertainty = getattr(getattr(operator, "survey_", None), "uncertainty", None)
+    if uncertainty is None:
+        return np.ones(n_data), None
+    uncertainty = np.broadcast_to(np.asarray(uncertainty, dtype=np.float64), n_data)
+    level = float(np.mean(uncertainty))
+    return level / uncertainty, level
+
+
+def drawn_pairs(source: Any, seed: int) -> Iterator[tuple[Any, Any]]:
+    """Yield gravity and density out of a callable, without end, or of an iterator of pairs."""
+    rng = np.random.RandomState(seed)
+    draws = (source(random_state=rng.randint(2**31 - 1)) for _ in count())
+    for drawn in draws if callable(source) else source:
+        yield (drawn.data, drawn.target) if hasattr(drawn, "target") else drawn

@@ -1,0 +1,108 @@
+"""The default network of the CNNInverter: what a linear estimate misses, from whitened data."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+from torch.nn.functional import gelu
+
+from skgrav.networks._sections import zeroed
+
+#: Squared relative error that counts as none.
+_LEAST = 1e-12
+
+
+class ResidualMLP(nn.Module):
+    """Network from whitened data and their noise to what the best linear estimate misses.
+
+    Residual blocks of two dense layers, each on normalised activations. Data enter relative to
+    their own size, which a further input tells beside the noise. The last layer starts at zero,
+    so that training starts from the linear estimate.
+
+    Parameters
+    ----------
+    n_data : int
+        Number of whitened data.
+    scale : array-like of shape (n_components,)
+        Usual sizes of the components in which the missing density is expressed.
+    width : int, default=512
+        Width of the dense layers.
+    n_blocks : int, default=4
+        Number of residual blocks.
+
+    See Also
+    --------
+    skgrav.inverters.CNNInverter : The estimator that trains it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgrav.networks import ResidualMLP
+    >>> ResidualMLP(120, [1.0] * 200)(torch.randn(3, 121)).shape
+    torch.Size([3, 200])
+    """
+
+    #: Numbers beside the data: functions of the noise, and the size of the data.
+    _N_BESIDE = 4
+
+    def __init__(
+        self, n_data: int, scale: ArrayLike, *, width: int = 512, n_blocks: int = 4
+    ) -> None:
+        super().__init__()
+        self.scale: torch.Tensor
+        self.register_buffer("scale", torch.tensor(np.asarray(scale), dtype=torch.float32))
+        self.first = nn.Linear(n_data + self._N_BESIDE, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(width),
+                nn.Linear(width, width),
+                nn.GELU(),
+                zeroed(nn.Linear(width, width)),
+            )
+            for _ in range(n_blocks)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.last = zeroed(nn.Linear(width, len(self.scale)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map whitened data to components of density.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_data + 1)
+            Posterior means of the whitened data, and in the last column the decimal logarithm
+            of the noise relative to usual data.
+
+        Returns
+        -------
+        components : torch.Tensor of shape (n_samples, n_components)
+            Components of the missing density, in its unit.
+        """
+        z, level = x[:, :-1], x[:, -1:]
+        size = torch.sqrt(z.square().mean(dim=1, keepdim=True) + 0.01)
+        beside = [(level + 3.0) / 2.0, torch.sin(level), torch.cos(level), torch.log(size)]
+        h = self.first(torch.cat([z / size, *beside], dim=1))
+        for block in self.blocks:
+            h = h + block(h)
+        return self.last(gelu(self.norm(h))) * self.scale
+
+
+class RelativeLoss(nn.Module):
+    """Mean relative L2 error of densities of which a network returns components.
+
+    Targets hold the components, then the squared norm of what lies beyond them and the norm of
+    the density.
+    """
+
+    def forward(self, predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+        """Return the mean over samples of ``||rho - rhohat|| / ||rho||``."""
+        if true.shape != (len(predicted), predicted.shape[1] + 2):
+            raise ValueError(
+                f"the network returned shape {tuple(predicted.shape)} for targets of shape "
+                f"{tuple(true.shape)}; it must end in one value per component."
+            )
+        components, beyond2, norm = true[:, :-2], true[:, -2], true[:, -1]
+        error2 = (predicted - components).square().sum(dim=1) + beyond2
+        return (error2 / norm.square() + _LEAST).sqrt().mean()  # the root of 0 has no derivative
