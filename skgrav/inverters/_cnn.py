@@ -29,7 +29,7 @@ from skgrav.inverters._pairs import (
     drawn_pairs,
     row_weights,
 )
-from skgrav.networks._augmentation import Mirror
+from skgrav.networks._augmentation import LEAST_NOISE, Mirror
 from skgrav.networks._paper import PaperCNN
 from skgrav.networks._residual import RelativeLoss, ResidualMLP
 from skgrav.networks._training import (
@@ -118,9 +118,10 @@ class CNNInverter(InverterMixin, BaseEstimator):
         Epochs without a better validation loss before training stops.
     noise_level : float or tuple of two floats, default=None
         Standard deviation of the noise of the training data relative to the rms of each sample,
-        drawn afresh each epoch; a pair draws a level between both for each sample. None takes
-        (0, 0.1) for ``"residual"``, with most levels near either end, and noise-free data for
-        others, to which the noise comes on top of that of X.
+        drawn afresh each epoch; a pair draws a level between both for each sample, even in its
+        logarithm with more near the upper end, and 0 for three in ten if it begins at 0. None
+        takes (0, 0.1) for ``"residual"``, and no noise for others, which get it on top of that
+        of X.
     augment : {"mirror"} or None, default=None
         ``"mirror"`` flips sections along x, and the sign of gx: half of each batch, or for
         ``"residual"`` all, beside the originals. The survey and the mesh must be symmetric.

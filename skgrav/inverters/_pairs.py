@@ -14,21 +14,15 @@ from sklearn.utils.extmath import randomized_svd
 
 from skgrav.inverters._noise import noise_of, usual_rms
 from skgrav.inverters._prior import GaussianPrior
-from skgrav.networks._augmentation import Augmentation, Mirror
+from skgrav.networks._augmentation import LEAST_NOISE, Augmentation, Mirror, draw_levels
 from skgrav.operators._base import BaseOperator
 from skgrav.solvers._gaussian import DataSpace
 
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
 
-#: Relative noise of data as float32 holds them: no data count as better.
-LEAST_NOISE = 3e-8
-
 #: Sections encoded together, and how many tell the components.
 _BLOCK, _N_TELLING = 4096, 10_000
-
-#: Share of training samples that have no more than the least noise.
-_CLEAN = 0.3
 
 
 @dataclass(frozen=True)
@@ -222,8 +216,7 @@ class NoisyCoordinates:
     Parameters
     ----------
     noise_level : tuple of two floats
-        Bounds of the relative noise. Of levels that begin at 0 three in ten are 0, and most of the
-        others lie within three decades of the upper bound.
+        Bounds of the relative noise, between which `draw_levels` draws.
     pairs : WhitenedPairs
         The frame.
     device : str
@@ -234,8 +227,7 @@ class NoisyCoordinates:
     always = True
 
     def __init__(self, noise_level: tuple[float, float], pairs: WhitenedPairs, device: str) -> None:
-        self.low, self.high = np.maximum(noise_level, LEAST_NOISE)
-        self.clean = _CLEAN if noise_level[0] < LEAST_NOISE else 0.0
+        self.noise_level = noise_level
         self.data_rms = pairs.data_rms
         std = np.maximum(pairs.std, 1e-30)  # of constant data
         self.std = torch.tensor(std, dtype=torch.float32, device=device)
@@ -244,17 +236,12 @@ class NoisyCoordinates:
 
     def __call__(self, X: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         u, rms = X[:, :-1], X[:, -1:]
-        sigma = self._levels(rms) * rms
+        sigma = draw_levels(*self.noise_level, rms) * rms
         ratio = sigma / self.std
         shrunk = 1.0 / (1.0 + ratio.square())
         z = shrunk * u + shrunk * ratio * torch.randn_like(u)
         x = torch.cat([z, torch.log10(sigma / self.data_rms)], dim=1)
         return x, torch.cat([y[:, :-2] - z @ self.regression, y[:, -2:]], dim=1)
-
-    def _levels(self, like: torch.Tensor) -> torch.Tensor:
-        share = torch.rand_like(like).square()
-        level = self.high * (self.low / self.high) ** share
-        return torch.where(torch.rand_like(like) < self.clean, self.low, level)
 
 
 def row_weights(operator: Any, n_data: int) -> tuple[Array, float | None]:
