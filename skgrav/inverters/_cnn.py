@@ -22,13 +22,7 @@ from skorch.dataset import ValidSplit
 
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._noise import CONTRADICTED, check_levels, relative_noise
-from skgrav.inverters._pairs import (
-    LEAST_NOISE,
-    ScaledPairs,
-    WhitenedPairs,
-    drawn_pairs,
-    row_weights,
-)
+from skgrav.inverters._pairs import ScaledPairs, WhitenedPairs, drawn_pairs, row_weights
 from skgrav.networks._augmentation import LEAST_NOISE, Mirror
 from skgrav.networks._paper import PaperCNN
 from skgrav.networks._residual import RelativeLoss, ResidualMLP
