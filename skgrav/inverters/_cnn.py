@@ -26,7 +26,7 @@ from skgrav.inverters._noise import CONTRADICTED, check_levels, relative_noise
 from skgrav.inverters._pairs import ScaledPairs, WhitenedPairs, drawn_pairs, row_weights
 from skgrav.networks._augmentation import LEAST_NOISE, Mirror
 from skgrav.networks._paper import PaperCNN
-from skgrav.networks._residual import RelativeLoss, ResidualMLP
+from skgrav.networks._residual import RelativeLoss
 from skgrav.networks._training import (
     BatchIterator,
     DensityLoss,
@@ -42,6 +42,7 @@ from skgrav.networks._training import (
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
 from skgrav.operators._physics import resolve_operator
+from skgrav.solvers import Projection
 
 Array = NDArray[np.float64]
 
@@ -104,6 +105,10 @@ class CNNInverter(InverterMixin, BaseEstimator):
         Decoupled weight decay; None takes 1e-2 for ``"residual"`` and the paper's 1e-4 for others.
     n_components : int, default=200
         Principal components of density that the ``"residual"`` network estimates.
+    data_consistency : bool, default=False
+        Whether the ``"residual"`` network is trained through the projection onto the data, as a
+        null-space network. Its estimates fit noise-free data exactly and others to their noise,
+        and may leave the density range; `Refiner` with a bounded `Projection` does not.
     early_stopping : bool, default=False
         Whether to hold out a validation set, stop when its loss stops falling, and keep the
         best weights.
@@ -208,6 +213,7 @@ class CNNInverter(InverterMixin, BaseEstimator):
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left"), None],
         "n_components": [Interval(Integral, 1, None, closed="left")],
+        "data_consistency": ["boolean"],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
@@ -232,6 +238,7 @@ class CNNInverter(InverterMixin, BaseEstimator):
         learning_rate: float = 1e-3,
         weight_decay: float | None = None,
         n_components: int = 200,
+        data_consistency: bool = False,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -252,6 +259,7 @@ class CNNInverter(InverterMixin, BaseEstimator):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.n_components = n_components
+        self.data_consistency = data_consistency
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -326,8 +334,13 @@ class CNNInverter(InverterMixin, BaseEstimator):
         X = validate_data(self, X, reset=False, dtype=np.float64)
         pairs = self._pairs
         if isinstance(pairs, WhitenedPairs):
-            inputs, linear = pairs.inputs(X, self._noise(X, noise_level))
+            sigma = self._noise(X, noise_level)
+            inputs, linear = pairs.inputs(X, sigma)
             rho = pairs.densities(linear, self.net_.predict(inputs))
+            if pairs.whole:
+                # The network fits as well as float32 can; this does so in float64.
+                noise = pairs.noise_of_data(sigma)
+                return self._as_fitted(Projection().solve(self.operator_, X, rho, sigma=noise).rho)
         elif noise_level is not None:
             raise ValueError(
                 f"'noise_level' is {noise_level!r}, but only a network of architecture='residual' "
@@ -496,8 +509,16 @@ class CNNInverter(InverterMixin, BaseEstimator):
             if not isinstance(self.operator_, ForwardOperator):
                 raise ValueError(_NO_MIRROR.format(n_data=X.shape[1], n_cells=y.shape[1]))
             mirror = Mirror.of(self.operator_.mesh_, self.operator_.survey_)
-        frame = self.operator_, rows, mirror, self.n_components, self._seed
-        return WhitenedPairs.of(X, y, *frame)
+        return WhitenedPairs.of(
+            X,
+            y,
+            self.operator_,
+            rows=rows,
+            mirror=mirror,
+            whole=self.data_consistency,
+            n_components=self.n_components,
+            seed=self._seed,
+        )
 
     def _noise(self, X: Array, noise_level: Any) -> Array:
         """Return the noise of weighted data, and warn if the network was not trained for it."""
@@ -585,7 +606,7 @@ class CNNInverter(InverterMixin, BaseEstimator):
         schedule: list[Any] = [("decay", ExponentialDecay(_DECAY))]
         settings: dict[str, Any] = {"criterion": DensityLoss, "optimizer__eps": 1e-7}
         if isinstance(pairs, WhitenedPairs):
-            module = partial(ResidualMLP, len(pairs.regression), pairs.scale)
+            module = pairs.network()
             schedule = [("one_cycle", OneCycle()), ("clip", GradientNormClipping(1.0))]
             settings = {"criterion": RelativeLoss, "optimizer__betas": (0.9, 0.99)}
         else:

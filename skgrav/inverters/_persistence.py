@@ -51,7 +51,7 @@ def save_inverter(inverter: Any, path: str | os.PathLike[str], dtype: str) -> No
         "version": _VERSION,
         "parameters": {
             name: getattr(inverter, name)
-            for name in ("n_components", "noise_level", "augment", "precision")
+            for name in ("n_components", "noise_level", "augment", "precision", "data_consistency")
         },
         "operator": operator,
         "data_rms": pairs.data_rms,
@@ -86,7 +86,11 @@ def load_inverter(cls: Any, path: str | os.PathLike[str], device: str) -> Any:
     }
     mirror = Mirror.of(fitted.mesh_, fitted.survey_) if header["mirror"] else None
     inverter._pairs = WhitenedPairs(
-        operator=fitted, data_rms=header["data_rms"], mirror=mirror, **frame
+        operator=fitted,
+        data_rms=header["data_rms"],
+        mirror=mirror,
+        whole=parameters["data_consistency"],
+        **frame,
     )
     inverter.density_range_ = tuple(header["density_range"])
     inverter.n_features_in_, inverter.n_outputs_ = len(frame["rows"]), len(frame["mean"])
