@@ -4,12 +4,11 @@ Networks are trained for the same CPU seconds on one thread, drawing their secti
 are compared on the same unseen sections, noise-free (as float32 holds them) and noisy. Each part
 writes its figures to build/benchmarks/accuracy_PART.csv; the last makes a page of the docs of them.
 
-    python benchmarks/accuracy.py main ablation heads sections geometry   # hours; or part by part
+    python benchmarks/accuracy.py main ablation consistency heads sections geometry  # 2 hours
     python benchmarks/accuracy.py page
 """
 
 import argparse
-import copy
 import csv
 import time
 import warnings
@@ -21,13 +20,15 @@ from _timing import OUTPUT, versions
 from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
+from skorch.callbacks import Callback
 from torch import nn
 
 from skgrav import BayesLinearInverter, CNNInverter, Mesh, Refiner, Survey, TikhonovInverter
 from skgrav.datasets import make_gravity_dataset
 from skgrav.metrics import chi_factor, relative_data_misfit, relative_l2_error
 from skgrav.networks._augmentation import LEAST_NOISE
-from skgrav.networks._training import OneCycle
+from skgrav.networks._training import OneCycle, OutOfPatience
+from skgrav.solvers import Projection
 
 LEVELS = (0.0, 0.001, 0.01, 0.05)
 HELD_OUT = ["faults", "salt_domes"]
@@ -66,21 +67,26 @@ class Source:
         return make_gravity_dataset(chunk, random_state=random_state, **self.options)
 
 
+class Budget(Callback):
+    """End training after some CPU seconds, and let the schedule of learning rates end with it."""
+
+    def __init__(self, seconds):
+        self.seconds, self.start = seconds, time.process_time()
+
+    def on_epoch_end(self, net, **kwargs):
+        elapsed, done = time.process_time() - self.start, len(net.history)
+        total = round(done * self.seconds / elapsed)
+        net.cycle = (0, max(done + 1, total))
+        if done >= total:
+            raise OutOfPatience
+
+
 def trained(inverter, source, seconds):
     """Train for some CPU seconds, the drawing of sections included; return it and its seconds."""
-    clocks = []
-    for n_epochs in (1, 2):
-        start = time.process_time()
-        trial = copy.deepcopy(inverter).set_params(max_epochs=n_epochs)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            trial.fit(copy.deepcopy(source))
-        clocks.append(time.process_time() - start)
-    epoch = max(clocks[1] - clocks[0], 0.05)
-    n_epochs = max(1, round((seconds - clocks[0]) / epoch) + 1)
-    start = time.process_time()
-    inverter = inverter.set_params(max_epochs=n_epochs).fit(source)
-    return inverter, time.process_time() - start
+    budget = Budget(seconds)
+    inverter.set_params(max_epochs=1000, callbacks=[*(inverter.callbacks or []), budget])
+    quietly(inverter.fit, source)
+    return inverter, time.process_time() - budget.start
 
 
 def default(seed, **parameters):
@@ -334,6 +340,34 @@ def heads_part(options):
             add("one network, five times as long", rho=five.predict(X), seconds=took_five)
 
 
+def consistency_part(options):
+    """Tell what fitting the data costs or buys: afterwards, within bounds, in training."""
+    report = Report("consistency")
+    source, seconds = Source(families=TRAINED), options.seconds / 3
+    plain, took = trained(default(0), source, seconds)
+    through, took_through = trained(default(0, data_consistency=True), source, seconds)
+    held_out = pairs(100, 500_000, TRAINED)
+    solvers = {
+        "projected": Projection(),
+        "projected to chi factor 1": Projection(chi_factor=1.0),
+        "clipped after the projection": Projection(),
+        "projected within bounds": Projection(bounds=BOUNDS),
+    }
+    few = slice(300)  # the bounded projection solves a system for each
+    for level, data, noisy in tests(TRAINED):
+        X = noisy[few]
+        data.target = data.target[few]
+        add = partial(report.add, seed=0, geology="trained", level=level, data=data, X=X)
+        add("default", rho=plain.predict(X), seconds=took)
+        for name, solver in solvers.items():
+            start = time.process_time()
+            rho = quietly(refined(solver, plain, data, level, held_out).predict, X)
+            if "clipped" in name:
+                rho = np.clip(rho, *BOUNDS)
+            add(name, rho=rho, seconds=time.process_time() - start)
+        add("trained through the projection", rho=through.predict(X), seconds=took_through)
+
+
 def sections_part(options):
     """Tell how accuracy grows with training sections and with seconds."""
     report = Report("sections")
@@ -379,6 +413,7 @@ def geometry_part(options):
 PARTS = {
     "main": main_part,
     "ablation": ablation_part,
+    "consistency": consistency_part,
     "heads": heads_part,
     "sections": sections_part,
     "geometry": geometry_part,

@@ -158,11 +158,13 @@ class NullSpaceNetwork(nn.Module):
         missed : torch.Tensor of shape (n_samples, n_cells)
             Missing density, in its unit.
         """
-        z, sigma = x[:, :-1], self.data_rms * 10.0 ** x[:, -1]
-        data = z * (self.std + sigma[:, None].square() / self.std)
-        linear = z @ self.regression
-        estimate = linear + self.network(x).float() @ self.components
-        return self.consistency(estimate, data, sigma) - linear
+        missed = self.network(x).float()
+        with torch.autocast(x.device.type, enabled=False):  # half precision fits no data
+            z, sigma = x[:, :-1], self.data_rms * 10.0 ** x[:, -1]
+            data = z * (self.std + sigma[:, None].square() / self.std)
+            linear = z @ self.regression
+            estimate = linear + missed @ self.components
+            return self.consistency(estimate, data, sigma) - linear
 
 
 class RelativeLoss(nn.Module):
