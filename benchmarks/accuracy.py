@@ -16,7 +16,8 @@ from functools import partial
 
 import numpy as np
 import torch
-from _timing import OUTPUT, versions
+from _accuracy_page import LEVELS, make_page
+from _timing import OUTPUT
 from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
@@ -30,7 +31,6 @@ from skgrav.networks._augmentation import LEAST_NOISE
 from skgrav.networks._training import OneCycle, OutOfPatience
 from skgrav.solvers import Projection
 
-LEVELS = (0.0, 0.001, 0.01, 0.05)
 HELD_OUT = ["faults", "salt_domes"]
 TRAINED = [
     "flat_layers",
@@ -417,12 +417,13 @@ PARTS = {
     "heads": heads_part,
     "sections": sections_part,
     "geometry": geometry_part,
+    "page": make_page,
 }
 
 
 def parsed():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("parts", nargs="+", choices=[*PARTS, "page"])
+    parser.add_argument("parts", nargs="+", choices=PARTS)
     parser.add_argument("--seconds", type=float, default=400.0, help="CPU seconds of training")
     parser.add_argument("--seeds", type=int, default=3)
     return parser.parse_args()
@@ -433,4 +434,3 @@ if __name__ == "__main__":
     chosen = parsed()
     for part in chosen.parts:
         PARTS[part](chosen)
-    print(versions("skgrav", "torch", "numpy", "scikit-learn"))
