@@ -34,7 +34,9 @@ def main():
     X_test, y_test = data.data[N_TRAIN:], data.target[N_TRAIN:]
     vae = FrozenEstimator(VAEGenerator(max_epochs=12, random_state=0).fit(y))
     cnn = FrozenEstimator(
-        CNNInverter(max_epochs=16, batch_size=64, noise_level=(0.0, 0.02), random_state=0).fit(X, y)
+        CNNInverter(
+            "paper", max_epochs=16, batch_size=64, noise_level=(0.0, 0.02), random_state=0
+        ).fit(X, y)
     )
     rms = np.sqrt(np.mean(X_test**2, axis=1, keepdims=True))
     noise = rms * np.random.default_rng(1).normal(size=X_test.shape)

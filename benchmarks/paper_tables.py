@@ -61,7 +61,12 @@ def main():
     size = {"architecture": options.architecture, "random_state": options.seed}
     cnn = fitted(
         "CNN",
-        CNNInverter(max_epochs=epochs_cnn, batch_size=options.batch, random_state=options.seed),
+        CNNInverter(
+            "paper",
+            max_epochs=epochs_cnn,
+            batch_size=options.batch,
+            random_state=options.seed,
+        ),
         X,
         y,
     )

@@ -35,7 +35,12 @@ X_train, X_test = dataset.data[:1600], dataset.data[1600:]
 y_train, y_test = dataset.target[:1600], dataset.target[1600:]
 vae = VAEGenerator(64, max_epochs=6, random_state=0).fit(y_train)
 cnn = CNNInverter(
-    operator=operator, max_epochs=6, batch_size=64, noise_level=(0.0, 0.02), random_state=0
+    "paper",
+    operator=operator,
+    max_epochs=6,
+    batch_size=64,
+    noise_level=(0.0, 0.02),
+    random_state=0,
 )
 cnn.fit(X_train, y_train)
 

@@ -322,8 +322,8 @@ class CNNInverter(InverterMixin, BaseEstimator):
             Gravity, component-major.
         noise_level : float or array-like of shape (n_samples,), default=None
             Relative noise of each sample, for ``"residual"``. None takes the uncertainty of the
-            operator's survey, or estimates the noise from what the data hold where signal is
-            rare.
+            operator's survey, or the one level that the network was trained for; else it
+            estimates the noise from what the data hold where signal is rare.
 
         Returns
         -------
@@ -524,7 +524,10 @@ class CNNInverter(InverterMixin, BaseEstimator):
         """Return the noise of weighted data, and warn if the network was not trained for it."""
         pairs = self._pairs
         assert isinstance(pairs, WhitenedPairs)
+        low, high = self._noise_range
         announced = None if self._sigma is None else np.full(len(X), self._sigma)
+        if announced is None and low == high and noise_level is None:
+            return pairs.noise(X, low * pairs.rms(X))
         if noise_level is not None:
             if announced is not None:
                 raise ValueError(
@@ -532,7 +535,7 @@ class CNNInverter(InverterMixin, BaseEstimator):
                     "uncertainty of each datum already; leave one of them out."
                 )
             announced = check_levels(noise_level, len(X)) * pairs.rms(X)
-        sigma, rms, (low, high) = pairs.noise(X, announced), pairs.rms(X), self._noise_range
+        sigma, rms = pairs.noise(X, announced), pairs.rms(X)
         # Few data tell little of their noise: estimates keep to the range, up to a contradiction.
         slack = CONTRADICTED if announced is None else 1.0 + 1e-6
         level, high = sigma / rms, max(high, LEAST_NOISE)
