@@ -414,7 +414,8 @@ class CNNInverter(InverterMixin, BaseEstimator):
         """Check the physics and learn the frame of the residual network."""
         known = None if isinstance(self.noise_level, tuple) else self.noise_level
         known = relative_noise(self.operator, X, known)
-        self.operator_ = resolve_operator(self.operator, y, X, noise_level=known)
+        # The frame knows offsets: densities may be standardised, as TransformedTargetRegressor does.
+        self.operator_ = resolve_operator(self.operator, y, X, noise_level=known, offset=True)
         rows, self._sigma = row_weights(self.operator_, X.shape[1])
         mirror = None
         if self.augment == "mirror":
