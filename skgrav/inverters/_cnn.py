@@ -349,7 +349,9 @@ class CNNInverter(InverterMixin, BaseEstimator):
         chunks: Iterator[tuple[Any, Any]] | None = None
         if y is None and (callable(X) or hasattr(X, "__next__")):
             chunks = drawn_pairs(X, self._seed + (0 if fresh else self.n_epochs_))
-            X, y = next(chunks)
+            X, y = next(chunks, (None, None))
+            if X is None:
+                raise ValueError("'X' is an iterator without a pair left; make it anew.")
         X, y = self._checked(X, y, reset=fresh)
         if fresh:
             self._prepare(X, y)
@@ -414,7 +416,7 @@ class CNNInverter(InverterMixin, BaseEstimator):
         """Check the physics and learn the frame of the residual network."""
         known = None if isinstance(self.noise_level, tuple) else self.noise_level
         known = relative_noise(self.operator, X, known)
-        # The frame knows offsets: densities may be standardised, as TransformedTargetRegressor does.
+        # The frame knows offsets: a TransformedTargetRegressor may have standardised y.
         self.operator_ = resolve_operator(self.operator, y, X, noise_level=known, offset=True)
         rows, self._sigma = row_weights(self.operator_, X.shape[1])
         mirror = None
@@ -437,7 +439,8 @@ class CNNInverter(InverterMixin, BaseEstimator):
                     "uncertainty of each datum already; leave one of them out."
                 )
             announced = check_levels(noise_level, len(X)) * pairs.rms(X)
-        sigma, rms, (low, high) = pairs.noise(X, announced), pairs.rms(X), self._noise_range
+        sigma, rms = pairs.noise(X, announced), pairs.rms(X)
+        low, high = self.net_.augment.noise_level  # of training, whatever the parameter is now
         # Few data tell little of their noise: estimates keep to the range, up to a contradiction.
         slack = CONTRADICTED if announced is None else 1.0 + 1e-6
         level, high = sigma / rms, max(high, LEAST_NOISE)
@@ -551,7 +554,7 @@ class CNNInverter(InverterMixin, BaseEstimator):
         net, done = self.net_, self.n_epochs_
         length = self._settings("max_epochs")
         # Single epochs go through one cycle together.
-        cycle = (done, length) if n_epochs > 1 else (0, max(length, done + 1))
+        cycle = (done, length) if n_epochs == length else (0, max(length, done + 1))
         try:
             finished = train(net, X, y, n_epochs, self._seed + done, cycle, chunks)
         except FloatingPointError:

@@ -234,6 +234,7 @@ class NoisyCoordinates:
     always = True
 
     def __init__(self, noise_level: tuple[float, float], pairs: WhitenedPairs, device: str) -> None:
+        self.noise_level = noise_level
         self.low, self.high = np.maximum(noise_level, LEAST_NOISE)
         self.clean = _CLEAN if noise_level[0] < LEAST_NOISE else 0.0
         self.data_rms = pairs.data_rms
