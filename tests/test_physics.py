@@ -86,6 +86,23 @@ def test_other_geometry_is_identified_and_its_held_out_error_reported(hidden):
     assert reported == pytest.approx(relative_misfit(found, RHO[:60], g[:60]), rel=0.1)
 
 
+def test_identified_operator_knows_what_noise_does_not_explain():
+    hidden = ForwardOperator(MESH, Survey.line(MESH, height=3.0)).fit()
+    g = hidden.transform(RHO)
+    with pytest.warns(PhysicsWarning, match=r"relative error of 0\.\d+ on held-out"):
+        poor = resolve_operator(None, RHO[:40], g[:40])
+    assert poor.held_out_error_ == relative_misfit(poor, RHO[:8], g[:8]) > 1e-4
+    with pytest.warns(PhysicsWarning, match=r"relative error of 0\.05\d on held-out"):
+        noisy = resolve_operator(None, RHO, with_noise(g, 0.05))
+    assert noisy.held_out_error_ == 0.0
+    with pytest.warns(PhysicsWarning):
+        shifted = resolve_operator(None, RHO[:40], g[:40] + 10 * g.max(), offset=True)
+    norms = [np.linalg.norm(data) for data in (g[:8], g[:8] + 10 * g.max())]
+    ratio = shifted.held_out_error_ / poor.held_out_error_
+    assert ratio == pytest.approx(norms[0] / norms[1], rel=0.5)
+    assert not hasattr(poor.fit(RHO, g), "held_out_error_")
+
+
 def test_too_few_pairs_give_a_poor_operator_and_the_report_says_so():
     hidden = ForwardOperator(MESH, Survey.line(MESH, height=3.0)).fit()
     with pytest.warns(PhysicsWarning, match=r"identified from 8 of them .* error of 0\.\d+ on"):

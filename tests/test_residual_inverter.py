@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
+from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
 from skgrav import (
@@ -291,7 +293,7 @@ def test_nothing_is_told_of_noise_within_the_range(trained, level):
 
 @pytest.mark.parametrize("level", [-0.1, np.nan, np.inf, [0.1, 0.1], "loud", [[0.1]]])
 def test_bad_levels_are_refused(trained, level):
-    with pytest.raises(ValueError, match="'noise_level' is .* number of at least 0 or one for"):
+    with pytest.raises(ValueError, match=r"'noise_level' is .* number of at least 0 or one for"):
         trained.predict(G, noise_level=level)
 
 
@@ -360,7 +362,7 @@ def test_mirrored_pairs_are_the_physical_images():
     expected = WhitenedPairs.encode(pairs, OPERATOR.transform(images), images)
     np.testing.assert_allclose(inputs[150:], expected[0][:150], atol=1e-3)
     np.testing.assert_allclose(targets[150:], expected[1][:150], rtol=1e-4, atol=1e-3)
-    z, linear = pairs.inputs(FEW[:, mirror.data] * mirror.sign, 0.01 * pairs.rms(FEW))
+    _, linear = pairs.inputs(FEW[:, mirror.data] * mirror.sign, 0.01 * pairs.rms(FEW))
     np.testing.assert_allclose(
         linear[:, mirror.cells], pairs.inputs(FEW, 0.01 * pairs.rms(FEW))[1], atol=0.05
     )
@@ -648,7 +650,7 @@ def test_interrupt_keeps_the_best_weights_and_says_so():
 
 
 def test_diverging_loss_is_an_error_that_names_the_learning_rate():
-    with pytest.raises(FloatingPointError, match="became nan in epoch .*: lower 'learning_rate'"):
+    with pytest.raises(FloatingPointError, match=r"became nan in epoch .*: lower 'learning_rate'"):
         fitted(learning_rate=1e30, weight_decay=1e10, max_epochs=20)
 
 
@@ -662,8 +664,7 @@ def test_wrong_physics_is_refused_and_the_mistake_is_named():
     with pytest.raises(ValueError, match="The sign of X is reversed"):
         fitted(-FEW)
     with pytest.raises(ValueError, match="'operator' maps 144 cells to 8 data, but the training"):
-        line = Survey([[-1, -3], [-1, 0], [-1, 3], [-1, 4]])
-        fitted(operator=ForwardOperator(MESH, line))
+        fitted(operator=ForwardOperator(MESH, Survey([[-1, -3], [-1, 0], [-1, 3], [-1, 4]])))
     with pytest.raises(ValueError, match="does not reproduce X from y"):
         fitted(operator=MatrixOperator(np.ones((72, 144))))
 
@@ -678,6 +679,33 @@ def test_operator_that_is_not_given_is_found_or_identified():
     g = with_noise(far.transform(UNSEEN), 0.01)
     errors = [relative_l2_error(UNSEEN, i.predict(g)) for i in (inverter, exact)]
     assert errors[0] == pytest.approx(errors[1], rel=0.01)
+
+
+def test_error_of_an_identified_operator_counts_as_noise():
+    far = ForwardOperator(MESH, Survey.line(MESH, height=3.0), units="normalized").fit()
+    g, unseen = far.transform(RHO[:60]), far.transform(UNSEEN)
+    with pytest.warns(PhysicsWarning, match="identified from 48 of them"):
+        inverter = fitted(g, RHO[:60], operator=None)
+    # As if the operator were exact: what it gets wrong is then fitted as signal.
+    with pytest.warns(PhysicsWarning, match="does not reproduce X from y"):
+        trusting = fitted(g, RHO[:60], operator=MatrixOperator(inverter.operator_.matrix_))
+    errors = [relative_l2_error(UNSEEN, i.predict(unseen)) for i in (inverter, trusting)]
+    mean = relative_l2_error(UNSEEN, np.tile(RHO[:60].mean(axis=0), (300, 1)))
+    assert errors[0] < 0.7 * mean
+    assert errors[0] < 0.95 * errors[1]
+
+
+@pytest.mark.parametrize("n_samples", [60, 1000])
+def test_standardised_densities_are_estimated_sanely(n_samples):
+    network = TransformedTargetRegressor(unfitted(operator=None), transformer=StandardScaler())
+    with pytest.warns(PhysicsWarning, match=rf"identified from {n_samples * 4 // 5} of them"):
+        network.fit(X[:n_samples], RHO[:n_samples])
+    plain = fitted(X[:n_samples], RHO[:n_samples])
+    g = with_noise(G, 0.01)
+    errors = [relative_l2_error(UNSEEN, i.predict(g)) for i in (network, plain)]
+    mean = relative_l2_error(UNSEEN, np.tile(RHO[:n_samples].mean(axis=0), (300, 1)))
+    assert errors[0] < 0.75 * mean
+    assert errors[0] < 1.1 * errors[1]
 
 
 @pytest.mark.parametrize("level", [0.01, 0.05])

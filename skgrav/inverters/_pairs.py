@@ -189,7 +189,9 @@ class WhitenedPairs:
         space = DataSpace(self.rotation, self.variance, np.empty((len(self.variance), 0)))
         residual = X * self.rows - self.data_mean
         sigma = noise_of(space, residual, rms, self.data_rms, announced)
-        return np.maximum(sigma, LEAST_NOISE * rms)
+        # What an identified operator gets wrong is noise that no sample shows.
+        unexplained = getattr(self.operator, "held_out_error_", 0.0)
+        return np.maximum(sigma, max(LEAST_NOISE, unexplained) * rms)
 
     def inputs(self, X: Array, sigma: Array) -> tuple[Array32, Array]:
         """Return posterior means and noise, as a network sees them, and the linear estimate."""

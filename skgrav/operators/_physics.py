@@ -98,9 +98,11 @@ def resolve_operator(
         residual = g[held_out] - candidates[best].transform(rho[held_out])
         if _tolerable(errors[best], residual, noise_level):
             return candidates[best]
-    if offset and len(rho) > 1:
-        rho, g = rho - rho.mean(axis=0), g - g.mean(axis=0)
-    return _identified(rho, g, candidates)
+    centres = (rho.mean(axis=0), g.mean(axis=0)) if offset and len(rho) > 1 else (0.0, 0.0)
+    found = _identified(rho - centres[0], g - centres[1], candidates)
+    if isinstance(found, MatrixOperator) and (norm := np.linalg.norm(g)) > 0:
+        found.held_out_error_ *= float(np.linalg.norm(g - centres[1]) / norm)
+    return found
 
 
 def operator_of_data(operator: BaseOperator | None, n_data: int) -> BaseOperator:
@@ -278,7 +280,8 @@ def _identified(rho: Array, g: Array, defaults: list[ForwardOperator]) -> BaseOp
     train, test = slice(n_test, n_test + 5 * _N_CHECKED), slice(0, n_test)
     if len(rho) < 2:
         train = test
-    fitted = [MatrixOperator().fit(rho[train], g[train]), *defaults]
+    identified = MatrixOperator().fit(rho[train], g[train])
+    fitted = [identified, *defaults]
     errors = [relative_misfit(operator, rho[test], g[test]) for operator in fitted]
     best = int(np.argmin(errors))
     if best:
@@ -294,4 +297,6 @@ def _identified(rho: Array, g: Array, defaults: list[ForwardOperator]) -> BaseOp
             f"error of {errors[0]:.2g} on held-out pairs. Give 'operator' to use exact physics."
         )
     warnings.warn(message, PhysicsWarning, stacklevel=4)
+    residual = g[test] - identified.transform(rho[test])
+    identified.held_out_error_ = 0.0 if _looks_like_noise(residual) else errors[0]
     return fitted[best]
