@@ -163,7 +163,11 @@ def test_noise_that_differs_between_samples_and_between_data_is_noise():
     noise = np.random.default_rng(0).normal(size=G.shape)
     noise *= np.geomspace(0.1, 10, len(G))[:, None] * np.geomspace(0.2, 5, G.shape[1])
     assert _looks_like_noise(noise)
-    assert not _looks_like_noise(noise + np.abs(noise).mean(axis=0))  # an offset is none
+    both = np.random.default_rng(1).normal(size=(len(G), 18))  # of gx and gz at each station
+    assert not _looks_like_noise(np.hstack([both, both + noise[:, :18]]))
+    line = np.random.default_rng(2).normal(size=(1, 1201))
+    assert _looks_like_noise(line)
+    assert not _looks_like_noise(line[:, 1:] + line[:, :-1])  # in a single sample
 
 
 def test_noise_is_rarely_taken_for_physics():
