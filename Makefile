@@ -73,7 +73,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Installing is skipped as long as these two files stay as they are.
-EXTRAS_demo := plot,data
+EXTRAS_demo := all
 EXTRAS_test := test
 EXTRAS_bench := bench
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python

@@ -206,7 +206,7 @@ def test_one_network_beats_its_rivals_at_any_noise(trained, rivals, level):
     error = relative_l2_error(UNSEEN, trained.predict(g))
     errors = {name: relative_l2_error(UNSEEN, r.predict(g)) for name, r in rivals.items()}
     assert error < 0.997 * errors["bayes"]
-    assert error < (0.95 if level < 0.05 else 1.0) * errors["paper"]
+    assert error < (0.98 if level < 0.05 else 1.0) * errors["paper"]
     assert error < 0.7 * errors["mean"]
 
 

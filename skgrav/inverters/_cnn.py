@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,16 +23,10 @@ from skorch.dataset import ValidSplit
 
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._noise import CONTRADICTED, check_levels, relative_noise
-from skgrav.inverters._pairs import (
-    LEAST_NOISE,
-    ScaledPairs,
-    WhitenedPairs,
-    drawn_pairs,
-    row_weights,
-)
-from skgrav.networks._augmentation import Mirror
+from skgrav.inverters._pairs import ScaledPairs, WhitenedPairs, drawn_pairs, row_weights
+from skgrav.networks._augmentation import LEAST_NOISE, Mirror
 from skgrav.networks._paper import PaperCNN
-from skgrav.networks._residual import RelativeLoss, ResidualMLP
+from skgrav.networks._residual import RelativeLoss
 from skgrav.networks._training import (
     BatchIterator,
     DensityLoss,
@@ -47,6 +42,7 @@ from skgrav.networks._training import (
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
 from skgrav.operators._physics import resolve_operator
+from skgrav.solvers import Projection
 
 Array = NDArray[np.float64]
 
@@ -109,6 +105,10 @@ class CNNInverter(InverterMixin, BaseEstimator):
         Decoupled weight decay; None takes 1e-2 for ``"residual"`` and the paper's 1e-4 for others.
     n_components : int, default=200
         Principal components of density that the ``"residual"`` network estimates.
+    data_consistency : bool, default=False
+        Whether the ``"residual"`` network is trained through the projection onto the data, as a
+        null-space network. Its estimates fit noise-free data exactly and others to their noise,
+        and may leave the density range; `Refiner` with a bounded `Projection` does not.
     early_stopping : bool, default=False
         Whether to hold out a validation set, stop when its loss stops falling, and keep the
         best weights.
@@ -118,9 +118,10 @@ class CNNInverter(InverterMixin, BaseEstimator):
         Epochs without a better validation loss before training stops.
     noise_level : float or tuple of two floats, default=None
         Standard deviation of the noise of the training data relative to the rms of each sample,
-        drawn afresh each epoch; a pair draws a level between both for each sample. None takes
-        (0, 0.1) for ``"residual"``, with most levels near either end, and noise-free data for
-        others, to which the noise comes on top of that of X.
+        drawn afresh each epoch; a pair draws a level between both for each sample, even in its
+        logarithm with more near the upper end, and 0 for three in ten if it begins at 0. None
+        takes (0, 0.1) for ``"residual"``, and no noise for others, which get it on top of that
+        of X.
     augment : {"mirror"} or None, default=None
         ``"mirror"`` flips sections along x, and the sign of gx: half of each batch, or for
         ``"residual"`` all, beside the originals. The survey and the mesh must be symmetric.
@@ -212,6 +213,7 @@ class CNNInverter(InverterMixin, BaseEstimator):
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left"), None],
         "n_components": [Interval(Integral, 1, None, closed="left")],
+        "data_consistency": ["boolean"],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
@@ -236,6 +238,7 @@ class CNNInverter(InverterMixin, BaseEstimator):
         learning_rate: float = 1e-3,
         weight_decay: float | None = None,
         n_components: int = 200,
+        data_consistency: bool = False,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -256,6 +259,7 @@ class CNNInverter(InverterMixin, BaseEstimator):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.n_components = n_components
+        self.data_consistency = data_consistency
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -330,8 +334,13 @@ class CNNInverter(InverterMixin, BaseEstimator):
         X = validate_data(self, X, reset=False, dtype=np.float64)
         pairs = self._pairs
         if isinstance(pairs, WhitenedPairs):
-            inputs, linear = pairs.inputs(X, self._noise(X, noise_level))
+            sigma = self._noise(X, noise_level)
+            inputs, linear = pairs.inputs(X, sigma)
             rho = pairs.densities(linear, self.net_.predict(inputs))
+            if pairs.whole:
+                # The network fits as well as float32 can; this does so in float64.
+                noise = pairs.noise_of_data(sigma)
+                return self._as_fitted(Projection().solve(self.operator_, X, rho, sigma=noise).rho)
         elif noise_level is not None:
             raise ValueError(
                 f"'noise_level' is {noise_level!r}, but only a network of architecture='residual' "
@@ -340,6 +349,85 @@ class CNNInverter(InverterMixin, BaseEstimator):
         else:
             rho = pairs.densities(self.net_.predict(pairs.inputs(X)))
         return self._as_fitted(np.clip(rho, *self.density_range_))
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        dtype: Literal["float32", "float16"] = "float32",
+    ) -> None:
+        """Write the fitted network to a file, for ``"residual"``.
+
+        The file holds numbers and text alone (safetensors), no code and no training data.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file. It is replaced when all is written, and stays as it is if that fails.
+        dtype : {"float32", "float16"}, default="float32"
+            Numbers of the weights. ``"float16"`` halves the file and changes estimates by about
+            a thousandth of their error.
+        """
+        from skgrav.inverters._persistence import save_inverter
+
+        check_is_fitted(self)
+        if not isinstance(self._pairs, WhitenedPairs):
+            raise ValueError(
+                f"'architecture' is {self.architecture!r}, but only networks of 'residual' are "
+                "saved so; pickle this one."
+            )
+        save_inverter(self, path, dtype)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> Self:
+        """Read a fitted network from a file that `save` has written.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file. Nothing in it is executed.
+        device : str, default="auto"
+            Torch device, as in the constructor.
+
+        Returns
+        -------
+        inverter : CNNInverter
+            The fitted inverter.
+        """
+        from skgrav.inverters._persistence import load_inverter
+
+        return load_inverter(cls, path, device)
+
+    @classmethod
+    def from_pretrained(cls, name: Literal["paper"] = "paper", *, device: str = "auto") -> Self:
+        """Return a network that is trained already.
+
+        Parameters
+        ----------
+        name : {"paper"}, default="paper"
+            ``"paper"`` is for the paper's geometry, 50 x 50 cells under 150 stations with gx and
+            gz in its units, for densities in (0, 12] and relative noise up to 10 %. It learned
+            from sections of all families of `make_density_models`.
+        device : str, default="auto"
+            Torch device, as in the constructor.
+
+        Returns
+        -------
+        inverter : CNNInverter
+            The fitted inverter.
+        """
+        from skgrav.inverters._persistence import pretrained_file
+
+        return cls.load(pretrained_file(name), device=device)
+
+    def _take_weights(self, weights: dict[str, NDArray[Any]]) -> None:
+        """Make the net with weights that were learned elsewhere."""
+        self.net_ = self._make_net()
+        with seeded(self._seed, self.net_.device):
+            self.net_.initialize()
+        tensors = {name: torch.from_numpy(values) for name, values in weights.items()}
+        self.net_.module_.load_state_dict(tensors)
+        self.net_.module_.eval()
 
     def _train(self, X: Any, y: Any, n_epochs: int, *, fresh: bool) -> Self:
         self._validate_params()
@@ -424,8 +512,16 @@ class CNNInverter(InverterMixin, BaseEstimator):
             if not isinstance(self.operator_, ForwardOperator):
                 raise ValueError(_NO_MIRROR.format(n_data=X.shape[1], n_cells=y.shape[1]))
             mirror = Mirror.of(self.operator_.mesh_, self.operator_.survey_)
-        frame = self.operator_, rows, mirror, self.n_components, self._seed
-        return WhitenedPairs.of(X, y, *frame)
+        return WhitenedPairs.of(
+            X,
+            y,
+            self.operator_,
+            rows=rows,
+            mirror=mirror,
+            whole=self.data_consistency,
+            n_components=self.n_components,
+            seed=self._seed,
+        )
 
     def _noise(self, X: Array, noise_level: Any) -> Array:
         """Return the noise of weighted data, and warn if the network was not trained for it."""
@@ -514,7 +610,7 @@ class CNNInverter(InverterMixin, BaseEstimator):
         schedule: list[Any] = [("decay", ExponentialDecay(_DECAY))]
         settings: dict[str, Any] = {"criterion": DensityLoss, "optimizer__eps": 1e-7}
         if isinstance(pairs, WhitenedPairs):
-            module = partial(ResidualMLP, len(pairs.regression), pairs.scale)
+            module = pairs.network()
             schedule = [("one_cycle", OneCycle()), ("clip", GradientNormClipping(1.0))]
             settings = {"criterion": RelativeLoss, "optimizer__betas": (0.9, 0.99)}
         else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -11,24 +12,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.utils.extmath import randomized_svd
+from torch import nn
 
 from skgrav.inverters._noise import noise_of, usual_rms
 from skgrav.inverters._prior import GaussianPrior
-from skgrav.networks._augmentation import Augmentation, Mirror
+from skgrav.networks._augmentation import LEAST_NOISE, Augmentation, Mirror, draw_levels
+from skgrav.networks._residual import NullSpaceNetwork, ResidualMLP
 from skgrav.operators._base import BaseOperator
 from skgrav.solvers._gaussian import DataSpace
 
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
 
-#: Relative noise of data as float32 holds them: no data count as better.
-LEAST_NOISE = 3e-8
-
 #: Sections encoded together, and how many tell the components.
 _BLOCK, _N_TELLING = 4096, 10_000
 
-#: Share of training samples that have no more than the least noise.
-_CLEAN = 0.3
+#: What stands for the standard deviation of constant data.
+_NO_STD = 1e-30
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,8 @@ class WhitenedPairs:
     #: Rms of usual weighted data.
     data_rms: float
     mirror: Mirror | None
+    #: Whether a network returns whole densities, not components.
+    whole: bool
 
     @classmethod
     def of(
@@ -105,8 +107,10 @@ class WhitenedPairs:
         X: Array,
         y: Array,
         operator: BaseOperator,
+        *,
         rows: Array,
         mirror: Mirror | None,
+        whole: bool,
         n_components: int,
         seed: int,
     ) -> WhitenedPairs:
@@ -136,6 +140,7 @@ class WhitenedPairs:
             scale=np.ones(n_components),
             data_rms=data_rms,
             mirror=mirror,
+            whole=whole,
         )
         missed = pairs._missed(some, pairs._coordinates((some - prior.mean) @ matrix.T))
         scale = np.std(missed @ components.T, axis=0)
@@ -160,9 +165,9 @@ class WhitenedPairs:
         """
         if self.mirror is not None:
             y = np.concatenate([y, y[:, self.mirror.cells]])
-        n_live, n_components = len(self.regression), len(self.components)
-        inputs = np.empty((len(y), n_live + 1), dtype=np.float32)
-        targets = np.empty((len(y), n_components + 2), dtype=np.float32)
+        n_targets = y.shape[1] if self.whole else len(self.components)
+        inputs = np.empty((len(y), len(self.regression) + 1), dtype=np.float32)
+        targets = np.empty((len(y), n_targets + 2), dtype=np.float32)
         matrix = self.matrix
         for start in range(0, len(y), _BLOCK):
             block = slice(start, start + _BLOCK)
@@ -170,9 +175,9 @@ class WhitenedPairs:
             data = deviation @ matrix.T
             inputs[block, :-1] = u = self._coordinates(data)
             inputs[block, -1] = usual_rms(data + self.data_mean, self.data_rms)
+            targets[block, :-2] = self._expressed(deviation)
             missed = self._missed(rho, u)
-            targets[block, :-2] = deviation @ self.components.T
-            inside2 = np.sum((missed @ self.components.T) ** 2, axis=1)
+            inside2 = np.sum(self._expressed(missed) ** 2, axis=1)
             targets[block, -2] = np.maximum(np.sum(missed**2, axis=1) - inside2, 0.0)
             targets[block, -1] = np.linalg.norm(rho, axis=1)
         usual = float(np.sqrt(np.mean(targets[:, -1] ** 2))) or 1.0
@@ -193,6 +198,10 @@ class WhitenedPairs:
         unexplained = getattr(self.operator, "held_out_error_", 0.0)
         return np.maximum(sigma, max(LEAST_NOISE, unexplained) * rms)
 
+    def noise_of_data(self, sigma: Array) -> Array:
+        """Return noise of weighted data as solvers take that of data: by sample, or by datum."""
+        return sigma[:, None] if np.ptp(self.rows) == 0 else sigma[:1, None] / self.rows
+
     def inputs(self, X: Array, sigma: Array) -> tuple[Array32, Array]:
         """Return posterior means and noise, as a network sees them, and the linear estimate."""
         u = self._coordinates(X * self.rows - self.data_mean)
@@ -202,11 +211,26 @@ class WhitenedPairs:
 
     def densities(self, linear: Array, output: Array32) -> Array:
         """Return the densities that the linear estimate and a network's output stand for."""
-        return linear + output.astype(np.float64) @ self.components
+        missed = output.astype(np.float64)
+        return linear + (missed if self.whole else missed @ self.components)
+
+    def network(self) -> Callable[[], nn.Module]:
+        """Return what makes the network between inputs and targets."""
+        make = partial(ResidualMLP, len(self.regression), self.scale)
+        if not self.whole:
+            return make
+        matrix = self.rotation[:, : len(self.regression)].T @ self.matrix
+        std = np.maximum(self.std, _NO_STD)
+        frame = self.components, self.regression, matrix, std, self.data_rms
+        return partial(_null_space_network, make, frame)
 
     def augmentation(self, noise_level: tuple[float, float], device: str) -> NoisyCoordinates:
         """Return what is done to each batch of encoded pairs."""
         return NoisyCoordinates(noise_level, self, device)
+
+    def _expressed(self, deviation: Array) -> Array:
+        """Return deviations of density as a network returns them."""
+        return deviation if self.whole else deviation @ self.components.T
 
     def _coordinates(self, data: Array) -> Array:
         """Return u of centred data."""
@@ -218,14 +242,17 @@ class WhitenedPairs:
         return rho - self.mean - u @ self.regression
 
 
+def _null_space_network(make: Callable[[], nn.Module], frame: tuple[Any, ...]) -> nn.Module:
+    return NullSpaceNetwork(make(), *frame)
+
+
 class NoisyCoordinates:
     """Draw fresh noise for a batch of encoded pairs, and turn them into what a network sees.
 
     Parameters
     ----------
     noise_level : tuple of two floats
-        Bounds of the relative noise. Of levels that begin at 0 three in ten are 0, and most of the
-        others lie within three decades of the upper bound.
+        Bounds of the relative noise, between which `draw_levels` draws.
     pairs : WhitenedPairs
         The frame.
     device : str
@@ -237,27 +264,21 @@ class NoisyCoordinates:
 
     def __init__(self, noise_level: tuple[float, float], pairs: WhitenedPairs, device: str) -> None:
         self.noise_level = noise_level
-        self.low, self.high = np.maximum(noise_level, LEAST_NOISE)
-        self.clean = _CLEAN if noise_level[0] < LEAST_NOISE else 0.0
         self.data_rms = pairs.data_rms
-        std = np.maximum(pairs.std, 1e-30)  # of constant data
+        std = np.maximum(pairs.std, _NO_STD)
         self.std = torch.tensor(std, dtype=torch.float32, device=device)
-        regression = pairs.regression @ pairs.components.T
-        self.regression = torch.tensor(regression, dtype=torch.float32, device=device)
+        self.regression = torch.tensor(
+            pairs._expressed(pairs.regression), dtype=torch.float32, device=device
+        )
 
     def __call__(self, X: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         u, rms = X[:, :-1], X[:, -1:]
-        sigma = self._levels(rms) * rms
+        sigma = draw_levels(*self.noise_level, rms) * rms
         ratio = sigma / self.std
         shrunk = 1.0 / (1.0 + ratio.square())
         z = shrunk * u + shrunk * ratio * torch.randn_like(u)
         x = torch.cat([z, torch.log10(sigma / self.data_rms)], dim=1)
         return x, torch.cat([y[:, :-2] - z @ self.regression, y[:, -2:]], dim=1)
-
-    def _levels(self, like: torch.Tensor) -> torch.Tensor:
-        share = torch.rand_like(like).square()
-        level = self.high * (self.low / self.high) ** share
-        return torch.where(torch.rand_like(like) < self.clean, self.low, level)
 
 
 def row_weights(operator: Any, n_data: int) -> tuple[Array, float | None]:

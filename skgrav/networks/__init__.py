@@ -8,7 +8,7 @@ from skgrav.networks._paper_generators import (
     PaperEncoder,
     PaperGenerator,
 )
-from skgrav.networks._residual import ResidualMLP
+from skgrav.networks._residual import NullSpaceNetwork, ResidualMLP
 from skgrav.networks._sections import (
     SectionCritic,
     SectionDecoder,
@@ -18,6 +18,7 @@ from skgrav.networks._sections import (
 
 __all__ = [
     "DataConsistency",
+    "NullSpaceNetwork",
     "PaperCNN",
     "PaperDecoder",
     "PaperDiscriminator",

@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 
 from skgrav.geometry import Mesh, Survey
 
+#: Relative noise of data as float32 holds them: no data count as better.
+LEAST_NOISE = 3e-8
+
+#: Share of training samples that have no more than that.
+_CLEAN = 0.3
+
 
 @dataclass(frozen=True)
 class Mirror:
@@ -57,13 +63,25 @@ class Mirror:
         return cls((offsets + partner).ravel(), np.repeat(sign, survey.n_stations), cells)
 
 
+def draw_levels(low: float, high: float, like: torch.Tensor) -> torch.Tensor:
+    """Draw relative noise for samples, of the shape and device of `like`.
+
+    Levels are even in their logarithm, denser near the upper bound. Of those that begin at 0 three
+    in ten are `LEAST_NOISE`, the other's lower bound.
+    """
+    clean = _CLEAN if low < LEAST_NOISE else 0.0
+    low, high = max(low, LEAST_NOISE), max(high, LEAST_NOISE)
+    level = high * (low / high) ** torch.rand_like(like).square()
+    return torch.where(torch.rand_like(like) < clean, low, level)
+
+
 class Augmentation:
     """Draw fresh noise, and mirror half of the samples, each time a batch comes by.
 
     Parameters
     ----------
     noise_level : tuple of two floats
-        Bounds of the relative noise; each sample draws its level evenly between them.
+        Bounds of the relative noise, between which `draw_levels` draws.
     mean, scale : ndarray of shape (n_data,)
         Standardisation of the data, since noise is relative to what was measured.
     mirror : Mirror or None
@@ -92,7 +110,7 @@ class Augmentation:
     def __call__(self, X: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         low, high = self.noise_level
         if high > 0:
-            level = low + (high - low) * torch.rand(len(X), 1, device=X.device)
+            level = draw_levels(low, high, X[:, :1])
             rms = (X * self.scale + self.mean).square().mean(dim=1, keepdim=True).sqrt()
             X = X + level * rms / self.scale * torch.randn_like(X)
         if self.order is not None:

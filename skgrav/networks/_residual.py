@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from torch import nn
 from torch.nn.functional import gelu
 
+from skgrav.networks._consistency import DataConsistency
 from skgrav.networks._sections import zeroed
 
 #: Squared relative error that counts as none.
@@ -87,6 +88,83 @@ class ResidualMLP(nn.Module):
         for block in self.blocks:
             h = h + block(h)
         return self.last(gelu(self.norm(h))) * self.scale
+
+
+class NullSpaceNetwork(nn.Module):
+    """Network whose estimate fits the data: what it adds matters where data tell nothing.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Network from posterior means and noise to components of the missing density.
+    components : ndarray of shape (n_components, n_cells)
+        The components.
+    regression : ndarray of shape (n_data, n_cells)
+        Linear estimate of density from posterior means.
+    matrix : ndarray of shape (n_data, n_cells)
+        Map from density to data before whitening.
+    std : ndarray of shape (n_data,)
+        Standard deviations of noise-free data.
+    data_rms : float
+        What the noise is relative to.
+
+    See Also
+    --------
+    DataConsistency : The last layer.
+    ResidualMLP : What may come before it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from skgrav.networks import NullSpaceNetwork, ResidualMLP
+    >>> frame = np.eye(2, 3), np.eye(2, 3), np.eye(2, 3), np.ones(2), 1.0
+    >>> NullSpaceNetwork(ResidualMLP(2, [1.0, 1.0]), *frame)(torch.zeros(4, 3)).shape
+    torch.Size([4, 3])
+    """
+
+    std: torch.Tensor
+    regression: torch.Tensor
+    components: torch.Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        components: ArrayLike,
+        regression: ArrayLike,
+        matrix: ArrayLike,
+        std: ArrayLike,
+        data_rms: float,
+    ) -> None:
+        super().__init__()
+        self.network, self.data_rms = network, data_rms
+        self.consistency = DataConsistency(matrix)
+        frame = {"components": components, "regression": regression, "std": std}
+        for name, values in frame.items():
+            held = torch.tensor(np.asarray(values), dtype=torch.float32)
+            self.register_buffer(name, held, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map whitened data to the density that the linear estimate misses.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_data + 1)
+            Posterior means of the whitened data, and the decimal logarithm of the noise relative
+            to usual data.
+
+        Returns
+        -------
+        missed : torch.Tensor of shape (n_samples, n_cells)
+            Missing density, in its unit.
+        """
+        missed = self.network(x).float()
+        with torch.autocast(x.device.type, enabled=False):  # half precision fits no data
+            z, sigma = x[:, :-1], self.data_rms * 10.0 ** x[:, -1]
+            data = z * (self.std + sigma[:, None].square() / self.std)
+            linear = z @ self.regression
+            estimate = linear + missed @ self.components
+            return self.consistency(estimate, data, sigma) - linear
 
 
 class RelativeLoss(nn.Module):
