@@ -37,6 +37,7 @@ INSTANCES = [
     SparseInverter(noise_level=0.01),
     SparseInverter(1.0, bounds=(-100.0, 100.0)),
     CNNInverter(SMALL_NETWORK, max_epochs=40, batch_size=16, learning_rate=3e-3, random_state=0),
+    CNNInverter(max_epochs=5, batch_size=16, random_state=0),
     VAEGenerator(max_epochs=2, random_state=0),
     GANGenerator(max_epochs=2, random_state=0),
     LatentInverter(PCA()),

@@ -437,7 +437,9 @@ class CNNInverter(InverterMixin, BaseEstimator):
         chunks: Iterator[tuple[Any, Any]] | None = None
         if y is None and (callable(X) or hasattr(X, "__next__")):
             chunks = drawn_pairs(X, self._seed + (0 if fresh else self.n_epochs_))
-            X, y = next(chunks)
+            X, y = next(chunks, (None, None))
+            if X is None:
+                raise ValueError("'X' is an iterator without a pair left; make it anew.")
         X, y = self._checked(X, y, reset=fresh)
         if fresh:
             self._prepare(X, y)
@@ -502,7 +504,8 @@ class CNNInverter(InverterMixin, BaseEstimator):
         """Check the physics and learn the frame of the residual network."""
         known = None if isinstance(self.noise_level, tuple) else self.noise_level
         known = relative_noise(self.operator, X, known)
-        self.operator_ = resolve_operator(self.operator, y, X, noise_level=known)
+        # The frame knows offsets: a TransformedTargetRegressor may have standardised y.
+        self.operator_ = resolve_operator(self.operator, y, X, noise_level=known, offset=True)
         rows, self._sigma = row_weights(self.operator_, X.shape[1])
         mirror = None
         if self.augment == "mirror":
@@ -524,23 +527,23 @@ class CNNInverter(InverterMixin, BaseEstimator):
         """Return the noise of weighted data, and warn if the network was not trained for it."""
         pairs = self._pairs
         assert isinstance(pairs, WhitenedPairs)
-        low, high = self._noise_range
-        announced = None if self._sigma is None else np.full(len(X), self._sigma)
-        if announced is None and low == high and noise_level is None:
-            return pairs.noise(X, low * pairs.rms(X))
-        if noise_level is not None:
-            if announced is not None:
+        low, high = self.net_.augment.noise_level  # of training, whatever the parameter is now
+        rms, told = pairs.rms(X), None
+        if self._sigma is not None:
+            told = np.full(len(X), self._sigma)
+            if noise_level is not None:
                 raise ValueError(
                     f"'noise_level' is {noise_level!r}, but the operator's survey tells the "
                     "uncertainty of each datum already; leave one of them out."
                 )
-            announced = check_levels(noise_level, len(X)) * pairs.rms(X)
-        sigma, rms = pairs.noise(X, announced), pairs.rms(X)
+        elif noise_level is not None or low == high:
+            told = check_levels(low if noise_level is None else noise_level, len(X)) * rms
+        sigma = pairs.noise(X, told)
         # Few data tell little of their noise: estimates keep to the range, up to a contradiction.
-        slack = CONTRADICTED if announced is None else 1.0 + 1e-6
-        level, high = sigma / rms, max(high, LEAST_NOISE)
+        slack = CONTRADICTED if told is None else 1.0 + 1e-6
+        level, high = (sigma if told is None else told) / rms, max(high, LEAST_NOISE)
         outside = (level > slack * high) | (level < low / slack)
-        if announced is None:
+        if told is None:
             sigma = np.where(outside, sigma, np.clip(sigma, low * rms, high * rms))
         if outside.any():
             worst = level[outside][np.argmax(np.abs(np.log(level[outside] / high)))]
@@ -649,7 +652,7 @@ class CNNInverter(InverterMixin, BaseEstimator):
         net, done = self.net_, self.n_epochs_
         length = self._settings("max_epochs")
         # Single epochs go through one cycle together.
-        cycle = (done, length) if n_epochs > 1 else (0, max(length, done + 1))
+        cycle = (done, length) if n_epochs == length else (0, max(length, done + 1))
         try:
             finished = train(net, X, y, n_epochs, self._seed + done, cycle, chunks)
         except FloatingPointError:

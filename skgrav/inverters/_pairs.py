@@ -194,7 +194,9 @@ class WhitenedPairs:
         space = DataSpace(self.rotation, self.variance, np.empty((len(self.variance), 0)))
         residual = X * self.rows - self.data_mean
         sigma = noise_of(space, residual, rms, self.data_rms, announced)
-        return np.maximum(sigma, LEAST_NOISE * rms)
+        # What an identified operator gets wrong is noise that no sample shows.
+        unexplained = getattr(self.operator, "held_out_error_", 0.0)
+        return np.maximum(sigma, max(LEAST_NOISE, unexplained) * rms)
 
     def noise_of_data(self, sigma: Array) -> Array:
         """Return noise of weighted data as solvers take that of data: by sample, or by datum."""

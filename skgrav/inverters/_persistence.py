@@ -51,8 +51,9 @@ def save_inverter(inverter: Any, path: str | os.PathLike[str], dtype: str) -> No
         "version": _VERSION,
         "parameters": {
             name: getattr(inverter, name)
-            for name in ("n_components", "noise_level", "augment", "precision", "data_consistency")
-        },
+            for name in ("n_components", "augment", "precision", "data_consistency")
+        }
+        | {"noise_level": inverter.net_.augment.noise_level},
         "operator": operator,
         "data_rms": pairs.data_rms,
         "mirror": pairs.mirror is not None,
@@ -74,11 +75,12 @@ def load_inverter(cls: Any, path: str | os.PathLike[str], device: str) -> Any:
     """Return the fitted inverter that a file holds."""
     header, tensors = _read(Path(path))
     parameters = header["parameters"]
-    if isinstance(parameters["noise_level"], list):
-        parameters["noise_level"] = tuple(parameters["noise_level"])
+    parameters["noise_level"] = tuple(parameters["noise_level"])
     operator = _operator(header["operator"], tensors)
     inverter = cls(operator=operator, device=device, **parameters)
     inverter.operator_ = fitted = operator.fit(np.zeros((1, len(tensors["frame.mean"]))))
+    if header["operator"].get("held_out_error") is not None:
+        fitted.held_out_error_ = header["operator"]["held_out_error"]
     frame = {
         name.removeprefix("frame."): values.astype(np.float64)
         for name, values in tensors.items()
@@ -149,7 +151,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 def _described(operator: BaseOperator) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return what makes an operator again: text, and arrays."""
     if not isinstance(operator, ForwardOperator):
-        return {"kind": "matrix"}, {"matrix": operator.matrix_}
+        missed = getattr(operator, "held_out_error_", None)
+        return {"kind": "matrix", "held_out_error": missed}, {"matrix": operator.matrix_}
     mesh, survey = operator.mesh_, operator.survey_
     text = {
         "kind": "forward",

@@ -34,6 +34,9 @@ class MatrixOperator(BaseOperator):
         Sensitivity matrix, read-only.
     svd_ : tuple of ndarray (U, s, Vt)
         Thin singular value decomposition of the matrix.
+    held_out_error_ : float
+        Misfit on held-out pairs, relative to their gravity, that noise does not explain; only
+        where `resolve_operator` identified the matrix.
     n_cells_ : int
         Number of cells.
     n_data_ : int
@@ -65,6 +68,8 @@ class MatrixOperator(BaseOperator):
         "matrix": ["array-like", None],
         "alpha": [Interval(Real, 0, None, closed="neither")],
     }
+
+    held_out_error_: float
 
     def __init__(self, matrix: ArrayLike | None = None, *, alpha: float = 1e-8) -> None:
         self.matrix = matrix
@@ -103,6 +108,8 @@ class MatrixOperator(BaseOperator):
             X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
             matrix = self._identify(X, np.asarray(y, dtype=np.float64).reshape(len(X), -1))
         self._held = DenseMatrix(matrix)
+        if hasattr(self, "held_out_error_"):  # of another matrix
+            del self.held_out_error_
         return self
 
     @property
