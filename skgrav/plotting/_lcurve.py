@@ -157,6 +157,7 @@ class LCurveDisplay:
         _check_criterion(self.criterion)
         try:
             import matplotlib.pyplot as plt
+            from matplotlib.ticker import LogLocator
         except ImportError as error:
             raise ImportError(
                 "LCurveDisplay needs matplotlib; install it by pip install 'skgrav[plot]'."
@@ -173,6 +174,9 @@ class LCurveDisplay:
             ax.axhline(1.0, color="0.5", linestyle="--", linewidth=1)
         xlabel, ylabel = _LABELS[self.criterion]
         ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
+        if self.criterion == "lcurve":
+            # Misfits span a decade or less, in which labels of every digit run into each other.
+            ax.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         ax.legend()
         return self
 
