@@ -161,5 +161,5 @@ figure.savefig(output / "real_profile.png", dpi=100)
 # a margin near isostasy hides one behind the other, so that under the ocean the Moho lies some 5 km
 # below the published one, which had seismic sections to lean on; the volcanics, whose contrast of
 # 15 kg/m3 makes less gravity than the noise. On unseen sections the network improves on the mean of
-# its training set by a sixth only, and on the published section hardly: of this profile the training
+# its training set by a sixth only, on the published section hardly: of this profile the training
 # sections, not the 149 numbers, tell most. The data rule sections out; they choose none.
