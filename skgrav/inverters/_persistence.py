@@ -23,7 +23,12 @@ _FORMAT, _VERSION = "skgrav.CNNInverter", 1
 _PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 #: File of each pretrained network and its SHA-256; benchmarks/pretrain.py makes them.
-PRETRAINED = {"paper": ("paper.safetensors", "")}
+PRETRAINED = {
+    "paper": (
+        "paper.safetensors",
+        "3132409bdf113e2bdb7f938e60f63f903bab0a2cb5ed7bc448880b9cb58bca4e",
+    )
+}
 
 #: Arrays of a frame that a network's estimate needs only roughly.
 _ROUGH = ("components", "regression", "scale")
