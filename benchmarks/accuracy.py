@@ -12,6 +12,7 @@ import argparse
 import csv
 import time
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -212,9 +213,8 @@ class Variant(CNNInverter):
     def _whitened(self, X, y):
         frame = super()._whitened(X, y)
         if self.without == "linear skip":
-            object.__setattr__(frame, "regression", 0.0 * frame.regression)
             spread = np.std((y[:5000] - frame.mean) @ frame.components.T, axis=0)
-            object.__setattr__(frame, "scale", spread)
+            return replace(frame, regression=0.0 * frame.regression, scale=spread)
         return frame
 
     def _make_net(self):

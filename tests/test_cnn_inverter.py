@@ -565,7 +565,7 @@ def test_warm_start_takes_the_training_parameters_of_now():
     assert inverter.n_epochs_ == 4
     for old, new in zip(before, weights(inverter), strict=True):
         np.testing.assert_allclose(new, old, atol=1e-6)
-    with pytest.raises(ValueError, match="'augment' is now 'mirror', but the data were stand"):
+    with pytest.raises(ValueError, match="'augment' is now 'mirror', but the network was"):
         inverter.set_params(augment="mirror").fit(X, Y)
 
 

@@ -32,6 +32,7 @@ from skgrav.metrics import relative_data_misfit, relative_l2_error, relative_l2_
 from skgrav.networks import PaperCNN, ResidualMLP
 from skgrav.networks._augmentation import Mirror
 from skgrav.networks._residual import RelativeLoss
+from skgrav.networks._training import HoldOut
 from skgrav.operators import PhysicsWarning
 from skgrav.pipeline import Pipeline
 
@@ -617,7 +618,7 @@ def test_warm_start_goes_on_from_the_weights(trained):
     for old, new in zip(weights(trained), weights(inverter), strict=True):
         np.testing.assert_allclose(new, old, atol=1e-7)
     assert inverter.n_epochs_ == 16
-    with pytest.raises(ValueError, match="'augment' is now 'mirror', but the data were stand"):
+    with pytest.raises(ValueError, match="'augment' is now 'mirror', but the network was"):
         inverter.set_params(augment="mirror").fit(X, RHO)
 
 
@@ -933,3 +934,69 @@ def test_density_range_bounds_the_estimate():
         inverter = fitted(density_range=(low, high))
     rho = inverter.predict(FEW)
     assert (rho.min(), rho.max()) == (low, high)
+
+
+# What a review found
+
+
+def test_null_space_network_leaves_a_constant_part_of_the_data_alone():
+    level = 0.05 * np.sqrt(np.mean(X**2)) * np.linspace(-1, 1, X.shape[1])
+    settings = {"max_epochs": 3, "random_state": 0, "noise_level": (0.0, 0.1)}
+    errors = []
+    for data_consistency in (False, True):
+        inverter = CNNInverter(operator=OPERATOR, data_consistency=data_consistency, **settings)
+        with pytest.warns(PhysicsWarning, match="does not reproduce X from y"):
+            inverter.fit(X + level, RHO)
+        errors.append(relative_l2_error(RHO, inverter.predict(X + level)))
+    assert errors[1] < 1.05 * errors[0]
+
+
+def test_validation_noise_is_the_same_in_each_epoch():
+    inverter = unfitted(max_epochs=4, early_stopping=True, learning_rate=1e-12)
+    losses = inverter.fit(FEW, FEW_RHO).validation_loss_curve_
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
+
+
+def test_mirror_images_are_held_out_with_their_sections():
+    split = HoldOut(0.2, 2, seed=0)
+    train, valid = split(np.arange(200))
+    sections = [{i % 100 for i in part.indices} for part in (train, valid)]
+    assert not sections[0] & sections[1]
+    assert [len(part) for part in (train, valid)] == [160, 40]
+    with pytest.raises(ValueError, match="splits 1 sections into nothing and all"):
+        split(np.arange(2))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("architecture", "paper"), ("n_components", 3), ("data_consistency", True)],
+)
+def test_warm_start_refuses_what_the_network_was_not_made_with(name, value):
+    inverter = unfitted(max_epochs=1, warm_start=True).fit(FEW, FEW_RHO)
+    with pytest.raises(ValueError, match=f"'{name}' is now {value!r}, but the network was made"):
+        inverter.set_params(**{name: value}).fit(FEW, FEW_RHO)
+
+
+def test_partial_fit_after_fit_begins_a_new_cycle():
+    inverter = unfitted(max_epochs=3).fit(FEW, FEW_RHO)
+    before = inverter.predict(FEW)
+    inverter.partial_fit(FEW, FEW_RHO)
+    assert np.abs(inverter.predict(FEW) - before).max() > 1e-3
+
+
+def test_failed_fit_leaves_what_was_fitted():
+    inverter = unfitted(max_epochs=1).fit(FEW, FEW_RHO)
+    before = inverter.predict(FEW)
+    with pytest.raises(ValueError, match="'operator' does not reproduce X from y"):
+        inverter.fit(FEW, -FEW_RHO)
+    np.testing.assert_array_equal(inverter.predict(FEW), before)
+
+
+def test_auto_estimates_the_noise_where_one_level_was_trained():
+    inverter = unfitted(max_epochs=1, noise_level=0.05).fit(FEW, FEW_RHO)
+    rms = np.sqrt(np.mean(FEW**2, axis=1, keepdims=True))
+    noisy = FEW + 0.05 * rms * np.random.default_rng(0).normal(size=FEW.shape)
+    told, estimated = inverter.predict(noisy), inverter.predict(noisy, noise_level="auto")
+    np.testing.assert_array_equal(inverter.predict(noisy, noise_level=0.05), told)
+    assert np.abs(told - estimated).max() > 1e-3
+    assert relative_l2_error(told, estimated) < 0.05

@@ -82,10 +82,11 @@ class CNNInverter(InverterMixin, NetTraining):
         ``"mirror"`` flips sections along x, and the sign of gx: half of each batch, or for
         ``"residual"`` all, beside the originals. The survey and the mesh must be symmetric.
     density_range : tuple of two floats, default=None
-        Densities that the network can return; None takes the range of the training densities.
+        Densities that the network can return, unless `data_consistency` is True; None takes the
+        range of the training densities.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last call, with the training parameters of
-        now. Scales, density range, architecture and symmetry stay those of the first.
+        now. Scales stay those of the first; another architecture, operator or symmetry is refused.
     precision : {"float32", "bfloat16"}, default="float32"
         Numbers in which the network computes while it trains. ``"bfloat16"`` takes half the time
         on CPUs and GPUs that are made for it, and longer on others.
@@ -130,7 +131,8 @@ class CNNInverter(InverterMixin, NetTraining):
     PhysicsWarning
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
-        If data of `predict` have noise that the network was not trained for.
+        If data of `predict` have noise that the network was not trained for, or more than they are
+        told to have, or if densities exceed the range.
 
     See Also
     --------
@@ -235,7 +237,8 @@ class CNNInverter(InverterMixin, NetTraining):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_data), callable or iterator
-            Gravity, component-major. A callable draws fresh pairs for each epoch: called with
+            Gravity, component-major. ``"residual"`` checks the physics by it and trains on that
+            of y, but for a constant part. A callable draws fresh pairs for each epoch: called with
             `random_state`, an int, it returns gravity and density, as `make_gravity_dataset` or
             as a pair of arrays. An iterator yields such pairs, and training ends with it.
         y : array-like of shape (n_samples, n_cells) or (n_samples,), default=None
@@ -259,8 +262,8 @@ class CNNInverter(InverterMixin, NetTraining):
             Gravity, component-major.
         y : array-like of shape (n_samples, n_cells) or (n_samples,)
             Densities. The first chunk decides on scales and density range; give
-            `density_range` if later ones may exceed it. The learning rate falls over
-            `max_epochs` chunks.
+            `density_range` if later ones may exceed it. The learning rate rises and falls over
+            `max_epochs` chunks, and again over the next.
 
         Returns
         -------
@@ -276,15 +279,16 @@ class CNNInverter(InverterMixin, NetTraining):
         ----------
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
-        noise_level : float or array-like of shape (n_samples,), default=None
-            Relative noise of each sample, for ``"residual"``. None takes the uncertainty of the
-            operator's survey, or the one level that the network was trained for; else it
-            estimates the noise from what the data hold where signal is rare.
+        noise_level : float, array-like of shape (n_samples,) or "auto", default=None
+            Relative noise of each sample, for ``"residual"``; ``"auto"`` estimates it from what
+            the data hold where signal is rare. None takes the uncertainty of the operator's
+            survey, or the one level that the network was trained for, or else ``"auto"``.
 
         Returns
         -------
         rho : ndarray of shape (n_samples, n_cells) or (n_samples,)
-            Densities in the unit of the training set, within its range.
+            Densities in the unit of the training set, within `density_range_` unless
+            `data_consistency` is True.
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
@@ -295,8 +299,9 @@ class CNNInverter(InverterMixin, NetTraining):
             rho = pairs.densities(linear, self.net_.predict(inputs))
             if pairs.whole:
                 # The network fits as well as float32 can; this does so in float64.
-                noise = pairs.noise_of_data(sigma)
-                return self._as_fitted(Projection().solve(self.operator_, X, rho, sigma=noise).rho)
+                noise = sigma[:, None] if self._sigma is None else self._sigma / pairs.rows[None]
+                solved = Projection().solve(self.operator_, X - pairs.level, rho, sigma=noise)
+                return self._as_fitted(solved.rho)
         elif noise_level is not None:
             raise ValueError(
                 f"'noise_level' is {noise_level!r}, but only a network of architecture='residual' "
@@ -304,7 +309,7 @@ class CNNInverter(InverterMixin, NetTraining):
             )
         else:
             rho = pairs.densities(self.net_.predict(pairs.inputs(X)))
-        return self._as_fitted(np.clip(rho, *self.density_range_))
+        return self._as_fitted(np.clip(rho, *self.density_range_, out=rho))
 
     def save(
         self,
@@ -411,7 +416,9 @@ class CNNInverter(InverterMixin, NetTraining):
     def _encoded(self, X: Array, y: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return pairs as the network sees them, after a look at their range."""
         low, high = self.density_range_
-        if y.min() < low or y.max() > high:
+        if self.density_range is None and isinstance(self._pairs, WhitenedPairs):
+            self.density_range_ = min(low, float(y.min())), max(high, float(y.max()))
+        elif y.min() < low or y.max() > high:
             warnings.warn(
                 f"'y' ranges from {y.min():g} to {y.max():g}, beyond density_range=({low:g}, "
                 f"{high:g}), which the network cannot leave. Give a wider 'density_range'.",
@@ -421,27 +428,24 @@ class CNNInverter(InverterMixin, NetTraining):
 
     def _prepare(self, X: Array, y: Array) -> None:
         """Fix everything that training must not change: scales, ranges and net."""
-        self._noise_range  # noqa: B018
-        if self.density_range is None:
-            self.density_range_ = float(y.min()), float(y.max())
-        else:
-            low, high = self.density_range
-            if not low < high:
-                raise ValueError(
-                    f"'density_range' is {self.density_range}; the lower bound must be below the "
-                    "upper."
-                )
-            self.density_range_ = float(low), float(high)
-        self.n_outputs_ = y.shape[1]
-        self._pairs: ScaledPairs | WhitenedPairs
+        self._check_noise_level()
+        low, high = (y.min(), y.max()) if self.density_range is None else self.density_range
+        if self.density_range is not None and not low < high:
+            raise ValueError(
+                f"'density_range' is {self.density_range}; the lower bound must be below the upper."
+            )
+        density_range = float(low), float(high)
+        pairs: ScaledPairs | WhitenedPairs
         if self.architecture == "residual":
-            self._pairs = self._whitened(X, y)
+            pairs = self._whitened(X, y)
         else:
             self._n_components, operator = self._geometry(X.shape[1], y.shape[1])
             mirror = None
             if self.augment == "mirror" and operator is not None:
                 mirror = Mirror.of(operator.mesh_, operator.survey_)
-            self._pairs = ScaledPairs.of(X, self.density_range_, mirror)
+            pairs = ScaledPairs.of(X, density_range, mirror)
+        # A fit that fails before leaves what was fitted whole.
+        self._pairs, self.density_range_, self.n_outputs_ = pairs, density_range, y.shape[1]
         self.net_ = self._make_net()
         self.loss_curve_: list[float] = []
         self.validation_loss_curve_: list[float] = []
@@ -449,8 +453,7 @@ class CNNInverter(InverterMixin, NetTraining):
 
     def _whitened(self, X: Array, y: Array) -> WhitenedPairs:
         """Check the physics and learn the frame of the residual network."""
-        known = None if isinstance(self.noise_level, tuple) else self.noise_level
-        known = relative_noise(self.operator, X, known)
+        known = relative_noise(self.operator, X, None)  # 'noise_level' is what training adds
         # The frame knows offsets: a TransformedTargetRegressor may have standardised y.
         self.operator_ = resolve_operator(self.operator, y, X, noise_level=known, offset=True)
         rows, self._sigma = row_weights(self.operator_, X.shape[1])
@@ -483,13 +486,18 @@ class CNNInverter(InverterMixin, NetTraining):
                     f"'noise_level' is {noise_level!r}, but the operator's survey tells the "
                     "uncertainty of each datum already; leave one of them out."
                 )
-        elif noise_level is not None or low == high:
-            told = check_levels(low if noise_level is None else noise_level, len(X)) * rms
+        elif noise_level is None and low == high:
+            told = low * rms
+        elif noise_level is not None and not (
+            isinstance(noise_level, str) and noise_level == "auto"
+        ):
+            told = check_levels(noise_level, len(X)) * rms
         sigma = pairs.noise(X, told)
         # Few data tell little of their noise: estimates keep to the range, up to a contradiction.
         slack = CONTRADICTED if told is None else 1.0 + 1e-6
         level, high = (sigma if told is None else told) / rms, max(high, LEAST_NOISE)
-        outside = (level > slack * high) | (level < low / slack)
+        level = np.maximum(level, 0.1 * LEAST_NOISE)
+        outside = (level > slack * high) | (level < low / slack) & (level < high)
         if told is None:
             sigma = np.where(outside, sigma, np.clip(sigma, low * rms, high * rms))
         if outside.any():

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import GradientNormClipping
-from skorch.dataset import ValidSplit
 
 from skgrav.inverters._pairs import ScaledPairs, WhitenedPairs
 from skgrav.networks._paper import PaperCNN
@@ -24,6 +23,7 @@ from skgrav.networks._training import (
     DensityLoss,
     EpochBar,
     ExponentialDecay,
+    HoldOut,
     KeepBest,
     OneCycle,
     TrainingNet,
@@ -40,6 +40,10 @@ NO_MIRROR = (
     "augment='mirror' needs 'operator', a ForwardOperator with mesh and survey: {n_data} data and "
     "{n_cells} cells are not the paper's geometry."
 )
+
+
+#: Parameters that a warm start must not change.
+_FIXED = ("architecture", "operator", "n_components", "data_consistency", "augment")
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,11 @@ class NetTraining(BaseEstimator):
     _pairs: ScaledPairs | WhitenedPairs
     _seed: int
     _n_components: int
+    #: Parameters that the net was made with and must keep.
+    _made_with: dict[str, Any]
     net_: TrainingNet
     n_epochs_: int
+    density_range_: tuple[float, float]
 
     def _geometry(self, n_data: int, n_cells: int) -> tuple[int, ForwardOperator | None]:
         """Return the number of components and the operator that knows about symmetry."""
@@ -93,9 +100,8 @@ class NetTraining(BaseEstimator):
         architecture = self.architecture if isinstance(self.architecture, str) else "paper"
         return getattr(SETTINGS[architecture], name)
 
-    @property
-    def _noise_range(self) -> tuple[float, float]:
-        """Bounds of the relative noise of training data."""
+    def _check_noise_level(self) -> tuple[float, float]:
+        """Return the bounds of the relative noise of training data."""
         noise_level = self._settings("noise_level")
         low, high = np.ravel(noise_level)[[0, -1]]
         if np.size(noise_level) > 2 or not 0 <= low <= high:
@@ -108,11 +114,13 @@ class NetTraining(BaseEstimator):
     def _renew_net(self) -> None:
         """Put the weights and the history into a net with the training parameters of now."""
         self._validate_params()
-        if (self.augment == "mirror") != (self._pairs.mirror is not None):
-            raise ValueError(
-                f"'augment' is now {self.augment!r}, but the data were standardised for another "
-                "value; fit anew with warm_start=False."
-            )
+        for name, fitted in self._made_with.items():
+            value = getattr(self, name)
+            if value is not fitted and value != fitted:
+                raise ValueError(
+                    f"'{name}' is now {value!r}, but the network was made with {fitted!r}; fit "
+                    "anew with warm_start=False."
+                )
         old, self.net_ = self.net_, self._make_net()
         with seeded(self._seed, self.net_.device):
             self.net_.initialize()
@@ -130,6 +138,7 @@ class NetTraining(BaseEstimator):
 
     def _make_net(self) -> TrainingNet:
         """Compose the skorch net; its weights are drawn when training starts."""
+        self._made_with = {name: getattr(self, name) for name in _FIXED}
         device, pairs = resolve_device(self.device), self._pairs
         schedule: list[Any] = [("decay", ExponentialDecay(_DECAY))]
         settings: dict[str, Any] = {"criterion": DensityLoss, "optimizer__eps": 1e-7}
@@ -147,7 +156,8 @@ class NetTraining(BaseEstimator):
         monitor = "valid_loss" if self.early_stopping else "train_loss"
         patience = self.n_iter_no_change if self.early_stopping else None
         callbacks.append(("keep_best", KeepBest(monitor, patience)))
-        split = ValidSplit(self.validation_fraction, random_state=self._seed)
+        n_images = 2 if isinstance(pairs, WhitenedPairs) and pairs.mirror is not None else 1
+        split = HoldOut(self.validation_fraction, n_images, self._seed)
         return TrainingNet(
             module,
             optimizer=torch.optim.AdamW,
@@ -162,7 +172,7 @@ class NetTraining(BaseEstimator):
             train_split=split if self.early_stopping else None,
             callbacks=callbacks,
             callbacks__print_log=None,
-            augment=pairs.augmentation(self._noise_range, device),
+            augment=pairs.augmentation(self._check_noise_level(), device),
             precision=self.precision,
             device=device,
             verbose=0,
@@ -173,8 +183,8 @@ class NetTraining(BaseEstimator):
         """Train for some epochs with a seed that follows from those before."""
         net, done = self.net_, self.n_epochs_
         length = self._settings("max_epochs")
-        # Single epochs go through one cycle together.
-        cycle = (done, length) if n_epochs == length else (0, max(length, done + 1))
+        # Single epochs go through a cycle together, and through the next when it is over.
+        cycle = (done if n_epochs == length else done // length * length, length)
         try:
             finished = train(net, X, y, n_epochs, self._seed + done, cycle, chunks)
         except FloatingPointError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
+from itertools import count, product
 from typing import Any
 
 import numpy as np
@@ -125,7 +125,7 @@ class WhitenedPairs:
         variance, cross = prior.space.variance, prior.space.cross
         live = max(1, int(np.sum(variance > (0.1 * LEAST_NOISE * data_rms) ** 2)))
         std = np.sqrt(variance[:live, None])
-        some = y[:: -(-len(y) // _N_TELLING)]
+        some = y[np.random.RandomState(seed).permutation(len(y))[:_N_TELLING]]
         n_components = min(n_components, y.shape[1], len(some))
         components = randomized_svd(some - prior.mean, n_components, random_state=seed)[2]
         pairs = cls(
@@ -152,6 +152,11 @@ class WhitenedPairs:
         return self.rows[:, None] * self.operator.matrix_
 
     @property
+    def level(self) -> Array:
+        """Part of the data that no density explains, the same in all of them, (n_data,)."""
+        return (self.data_mean - self.matrix @ self.mean) / self.rows
+
+    @property
     def std(self) -> Array:
         """Standard deviations of the coordinates before whitening, (n_live,)."""
         return np.sqrt(self.variance[: len(self.regression)])
@@ -163,15 +168,18 @@ class WhitenedPairs:
         linear estimate's error, and the norm of the density. With a mirror there are twice as
         many pairs.
         """
-        if self.mirror is not None:
-            y = np.concatenate([y, y[:, self.mirror.cells]])
-        n_targets = y.shape[1] if self.whole else len(self.components)
-        inputs = np.empty((len(y), len(self.regression) + 1), dtype=np.float32)
-        targets = np.empty((len(y), n_targets + 2), dtype=np.float32)
+        orders: list[Any] = (
+            [slice(None)] if self.mirror is None else [slice(None), self.mirror.cells]
+        )
+        n_pairs, n_targets = len(orders) * len(y), len(self.mean if self.whole else self.scale)
+        inputs = np.empty((n_pairs, len(self.regression) + 1), dtype=np.float32)
+        targets = np.empty((n_pairs, n_targets + 2), dtype=np.float32)
         matrix = self.matrix
-        for start in range(0, len(y), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            rho, deviation = y[block], y[block] - self.mean
+        starts = range(0, len(y), _BLOCK)
+        for i, (order, start) in enumerate(product(orders, starts)):
+            rho = y[start : start + _BLOCK, order]
+            first = start + len(y) * (i // len(starts))
+            block, deviation = slice(first, first + len(rho)), rho - self.mean
             data = deviation @ matrix.T
             inputs[block, :-1] = u = self._coordinates(data)
             inputs[block, -1] = usual_rms(data + self.data_mean, self.data_rms)
@@ -198,10 +206,6 @@ class WhitenedPairs:
         unexplained = getattr(self.operator, "held_out_error_", 0.0)
         return np.maximum(sigma, max(LEAST_NOISE, unexplained) * rms)
 
-    def noise_of_data(self, sigma: Array) -> Array:
-        """Return noise of weighted data as solvers take that of data: by sample, or by datum."""
-        return sigma[:, None] if np.ptp(self.rows) == 0 else sigma[:1, None] / self.rows
-
     def inputs(self, X: Array, sigma: Array) -> tuple[Array32, Array]:
         """Return posterior means and noise, as a network sees them, and the linear estimate."""
         u = self._coordinates(X * self.rows - self.data_mean)
@@ -210,9 +214,10 @@ class WhitenedPairs:
         return np.column_stack([z, level]).astype(np.float32), self.mean + z @ self.regression
 
     def densities(self, linear: Array, output: Array32) -> Array:
-        """Return the densities that the linear estimate and a network's output stand for."""
+        """Return the densities that a network's output stands for, in place of the linear ones."""
         missed = output.astype(np.float64)
-        return linear + (missed if self.whole else missed @ self.components)
+        linear += missed if self.whole else missed @ self.components
+        return linear
 
     def network(self) -> Callable[[], nn.Module]:
         """Return what makes the network between inputs and targets."""

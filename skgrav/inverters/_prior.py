@@ -48,13 +48,13 @@ class GaussianPrior:
             shrinkage = 0.0  # of nothing
         if shrinkage is None:
             # It falls as one over the number of samples, so that some of many are enough.
-            some = rho[:: -(-len(rho) // _N_SHRUNK)]
+            some = rho[np.random.RandomState(0).permutation(len(rho))[:_N_SHRUNK]]
             shrinkage = ledoit_wolf_shrinkage(some, assume_centered=True) * len(some) / len(rho)
-        white = shrinkage * float(np.mean(rho**2))
+        white = shrinkage * float(np.vdot(rho, rho)) / rho.size
         rho *= np.sqrt((1.0 - shrinkage) / len(rho))
         return cls(
             mean=mean,
-            variance=np.sum(rho**2, axis=0) + white,
+            variance=np.einsum("ij,ij->j", rho, rho) + white,
             shrinkage=float(shrinkage),
             data_mean=matrix @ mean,
             space=DataSpace.of_samples(rho @ matrix.T, rho, matrix, white),

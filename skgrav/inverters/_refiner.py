@@ -224,7 +224,7 @@ class Refiner(InverterMixin, BaseEstimator):
         """
         if not return_std:
             return self._as_fitted(self.refine(X).rho)
-        check_is_fitted(self, "operator_")
+        check_is_fitted(self, "residual_history_")
         if not isinstance(self.solver_, ErrorCorrection):
             raise ValueError(
                 f"return_std=True, but solver {self.solver!r} knows nothing of the errors of the "

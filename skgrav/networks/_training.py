@@ -164,6 +164,39 @@ class KeepBest(Callback):
         self.best_weights_ = None
 
 
+class HoldOut:
+    """Split that holds sections out together with their images.
+
+    Parameters
+    ----------
+    fraction : float
+        Share of the sections that is held out.
+    n_images : int
+        How often each section is there: all of them, then all images.
+    seed : int
+        Seed of the choice.
+    """
+
+    def __init__(self, fraction: float, n_images: int, seed: int) -> None:
+        self.fraction, self.n_images, self.seed = fraction, n_images, seed
+
+    def __call__(self, dataset: Any, y: Any = None, **kwargs: Any) -> tuple[Any, Any]:
+        n_sections = len(dataset) // self.n_images
+        n_valid = math.ceil(self.fraction * n_sections)
+        if not 0 < n_valid < n_sections:
+            raise ValueError(
+                f"'validation_fraction' is {self.fraction}, which splits {n_sections} sections "
+                "into nothing and all; give more sections or set early_stopping=False."
+            )
+        order = np.random.RandomState(self.seed).permutation(n_sections)
+        valid, rest = (
+            np.concatenate([part + k * n_sections for k in range(self.n_images)])
+            for part in (order[:n_valid], order[n_valid:])
+        )
+        subset = torch.utils.data.Subset
+        return subset(dataset, rest.tolist()), subset(dataset, valid.tolist())
+
+
 class EpochBar(Callback):
     """Progress bar over epochs with the last losses."""
 
@@ -217,7 +250,8 @@ class TrainingNet(NeuralNetRegressor):
 
     def validation_step(self, batch: Any, **fit_params: Any) -> Any:
         if hasattr(self.augment, "always"):
-            batch = self.augment(*(part.to(self.device) for part in batch))
+            with seeded(0, self.device):  # epochs are to differ in their weights, not their noise
+                batch = self.augment(*(part.to(self.device) for part in batch))
         return super().validation_step(batch, **fit_params)
 
     def infer(self, x: Any, **fit_params: Any) -> Any:

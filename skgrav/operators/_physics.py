@@ -98,6 +98,7 @@ def resolve_operator(
         residual = g[held_out] - candidates[best].transform(rho[held_out])
         if _tolerable(errors[best], residual, noise_level):
             return candidates[best]
+    rho, g = rho[: 6 * _N_CHECKED], g[: 6 * _N_CHECKED]
     centres = (rho.mean(axis=0), g.mean(axis=0)) if offset and len(rho) > 1 else (0.0, 0.0)
     found = _identified(rho - centres[0], g - centres[1], candidates)
     if isinstance(found, MatrixOperator) and (norm := np.linalg.norm(g)) > 0:
