@@ -498,7 +498,7 @@ class CNNInverter(InverterMixin, NetTraining):
         level, high = (sigma if told is None else told) / rms, max(high, LEAST_NOISE)
         level = np.maximum(level, 0.1 * LEAST_NOISE)
         outside = (level > slack * high) | (level < low / slack) & (level < high)
-        if told is None:
+        if told is None and low < high:
             sigma = np.where(outside, sigma, np.clip(sigma, low * rms, high * rms))
         if outside.any():
             worst = level[outside][np.argmax(np.abs(np.log(level[outside] / high)))]
