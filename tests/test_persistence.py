@@ -1,12 +1,19 @@
 """Networks in files: complete, without code, refused when foreign; and the pretrained one."""
 
 import builtins
+import copy
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
+import pandas as pd
 import pytest
 import safetensors.numpy
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import Callback
 
 from skgrav import CNNInverter, ForwardOperator, MatrixOperator, Mesh, Survey
 from skgrav.datasets import make_gravity_dataset
@@ -37,8 +44,10 @@ def header_of(path):
 
 def rewrite(path, **changes):
     """Change entries of a file's header."""
-    header = header_of(path) | changes
-    tensors = safetensors.numpy.load_file(path)
+    write(path, header_of(path) | changes, safetensors.numpy.load_file(path))
+
+
+def write(path, header, tensors):
     safetensors.numpy.save_file(tensors, path, metadata={"skgrav": json.dumps(header)})
 
 
@@ -71,6 +80,128 @@ def test_half_precision_halves_the_weights_and_keeps_the_estimate(inverter, tmp_
     assert sizes[1] < 0.6 * sizes[0]
     half = CNNInverter.load(tmp_path / "float16").predict(X)
     assert np.linalg.norm(half - inverter.predict(X)) < 2e-3 * np.linalg.norm(half)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{}, {"data_consistency": True}], ids=["plain", "null space"]
+)
+def test_half_precision_holds_densities_in_a_small_unit(parameters, tmp_path):
+    inverter = CNNInverter(operator=DATA.operator, max_epochs=1, random_state=0, **parameters)
+    inverter.fit(1e6 * X, 1e6 * Y)
+    assert inverter._pairs.scale.max() > np.finfo(np.float16).max
+    inverter.save(tmp_path / "network", dtype="float16")
+    half, single = (
+        CNNInverter.load(tmp_path / "network").predict(1e6 * X),
+        inverter.predict(1e6 * X),
+    )
+    assert np.linalg.norm(half - single) < 2e-3 * np.linalg.norm(single)
+
+
+def test_weights_beyond_half_precision_are_refused(inverter, tmp_path):
+    large = copy.deepcopy(inverter)
+    with torch.no_grad():
+        large.net_.module_.first.weight[0, 0] = 1e5
+    text = r"'network.first.weight' reaches 100000, but 'dtype' is 'float16' .* up to 65504. Save"
+    with pytest.raises(ValueError, match=text):
+        large.save(tmp_path / "network", dtype="float16")
+    assert not list(tmp_path.iterdir())
+    large.save(tmp_path / "network")
+    assert CNNInverter.load(tmp_path / "network").net_.module_.first.weight.max() == 1e5
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float64", np.float32, None])
+def test_other_dtypes_are_refused(inverter, dtype, tmp_path):
+    with pytest.raises(ValueError, match=r"'dtype' is .*; allowed are 'float32' and 'float16'"):
+        inverter.save(tmp_path / "network", dtype=dtype)
+    assert not list(tmp_path.iterdir())
+
+
+def test_file_tells_the_fit_whatever_the_parameters_are_now(tmp_path):
+    inverter = fitted(augment="mirror", n_components=7)
+    expected = inverter.predict(X)
+    inverter.set_params(
+        data_consistency=True, n_components=9, augment=None, noise_level=0.5, precision="bfloat16"
+    )
+    inverter.save(tmp_path / "network")
+    loaded = CNNInverter.load(tmp_path / "network")
+    np.testing.assert_allclose(loaded.predict(X), expected, rtol=1e-5, atol=1e-5)
+    kept = loaded.data_consistency, loaded.n_components, loaded.augment, loaded.precision
+    assert kept == (False, 7, "mirror", "float32")
+    assert loaded.noise_level == (0.0, 0.1)
+
+
+def test_parameters_may_be_numbers_of_numpy(tmp_path):
+    numbers = {
+        "n_components": np.int64(20),
+        "data_consistency": np.True_,
+        "learning_rate": np.float32(0.5),
+        "batch_size": np.int32(50),
+        "weight_decay": np.float64(0.25),
+        "max_epochs": np.int64(1),
+    }
+    fitted(**numbers).save(tmp_path / "network")
+    loaded = CNNInverter.load(tmp_path / "network").get_params()
+    assert {name: loaded[name] for name in numbers} == numbers
+    assert not any(isinstance(loaded[name], np.generic) for name in numbers)
+
+
+def test_training_parameters_may_be_left_to_the_architecture(inverter, tmp_path):
+    inverter.save(tmp_path / "network")
+    loaded = CNNInverter.load(tmp_path / "network")
+    assert (loaded.batch_size, loaded.weight_decay, loaded.max_epochs) == (None, None, 3)
+    assert loaded.learning_rate == 1e-3
+
+
+def test_names_of_data_are_kept(tmp_path):
+    names = [f"g{i}" for i in range(X.shape[1])]
+    frame = pd.DataFrame(X, columns=names)
+    inverter = CNNInverter(operator=DATA.operator, max_epochs=1, random_state=0).fit(frame, Y)
+    inverter.save(tmp_path / "network")
+    loaded = CNNInverter.load(tmp_path / "network")
+    assert list(loaded.feature_names_in_) == names
+    np.testing.assert_allclose(loaded.predict(frame), inverter.predict(frame), rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="feature names should match"):
+        loaded.predict(frame[names[::-1]])
+
+
+def test_unnamed_data_stay_unnamed(inverter, tmp_path):
+    inverter.save(tmp_path / "network")
+    assert not hasattr(CNNInverter.load(tmp_path / "network"), "feature_names_in_")
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_training_that_diverges_leaves_the_loaded_network(method, inverter, tmp_path):
+    inverter.save(tmp_path / "network")
+    loaded = CNNInverter.load(tmp_path / "network")
+    before = loaded.predict(X)
+    loaded.set_params(warm_start=True, learning_rate=1e30, weight_decay=1e10, max_epochs=20)
+    if method == "partial_fit":
+        loaded._renew_net()  # which alone takes the learning rate of now
+    with pytest.raises(FloatingPointError, match="in epoch 1: lower 'learning_rate'"):
+        getattr(loaded, method)(X, Y)
+    np.testing.assert_array_equal(loaded.predict(X), before)
+    loaded.set_params(learning_rate=1e-4, weight_decay=0.0, max_epochs=1).fit(X, Y)
+    assert loaded.n_epochs_ == len(loaded.loss_curve_) == 1
+
+
+class Interrupt(Callback):
+    """Press Ctrl-C after the first step, which spoils the weights."""
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        with torch.no_grad():
+            net.module_.last.weight.fill_(1e3)
+        raise KeyboardInterrupt
+
+
+def test_interrupt_in_the_first_epoch_leaves_the_loaded_network(inverter, tmp_path):
+    inverter.save(tmp_path / "network")
+    loaded = CNNInverter.load(tmp_path / "network")
+    before = loaded.predict(X)
+    loaded.set_params(warm_start=True, callbacks=[Interrupt()])
+    with pytest.warns(ConvergenceWarning, match="stopped by the user after 0 of 3 epochs"):
+        loaded.fit(X, Y)
+    np.testing.assert_array_equal(loaded.predict(X), before)
+    assert dict(loaded.net_.callbacks_)["keep_best"].best_weights_ is None
 
 
 def test_loaded_network_goes_on_training(inverter, tmp_path):
@@ -128,6 +259,92 @@ def test_damaged_foreign_and_newer_files_are_refused(inverter, tmp_path):
         CNNInverter.load(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    "header", [[1, 2], "text", 7, None], ids=["list", "text", "number", "null"]
+)
+def test_header_that_is_no_dict_is_refused(header, inverter, tmp_path):
+    inverter.save(tmp_path / "network")
+    write(tmp_path / "network", header, safetensors.numpy.load_file(tmp_path / "network"))
+    text = r"network is no file of skgrav, or damaged: its header is a \w+, not a dict\."
+    with pytest.raises(ValueError, match=text):
+        CNNInverter.load(tmp_path / "network")
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        *("version", "parameters", "operator", "data_rms", "mirror", "sigma", "density_range"),
+        *("y_ndim", "loss_curve", "parameters.n_components", "parameters.augment"),
+        *("parameters.noise_level", "parameters.data_consistency", "parameters.precision"),
+        *("operator.kind", "operator.kernel", "operator.units", "operator.components"),
+    ],
+)
+def test_header_that_lacks_something_is_refused(lacking, inverter, tmp_path):
+    inverter.save(tmp_path / "network")
+    header = header_of(tmp_path / "network")
+    *folder, name = lacking.split(".")
+    del (header[folder[0]] if folder else header)[name]
+    write(tmp_path / "network", header, safetensors.numpy.load_file(tmp_path / "network"))
+    text = f"network is no file of skgrav, or damaged: it lacks '{name}'"
+    with pytest.raises(ValueError, match=text):
+        CNNInverter.load(tmp_path / "network")
+
+
+def test_file_that_lacks_a_tensor_is_refused(inverter, tmp_path):
+    inverter.save(tmp_path / "network")
+    header = header_of(tmp_path / "network")
+    tensors = safetensors.numpy.load_file(tmp_path / "network")
+    for name in tensors:
+        rest = {other: values for other, values in tensors.items() if other != name}
+        write(tmp_path / "network", header, rest)
+        with pytest.raises(ValueError, match="network is no file of skgrav, or damaged: "):
+            CNNInverter.load(tmp_path / "network")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"version": "1"},
+        {"parameters": []},
+        {"density_range": None},
+        {"operator": {"kind": "forward"}},
+        {"mirror": None, "parameters": {"noise_level": 3}},
+    ],
+)
+def test_header_with_entries_of_another_kind_is_refused(changes, inverter, tmp_path):
+    inverter.save(tmp_path / "network")
+    rewrite(tmp_path / "network", **changes)
+    with pytest.raises(ValueError, match="network is no file of skgrav, or damaged: "):
+        CNNInverter.load(tmp_path / "network")
+
+
+def test_weights_of_another_shape_are_refused_by_name(inverter, tmp_path):
+    inverter.save(tmp_path / "network")
+    tensors = safetensors.numpy.load_file(tmp_path / "network")
+    tensors["network.first.bias"] = tensors["network.first.bias"][:-1]
+    write(tmp_path / "network", header_of(tmp_path / "network"), tensors)
+    with pytest.raises(ValueError, match=r"damaged: weights are missing.*shape: first\.bias\."):
+        CNNInverter.load(tmp_path / "network")
+
+
+def test_threads_may_save_to_one_file(inverter, tmp_path, monkeypatch):
+    save_file, together, names = safetensors.numpy.save_file, Barrier(2, timeout=30), []
+
+    def meet(tensors, filename, metadata):
+        names.append(filename)
+        together.wait()
+        save_file(tensors, filename, metadata=metadata)
+        together.wait()
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", meet)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(inverter.save, [tmp_path / "network"] * 2))
+    assert len(set(names)) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["network"]
+    loaded = CNNInverter.load(tmp_path / "network")
+    np.testing.assert_allclose(loaded.predict(X), inverter.predict(X), rtol=1e-5, atol=1e-5)
+
+
 def test_failed_save_keeps_what_was_there(inverter, tmp_path, monkeypatch):
     path = tmp_path / "network"
     inverter.save(path)
@@ -181,4 +398,12 @@ def test_unknown_and_changed_pretrained_networks_are_refused(monkeypatch):
     name, _ = _persistence.PRETRAINED["paper"]
     monkeypatch.setitem(_persistence.PRETRAINED, "paper", (name, "0" * 64))
     with pytest.raises(ValueError, match=r"has SHA-256 .*, not 0000.*damaged or changed"):
+        CNNInverter.from_pretrained()
+
+
+def test_missing_pretrained_network_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(_persistence, "_PRETRAINED", tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=r"paper.safetensors is missing.*Install skgrav anew"
+    ):
         CNNInverter.from_pretrained()

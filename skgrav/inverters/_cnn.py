@@ -326,8 +326,13 @@ class CNNInverter(InverterMixin, NetTraining):
         path : str or path-like
             The file. It is replaced when all is written, and stays as it is if that fails.
         dtype : {"float32", "float16"}, default="float32"
-            Numbers of the weights. ``"float16"`` halves the file and changes estimates by about
-            a thousandth of their error.
+            Numbers of the weights. ``"float16"`` halves the weights, which makes 7.6 MB of 13 at
+            the paper's size, and changes estimates by about a thousandth of their error.
+
+        Raises
+        ------
+        ValueError
+            If `dtype` is another, or cannot hold the weights.
         """
         from skgrav.inverters._persistence import save_inverter
 

@@ -132,9 +132,16 @@ class NetTraining(BaseEstimator):
         self.net_ = self._make_net()
         with seeded(self._seed, self.net_.device):
             self.net_.initialize()
-        tensors = {name: torch.from_numpy(values) for name, values in weights.items()}
-        self.net_.module_.load_state_dict(tensors)
-        self.net_.module_.eval()
+        module = self.net_.module_
+        wanted = {name: tuple(values.shape) for name, values in module.state_dict().items()}
+        found = {name: values.shape for name, values in weights.items()}
+        wrong = sorted(n for n in wanted | found if wanted.get(n) != found.get(n))
+        if wrong:
+            raise ValueError(
+                f"weights are missing, foreign or of another shape: {', '.join(wrong)}"
+            )
+        module.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
+        module.eval()
 
     def _make_net(self) -> TrainingNet:
         """Compose the skorch net; its weights are drawn when training starts."""
@@ -182,13 +189,14 @@ class NetTraining(BaseEstimator):
     def _run(self, X: Any, y: Any, n_epochs: int, chunks: Iterator[Any] | None) -> None:
         """Train for some epochs with a seed that follows from those before."""
         net, done = self.net_, self.n_epochs_
+        had_weights = net.initialized_
         length = self._settings("max_epochs")
         # Single epochs go through a cycle together, and through the next when it is over.
         cycle = (done if n_epochs == length else done // length * length, length)
         try:
             finished = train(net, X, y, n_epochs, self._seed + done, cycle, chunks)
         except FloatingPointError:
-            if not net.history:  # there are no good weights yet
+            if not (had_weights or net.history):  # there are no good weights yet
                 del self.net_
             raise
         n_finished = len(finished) - done

@@ -124,13 +124,16 @@ class KeepBest(Callback):
         Epochs without a lower loss after which training ends; None goes on to the end.
     """
 
+    #: Whether the weights that training starts from are worth keeping.
+    going_on_ = False
+
     def __init__(self, monitor: str | None, patience: int | None = None) -> None:
         self.monitor = monitor
         self.patience = patience
 
     def on_train_begin(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
         self.best_loss_, self.best_weights_, self.n_worse_ = math.inf, None, 0
-        if net.history:  # going on: what was learned before must not be lost
+        if self.going_on_:  # what was learned before must not be lost
             self.best_weights_ = copy.deepcopy(net.module_.state_dict())
 
     def on_epoch_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
@@ -329,14 +332,16 @@ def train(
 
     The weights stay those of the last epoch, or of the best one if training was interrupted or
     ran out of patience. A loss that is not finite raises FloatingPointError and leaves the best
-    weights there were.
+    weights there were. Those of a net that was initialised before the call are the first of them.
     """
     keep_best: KeepBest
     with seeded(seed, net.device):
-        if not net.initialized_:
+        going_on = net.initialized_
+        if not going_on:
             net.initialize()
         net.renew()
         keep_best = dict(net.callbacks_)["keep_best"]
+        keep_best.going_on_ = going_on
         net.set_params(max_epochs=n_epochs)
         net.cycle = cycle or (len(net.history), n_epochs)
         net.chunks = chunks
