@@ -18,7 +18,7 @@ export SKGRAV_DATA
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo gallery figures test lint unit bench format clean
+.PHONY: help venv demo gallery figures test lint unit bench accuracy format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench: $(VENV)/.installed-bench ## the benchmarks
 	@set -e; for script in benchmarks/bench_*.py; do \
 		echo "$$script"; $(BIN)/python "$$script"; \
 	done
+
+accuracy: $(VENV)/.installed-bench ## how accurate each method is, two hours; fills doc/accuracy.md
+	$(BIN)/python benchmarks/accuracy.py main ablation consistency heads sections geometry page
 
 format: $(VENV)/.installed-test ## put the code in form
 	$(BIN)/ruff check --fix
