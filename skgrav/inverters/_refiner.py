@@ -34,8 +34,9 @@ class Refiner(InverterMixin, BaseEstimator):
     """Meta-estimator that fits another inverter's estimate to the data.
 
     The start is the estimate that the previous step of a Pipeline passed on, or that of `init`.
-    Every solver corrects it within the range of A^T, so what the data cannot see stays as the
-    start has it; only ``"bayes"`` corrects that, too, as far as it goes with what they see.
+    Solvers correct it within the range of A^T, so what the data cannot see stays as the start has
+    it; only ``"bayes"`` corrects that, too, as far as it goes with what they see, and a
+    `Projection` with bounds as far as these need.
 
     Parameters
     ----------
@@ -46,8 +47,9 @@ class Refiner(InverterMixin, BaseEstimator):
         of the start's own errors, learned from estimates of sections that the start has not
         seen.
     init : estimator, "zero" or None, default=None
-        Where the start comes from: an inverter that is cloned and fitted inside, zero
-        everywhere, or the columns of X that a previous inverter put before the data.
+        Where the start comes from: an inverter that is cloned and fitted inside and not told
+        `noise_level`, zero everywhere, or the columns of X that a previous inverter put before the
+        data.
     operator : ForwardOperator or MatrixOperator, default=None
         The physics. None takes the paper's geometry for these sizes if it reproduces the
         training pairs, and otherwise identifies the operator from them, with a warning.
