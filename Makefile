@@ -61,7 +61,7 @@ bench: $(VENV)/.installed-bench ## the benchmarks
 	done
 
 accuracy: $(VENV)/.installed-bench ## how accurate each method is, two hours; fills doc/accuracy.md
-	$(BIN)/python benchmarks/accuracy.py main ablation consistency heads sections geometry page
+	$(BIN)/python benchmarks/accuracy.py main ablation consistency heads sections seconds geometry page
 
 format: $(VENV)/.installed-test ## put the code in form
 	$(BIN)/ruff check --fix

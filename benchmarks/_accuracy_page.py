@@ -132,6 +132,7 @@ def make_page(options):
         "consistency": table(read("consistency"), geologies=["trained"], beside=fits),
         "heads": table(read("heads"), beside=took),
         "sections": table(read("sections"), geologies=["trained"], beside=took),
+        "seconds": table(read("seconds"), geologies=["trained"], beside=took),
     }
     geometry = read("geometry")
     for row in geometry:

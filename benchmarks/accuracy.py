@@ -4,7 +4,7 @@ Networks are trained for the same CPU seconds on one thread, drawing their secti
 are compared on the same unseen sections, noise-free (as float32 holds them) and noisy. Each part
 writes its figures to build/benchmarks/accuracy_PART.csv; the last makes a page of the docs of them.
 
-    python benchmarks/accuracy.py main ablation consistency heads sections geometry  # 2 hours
+    python benchmarks/accuracy.py main ablation heads ...  # all parts: 2 hours
     python benchmarks/accuracy.py page
 """
 
@@ -369,15 +369,20 @@ def consistency_part(options):
 
 
 def sections_part(options):
-    """Tell how accuracy grows with training sections and with seconds."""
+    """Tell how accuracy grows with training sections."""
     report = Report("sections")
-    for n_sections in (1000, 3000, 10_000, 30_000, 100_000, 300_000):
+    for n_sections in options.sections:
         source = Source(n_sections, chunk=10_000, families=TRAINED)
         network, took = trained(default(0), source, options.seconds / 4)
         for level, data, X in tests(TRAINED):
             name = f"{n_sections} sections"
             report.add(name, 0, "trained", level, data, X, quietly(network.predict, X), took)
-    for share in (1 / 16, 1 / 8, 1 / 4, 1 / 2):
+
+
+def seconds_part(options):
+    """Tell how accuracy grows with seconds of training on fresh sections."""
+    report = Report("seconds")
+    for share in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1):
         network, took = trained(default(0), Source(families=TRAINED), share * options.seconds)
         for level, data, X in tests(TRAINED):
             name = f"{took:.0f} seconds"
@@ -416,6 +421,7 @@ PARTS = {
     "consistency": consistency_part,
     "heads": heads_part,
     "sections": sections_part,
+    "seconds": seconds_part,
     "geometry": geometry_part,
     "page": make_page,
 }
@@ -426,6 +432,8 @@ def parsed():
     parser.add_argument("parts", nargs="+", choices=PARTS)
     parser.add_argument("--seconds", type=float, default=400.0, help="CPU seconds of training")
     parser.add_argument("--seeds", type=int, default=3)
+    many = [1000, 3000, 10_000, 30_000, 100_000, 300_000]
+    parser.add_argument("--sections", type=int, nargs="+", default=many)
     return parser.parse_args()
 
 
