@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skgrav import ForwardOperator, MatrixOperator, Mesh, Survey
-from skgrav.operators import _dense
+from skgrav.operators import _cells, _dense, _plan
 
 SECTION = Mesh([[0, 1, 3, 6], np.arange(-3.0, 4.0)])  # layers thicken with depth
 VOLUME = Mesh([[0, 1, 3, 6], np.arange(-2.0, 3.0), 2.0 * np.arange(-2, 4)])
@@ -82,12 +82,13 @@ def paper():
 def test_matrix_from_the_table_equals_the_one_built_in_blocks(name, kernel, monkeypatch):
     mesh, stations = ON_LATTICE[name]
     survey = Survey(stations, ("z", "x") if mesh.ndim == 2 else ("y", "x", "z"))
-    assert _dense._lattice(mesh, survey) is not None
-    from_table = _dense.sensitivity(mesh, survey, kernel, "normalized")
-    monkeypatch.setattr(_dense, "_lattice", lambda *_: None)
-    in_one_block = _dense.sensitivity(mesh, survey, kernel, "normalized")
-    monkeypatch.setattr(_dense, "_BLOCK_BYTES", 30_000)
-    in_blocks = _dense.sensitivity(mesh, survey, kernel, "normalized")
+    geometry = _cells.Geometry(mesh, survey, kernel, "normalized")
+    assert _cells.lattices(mesh, survey) is not None
+    from_table = _dense.sensitivity(geometry)
+    monkeypatch.setattr(_dense, "lattices", lambda *_: None)
+    in_one_block = _dense.sensitivity(geometry)
+    monkeypatch.setattr(_cells, "_BLOCK_NODES", 50)
+    in_blocks = _dense.sensitivity(geometry)
     np.testing.assert_allclose(from_table, in_one_block, atol=1e-13 * np.abs(from_table).max())
     np.testing.assert_array_equal(in_blocks, in_one_block)
 
@@ -95,7 +96,7 @@ def test_matrix_from_the_table_equals_the_one_built_in_blocks(name, kernel, monk
 @pytest.mark.parametrize("name", OFF_LATTICE)
 def test_table_is_left_where_there_is_no_lattice_or_it_would_not_pay(name):
     mesh, stations = OFF_LATTICE[name]
-    assert _dense._lattice(mesh, Survey(stations, "z")) is None
+    assert _cells.lattices(mesh, Survey(stations, "z")) is None
 
 
 @pytest.mark.parametrize("geometry", [*ON_LATTICE.values(), *OFF_LATTICE.values()])
@@ -261,9 +262,9 @@ def test_uncertainty_of_the_survey_does_not_build_the_matrix_again():
 def test_matrix_is_released_with_the_last_operator():
     mesh = Mesh.square(9, spacing=0.123)
     operator = ForwardOperator(mesh).fit()
-    n_shared = len(_dense._shared)
+    n_shared = len(_plan._shared)
     del operator
-    assert len(_dense._shared) == n_shared - 1
+    assert len(_plan._shared) == n_shared - 1
 
 
 @pytest.mark.parametrize(
@@ -289,7 +290,7 @@ def test_pickle_leaves_the_matrix_behind_and_is_equal_after(monkeypatch):
     assert operator.svd_.s.size == 240
     pickled = pickle.dumps(operator)
     assert len(pickled) < 20_000 < operator.matrix_.nbytes
-    monkeypatch.setattr(_dense, "_shared", {})  # as in another process
+    monkeypatch.setattr(_plan, "_shared", {})  # as in another process
     again = pickle.loads(pickled)
     np.testing.assert_array_equal(again.matrix_, expected)
     assert again.mesh_ == operator.mesh_
@@ -315,7 +316,9 @@ def test_copies_share_the_matrix_and_unfitted_pickles_stay_unfitted():
 
 def test_building_is_deterministic():
     survey = Survey.line(SECTION)
-    one, other = (_dense.sensitivity(SECTION, survey, "cell", "mGal") for _ in range(2))
+    one, other = (
+        _dense.sensitivity(_cells.Geometry(SECTION, survey, "cell", "mGal")) for _ in range(2)
+    )
     np.testing.assert_array_equal(one, other)
 
 
@@ -364,12 +367,12 @@ def test_memory_is_known_before_building():
 
 
 def test_too_large_a_matrix_is_a_memory_error_before_anything_is_built(monkeypatch):
-    monkeypatch.setattr(_dense, "available_bytes", lambda: 4e6)
-    monkeypatch.setattr(_dense, "sensitivity", None)
+    monkeypatch.setattr(_plan, "available_bytes", lambda: 4e6)
+    monkeypatch.setattr(_plan, "sensitivity", None)
     mesh = Mesh.square(53, spacing=0.7)
-    text = r"needs 0.0 GB for 318 data x 2809 cells, but 0.0 GB are free. Take a coarser 'mesh'"
+    text = r"method='dense' needs 7.1 MB for 318 data x 2809 cells, but 4.0 MB are free or allowed"
     with pytest.raises(MemoryError, match=text):
-        ForwardOperator(mesh).fit()
+        ForwardOperator(mesh, method="dense").fit()
 
 
 @pytest.mark.parametrize("error", [OSError, ValueError, AttributeError])
@@ -377,10 +380,10 @@ def test_unknown_memory_is_no_obstacle(monkeypatch, error):
     def unknown(*args):
         raise error
 
-    assert 1e6 < _dense.available_bytes() < 1e15
+    assert 1e6 < _plan.available_bytes() < 1e15
     monkeypatch.setattr(Path, "read_text", lambda path: "SomethingElse: 1 kB")
     monkeypatch.setattr(os, "sysconf", unknown)
-    assert _dense.available_bytes() == np.inf
+    assert _plan.available_bytes() == np.inf
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,46 @@
-"""What every operator that holds a matrix can do."""
+"""What every operator can do, whatever it holds."""
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from skgrav.operators._dense import SVD, DenseMatrix
+from skgrav.operators._dense import DenseMatrix
+from skgrav.operators._rows import RowOperator
+from skgrav.operators._svd import SVD, Applied, randomized_svd
+
+if TYPE_CHECKING:
+    from skgrav.operators._torch import TorchOperator
+
+#: Largest smaller side, and bytes of a matrix that isn't held, of which the whole SVD is taken.
+SVD_SIZE, _SVD_BYTES = 4000, 2**30
+
+#: Singular values that are computed of larger operators.
+_RANK = 200
+
+RandomState = int | np.random.RandomState | None
 
 
 class BaseOperator(TransformerMixin, BaseEstimator, ABC):
-    """Transformer from density to gravity through the matrix of `_dense`."""
+    """Transformer from density to gravity."""
+
+    @property
+    @abstractmethod
+    def _applied(self) -> Applied:
+        """What the fitted operator applies: a matrix, spectra or rows."""
 
     @property
     @abstractmethod
     def _dense(self) -> DenseMatrix:
-        """Matrix of the fitted operator."""
+        """Matrix of the fitted operator, built where it isn't held."""
 
     @property
     def matrix_(self) -> NDArray[np.float64]:
@@ -29,9 +50,26 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
 
     @property
     def svd_(self) -> SVD:
-        """Thin SVD ``(U, s, Vt)`` of the matrix, computed once."""
+        """SVD ``(U, s, Vt)`` of the matrix, computed once; of large operators the leading part."""
         check_is_fitted(self)
-        return self._dense.svd
+        if self._factorized:
+            return self._dense.svd
+        if getattr(self, "_leading", None) is None:
+            self._leading = self.truncated_svd(_RANK)
+        return self._leading
+
+    @property
+    def _factorized(self) -> bool:
+        """Whether the whole SVD is affordable."""
+        n_data, n_cells = self._applied.shape
+        held = isinstance(self._applied, DenseMatrix)
+        return min(n_data, n_cells) <= SVD_SIZE and (held or 8 * n_data * n_cells <= _SVD_BYTES)
+
+    @property
+    def column_norms_(self) -> NDArray[np.float64]:
+        """Norm of each column of the matrix, (n_cells,): how sensitive the data are to a cell."""
+        check_is_fitted(self)
+        return np.sqrt(self._applied.column_norms2())
 
     @property
     def n_cells_(self) -> int:
@@ -41,7 +79,8 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
     @property
     def n_data_(self) -> int:
         """Number of data, the length of a gravity vector."""
-        return self.matrix_.shape[0]
+        check_is_fitted(self)
+        return self._applied.shape[0]
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Compute the gravity of densities.
@@ -58,7 +97,51 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
-        return X @ self.matrix_.T
+        return self._applied.forward(X)
+
+    def adjoint(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Apply the transpose of the operator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_data)
+            Data, component-major.
+
+        Returns
+        -------
+        image : ndarray of shape (n_samples, n_cells)
+            ``X @ A``, such as the gradient of a misfit.
+        """
+        return self._applied.adjoint(self._checked_data(X))
+
+    def truncated_svd(
+        self, rank: int, *, n_power_iter: int = 2, random_state: RandomState = 0
+    ) -> SVD:
+        """Compute the leading part of the SVD by random projection, without a matrix.
+
+        Parameters
+        ----------
+        rank : int
+            Number of singular values.
+        n_power_iter : int, default=2
+            Power iterations; the error falls with each like the ratio of singular values cubed,
+            at the price of a product and an adjoint of rank + 10 vectors.
+        random_state : int, RandomState instance or None, default=0
+            Seed of the projection.
+
+        Returns
+        -------
+        svd : SVD
+            The `rank` largest singular values and their vectors.
+        """
+        check_is_fitted(self)
+        if not 1 <= rank <= min(self._applied.shape):
+            raise ValueError(
+                f"'rank' is {rank}; it must be between 1 and {min(self._applied.shape)}, the "
+                "smaller side of this operator."
+            )
+        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+        return randomized_svd(self._applied, rank, n_power_iter, np.random.default_rng(seed))
 
     def inverse_transform(self, X: ArrayLike, *, rcond: float = 1e-2) -> NDArray[np.float64]:
         """Compute the filtered minimum-norm density that explains gravity.
@@ -76,14 +159,18 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         rho : ndarray of shape (n_samples, n_cells)
             The density of least norm; the null space of the operator stays empty.
         """
-        check_is_fitted(self)
-        X = check_array(X, dtype=np.float64, input_name="X")
-        if X.shape[1] != self.n_data_:
-            raise ValueError(f"'X' has {X.shape[1]} data, but this operator has {self.n_data_}.")
+        X = self._checked_data(X)
         if not 0 <= rcond < 1:
             raise ValueError(f"'rcond' is {rcond}; it must be at least 0 and below 1.")
         U, s, Vt = self.svd_
         kept = s > rcond * s[0]
+        if kept.all() and not self._factorized:
+            warnings.warn(
+                f"'rcond' is {rcond}, but of this large operator only the {len(s)} largest "
+                f"singular values are computed, down to {s[-1] / s[0]:.2g} of the largest. Use "
+                "TikhonovInverter for more detail.",
+                stacklevel=2,
+            )
         return (X @ U[:, kept] / s[kept]) @ Vt[kept]
 
     def aslinearoperator(self) -> LinearOperator:
@@ -94,7 +181,56 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         linear_operator : scipy.sparse.linalg.LinearOperator
             Operator of shape (n_data, n_cells) with its adjoint.
         """
-        return aslinearoperator(self.matrix_)
+        check_is_fitted(self)
+        applied = self._applied
+        if isinstance(applied, DenseMatrix) and applied.matrix.dtype == np.float64:
+            return aslinearoperator(applied.matrix)
+        return LinearOperator(
+            applied.shape,
+            matvec=lambda rho: applied.forward(rho.reshape(1, -1))[0],
+            rmatvec=lambda g: applied.adjoint(g.reshape(1, -1))[0],
+            matmat=lambda rho: applied.forward(rho.T).T,
+            rmatmat=lambda g: applied.adjoint(g.T).T,
+            dtype=np.float64,
+        )
+
+    def to_torch(self, *, device: Any = "cpu", dtype: Any = None) -> TorchOperator:
+        """Return the operator as a torch module with the right derivatives.
+
+        Parameters
+        ----------
+        device : str or torch.device, default="cpu"
+            Where the module holds its matrix or spectra.
+        dtype : torch.dtype, default=None
+            Precision of the module, and of the densities that it takes; None takes torch's
+            default.
+
+        Returns
+        -------
+        module : TorchOperator
+            Maps (n_samples, n_cells) to (n_samples, n_data), with a method `adjoint`.
+
+        Raises
+        ------
+        ValueError
+            If rows are computed on the fly, which only NumPy does.
+        """
+        from skgrav.operators._torch import TorchOperator
+
+        check_is_fitted(self)
+        if isinstance(self._applied, RowOperator):
+            raise ValueError(
+                "method='rows' computes rows by NumPy, for each product anew. Take stations on a "
+                "lattice, or method='dense' where memory allows."
+            )
+        return TorchOperator(self, dtype).to(device)
+
+    def _checked_data(self, X: ArrayLike) -> NDArray[np.float64]:
+        check_is_fitted(self)
+        X = check_array(X, dtype=np.float64, input_name="X")
+        if X.shape[1] != self.n_data_:
+            raise ValueError(f"'X' has {X.shape[1]} data, but this operator has {self.n_data_}.")
+        return X
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:
         """Get the names of the data.

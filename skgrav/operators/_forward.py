@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Callable
 from math import isqrt
+from numbers import Real
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import validate_data
 
 from skgrav.geometry import Mesh, Survey
 from skgrav.operators._base import BaseOperator
-from skgrav.operators._dense import (
-    UNITS,
-    DenseMatrix,
-    check_memory,
-    required_bytes,
-    shared_matrix,
-)
+from skgrav.operators._cells import UNITS, Geometry
+from skgrav.operators._dense import DenseMatrix
+from skgrav.operators._plan import OperatorPlan, make_plan, shared
+from skgrav.operators._svd import Applied
+
+_logger = logging.getLogger(__name__)
 
 
 class ForwardOperator(BaseOperator):
@@ -39,12 +41,19 @@ class ForwardOperator(BaseOperator):
         stations per column, and in 3D gz at ``Survey.grid(mesh)``, half a layer above the top.
     kernel : {"cell", "point"}, default="cell"
         Closed form of a cell: the exact rectangle or prism, or a point mass at its centre.
-    method : {"auto", "dense"}, default="auto"
-        How the operator is applied: by a dense matrix, built from the unique offsets where the
-        mesh is regular and the stations stand on its spacing, in blocks elsewhere.
+    method : {"auto", "dense", "fft", "rows"}, default="auto"
+        How the operator is applied. ``"dense"`` stores the matrix. ``"fft"`` stores spectra, for
+        columns of equal width, layers of any thickness and stations that differ by whole columns,
+        sorted into lattices by height and offset. ``"rows"`` stores nothing and computes the rows
+        for each product, on all cores. ``"auto"`` chooses by size, samples seen in `fit` and
+        memory; `plan` tells which and why.
     units : {"mGal", "normalized"}, default="mGal"
         ``"mGal"`` takes densities in kg/m3 and lengths in metres; ``"normalized"`` leaves out
         the gravitational constant and the factor 2 of infinite strike, as the paper does.
+    precision : {"float64", "float32"}, default="float64"
+        Precision of matrix or spectra and of products with them; results are float64.
+    memory_limit : int, default=None
+        Bytes that the operator may take; None allows half of what is free.
 
     Attributes
     ----------
@@ -52,10 +61,13 @@ class ForwardOperator(BaseOperator):
         The mesh in use.
     survey_ : Survey
         The survey in use.
+    plan_ : OperatorPlan
+        How the operator is applied, what that takes and why.
     matrix_ : ndarray of shape (n_data, n_cells)
-        Sensitivity matrix, read-only.
-    svd_ : tuple of ndarray (U, s, Vt)
-        Thin singular value decomposition of the matrix.
+        Sensitivity matrix, read-only; built when first asked for, if `method` has none.
+    svd_ : SVD
+        Thin singular value decomposition of the matrix, computed when first asked for; above 4,000
+        data and cells its 200 largest singular values.
     n_cells_ : int
         Number of cells.
     n_data_ : int
@@ -66,9 +78,10 @@ class ForwardOperator(BaseOperator):
     Raises
     ------
     ValueError
-        If the densities do not match the mesh, or the survey's dimension differs from it.
+        If the densities do not match the mesh, the survey's dimension differs from it, or
+        ``method="fft"`` meets stations off any lattice.
     MemoryError
-        If the matrix does not fit into memory; said before anything is built.
+        If the operator does not fit into memory; said before anything is built.
 
     See Also
     --------
@@ -78,7 +91,8 @@ class ForwardOperator(BaseOperator):
     -----
     ``g_c = gamma * sum_j rho_j * integral_j d_c / r**ndim dV`` with offsets `d` from station to
     source and gamma = G in 3D, 2 G in 2D (equation 8 of [1]_). Immutable once fitted; clones of
-    equal geometry share one matrix.
+    equal geometry share what they hold. Layers of a regular mesh are Toeplitz blocks, which FFTs
+    multiply with any density in N log N operations.
 
     References
     ----------
@@ -100,8 +114,10 @@ class ForwardOperator(BaseOperator):
         "mesh": [Mesh, None],
         "survey": [Survey, None],
         "kernel": [StrOptions({"cell", "point"})],
-        "method": [StrOptions({"auto", "dense"})],
+        "method": [StrOptions({"auto", "dense", "fft", "rows"})],
         "units": [StrOptions(set(UNITS))],
+        "precision": [StrOptions({"float64", "float32"})],
+        "memory_limit": [Interval(Real, 0, None, closed="neither"), None],
     }
 
     def __init__(
@@ -110,14 +126,18 @@ class ForwardOperator(BaseOperator):
         survey: Survey | None = None,
         *,
         kernel: Literal["cell", "point"] = "cell",
-        method: Literal["auto", "dense"] = "auto",
+        method: Literal["auto", "dense", "fft", "rows"] = "auto",
         units: Literal["mGal", "normalized"] = "mGal",
+        precision: Literal["float64", "float32"] = "float64",
+        memory_limit: float | None = None,
     ) -> None:
         self.mesh = mesh
         self.survey = survey
         self.kernel = kernel
         self.method = method
         self.units = units
+        self.precision = precision
+        self.memory_limit = memory_limit
 
     def fit(self, X: ArrayLike | None = None, y: object = None) -> Self:
         """Build the operator.
@@ -125,7 +145,8 @@ class ForwardOperator(BaseOperator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_cells), default=None
-            Densities; only their number of columns counts. May be left out if `mesh` is given.
+            Densities, of which only the numbers of rows and columns count. May be left out if
+            `mesh` is given.
         y : object, default=None
             Ignored, for scikit-learn's interface.
 
@@ -135,8 +156,9 @@ class ForwardOperator(BaseOperator):
             The fitted operator.
         """
         self._validate_params()
+        n_samples = 1
         if X is not None:
-            validate_data(self, X, dtype=np.float64)
+            n_samples = len(validate_data(self, X, dtype=np.float64))
         elif self.mesh is None:
             raise ValueError("'X' is None and so is 'mesh': give densities to fit, or a mesh.")
         else:
@@ -153,9 +175,30 @@ class ForwardOperator(BaseOperator):
                 f"'survey' has {self.survey_.ndim} coordinates, but 'mesh' has "
                 f"{self.mesh_.ndim} axes; both must be (z, x) or both (z, y, x)."
             )
-        check_memory(self.mesh_, self.survey_)
-        self._matrix = shared_matrix(self.mesh_, self.survey_, self.kernel, self.units)
+        self.plan_, build = self._planned(self.mesh_, self.survey_, n_samples)
+        _logger.info("%s", self.plan_)
+        self._held: Applied | None = build()
+        self._matrix: Applied | None = None
         return self
+
+    def plan(self, n_samples: int = 1) -> OperatorPlan:
+        """Tell how the operator would be applied and what it would need, before it is built.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of densities that `transform` will be given at a time.
+
+        Returns
+        -------
+        plan : OperatorPlan
+            The way, its memory and the reason.
+        """
+        self._validate_params()
+        mesh = self.mesh if self.mesh is not None else getattr(self, "mesh_", None)
+        if mesh is None:
+            raise ValueError("'mesh' is None: the memory is known once the mesh is.")
+        return self._planned(mesh, self.survey or _default_survey(mesh), n_samples)[0]
 
     def memory_usage(self) -> int:
         """Return the memory that the operator needs, known before it is built.
@@ -163,30 +206,51 @@ class ForwardOperator(BaseOperator):
         Returns
         -------
         n_bytes : int
-            Size of the dense matrix in bytes; its SVD takes once more as much.
+            Size in bytes of the matrix, the spectra, or the rows that are held at a time. The SVD
+            of a matrix takes once more as much.
         """
-        mesh = self.mesh if self.mesh is not None else getattr(self, "mesh_", None)
-        if mesh is None:
-            raise ValueError("'mesh' is None: the memory is known once the mesh is.")
-        return required_bytes(mesh, self.survey or _default_survey(mesh))
+        return self.plan().n_bytes
 
     def _data_names(self) -> list[str]:
         stations = range(self.survey_.n_stations)
         return [f"g{c}{i}" for c in self.survey_.components for i in stations]
 
+    def _planned(
+        self, mesh: Mesh, survey: Survey, n_samples: int = 1, method: str | None = None
+    ) -> tuple[OperatorPlan, Callable[[], Applied]]:
+        geometry = Geometry(mesh, survey, self.kernel, self.units)
+        plan, build = make_plan(
+            geometry,
+            method or self.method,
+            precision=self.precision,
+            memory_limit=self.memory_limit,
+            n_samples=n_samples,
+        )
+        return plan, lambda: shared((geometry.key, plan.method, self.precision), build)
+
+    # Pickles leave behind what the operator holds: building it again is faster than reading it.
+    @property
+    def _applied(self) -> Applied:
+        if self._held is None:
+            self._held = self._built(self.plan_.method)
+        return self._held
+
     @property
     def _dense(self) -> DenseMatrix:
-        # Pickles leave the matrix behind: building it again is faster than reading it.
-        if self._matrix is None:
-            self._matrix = shared_matrix(self.mesh_, self.survey_, self.kernel, self.units)
-        return self._matrix
+        held = self._applied if self._matrix is None else self._matrix
+        if not isinstance(held, DenseMatrix):
+            held = self._matrix = self._built("dense")
+        return held
+
+    def _built(self, method: str) -> Any:
+        return self._planned(self.mesh_, self.survey_, method=method)[1]()
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_matrix")
+        return hasattr(self, "_held")
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        return state | {"_matrix": None} if "_matrix" in state else state
+        return state | dict.fromkeys({"_held", "_matrix", "_leading"} & state.keys())
 
 
 def _default_mesh(n_cells: int) -> Mesh:

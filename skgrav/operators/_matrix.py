@@ -113,6 +113,10 @@ class MatrixOperator(BaseOperator):
         return self
 
     @property
+    def _applied(self) -> DenseMatrix:
+        return self._held
+
+    @property
     def _dense(self) -> DenseMatrix:
         return self._held
 

@@ -173,8 +173,9 @@ class ICG(Solver):
                     "model_weighting='sensitivity' needs a matrix, but 'operator' is a "
                     f"{type(operator).__name__}. Use None."
                 )
-            matrix = operator.matrix_ if isinstance(operator, BaseOperator) else operator
-            return np.sum(matrix**2, axis=0) ** 0.25
+            if isinstance(operator, BaseOperator):
+                return operator.column_norms_**0.5
+            return np.sum(operator**2, axis=0) ** 0.25
         if not isinstance(operator, ForwardOperator):
             raise ValueError(
                 "model_weighting='depth' needs the depths of a ForwardOperator, but 'operator' "

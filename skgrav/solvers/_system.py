@@ -8,14 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from skgrav.operators._base import BaseOperator
+from skgrav.operators._base import SVD_SIZE, BaseOperator
 from skgrav.operators._dense import DenseMatrix
 
 Array = NDArray[np.float64]
 Engine = Literal["auto", "svd", "operator"]
-
-#: Largest smaller side of a matrix whose SVD is affordable by default.
-_SVD_SIZE = 4000
 
 #: Singular values below this share of the largest carry nothing but rounding.
 _NEGLIGIBLE = 1e-11
@@ -120,18 +117,17 @@ def make_system(
     operator: Any, engine: Engine, rows: Array | float = 1.0, columns: Array | float = 1.0
 ) -> LinearSystem:
     """Return ``diag(rows) A diag(columns)`` in the coordinates of `engine`."""
-    dense = None
+    affordable = False
     if isinstance(operator, BaseOperator):
-        dense = operator._dense
+        affordable = operator._factorized
     elif isinstance(operator, np.ndarray):
-        dense = DenseMatrix(np.array(operator, dtype=np.float64))
-    if engine == "svd" and dense is None:
+        affordable = min(operator.shape) <= SVD_SIZE
+    elif engine == "svd":
         raise ValueError(
             f"engine='svd' needs a matrix, but 'operator' is a {type(operator).__name__}. Use "
             "engine='operator'."
         )
-    if dense is not None and (
-        engine == "svd" or (engine == "auto" and min(dense.matrix.shape) <= _SVD_SIZE)
-    ):
+    if engine == "svd" or (engine == "auto" and affordable):
+        dense = getattr(operator, "_dense", None) or DenseMatrix(np.array(operator, np.float64))
         return SVDSystem(dense.scaled(rows, columns))
     return OperatorSystem(as_linear_operator(operator), rows, columns)

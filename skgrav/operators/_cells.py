@@ -1,0 +1,201 @@
+"""Attraction of all cells of a mesh: node by node in blocks, or by a table of unique offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.constants import gravitational_constant
+
+from skgrav.geometry import AXES, Mesh, Survey
+from skgrav.kernels import NODE_FUNCTIONS, point
+
+Array = NDArray[np.float64]
+
+#: Factor from density times the integral of ``d / r**ndim`` to gravity, by unit and dimension.
+UNITS = {
+    "mGal": {2: 2e5 * gravitational_constant, 3: 1e5 * gravitational_constant},
+    "normalized": {2: 1.0, 3: 1.0},
+}
+
+#: Nodes that are computed together: their temporaries stay in the cache, which is three times as
+#: fast as passing through memory.
+_BLOCK_NODES = 2**15
+
+#: Coordinates count as lattice points up to this fraction of the spacing.
+_LATTICE_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """All that the sensitivity depends on."""
+
+    mesh: Mesh
+    survey: Survey
+    kernel: str
+    units: str
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What makes two sensitivities equal; uncertainties do not enter."""
+        survey = self.survey
+        return self.mesh, survey.stations.tobytes(), survey.components, self.kernel, self.units
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of data and of cells."""
+        return self.survey.n_data, self.mesh.n_cells
+
+    @property
+    def axes(self) -> list[int]:
+        """Axis of each component."""
+        return [AXES[self.mesh.ndim].index(c) for c in self.survey.components]
+
+    @property
+    def factor(self) -> float:
+        """Factor from the attraction of a cell to gravity."""
+        return UNITS[self.units][self.mesh.ndim]
+
+    def rows(self, stations: NDArray[np.intp]) -> Array:
+        """Compute the rows of some stations, (n_components, len(stations), n_cells)."""
+        mesh = self.mesh
+        rows = np.empty((len(self.axes), len(stations), mesh.n_cells))
+        n_nodes = int(np.prod([e.size for e in mesh.edges]))
+        size = max(1, _BLOCK_NODES // n_nodes)
+        for first in range(0, len(stations), size):
+            block = slice(first, first + size)
+            coordinates = self.survey.stations[stations[block]].T
+            offsets = [e - s[:, None] for e, s in zip(mesh.edges, coordinates, strict=True)]
+            for row, component in zip(rows, self.axes, strict=True):
+                for layers, cells in attraction(offsets, self.kernel, component):
+                    row[block].reshape(-1, *mesh.shape)[:, layers] = cells
+        if self.factor != 1.0:
+            rows *= self.factor
+        return rows
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Stations of one height that differ by whole cells of a horizontally uniform mesh."""
+
+    #: Which stations of the survey these are.
+    stations: NDArray[np.intp]
+    #: Lattice point of each, (n_stations, n_horizontal), counted from 0 along each axis.
+    index: NDArray[np.intp]
+    #: Coordinates of lattice point 0, the height first.
+    origin: Array
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Number of lattice points along each horizontal axis."""
+        return tuple(int(n) + 1 for n in self.index.max(axis=0))
+
+    def table_shape(self, mesh: Mesh) -> tuple[int, ...]:
+        """Return the number of unique offsets along each horizontal axis."""
+        return tuple(m + n - 1 for m, n in zip(self.counts, mesh.shape[1:], strict=True))
+
+    def table(self, geometry: Geometry, component: int) -> Iterator[tuple[slice, Array]]:
+        """Yield layers and their gravity at all offsets, from ``-(m - 1)`` to ``n - 1`` cells."""
+        offsets, mirrored = [geometry.mesh.edges[0] - self.origin[0]], []
+        for axis, (count, edges) in enumerate(
+            zip(self.counts, geometry.mesh.edges[1:], strict=True), start=1
+        ):
+            steps = np.arange(1 - count, edges.size)
+            offset = edges[0] - self.origin[axis] + _spacing(edges) * steps
+            if abs(offset[0] + offset[-1]) <= _LATTICE_TOLERANCE * _spacing(edges):
+                # The attraction is even along each axis, and odd along that of the component.
+                mirrored.append((axis, len(offset) - 1, -1.0 if axis == component else 1.0))
+                offset = (offset - offset[::-1])[(len(offset) - 1) // 2 :] / 2
+            offsets.append(offset)
+        for layers, cells in attraction([o[None] for o in offsets], geometry.kernel, component):
+            table = geometry.factor * cells[0]
+            for axis, n, sign in mirrored:
+                other = np.flip(table, axis).take(range(n // 2), axis)
+                table = np.concatenate([sign * other, table], axis)
+            yield layers, table
+
+
+def lattices(mesh: Mesh, survey: Survey) -> list[Lattice] | None:
+    """Sort the stations into lattices, or return None where no table of offsets would pay."""
+    steps = []
+    for edges, coordinate in zip(mesh.edges[1:], survey.stations.T[1:], strict=True):
+        uniform = edges[0] + _spacing(edges) * np.arange(edges.size)
+        if np.abs(edges - uniform).max() > _LATTICE_TOLERANCE * _spacing(edges):
+            return None
+        steps.append((coordinate - edges[0]) / _spacing(edges))
+    of_height = np.unique(survey.stations[:, 0], return_inverse=True)[1]
+    labels = [of_height]
+    points = []
+    for step in steps:
+        label, phase = _phases(step)
+        labels.append(label)
+        points.append(np.rint(step - phase).astype(np.intp))
+    sets, of_set = np.unique(np.stack(labels), axis=1, return_inverse=True)
+    if survey.n_stations < 2 * sets.shape[1] and survey.n_stations > 1:
+        return None
+    index = np.stack(points, axis=1)
+    found = []
+    for label in range(sets.shape[1]):
+        stations = np.flatnonzero(of_set == label)
+        lowest = index[stations].min(axis=0)
+        first = stations[0]
+        shift = [
+            (i - low) * _spacing(e)
+            for i, low, e in zip(index[first], lowest, mesh.edges[1:], strict=True)
+        ]
+        origin = survey.stations[first] - np.array([0.0, *shift])
+        found.append(Lattice(stations, index[stations] - lowest, origin))
+    size = sum(int(np.prod(lattice.table_shape(mesh))) for lattice in found)
+    return found if size <= survey.n_stations * int(np.prod(mesh.shape[1:])) else None
+
+
+def attraction(edges: list[Array], kernel: str, component: int) -> Iterator[tuple[slice, Array]]:
+    """Yield layers and the attraction of their cells, (n_stations, n_layers, ...).
+
+    `edges` holds offsets source minus station along each axis, (n_stations, n + 1).
+    """
+    z, *horizontal = edges
+    n_layers = z.shape[1] - 1
+    plane = len(z) * int(np.prod([e.shape[1] for e in horizontal]))
+    size = max(1, _BLOCK_NODES // plane)
+    for first in range(0, n_layers, size):
+        block = z[:, first : first + size + 1]
+        yield slice(first, first + size), _cells([block, *horizontal], kernel, component)
+
+
+def _cells(edges: list[Array], kernel: str, component: int) -> Array:
+    ndim = len(edges)
+
+    def along(axis: int, values: Array) -> Array:
+        shape = [len(values)] + [1] * ndim
+        shape[axis + 1] = -1
+        return values.reshape(shape)
+
+    if kernel == "point":
+        centers = tuple(along(i, (e[:, 1:] + e[:, :-1]) / 2) for i, e in enumerate(edges))
+        values = point(centers, component)
+        for i, e in enumerate(edges):
+            values = values * along(i, np.diff(e))
+        return values
+    values = NODE_FUNCTIONS[ndim](tuple(along(i, e) for i, e in enumerate(edges)), component)
+    for axis in range(1, ndim + 1):
+        values = np.diff(values, axis=axis)
+    return values
+
+
+def _spacing(edges: Array) -> float:
+    return float((edges[-1] - edges[0]) / (edges.size - 1))
+
+
+def _phases(steps: Array) -> tuple[NDArray[np.intp], Array]:
+    """Return which coordinates differ by whole steps, and their distance from whole steps."""
+    phase = steps - np.rint(steps)
+    order = np.argsort(phase)
+    label = np.empty(len(steps), dtype=np.intp)
+    label[order] = np.cumsum(np.diff(phase[order], prepend=phase[order[0]]) > _LATTICE_TOLERANCE)
+    if phase[order[-1]] - phase[order[0]] > 1 - _LATTICE_TOLERANCE:  # the same, half a step up
+        phase = np.where(label == label.max(), phase - 1, phase)
+        label[label == label.max()] = 0
+    return label, phase

@@ -1,0 +1,70 @@
+"""Products with a sensitivity whose rows are computed on the fly, for stations off any lattice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, cpu_count, delayed
+from numpy.typing import NDArray
+
+from skgrav.operators._cells import Geometry
+
+Array = NDArray[np.float64]
+
+#: Bytes of rows that all threads together hold at a time, where the limit allows them.
+_BYTES = 2**27
+
+
+class RowOperator:
+    """A sensitivity that is computed anew for every product, a block of stations a thread."""
+
+    def __init__(self, geometry: Geometry, limit: float) -> None:
+        self.geometry, self.shape = geometry, geometry.shape
+        self._size = max(1, int(min(_BYTES, limit) // (cpu_count() * self._row_bytes(geometry))))
+
+    def forward(self, rho: Array) -> Array:
+        """Return the gravity of densities, (n_samples, n_data)."""
+        g = np.empty((len(rho), len(self.geometry.axes), self.geometry.survey.n_stations))
+
+        def run(stations: NDArray[np.intp]) -> None:
+            g[..., stations] = np.moveaxis(self.geometry.rows(stations) @ rho.T, -1, 0)
+
+        for _ in self._map(run):
+            pass
+        return g.reshape(len(rho), -1)
+
+    def adjoint(self, g: Array) -> Array:
+        """Apply the transpose, (n_samples, n_cells)."""
+        profiles = g.reshape(len(g), len(self.geometry.axes), -1)
+
+        def run(stations: NDArray[np.intp]) -> Array:
+            return np.tensordot(profiles[..., stations], self.geometry.rows(stations), axes=2)
+
+        rho = np.zeros((len(g), self.shape[1]))
+        for part in self._map(run):
+            rho += part
+        return rho
+
+    def column_norms2(self) -> Array:
+        """Return the squared norm of each column, (n_cells,)."""
+        parts = self._map(lambda stations: np.sum(self.geometry.rows(stations) ** 2, axis=(0, 1)))
+        return sum(parts, start=np.zeros(self.shape[1]))
+
+    def _map(self, function: Callable[[NDArray[np.intp]], Any]) -> Iterator[Any]:
+        """Yield what a function makes of blocks of stations, always in order."""
+        stations = np.arange(self.geometry.survey.n_stations)
+        blocks = (stations[i : i + self._size] for i in range(0, len(stations), self._size))
+        parallel = Parallel(n_jobs=-1, require="sharedmem", return_as="generator")
+        return parallel(delayed(function)(block) for block in blocks)
+
+    @staticmethod
+    def _row_bytes(geometry: Geometry) -> int:
+        return 8 * len(geometry.axes) * geometry.mesh.n_cells
+
+    @classmethod
+    def required_bytes(cls, geometry: Geometry, limit: float) -> int:
+        """Return the size of the rows that are held at a time, in bytes."""
+        n_bytes = max(min(_BYTES, limit), cpu_count() * cls._row_bytes(geometry))
+        return int(min(n_bytes, cls._row_bytes(geometry) * geometry.survey.n_stations))

@@ -1,0 +1,158 @@
+"""Products with the sensitivity by FFT: each layer of a regular mesh is a Toeplitz block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from skgrav.operators._cells import Geometry, Lattice
+
+Array = NDArray[np.float64]
+
+#: Bytes of spectra that are transformed together, so that they stay in the cache.
+_BLOCK_BYTES = 2**19
+
+#: Real and complex numbers of each precision.
+_TYPES: dict[str, tuple[type, type]] = {
+    "float64": (np.float64, np.complex128),
+    "float32": (np.float32, np.complex64),
+}
+
+
+class ToeplitzOperator:
+    """A sensitivity that is never stored: a product costs the FFTs of each layer.
+
+    Stations at lattice points i and cells at j have gravity ``sum_j K_l(j - i) rho_lj``, summed
+    over layers l: a correlation, of which the spectrum is ``sum_l conj(K_l) rho_l``. The adjoint is
+    a convolution.
+    """
+
+    def __init__(
+        self, geometry: Geometry, lattices: list[Lattice], precision: str, power: int = 1
+    ) -> None:
+        self.shape = geometry.shape
+        self._remake = geometry, lattices, precision
+        self.blocks = [ToeplitzBlock(geometry, lattice, precision, power) for lattice in lattices]
+
+    def forward(self, rho: Array) -> Array:
+        """Return the gravity of densities, (n_samples, n_data)."""
+        g = np.empty((len(rho), self.shape[0]))
+        for block in self.blocks:
+            block.forward(rho, g)
+        return g
+
+    def adjoint(self, g: Array) -> Array:
+        """Apply the transpose, (n_samples, n_cells)."""
+        rho = np.zeros((len(g), self.shape[1]))
+        for block in self.blocks:
+            block.adjoint(g, rho)
+        return rho
+
+    def column_norms2(self) -> Array:
+        """Return the squared norm of each column, (n_cells,)."""
+        squared = ToeplitzOperator(*self._remake, power=2)
+        return np.maximum(squared.adjoint(np.ones((1, self.shape[0])))[0], 0.0)
+
+    @staticmethod
+    def required_bytes(geometry: Geometry, lattices: list[Lattice], precision: str) -> int:
+        """Return the size of the spectra in bytes."""
+        size = sum(int(np.prod(_spectrum_shape(_lengths(geometry, x)))) for x in lattices)
+        itemsize = np.dtype(_TYPES[precision][1]).itemsize
+        return size * itemsize * geometry.mesh.shape[0] * len(geometry.axes)
+
+
+class ToeplitzBlock:
+    """The stations of one lattice, with the spectra of its tables."""
+
+    def __init__(self, geometry: Geometry, lattice: Lattice, precision: str, power: int) -> None:
+        self.cells, self.points = geometry.mesh.shape, lattice.counts
+        self.lengths = _lengths(geometry, lattice)
+        self.real, self.complex = _TYPES[precision]
+        n_components = len(geometry.axes)
+        self.rows = np.arange(geometry.shape[0]).reshape(n_components, -1)[:, lattice.stations]
+        self.flat = np.ravel_multi_index(tuple(lattice.index.T), self.points)
+        self.distinct = len(np.unique(self.flat)) == len(self.flat)
+        shape = n_components, self.cells[0], *_spectrum_shape(self.lengths)
+        self.spectra: Any = np.empty(shape, dtype=self.complex)
+        for spectrum, component in zip(self.spectra, geometry.axes, strict=True):
+            for layers, table in lattice.table(geometry, component):
+                for image, out in zip(table, spectrum[layers], strict=True):
+                    out[...] = self._transform(self._wrapped(image)[None] ** power)[0]
+
+    def forward(self, rho: Array, g: Array) -> None:
+        """Write the gravity of densities."""
+        images = rho.reshape(-1, *self.cells)
+        for samples in self.sample_blocks(len(rho)):
+            block = images[samples]
+            total: Any = np.zeros(
+                (len(block), len(self.spectra), *self.spectra.shape[2:]), dtype=self.complex
+            )
+            for layers in self.layer_blocks():
+                spectrum = self._transform(block[:, layers])
+                np.conj(spectrum, out=spectrum)
+                for i, kernel in enumerate(self.spectra[:, layers]):
+                    total[:, i] += np.sum(spectrum * kernel, axis=1)
+            values = self._restore(np.conj(total, out=total), self.points)
+            g[samples, self.rows] = values.reshape(*total.shape[:2], -1)[..., self.flat]
+
+    def adjoint(self, g: Array, rho: Array) -> None:
+        """Add the transpose applied to gravity."""
+        images = rho.reshape(-1, *self.cells)
+        for samples in self.sample_blocks(len(g)):
+            values = g[samples, self.rows]
+            grid = np.zeros((*values.shape[:2], int(np.prod(self.points))), dtype=self.real)
+            if self.distinct:
+                grid[..., self.flat] = values
+            else:
+                np.add.at(grid, np.s_[..., self.flat], values)  # type: ignore[arg-type]
+            spectrum = self._transform(grid.reshape(*values.shape[:2], *self.points))
+            for layers in self.layer_blocks():
+                kernels = self.spectra[:, layers]
+                total = spectrum[:, :1] * kernels[0]
+                for i, kernel in enumerate(kernels[1:], start=1):
+                    total += spectrum[:, i : i + 1] * kernel
+                images[samples, layers] += self._restore(total, self.cells[1:])
+
+    def _wrapped(self, table: Array) -> Array:
+        """Return the table in the order of circular offsets: those below zero go to the end."""
+        wrapped = np.zeros(self.lengths)
+        wrapped[tuple(slice(n) for n in table.shape)] = table
+        return np.roll(wrapped, [1 - m for m in self.points], axis=range(wrapped.ndim))
+
+    def _transform(self, images: Array) -> NDArray[np.complexfloating]:
+        """Return the spectra of images, padded with zeros."""
+        spectrum = fft.rfft(np.asarray(images, dtype=self.real), self.lengths[-1])
+        for axis, length in enumerate(self.lengths[-2::-1], start=2):
+            spectrum = fft.fft(spectrum, length, axis=-axis, overwrite_x=True)
+        return spectrum
+
+    def _restore(self, spectra: NDArray[np.complexfloating], counts: tuple[int, ...]) -> Array:
+        """Return the first `counts` values along each axis of the images of spectra."""
+        for axis, count in enumerate(counts[-2::-1], start=2):
+            images = fft.ifft(spectra, axis=-axis, overwrite_x=True)
+            spectra = images[(..., slice(count), *[slice(None)] * (axis - 1))]
+        return fft.irfft(spectra, self.lengths[-1], overwrite_x=True)[..., : counts[-1]]
+
+    def sample_blocks(self, n_samples: int) -> Iterator[slice]:
+        """Return samples whose layers are transformed together."""
+        size = max(1, _BLOCK_BYTES // self.spectra[0].nbytes)
+        return (slice(first, first + size) for first in range(0, n_samples, size))
+
+    def layer_blocks(self) -> Iterator[slice]:
+        """Return layers that are transformed together."""
+        size = max(1, _BLOCK_BYTES // self.spectra[0, 0].nbytes)
+        return (slice(first, first + size) for first in range(0, self.cells[0], size))
+
+
+def _lengths(geometry: Geometry, lattice: Lattice) -> tuple[int, ...]:
+    """Return FFT lengths along the horizontal axes that keep circular offsets apart."""
+    shape = lattice.table_shape(geometry.mesh)
+    return tuple(fft.next_fast_len(n, real=True) for n in shape)
+
+
+def _spectrum_shape(lengths: tuple[int, ...]) -> tuple[int, ...]:
+    return *lengths[:-1], lengths[-1] // 2 + 1

@@ -1,0 +1,185 @@
+"""The operator as a torch module: forward and adjoint, each the other's derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fft import fft, ifft, irfft, rfft
+
+from skgrav.operators._toeplitz import ToeplitzBlock
+
+Map = Callable[[Tensor], Tensor]
+
+
+class TorchOperator(nn.Module):
+    """Gravity of batches of densities, differentiable any number of times, forward and backward.
+
+    What `ForwardOperator.to_torch` returns. The matrix, or the spectra, are buffers that are made
+    once and follow `to`; they are not part of the `state_dict`, since geometry tells them.
+
+    Parameters
+    ----------
+    operator : MatrixOperator or ForwardOperator
+        Fitted operator with a matrix or spectra.
+    dtype : torch.dtype, default=None
+        Precision in which it is held; None takes torch's default.
+
+    See Also
+    --------
+    skgrav.ForwardOperator : The same on arrays.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgrav import ForwardOperator, Mesh
+    >>> module = ForwardOperator(Mesh.square(8)).fit().to_torch()
+    >>> rho = torch.ones(2, 64, requires_grad=True)
+    >>> module(rho).square().sum().backward()
+    >>> rho.grad.shape
+    torch.Size([2, 64])
+    """
+
+    matrix: Tensor
+
+    def __init__(self, operator: Any, dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        dtype = dtype or torch.get_default_dtype()
+        self.n_data, self.n_cells = operator.n_data_, operator.n_cells_
+        applied = operator._applied
+        self._blocks: list[ToeplitzBlock] = getattr(applied, "blocks", [])
+        for i, block in enumerate(self._blocks):
+            # As pairs of real numbers, since `to(dtype)` would take imaginary parts away.
+            spectra = torch.view_as_real(torch.from_numpy(block.spectra))
+            self.register_buffer(f"spectra_{i}", spectra.to(dtype, copy=True), persistent=False)
+            for name, index in (("rows", block.rows), ("points", block.flat)):
+                held = torch.tensor(index)
+                self.register_buffer(f"{name}_{i}", held, persistent=False)
+        if not self._blocks:
+            matrix = torch.tensor(operator.matrix_, dtype=dtype)
+            self.register_buffer("matrix", matrix, persistent=False)
+
+    def forward(self, rho: Tensor) -> Tensor:
+        """Compute the gravity of densities.
+
+        Parameters
+        ----------
+        rho : torch.Tensor of shape (n_samples, n_cells)
+            Densities.
+
+        Returns
+        -------
+        g : torch.Tensor of shape (n_samples, n_data)
+            Gravity, component-major.
+        """
+        _check("rho", rho, self.n_cells)
+        return _Linear.apply(rho, self._gravity, self._transpose)
+
+    def adjoint(self, g: Tensor) -> Tensor:
+        """Apply the transpose.
+
+        Parameters
+        ----------
+        g : torch.Tensor of shape (n_samples, n_data)
+            Data, component-major.
+
+        Returns
+        -------
+        image : torch.Tensor of shape (n_samples, n_cells)
+            ``g @ A``.
+        """
+        _check("g", g, self.n_data)
+        return _Linear.apply(g, self._transpose, self._gravity)
+
+    def _gravity(self, rho: Tensor) -> Tensor:
+        if not self._blocks:
+            return rho @ self.matrix.mT
+        g = rho.new_zeros(len(rho), self.n_data)
+        for i, block in enumerate(self._blocks):
+            images = rho.reshape(-1, *block.cells)
+            rows, points, spectra = self._held(i)
+            parts = []
+            for samples in block.sample_blocks(len(rho)):
+                total: Any = 0.0
+                for layers in block.layer_blocks():
+                    spectrum = _transform(images[samples, layers], block.lengths).conj()
+                    total = total + torch.einsum("sl...,cl...->sc...", spectrum, spectra[:, layers])
+                values = _restore(total.conj(), block.lengths, block.points)
+                parts.append(values.flatten(2)[..., points])
+            g = g.index_copy(1, rows.flatten(), torch.cat(parts).flatten(1))
+        return g
+
+    def _transpose(self, g: Tensor) -> Tensor:
+        if not self._blocks:
+            return g @ self.matrix
+        rho = g.new_zeros(len(g), self.n_cells)
+        for i, block in enumerate(self._blocks):
+            rows, points, spectra = self._held(i)
+            parts = []
+            for samples in block.sample_blocks(len(g)):
+                values = g[samples][:, rows]
+                grid = values.new_zeros(*values.shape[:2], *block.points).flatten(2)
+                grid = grid.index_add(2, points, values).unflatten(2, block.points)
+                spectrum = _transform(grid, block.lengths)
+                layers = [
+                    _restore(
+                        torch.einsum("sc...,cl...->sl...", spectrum, spectra[:, layers]),
+                        block.lengths,
+                        block.cells[1:],
+                    )
+                    for layers in block.layer_blocks()
+                ]
+                parts.append(torch.cat(layers, dim=1).flatten(1))
+            rho = rho + torch.cat(parts)
+        return rho
+
+    def _held(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
+        rows, points, spectra = (
+            getattr(self, f"{name}_{i}") for name in ("rows", "points", "spectra")
+        )
+        return rows, points, torch.view_as_complex(spectra)
+
+
+class _Linear(torch.autograd.Function):
+    """A linear map whose derivative is itself, and whose gradient is its transpose."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, forward: Map, transpose: Map) -> Tensor:
+        return forward(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Map, Map], output: Tensor) -> None:
+        ctx.maps = inputs[1:]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        forward, transpose = ctx.maps
+        return _Linear.apply(gradients[0], transpose, forward), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        return _Linear.apply(tangents[0], *ctx.maps)
+
+
+def _transform(images: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    spectrum = rfft(images, lengths[-1])
+    for axis, length in enumerate(lengths[-2::-1], start=2):
+        spectrum = fft(spectrum, length, dim=-axis)
+    return spectrum
+
+
+def _restore(spectra: Tensor, lengths: tuple[int, ...], counts: tuple[int, ...]) -> Tensor:
+    for axis, count in enumerate(counts[-2::-1], start=2):
+        spectra = ifft(spectra, dim=-axis).narrow(-axis, 0, count)
+    return irfft(spectra, lengths[-1])[..., : counts[-1]]
+
+
+def _check(name: str, values: Tensor, width: int) -> None:
+    if values.ndim != 2 or values.shape[1] != width:
+        raise ValueError(
+            f"'{name}' has shape {tuple(values.shape)}; it must be (n_samples, {width})."
+        )
