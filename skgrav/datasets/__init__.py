@@ -1,8 +1,10 @@
 """Density sections, pairs of gravity and density, real data, and files of other programs."""
 
+from skgrav.datasets._bushveld import fetch_bushveld
 from skgrav.datasets._crust import make_margin_models
 from skgrav.datasets._download import get_data_home
 from skgrav.datasets._gravity import make_gravity_dataset
+from skgrav.datasets._laguna import fetch_laguna_del_maule
 from skgrav.datasets._models import make_density_models
 from skgrav.datasets._negahdari import fetch_negahdari2025
 from skgrav.datasets._pelotas import fetch_pelotas_profile, pelotas_section
@@ -15,6 +17,8 @@ from skgrav.datasets._ubc_mesh import (
 from skgrav.datasets._ubc_survey import read_ubc_survey, write_ubc_survey
 
 __all__ = [
+    "fetch_bushveld",
+    "fetch_laguna_del_maule",
     "fetch_negahdari2025",
     "fetch_pelotas_profile",
     "get_data_home",
