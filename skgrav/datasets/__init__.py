@@ -1,13 +1,24 @@
-"""Density sections, pairs of gravity and density, and real profiles."""
+"""Density sections, pairs of gravity and density, real data, and files of other programs."""
 
+from skgrav.datasets._bushveld import fetch_bushveld
 from skgrav.datasets._crust import make_margin_models
 from skgrav.datasets._download import get_data_home
 from skgrav.datasets._gravity import make_gravity_dataset
+from skgrav.datasets._laguna import fetch_laguna_del_maule
 from skgrav.datasets._models import make_density_models
 from skgrav.datasets._negahdari import fetch_negahdari2025
 from skgrav.datasets._pelotas import fetch_pelotas_profile, pelotas_section
+from skgrav.datasets._ubc_mesh import (
+    read_ubc_mesh,
+    read_ubc_model,
+    write_ubc_mesh,
+    write_ubc_model,
+)
+from skgrav.datasets._ubc_survey import read_ubc_survey, write_ubc_survey
 
 __all__ = [
+    "fetch_bushveld",
+    "fetch_laguna_del_maule",
     "fetch_negahdari2025",
     "fetch_pelotas_profile",
     "get_data_home",
@@ -15,4 +26,10 @@ __all__ = [
     "make_gravity_dataset",
     "make_margin_models",
     "pelotas_section",
+    "read_ubc_mesh",
+    "read_ubc_model",
+    "read_ubc_survey",
+    "write_ubc_mesh",
+    "write_ubc_model",
+    "write_ubc_survey",
 ]

@@ -1,0 +1,266 @@
+"""Tensor meshes and densities in the files of UBC-GIF's GRAV3D."""
+
+from __future__ import annotations
+
+import os
+from decimal import Context, Decimal
+from itertools import accumulate, groupby, pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skgrav.datasets._ubc_text import UBCLines, finite_array, write_lines
+from skgrav.geometry import Mesh
+
+# Sums of doubles without rounding: they have no more digits than this.
+_EXACT = Context(prec=1000)
+
+
+def read_ubc_mesh(path: str | os.PathLike[str]) -> Mesh:
+    r"""Read a 3D tensor mesh from a UBC-GIF file, mostly named ``.msh`` or ``.mesh``.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file: numbers of cells along easting, northing and depth; easting, northing and
+        elevation of the top south-west corner in metres; then widths of cells eastward,
+        northward and downward, ``20*25.0`` for twenty of 25 m. Widths may take several lines.
+        Everything from ``!`` to the end of a line is a comment.
+
+    Returns
+    -------
+    mesh : Mesh
+        The mesh with axes ``(z, y, x)``, of shape (depth, northing, easting). The elevation e of
+        its top, positive up, becomes z = -e.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If a count, a width or a number is wrong. The message names the file and the line.
+
+    See Also
+    --------
+    write_ubc_mesh : The way back.
+    read_ubc_model : Densities on the mesh.
+
+    Notes
+    -----
+    Edges are sums of the decimal numbers of the file, rounded once.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from skgrav.datasets import read_ubc_mesh
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "mesh.msh")
+    ...     _ = path.write_text("3 2 4\n500 700 3000\n3*250\n2*250\n2*100 2*200\n")
+    ...     mesh = read_ubc_mesh(path)
+    >>> mesh
+    Mesh(4 x 2 x 3 cells, z -3000 to -2400 m, y 700 to 1200 m, x 500 to 1250 m)
+    """
+    lines = UBCLines(path)
+    counts = lines.counts(3, "the numbers of cells along x, y and z")
+    words = lines.words("the top south-west corner")
+    if len(words) != 3:
+        lines.fail(
+            f"{len(words)} words stand where the corner should: give its easting, northing and "
+            "elevation, in metres."
+        )
+    east, north, up = (lines.decimal(word) for word in words)
+    edges = []
+    for axis, n, start in zip("xyz", counts, [east, north, _EXACT.minus(up)], strict=True):
+        widths = _read_widths(lines, n, axis)
+        edges.append([float(edge) for edge in accumulate([start, *widths], _EXACT.add)])
+    lines.end("the widths")
+    try:
+        return Mesh(edges[::-1])
+    except ValueError as error:
+        raise ValueError(f"{path}: the widths make no mesh: {error}") from error
+
+
+def write_ubc_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
+    """Write a 3D tensor mesh to a UBC-GIF file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. One that is there is replaced.
+    mesh : Mesh of three dimensions
+        The mesh with axes ``(z, y, x)``. The z of its top, positive down, becomes the elevation
+        -z; equal widths in a row are written as in ``20*25``.
+
+    Raises
+    ------
+    ValueError
+        If the mesh is not three-dimensional.
+
+    See Also
+    --------
+    read_ubc_mesh : The way back, which gives the same edges.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from skgrav import Mesh
+    >>> from skgrav.datasets import write_ubc_mesh
+    >>> with TemporaryDirectory() as folder:
+    ...     write_ubc_mesh(Path(folder, "mesh.msh"), Mesh.regular((4, 2, 3), 250.0, top=-3000.0))
+    ...     print(Path(folder, "mesh.msh").read_text())
+    3 2 4
+    -375 -250 3000
+    3*250
+    2*250
+    4*250
+    """
+    _check_mesh(mesh)
+    # The decimal numbers that print as the edges have differences without rounding, so that the
+    # edges come back; the differences of the edges themselves would not always sum up to them.
+    z, y, x = ([Decimal(repr(e)) for e in axis.tolist()] for axis in mesh.edges)
+    corner = [x[0], y[0], _EXACT.minus(z[0])]
+    widths = [[_EXACT.subtract(b, a) for a, b in pairwise(e)] for e in (x, y, z)]
+    runs = [[(len(list(run)), width) for width, run in groupby(axis)] for axis in widths]
+    write_lines(
+        path,
+        [
+            " ".join(str(len(axis)) for axis in widths),
+            " ".join(map(_plain, corner)),
+            *(" ".join(f"{n}*{_plain(w)}" if n > 1 else _plain(w) for n, w in a) for a in runs),
+        ],
+    )
+
+
+def read_ubc_model(path: str | os.PathLike[str], mesh: Mesh) -> NDArray[np.float64]:
+    r"""Read densities on a mesh from a UBC-GIF file, mostly named ``.den`` or ``.mod``.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file: one density contrast in g/cm3 per cell, from the top south-west corner first
+        down, then eastward, then northward. Everything from ``!`` to the end of a line is a
+        comment.
+    mesh : Mesh of three dimensions
+        The mesh, from `read_ubc_mesh`.
+
+    Returns
+    -------
+    rho : ndarray of shape (n_cells,)
+        Density contrasts in kg/m3, flattened in C order from ``(nz, ny, nx)``, top layer first.
+        A value that marks cells of air, often -100 g/cm3, comes back like any other.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If the mesh is not three-dimensional, there are not `n_cells` values, or one is no number.
+        The message names the file and the line.
+
+    See Also
+    --------
+    write_ubc_model : The way back.
+    read_ubc_mesh : The mesh.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from skgrav import Mesh
+    >>> from skgrav.datasets import read_ubc_model
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "density.den")
+    ...     _ = path.write_text("0.1\n0.2\n0.3\n0.4\n")
+    ...     rho = read_ubc_model(path, Mesh.regular((2, 1, 2), 250.0))
+    >>> rho
+    array([100., 300., 200., 400.])
+    """
+    _check_mesh(mesh)
+    lines, n_cells = UBCLines(path), mesh.n_cells
+    values: list[float] = []
+    while len(values) < n_cells:
+        words = lines.words(f"cell {len(values) + 1} of the {n_cells} of the mesh")
+        # Shifting the decimal point rounds once: 1.001 g/cm3 are 1001 kg/m3, not nearly so.
+        values += [float(lines.decimal(word).scaleb(3)) for word in words]
+    if len(values) > n_cells:
+        lines.fail(f"there are more values than the {n_cells} cells of {mesh!r}; check both.")
+    lines.end(f"the {n_cells} cells of {mesh!r}")
+    nz, ny, nx = mesh.shape
+    return np.array(values).reshape(ny, nx, nz).transpose(2, 0, 1).ravel()
+
+
+def write_ubc_model(path: str | os.PathLike[str], mesh: Mesh, rho: ArrayLike) -> None:
+    """Write densities on a mesh to a UBC-GIF file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. One that is there is replaced.
+    mesh : Mesh of three dimensions
+        The mesh.
+    rho : array-like of shape (n_cells,)
+        Density contrasts in kg/m3, flattened in C order, top layer first. They become g/cm3.
+
+    Raises
+    ------
+    ValueError
+        If the mesh is not three-dimensional or the densities do not fit it.
+
+    See Also
+    --------
+    read_ubc_model : The way back, which gives the same numbers.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from skgrav import Mesh
+    >>> from skgrav.datasets import write_ubc_model
+    >>> mesh = Mesh.regular((2, 1, 2), 250.0)
+    >>> with TemporaryDirectory() as folder:
+    ...     write_ubc_model(Path(folder, "density.den"), mesh, [100, 300, 200, 400])
+    ...     print(Path(folder, "density.den").read_text().split())
+    ['0.1000', '0.2000', '0.3000', '0.4000']
+    """
+    _check_mesh(mesh)
+    rho = finite_array(rho, "rho", (mesh.n_cells,))
+    columns = mesh.unflatten(rho).transpose(1, 2, 0).ravel()
+    write_lines(path, (str(Decimal(repr(value)).scaleb(-3)) for value in columns.tolist()))
+
+
+def _read_widths(lines: UBCLines, n: int, axis: str) -> list[Decimal]:
+    """Return the widths of `n` cells, which may take several lines."""
+    widths: list[Decimal] = []
+    while len(widths) < n:
+        for word in lines.words(
+            f"the widths of all {n} cells along {axis}; {len(widths)} are there"
+        ):
+            times, star, width = word.rpartition("*")
+            count = lines.count(times, f"{word!r} before the '*'") if star else 1
+            value = lines.decimal(width)
+            if not float(value) > 0:
+                lines.fail(f"a cell along {axis} is {width} m wide; give a width above 0.")
+            # Before they are laid out, since a count may be absurd.
+            if len(widths) + count > n:
+                lines.fail(
+                    f"there are more widths than the {n} cells along {axis} which the first line "
+                    f"gives, {len(widths) + count} up to {word!r}; correct one or the other."
+                )
+            widths += [value] * count
+    return widths
+
+
+def _check_mesh(mesh: Mesh) -> None:
+    if getattr(mesh, "ndim", None) != 3 or not isinstance(mesh, Mesh):
+        raise ValueError(
+            f"'mesh' must be a skgrav.Mesh of three dimensions (z, y, x), got {mesh!r}; build "
+            "one with Mesh([z_edges, y_edges, x_edges])."
+        )
+
+
+def _plain(value: Decimal) -> str:
+    """Return a number without exponent and without zeros at its end."""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

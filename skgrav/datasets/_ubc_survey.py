@@ -1,0 +1,149 @@
+"""Stations and gravity in the files of UBC-GIF's GRAV3D."""
+
+from __future__ import annotations
+
+import os
+from decimal import Decimal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skgrav.datasets._ubc_text import UBCLines, finite_array, write_lines
+from skgrav.geometry import Survey
+
+_COLUMNS = "easting, northing, elevation, then gravity and its uncertainty if they are known"
+
+
+def read_ubc_survey(path: str | os.PathLike[str]) -> tuple[Survey, NDArray[np.float64] | None]:
+    r"""Read stations and their gravity from a UBC-GIF file, mostly named ``.grv`` or ``.obs``.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file: the number of stations, then a line for each with easting, northing and
+        elevation in metres, gravity in mGal and its standard deviation in mGal. The last column
+        or the last two may be missing. Everything from ``!`` to the end of a line is a comment.
+
+    Returns
+    -------
+    survey : Survey
+        The stations with columns ``(z, y, x)``: elevation e, positive up, becomes z = -e,
+        northing is y and easting is x. Its component is gz, its uncertainty the file's, if any.
+    data : ndarray of shape (n_stations,) or None
+        Gravity gz in mGal as in the file, positive toward a positive mass below; None if the file
+        has locations only.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If a count, a column or a number is wrong. The message names the file and the line.
+
+    See Also
+    --------
+    write_ubc_survey : The way back.
+    read_ubc_mesh : The cells below.
+
+    Notes
+    -----
+    GRAV3D computes the vertical component of attraction with its z axis down [1]_, so the sign of
+    its data is that of skgrav: a mass deficit gives negative gravity. SimPEG's is the opposite.
+
+    References
+    ----------
+    .. [1] GRAV3D 6.0 manual, UBC Geophysical Inversion Facility,
+       https://grav3d.readthedocs.io/en/v6.0/.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from skgrav.datasets import read_ubc_survey
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "gravity.grv")
+    ...     _ = path.write_text("1 ! station\n362472.4 6008599.5 2185.5 -11.55 0.05\n")
+    ...     survey, data = read_ubc_survey(path)
+    >>> survey.stations[0].tolist(), data.tolist(), survey.uncertainty.tolist()
+    ([-2185.5, 6008599.5, 362472.4], [-11.55], [0.05])
+    """
+    lines = UBCLines(path)
+    (n_stations,) = lines.counts(1, "the number of stations")
+    rows: list[list[Decimal]] = []
+    while len(rows) < n_stations:
+        words = lines.words(f"station {len(rows) + 1} of {n_stations}")
+        row = [lines.decimal(word) for word in words]
+        if not 3 <= len(row) <= 5:
+            lines.fail(f"the station has {len(row)} numbers; give {_COLUMNS}.")
+        if rows and len(row) != len(rows[0]):
+            lines.fail(
+                f"the station has {len(row)} numbers but the first one has {len(rows[0])}; "
+                f"give all of them the same columns: {_COLUMNS}."
+            )
+        if len(row) == 5 and not float(row[4]) > 0:
+            lines.fail(f"the uncertainty is {words[4]}; give a standard deviation above 0.")
+        rows.append(row)
+    lines.end(f"the {n_stations} stations")
+    east, north, up, *rest = np.array(rows, dtype=np.float64).T
+    # Zero minus the elevation, since the negative of 0.0 is -0.0, another station to Survey.
+    stations = np.column_stack([0.0 - up, north, east])
+    survey = Survey(stations, ("z",), rest[1] if len(rest) == 2 else None)
+    return survey, (rest[0].copy() if rest else None)
+
+
+def write_ubc_survey(
+    path: str | os.PathLike[str], survey: Survey, data: ArrayLike | None = None
+) -> None:
+    """Write stations and their gravity to a UBC-GIF file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. One that is there is replaced.
+    survey : Survey
+        Stations ``(z, y, x)`` in metres with the component gz alone. z, positive down, becomes
+        the elevation -z.
+    data : array-like of shape (n_stations,), default=None
+        Gravity gz in mGal, positive toward a positive mass below; None writes locations only.
+
+    Raises
+    ------
+    ValueError
+        If the survey is not one of gz in 3D, the data do not fit it, or it has uncertainties
+        without data, for which the format has no place.
+
+    See Also
+    --------
+    read_ubc_survey : The way back, which gives the same numbers.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from skgrav import Survey
+    >>> from skgrav.datasets import write_ubc_survey
+    >>> survey = Survey([[-10, 200, 100]], ("z",), uncertainty=0.05)
+    >>> with TemporaryDirectory() as folder:
+    ...     write_ubc_survey(Path(folder, "gravity.grv"), survey, [1.5])
+    ...     print(Path(folder, "gravity.grv").read_text())
+    1
+    100.0 200.0 10.0 1.5 0.05
+    """
+    if getattr(survey, "ndim", None) != 3 or survey.components != ("z",):
+        raise ValueError(
+            f"'survey' is {survey!r}; a UBC-GIF file holds gz alone at stations (z, y, x). "
+            "Build one with Survey(stations, ('z',))."
+        )
+    z, y, x = survey.stations.T
+    columns = [x, y, 0.0 - z]
+    if data is not None:
+        columns.append(finite_array(data, "data", (survey.n_data,)))
+    if survey.uncertainty is not None:
+        if data is None:
+            raise ValueError(
+                "'data' is None, but the survey has uncertainties, and the format has no place "
+                "for them without data. Pass the data, or Survey(survey.stations, ('z',))."
+            )
+        columns.append(survey.uncertainty)
+    rows = (" ".join(map(repr, row)) for row in np.column_stack(columns).tolist())
+    write_lines(path, [str(survey.n_stations), *rows])

@@ -1,0 +1,113 @@
+"""Lines of numbers in the files of the UBC Geophysical Inversion Facility."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from math import isfinite
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+# float() would also take "nan" and "1_000", and neither int() nor Decimal() endless rows of digits.
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
+_COUNT = re.compile(r"0*[1-9][0-9]{0,8}")
+
+
+class UBCLines:
+    """The lines of a file without comments and blanks, read one by one.
+
+    Whatever is wrong is a ValueError with the file, the line and the remedy.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. Everything from ``!`` to the end of a line is a comment.
+
+    Attributes
+    ----------
+    number : int
+        The line that was read last, counted from 1 with comments and blanks.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        # Comments may be in any encoding; what stands for an unknown byte is no number.
+        text = self._path.read_text(encoding="utf-8-sig", errors="replace")
+        lines = enumerate(text.split("\n"), start=1)
+        self._lines = ((n, line.partition("!")[0].split()) for n, line in lines)
+        self.number = 0
+
+    def fail(self, problem: str) -> NoReturn:
+        """Raise ValueError about the line read last."""
+        raise ValueError(f"{self._path}, line {self.number}: {problem}")
+
+    def words(self, wanted: str) -> list[str]:
+        """Return the words of the next line, on which there should be what is `wanted`."""
+        words = self._next()
+        if not words:
+            self.fail(
+                f"the file ends before {wanted}. It is truncated, or the counts in its head are "
+                "wrong: get it again, or correct them."
+            )
+        return words
+
+    def end(self, counted: str) -> None:
+        """Fail if there is anything left after what was `counted`."""
+        words = self._next()
+        if words:
+            self.fail(
+                f"{words[0]!r} stands after the end of {counted}. Correct the counts in the head "
+                "of the file, or take away what is too much."
+            )
+
+    def counts(self, n: int, wanted: str) -> list[int]:
+        """Return the `n` counts on the next line."""
+        words = self.words(wanted)
+        if len(words) != n:
+            self.fail(
+                f"{len(words)} words stand where {wanted} should stand alone: "
+                f"{' '.join(words)[:60]!r}. Put it on the first line."
+            )
+        return [self.count(word, wanted) for word in words]
+
+    def count(self, word: str, wanted: str) -> int:
+        """Return a count, at least 1."""
+        if not _COUNT.fullmatch(word):
+            self.fail(f"{word!r} stands in {wanted}; a count is a whole number from 1 on.")
+        return int(word)
+
+    def decimal(self, word: str) -> Decimal:
+        """Return a number as it is written, without rounding."""
+        # A thousand times it must be finite too, since g/cm3 become kg/m3.
+        if not _NUMBER.fullmatch(word) or not isfinite(1e3 * float(word)):
+            self.fail(f"{word!r} is not a finite number. Correct it; comments begin with '!'.")
+        return Decimal(word)
+
+    def _next(self) -> list[str]:
+        """Return the words of the next line that has any, nothing at the end of the file."""
+        for number, words in self._lines:
+            self.number = number
+            if words:
+                return words
+        return []
+
+
+def finite_array(values: ArrayLike, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return finite values of this shape as float64."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(
+            f"'{name}' has shape {array.shape}; it must hold finite numbers, of shape {shape}."
+        )
+    return array
+
+
+def write_lines(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
+    """Write lines that end alike on every system."""
+    with Path(path).open("w", encoding="ascii", newline="\n") as stream:
+        stream.writelines(f"{line}\n" for line in lines)
