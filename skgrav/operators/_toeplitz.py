@@ -52,10 +52,10 @@ class ToeplitzOperator:
             block.adjoint(g, rho)
         return rho
 
-    def column_norms2(self) -> Array:
-        """Return the squared norm of each column, (n_cells,)."""
+    def column_norms2(self, weights: Array) -> Array:
+        """Return the sum of squares of each column, rows weighted, (n_cells,)."""
         squared = ToeplitzOperator(*self._remake, power=2)
-        return np.maximum(squared.adjoint(np.ones((1, self.shape[0])))[0], 0.0)
+        return np.maximum(squared.adjoint(weights[None])[0], 0.0)
 
     @staticmethod
     def required_bytes(geometry: Geometry, lattices: list[Lattice], precision: str) -> int:
