@@ -12,12 +12,12 @@ and 6 of the paper [1]_.
 import os
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from skgrav import GANGenerator, Mesh, VAEGenerator
 from skgrav.datasets import make_density_models
 from skgrav.metrics import sample_coverage, sample_diversity
+from skgrav.plotting import SampleGalleryDisplay
 
 # %%
 # Train
@@ -43,21 +43,15 @@ drawn = {
     "GAN": gan.sample(900, random_state=1),
 }
 
-z, x = mesh.edges
-figure, axes = plt.subplots(4, 6, figsize=(11, 8), sharex=True, sharey=True, layout="compressed")
 shown = [np.flatnonzero(family == f)[0] for f in np.unique(family)[::-1][:6]]
-for row, (name, sections) in zip(axes, drawn.items(), strict=True):
-    for axis, i in zip(row, shown if name == "training" else range(6), strict=True):
-        image = axis.pcolormesh(x, z, mesh.unflatten(sections[i]), vmin=0, vmax=12, cmap="viridis")
-        axis.set(ylim=(z[-1], z[0]), aspect="equal")
-        axis.set_title(family[i].replace("_", " ") if name == "training" else name)
-    row[0].set_ylabel("depth (m)")
-for axis in axes[-1]:
-    axis.set_xlabel("x (m)")
-figure.colorbar(image, ax=axes, label="density", shrink=0.6)
+rows = {name: sections[:6] for name, sections in drawn.items()} | {"training": train[shown]}
+titles = {"training": [family[i].replace("_", " ") for i in shown]}
+display = SampleGalleryDisplay(
+    rows, mesh=mesh, titles=titles, limits=(0, 12), units="normalized"
+).plot()
 
 output = Path(os.environ.get("SKGRAV_PICTURES", "."))
-figure.savefig(output / "generator_samples.png", dpi=100)
+display.figure_.savefig(output / "generator_samples.png", dpi=100)
 
 # %%
 # The VAE draws smooth patches with few sharp boundaries, mixtures of layers and bodies that belong

@@ -21,6 +21,7 @@ from sklearn.frozen import FrozenEstimator
 from skgrav import LatentInverter, Mesh, VAEGenerator
 from skgrav.datasets import make_gravity_dataset
 from skgrav.metrics import relative_data_misfit, relative_l2_error
+from skgrav.plotting import DensityDisplay
 
 # %%
 # Train a generator
@@ -73,31 +74,23 @@ for name, rho in estimates.items():
     misfit = relative_data_misfit(operator, rho, X_test)
     print(f"{name:22s} {misfit:8.1e} {relative_l2_error(y_test, rho):8.3f}")
 
-z, x = mesh.edges
 shown = 13
-titles = ["truth", *(name for name in estimates if name.startswith("random"))]
-titles += ["mean of the five", "default"]
-figure, axes = plt.subplots(
-    2, 4, figsize=(10.5, 5.6), sharex=True, sharey=True, layout="compressed"
+titled = {}
+for name, rho in estimates.items():
+    misfit = relative_data_misfit(operator, rho[[shown]], X_test[[shown]])
+    titled[f"{name}\nmisfit {misfit:.1e}"] = rho
+titled.popitem()  # the mean training section
+display = DensityDisplay.from_predictions(
+    y_test,
+    titled,
+    operator=operator,
+    sample=shown,
+    difference=False,
+    image_kw={"vmin": 0, "vmax": 12},
 )
-for axis, name in zip(axes.flat, titles, strict=True):
-    section = y_test[shown] if name == "truth" else estimates[name][shown]
-    image = axis.pcolormesh(x, z, mesh.unflatten(section), vmin=0, vmax=12, cmap="viridis")
-    title = name
-    if name != "truth":
-        misfit = relative_data_misfit(operator, section[None], X_test[[shown]])
-        error = relative_l2_error(y_test[[shown]], section[None])
-        title += f"\nmisfit {misfit:.1e}, error {error:.2f}"
-    axis.set_title(title, fontsize="medium")
-    axis.set(ylim=(z[-1], z[0]), aspect="equal")
-for axis in axes[-1]:
-    axis.set_xlabel("x (m)")
-for axis in axes[:, 0]:
-    axis.set_ylabel("depth (m)")
-figure.colorbar(image, ax=axes, label="density", shrink=0.6)
 
 output = Path(os.environ.get("SKGRAV_PICTURES", "."))
-figure.savefig(output / "latent_ambiguity.png", dpi=100)
+display.figure_.savefig(output / "latent_ambiguity.png", dpi=100)
 
 # %%
 # All starts bring the misfit below a hundredth of the data, and none to the same section: bodies

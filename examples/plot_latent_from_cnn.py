@@ -13,7 +13,6 @@ import os
 import warnings
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
@@ -22,6 +21,7 @@ from skgrav import CNNInverter, LatentInverter, Mesh, VAEGenerator
 from skgrav.datasets import make_gravity_dataset
 from skgrav.metrics import relative_data_misfit, relative_l2_error
 from skgrav.pipeline import Pipeline
+from skgrav.plotting import SampleGalleryDisplay
 
 # %%
 # Train network and generator
@@ -97,27 +97,19 @@ for noise_level, X in {0.0: X_test, 0.01: X_test + noise}.items():
         misfit = relative_data_misfit(operator, rho, X)
         print(f"{name:20s} {misfit:8.1e} {relative_l2_error(y_test, rho):8.3f}")
 
-z, x = mesh.edges
-shown = 0
-figure, axes = plt.subplots(
-    2, 6, figsize=(13.5, 5.2), sharex=True, sharey=True, layout="compressed"
-)
-for row, (noise_level, found) in zip(axes, estimates.items(), strict=True):
-    for axis, name in zip(row, ("truth", *found), strict=True):
-        section = y_test[shown] if name == "truth" else found[name][shown]
-        image = axis.pcolormesh(x, z, mesh.unflatten(section), vmin=0, vmax=12, cmap="viridis")
-        title = name
-        if name != "truth":
-            title += f"\nerror {relative_l2_error(y_test[[shown]], section[None]):.2f}"
-        axis.set_title(title, fontsize="medium")
-        axis.set(ylim=(z[-1], z[0]), aspect="equal")
-    row[0].set_ylabel(f"data with {noise_level:.0%} noise\ndepth (m)")
-for axis in axes[-1]:
-    axis.set_xlabel("x (m)")
-figure.colorbar(image, ax=axes, label="density", shrink=0.6)
+rows, titles = {}, {}
+for noise_level, found in estimates.items():
+    row = f"data with {noise_level:.0%} noise"
+    rows[row] = [y_test[0], *(rho[0] for rho in found.values())]
+    titles[row] = ["truth"] + [
+        f"{name}\nerror {relative_l2_error(y_test[:1], rho[:1]):.2f}" for name, rho in found.items()
+    ]
+display = SampleGalleryDisplay(
+    rows, mesh=mesh, titles=titles, limits=(0, 12), units="normalized"
+).plot()
 
 output = Path(os.environ.get("SKGRAV_PICTURES", "."))
-figure.savefig(output / "latent_from_cnn.png", dpi=100)
+display.figure_.savefig(output / "latent_from_cnn.png", dpi=100)
 
 # %%
 # Without a prior the start decides. From a random code the search ends at a section full of blocks

@@ -17,7 +17,7 @@ import numpy as np
 from skgrav import BayesLinearInverter, Mesh, TikhonovInverter
 from skgrav.datasets import make_gravity_dataset
 from skgrav.metrics import relative_l2_error
-from skgrav.plotting import LCurveDisplay
+from skgrav.plotting import DensityDisplay, LCurveDisplay
 
 # %%
 # Data with 1 % noise
@@ -54,13 +54,15 @@ inside = np.mean(np.abs(test.target - rho) < 1.645 * std)
 print(f"Best linear estimate{'':20s} error {relative_l2_error(test.target, rho):.3f}")
 print(f"Share of cells within the 90 % interval: {inside:.3f}")
 
-z, x = mesh.edges
-pictures = {"truth": test.target, "best linear estimate": rho, "its standard deviation": std}
-for axis, (name, values) in zip(axes[1], pictures.items(), strict=True):
-    top = None if name == "its standard deviation" else 12
-    image = axis.pcolormesh(x, z, mesh.unflatten(values[section]), vmin=0, vmax=top, cmap="viridis")
-    axis.set(ylim=(z[-1], z[0]), aspect="equal", title=name, xlabel="x (m)", ylabel="depth (m)")
-    figure.colorbar(image, ax=axis, label="density", shrink=0.8)
+DensityDisplay.from_predictions(
+    test.target,
+    {"best linear estimate": rho},
+    std=std,
+    operator=test.operator,
+    sample=section,
+    difference=False,
+    ax=axes[1],
+)
 
 output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 figure.savefig(output / "linear_estimators.png", dpi=80)

@@ -19,6 +19,7 @@ import numpy as np
 from skgrav import CNNInverter, ForwardOperator, MatrixOperator, Mesh
 from skgrav.datasets import fetch_pelotas_profile, make_margin_models, pelotas_section
 from skgrav.metrics import relative_l2_error
+from skgrav.plotting import DensityDisplay, GravityDisplay
 from skgrav.solvers import Projection
 
 # %%
@@ -121,29 +122,32 @@ for name, section in estimates.items():
 # %%
 # Look
 # ----
-# White: the published interfaces, from the top sea floor, base of the sediments, basement, Moho.
-# Black: where an estimate reaches half of the mantle's contrast.
+# Black: the published interfaces. Green: where an estimate reaches half of the mantle's contrast.
 
 del estimates["mean of the training sections"]
 figure, axes = plt.subplots(5, 1, figsize=(9, 13), sharex=True, layout="constrained")
-km = np.linspace(0, 383, 150)
-for axis, (name, section) in zip(axes, estimates.items(), strict=False):
-    image = axis.pcolormesh(
-        km, z_edges / 1e3, mesh.unflatten(section), cmap="viridis", vmin=-600, vmax=400
-    )
-    for interface in ("bathymetry", "toi", "basement", "moho"):
-        axis.plot(profile.x / 1e3, profile[interface] / 1e3, "w", lw=1)
-    axis.plot(profile.x / 1e3, moho_of(section), "k", lw=1)
-    axis.set(ylim=(43.2, 0), ylabel="depth (km)", title=name)
-figure.colorbar(image, ax=axes[:3], label="density contrast to 2870 (kg/m³)", extend="min")
-for (name, section), style in zip(estimates.items(), ("C1", "C0", "k--"), strict=True):
-    axes[3].plot(profile.x / 1e3, gravity_of(section), style, label=name, lw=1)
-    axes[4].plot(profile.x / 1e3, profile.data - gravity_of(section), style, lw=1)
-axes[3].plot(profile.x / 1e3, profile.data, "k.", ms=3, label="measured")
-axes[3].legend(fontsize="small")
-axes[3].set(ylabel="gz (mGal)")
-axes[4].axhspan(-NOISE, NOISE, color="0.9", zorder=0)
-axes[4].set(ylabel="residual (mGal)", xlabel="distance (km)", xlim=(0, 383))
+interfaces = {
+    "sea floor": (profile.x, profile.bathymetry),
+    "base of the sediments": (profile.x, profile.toi),
+    "basement": (profile.x, profile.basement),
+    "Moho": (profile.x, profile.moho),
+}
+DensityDisplay.from_predictions(
+    None,
+    estimates,
+    mesh=mesh,
+    interfaces=interfaces,
+    ax=axes[:3],
+    image_kw={"vmin": -600, "vmax": 600},
+)
+for axis, section in zip(axes, estimates.values(), strict=False):
+    axis.plot(profile.x / 1e3, moho_of(section), "limegreen", label="Moho of the estimate")
+axes[2].legend(fontsize="x-small", loc="lower right")
+gravity = {name: gravity_of(section) for name, section in estimates.items()}
+GravityDisplay(profile.data, gravity, survey=profile.survey, uncertainty=NOISE).plot(axes[3:])
+for axis in axes:
+    axis.label_outer()
+axes[-1].set_xlim(0, 383)
 
 output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 figure.savefig(output / "real_profile.png", dpi=100)

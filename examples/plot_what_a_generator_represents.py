@@ -19,6 +19,7 @@ from sklearn.decomposition import PCA
 from skgrav import GANGenerator, Mesh, VAEGenerator
 from skgrav.datasets import make_density_models
 from skgrav.metrics import relative_l2_error
+from skgrav.plotting import SampleGalleryDisplay
 
 # %%
 # Train
@@ -49,24 +50,19 @@ for name, sections in nearest.items():
     print(f"{name:14s} error {relative_l2_error(test, sections):.3f}")
 print(f"{'VAE, encoder':14s} error {relative_l2_error(test, encoded):.3f}")
 
-z, x = mesh.edges
-shown = [np.flatnonzero(test_family == f)[0] for f in ("faults", "intrusions", "folded_layers")]
-figure, axes = plt.subplots(3, 4, figsize=(9.5, 6.8), sharex=True, sharey=True, layout="compressed")
-for row, i in zip(axes, shown, strict=True):
-    for axis, name in zip(row, ("truth", *nearest), strict=True):
-        section = test[i] if name == "truth" else nearest[name][i]
-        image = axis.pcolormesh(x, z, mesh.unflatten(section), vmin=0, vmax=12, cmap="viridis")
-        title = test_family[i].replace("_", " ")
-        if name != "truth":
-            title = f"{name}, error {relative_l2_error(test[[i]], section[None]):.2f}"
-        axis.set(ylim=(z[-1], z[0]), aspect="equal", title=title)
-    row[0].set_ylabel("depth (m)")
-for axis in axes[-1]:
-    axis.set_xlabel("x (m)")
-figure.colorbar(image, ax=axes, label="density", shrink=0.6)
+families = "faults", "intrusions", "folded layers"
+shown = [np.flatnonzero(test_family == f.replace(" ", "_"))[0] for f in families]
+display = SampleGalleryDisplay.from_predictions(
+    test[shown],
+    {name: sections[shown] for name, sections in nearest.items()},
+    mesh=mesh,
+    titles=families,
+    units="normalized",
+    image_kw={"vmin": 0, "vmax": 12},
+)
 
 output = Path(os.environ.get("SKGRAV_PICTURES", "."))
-figure.savefig(output / "what_a_generator_represents.png", dpi=100)
+display.figure_.savefig(output / "what_a_generator_represents.png", dpi=100)
 
 # %%
 # The large layers and bodies are there in all three; thin layers and sharp edges are blurred, since

@@ -13,6 +13,9 @@ from skgrav.datasets import make_density_models
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Examples in docstrings draw, too, and no test opens a window.
+os.environ.setdefault("MPLBACKEND", "agg")
+
 # The same examples each time, and no test fails because a machine is busy.
 settings.register_profile("skgrav", deadline=None, derandomize=True)
 settings.load_profile("skgrav")

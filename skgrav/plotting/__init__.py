@@ -1,5 +1,15 @@
 """Pictures of estimators, by scikit-learn's Display protocol; they need matplotlib."""
 
+from skgrav.plotting._convergence import ConvergenceDisplay
+from skgrav.plotting._density import DensityDisplay
+from skgrav.plotting._gravity import GravityDisplay
 from skgrav.plotting._lcurve import LCurveDisplay
+from skgrav.plotting._samples import SampleGalleryDisplay
 
-__all__ = ["LCurveDisplay"]
+__all__ = [
+    "ConvergenceDisplay",
+    "DensityDisplay",
+    "GravityDisplay",
+    "LCurveDisplay",
+    "SampleGalleryDisplay",
+]

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from skgrav.plotting._drawing import pyplot
+
 #: Labels of both axes by criterion.
 _LABELS = {
     "lcurve": (r"misfit $\|(g - A\rho)/\sigma\|$", r"model norm $\|W(\rho - \rho_0)\|$"),
@@ -65,7 +67,9 @@ class LCurveDisplay:
     ...     n_samples=5, mesh=Mesh.square(8), noise_level=0.01, random_state=0
     ... )
     >>> inverter = TikhonovInverter("lcurve", operator=data.operator).fit(data.data)
-    >>> display = LCurveDisplay.from_estimator(inverter, data.data)  # doctest: +SKIP
+    >>> display = LCurveDisplay.from_estimator(inverter, data.data)
+    >>> display.criterion
+    'lcurve'
     """
 
     def __init__(
@@ -155,13 +159,9 @@ class LCurveDisplay:
             The display itself, with `line_`, `point_`, `ax_` and `figure_`.
         """
         _check_criterion(self.criterion)
-        try:
-            import matplotlib.pyplot as plt
-            from matplotlib.ticker import LogLocator
-        except ImportError as error:
-            raise ImportError(
-                "LCurveDisplay needs matplotlib; install it by pip install 'skgrav[plot]'."
-            ) from error
+        plt = pyplot(self)
+        from matplotlib.ticker import LogLocator
+
         if ax is None:
             _, ax = plt.subplots()
         self.ax_, self.figure_ = ax, ax.figure

@@ -1,226 +1,21 @@
-"""Where the unknowns and the data are: tensor meshes and surveys, frozen value objects."""
+"""Surveys: where the data are."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from functools import reduce
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["AXES", "Mesh", "Survey"]
-
-#: Axis names by number of dimensions, in the order of mesh axes and station columns.
-AXES = {2: ("z", "x"), 3: ("z", "y", "x")}
-
-
-def _frozen(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    """Return a read-only float64 copy of finite `values`."""
-    array = np.array(values, dtype=np.float64, order="C")
-    if not np.isfinite(array).all():
-        raise ValueError(f"'{name}' contains NaN or infinity; each value must be a finite number.")
-    array.setflags(write=False)
-    return array
-
-
-class _ValueObject(ABC):
-    """Equality, hash, copy and pickle by the bytes of the arrays of a frozen dataclass."""
-
-    @abstractmethod
-    def _key(self) -> tuple[Any, ...]:
-        """Return what makes two objects equal."""
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def __copy__(self):
-        return self
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def __reduce__(self):
-        # Through the constructor, since NumPy's pickles forget that an array is read-only.
-        return type(self), tuple(getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
+from skgrav.geometry import _xarray
+from skgrav.geometry._mesh import Mesh
+from skgrav.geometry._values import AXES, ValueObject, frozen
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Mesh(_ValueObject):
-    """Tensor mesh of rectangular cells in 2D ``(z, x)`` or 3D ``(z, y, x)``.
-
-    Densities on a mesh are vectors of `n_cells` values: the image of shape `shape` flattened in
-    C order, so the top layer comes first. z is positive down.
-
-    Parameters
-    ----------
-    edges : sequence of array-like of shape (n + 1,)
-        Cell edges along each axis in metres, strictly increasing: ``(z, x)`` for a section of
-        infinite strike, ``(z, y, x)`` for a volume. Layers may have any thickness.
-
-    Attributes
-    ----------
-    ndim : int
-        Number of axes, 2 or 3.
-    shape : tuple of int
-        Number of cells along each axis, ``(nz, nx)`` or ``(nz, ny, nx)``.
-    n_cells : int
-        Number of cells.
-    centers : tuple of ndarray
-        Cell centres along each axis in metres.
-    widths : tuple of ndarray
-        Cell widths along each axis in metres.
-    volumes : ndarray of shape (n_cells,)
-        Volume of each cell in m3; in 2D its area in m2.
-
-    Raises
-    ------
-    ValueError
-        If there are not two or three axes, or the edges of one do not increase.
-
-    See Also
-    --------
-    Survey : The stations above a mesh.
-
-    Examples
-    --------
-    >>> from skgrav import Mesh
-    >>> mesh = Mesh([[0, 100, 300], [0, 500, 1000, 1500]])
-    >>> mesh
-    Mesh(2 x 3 cells, z 0 to 300 m, x 0 to 1500 m)
-    >>> mesh.unflatten([1, 2, 3, 4, 5, 6])
-    array([[1., 2., 3.],
-           [4., 5., 6.]])
-    """
-
-    edges: tuple[NDArray[np.float64], ...]
-
-    def __init__(self, edges: Sequence[ArrayLike]) -> None:
-        if len(edges) not in AXES:
-            raise ValueError(
-                f"'edges' has {len(edges)} axes; a mesh needs one array of edges per axis, "
-                "(z, x) in 2D or (z, y, x) in 3D."
-            )
-        frozen = tuple(
-            _frozen(e, f"edges of axis {name}")
-            for e, name in zip(edges, AXES[len(edges)], strict=True)
-        )
-        for name, e in zip(AXES[len(edges)], frozen, strict=True):
-            if e.ndim != 1 or e.size < 2 or not (np.diff(e) > 0).all():
-                raise ValueError(
-                    f"'edges' of axis {name} must be at least two strictly increasing numbers, "
-                    f"got {np.array2string(e, threshold=6)}. Sort them and drop repeated edges."
-                )
-        object.__setattr__(self, "edges", frozen)
-
-    @classmethod
-    def square(cls, n: int = 50, *, spacing: float = 0.8) -> Mesh:
-        """Build the square section of the paper: `n` x `n` equal cells, centred on x = 0.
-
-        Parameters
-        ----------
-        n : int, default=50
-            Number of cells along each axis.
-        spacing : float, default=0.8
-            Cell size in metres; the default makes the section of 50 x 50 cells 40 m wide.
-
-        Returns
-        -------
-        mesh : Mesh
-            Mesh of shape ``(n, n)`` with its top at z = 0.
-        """
-        return cls.regular((n, n), spacing)
-
-    @classmethod
-    def regular(
-        cls, shape: Sequence[int], spacing: float | Sequence[float], *, top: float = 0.0
-    ) -> Mesh:
-        """Build a mesh of equal cells, centred horizontally on the origin.
-
-        Parameters
-        ----------
-        shape : sequence of int
-            Number of cells along each axis, ``(nz, nx)`` or ``(nz, ny, nx)``.
-        spacing : float or sequence of float
-            Cell size in metres, one number or one per axis.
-        top : float, default=0.0
-            Depth of the top in metres, positive down.
-
-        Returns
-        -------
-        mesh : Mesh
-            The mesh.
-        """
-        steps = np.broadcast_to(np.asarray(spacing, dtype=float), (len(shape),))
-        origins = [top] + [-n * h / 2 for n, h in zip(shape[1:], steps[1:], strict=True)]
-        return cls(
-            [o + h * np.arange(n + 1) for o, h, n in zip(origins, steps, shape, strict=True)]
-        )
-
-    @property
-    def ndim(self) -> int:
-        return len(self.edges)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(e.size - 1 for e in self.edges)
-
-    @property
-    def n_cells(self) -> int:
-        return int(np.prod(self.shape))
-
-    @property
-    def centers(self) -> tuple[NDArray[np.float64], ...]:
-        return tuple((e[1:] + e[:-1]) / 2 for e in self.edges)
-
-    @property
-    def widths(self) -> tuple[NDArray[np.float64], ...]:
-        return tuple(np.diff(e) for e in self.edges)
-
-    @property
-    def volumes(self) -> NDArray[np.float64]:
-        return reduce(np.multiply.outer, self.widths).ravel()
-
-    def unflatten(self, rho: ArrayLike) -> NDArray[np.float64]:
-        """Turn density vectors into images.
-
-        Parameters
-        ----------
-        rho : array-like of shape (n_cells,) or (n_samples, n_cells)
-            Densities, flattened in C order, top layer first.
-
-        Returns
-        -------
-        images : ndarray of shape `shape` or (n_samples, *shape)
-            The densities as sections or volumes, depth first.
-        """
-        rho = np.asarray(rho, dtype=np.float64)
-        if rho.shape[-1:] != (self.n_cells,):
-            raise ValueError(
-                f"'rho' has shape {rho.shape}; its last axis must hold the {self.n_cells} cells "
-                f"of this mesh of shape {self.shape}."
-            )
-        return rho.reshape(*rho.shape[:-1], *self.shape)
-
-    def _key(self) -> tuple[Any, ...]:
-        return tuple(e.tobytes() for e in self.edges)
-
-    def __repr__(self) -> str:
-        cells = " x ".join(map(str, self.shape))
-        spans = [
-            f"{name} {e[0]:g} to {e[-1]:g} m"
-            for name, e in zip(AXES[self.ndim], self.edges, strict=True)
-        ]
-        return f"Mesh({cells} cells, {', '.join(spans)})"
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Survey(_ValueObject):
+class Survey(ValueObject):
     """Stations and the components of gravity measured at each of them.
 
     Data of a survey are vectors of `n_data` values, component-major: all stations of the first
@@ -275,7 +70,7 @@ class Survey(_ValueObject):
         components: Sequence[str] = ("x", "z"),
         uncertainty: ArrayLike | None = None,
     ) -> None:
-        stations = _frozen(stations, "stations")
+        stations = frozen(stations, "stations")
         if stations.ndim != 2 or stations.shape[1] not in AXES or stations.shape[0] == 0:
             raise ValueError(
                 f"'stations' has shape {stations.shape}; it must be (n_stations, 2) with columns "
@@ -294,14 +89,14 @@ class Survey(_ValueObject):
             )
         n_data = len(stations) * len(components)
         if uncertainty is not None:
-            uncertainty = _frozen(uncertainty, "uncertainty")
+            uncertainty = frozen(uncertainty, "uncertainty")
             if uncertainty.shape not in ((), (n_data,)) or not (uncertainty > 0).all():
                 raise ValueError(
                     f"'uncertainty' has shape {uncertainty.shape} and minimum "
                     f"{uncertainty.min():g}; it must be one positive number or one per datum, "
                     f"({n_data},)."
                 )
-            uncertainty = _frozen(np.broadcast_to(uncertainty, n_data), "uncertainty")
+            uncertainty = frozen(np.broadcast_to(uncertainty, n_data), "uncertainty")
         object.__setattr__(self, "stations", stations)
         object.__setattr__(self, "components", components)
         object.__setattr__(self, "uncertainty", uncertainty)
@@ -425,6 +220,74 @@ class Survey(_ValueObject):
                 f"this survey, {self.n_stations} stations times components {self.components}."
             )
         return g.reshape(*g.shape[:-1], len(self.components), self.n_stations)
+
+    def flatten(self, profiles: ArrayLike) -> NDArray[np.float64]:
+        """Turn one row of stations per component into data vectors, as estimators take them.
+
+        Parameters
+        ----------
+        profiles : array-like of shape (n_components, n_stations) or (n_samples, ...), or Dataset
+            The data of each component. A labelled Dataset has the variables gx and so on, at the
+            stations of this survey.
+
+        Returns
+        -------
+        g : ndarray of shape (n_data,) or (n_samples, n_data)
+            Gravity, component-major.
+        """
+        if _xarray.is_labelled(profiles):
+            profiles = _xarray.gravity_profiles(self, profiles)
+        shape = len(self.components), self.n_stations
+        profiles = _xarray.as_array(profiles, shape, "profiles", "components and stations")
+        return profiles.reshape(*profiles.shape[:-2], self.n_data)
+
+    def to_xarray(self, g: ArrayLike, *, units: str = "mGal") -> Any:
+        """Label gravity with its components and stations.
+
+        Parameters
+        ----------
+        g : array-like of shape (n_data,) or (n_samples, n_data)
+            Gravity, component-major.
+        units : str, default="mGal"
+            Unit of the data, kept in the attributes.
+
+        Returns
+        -------
+        dataset : xarray.Dataset of dimensions (station,) or (sample, station)
+            One variable per component, ``gx`` and so on, and of the uncertainty, if there is one,
+            ``gx_uncertainty``. Coordinates of the stations are in metres, z positive down.
+            `from_xarray` gives back the very same survey, also from a netCDF file. Needs xarray,
+            from ``skgrav[io]``.
+
+        Raises
+        ------
+        ImportError
+            If xarray is not installed.
+        """
+        return _xarray.gravity_dataset(self, g, units)
+
+    @classmethod
+    def from_xarray(cls, dataset: Any) -> Survey:
+        """Build the survey of a labelled dataset; `flatten` gives the data.
+
+        Parameters
+        ----------
+        dataset : xarray.Dataset
+            Gravity as variables ``gx``, ``gy``, ``gz`` along one dimension of stations, with
+            coordinates x, z and in 3D y in metres, z positive down; as `to_xarray` makes it.
+
+        Returns
+        -------
+        survey : Survey
+            Stations, components in the order of the variables, and the uncertainty.
+
+        Raises
+        ------
+        ValueError
+            If there is no gravity, a coordinate is missing or not in metres, or only some
+            components have an uncertainty.
+        """
+        return cls(*_xarray.survey_arguments(dataset))
 
     def _key(self) -> tuple[Any, ...]:
         uncertainty = None if self.uncertainty is None else self.uncertainty.tobytes()

@@ -1,0 +1,7 @@
+"""Where the unknowns and the data are: tensor meshes and surveys, frozen value objects."""
+
+from skgrav.geometry._mesh import Mesh
+from skgrav.geometry._survey import Survey
+from skgrav.geometry._values import AXES
+
+__all__ = ["AXES", "Mesh", "Survey"]

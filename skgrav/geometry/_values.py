@@ -1,0 +1,46 @@
+"""What meshes and surveys share: the order of axes, frozen arrays, equality by value."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+#: Axis names by number of dimensions, in the order of mesh axes and station columns.
+AXES = {2: ("z", "x"), 3: ("z", "y", "x")}
+
+
+def frozen(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Return a read-only float64 copy of finite `values`."""
+    array = np.array(values, dtype=np.float64, order="C")
+    if not np.isfinite(array).all():
+        raise ValueError(f"'{name}' contains NaN or infinity; each value must be a finite number.")
+    array.setflags(write=False)
+    return array
+
+
+class ValueObject(ABC):
+    """Equality, hash, copy and pickle by the bytes of the arrays of a frozen dataclass."""
+
+    @abstractmethod
+    def _key(self) -> tuple[Any, ...]:
+        """Return what makes two objects equal."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __reduce__(self):
+        # Through the constructor, since NumPy's pickles forget that an array is read-only.
+        return type(self), tuple(getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]

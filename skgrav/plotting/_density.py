@@ -1,0 +1,391 @@
+"""Densities beside the truth, their differences and their uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain, cycle
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from skgrav.geometry import Mesh
+from skgrav.metrics import relative_l2_error
+from skgrav.plotting._drawing import (
+    DENSITY_UNITS,
+    check_units,
+    colours,
+    is_contrast,
+    pyplot,
+    value_range,
+)
+from skgrav.plotting._estimators import mesh_of, named, one_row, operator_of, row_of, units_of
+from skgrav.plotting._layout import Grid, draw_sections, wrapped
+from skgrav.plotting._sections import Section, sections_of, strongest
+
+_COLUMNS = 4  # panels in a row
+_STYLES = ["-", "--", "-.", ":"]  # of interfaces
+
+
+class DensityDisplay:
+    """Density sections with physical axes, depth down, in colours that they share.
+
+    In 3D each density is shown by a depth slice and two vertical sections. It is best made by
+    `from_estimator` or `from_predictions`.
+
+    Parameters
+    ----------
+    densities : mapping of str to array-like of shape (n_cells,)
+        Densities by the title of their panel, flattened in C order, top layer first. NaN is left
+        blank.
+    mesh : Mesh
+        The cells.
+    differences : mapping of str to array-like of shape (n_cells,), default=None
+        Differences to the truth by the title of their panel, with colours of their own centred
+        on zero.
+    std : array-like of shape (n_cells,), default=None
+        Standard deviation, with colours of its own from zero on.
+    interfaces : mapping of str to pair of array-like, default=None
+        Known interfaces by name, each ``(x, depth)`` in metres, drawn over sections in 2D.
+    at : sequence of three floats, default=None
+        Where to cut in 3D, ``(z, y, x)`` in metres; None cuts through the cell of the first
+        density that differs most from its median.
+    limits : tuple of two floats, default=None
+        Least and greatest density of the colours; None takes those of all densities. Limits of
+        both signs are drawn centred on zero.
+    units : {"mGal", "normalized"}, default="mGal"
+        Units of the operator, which for ``"mGal"`` has densities in kg/m3.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes, of shape (n_panels,) or in 3D (n_panels, 3)
+        Axes of densities, differences and standard deviation, in this order.
+    images_ : ndarray of matplotlib QuadMesh, of the same shape
+        The cells.
+    colorbar_, difference_colorbar_, std_colorbar_ : matplotlib Colorbar or None
+        Colour bars, each shared by its panels.
+    interface_lines_ : list of lists of matplotlib Line2D
+        The interfaces in each panel.
+    figure_ : matplotlib Figure
+        Figure with the axes.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If sizes differ from the mesh, `ax` has too many or too few axes, or the position of a
+        slice is outside the mesh.
+
+    See Also
+    --------
+    GravityDisplay : The data, and how densities fit them.
+    SampleGalleryDisplay : Many sections.
+
+    Notes
+    -----
+    Positive densities are drawn in viridis, contrasts of both signs and differences in coolwarm
+    centred on zero; in both, equal steps look equal. Axes are to scale unless the section is
+    stretched by more than five; lengths are in km from an extent of 10 km on.
+
+    Examples
+    --------
+    >>> from skgrav import BayesLinearInverter, Mesh
+    >>> from skgrav.datasets import make_gravity_dataset
+    >>> from skgrav.plotting import DensityDisplay
+    >>> data = make_gravity_dataset(50, mesh=Mesh.square(8), noise_level=0.01, random_state=0)
+    >>> inverter = BayesLinearInverter(0.01, operator=data.operator).fit(data.data, data.target)
+    >>> display = DensityDisplay.from_estimator(inverter, data.data, data.target, return_std=True)
+    >>> [ax.get_title() for ax in display.axes_[-2:]]
+    ['estimate − truth', 'standard deviation']
+    """
+
+    def __init__(
+        self,
+        densities: Mapping[str, ArrayLike],
+        *,
+        mesh: Mesh,
+        differences: Mapping[str, ArrayLike] | None = None,
+        std: ArrayLike | None = None,
+        interfaces: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+        at: Sequence[float] | None = None,
+        limits: tuple[float, float] | None = None,
+        units: str = "mGal",
+    ) -> None:
+        self.densities = densities
+        self.mesh = mesh
+        self.differences = differences
+        self.std = std
+        self.interfaces = interfaces
+        self.at = at
+        self.limits = limits
+        self.units = units
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        sample: int = 0,
+        return_std: bool = False,
+        mesh: Mesh | None = None,
+        units: str | None = None,
+        difference: bool = True,
+        interfaces: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+        at: Sequence[float] | None = None,
+        ax: Any = None,
+        **plot_kw: Any,
+    ) -> Self:
+        """Draw the estimate of one sample, beside the truth if that is known.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted inverter, or a Pipeline or search with one.
+        X : array-like of shape (n_samples, n_data)
+            Gravity, component-major.
+        y : array-like of shape (n_samples, n_cells), default=None
+            True densities.
+        sample : int, default=0
+            Row of `X` to draw.
+        return_std : bool, default=False
+            Whether to draw the standard deviation that ``predict(X, return_std=True)`` gives.
+        mesh : Mesh, default=None
+            The cells; None takes those of the estimator's operator.
+        units : {"mGal", "normalized"}, default=None
+            Units for the labels; None takes those of the estimator's operator.
+        difference : bool, default=True
+            Whether to draw the difference of the estimate to `y`.
+        interfaces : mapping of str to pair of array-like, default=None
+            Known interfaces by name, each ``(x, depth)`` in metres.
+        at : sequence of three floats, default=None
+            Where to cut in 3D, ``(z, y, x)`` in metres.
+        ax : Axes or array-like of Axes, default=None
+            Axes to draw on, one for each panel; None makes a figure.
+        **plot_kw : dict
+            Further keywords of `plot`.
+
+        Returns
+        -------
+        display : DensityDisplay
+            The display, drawn.
+        """
+        check_is_fitted(estimator)
+        operator = operator_of(estimator)
+        row, std = one_row(X, sample), None
+        if return_std:
+            estimate, std = _with_std(estimator, row)
+        else:
+            estimate = estimator.predict(row)
+        mesh = mesh_of(mesh, operator)
+        return cls.from_predictions(
+            None if y is None else row_of(y, sample, mesh.n_cells, "y"),
+            np.ravel(estimate),
+            std=None if std is None else np.ravel(std),
+            mesh=mesh,
+            units=units_of(units, operator),
+            difference=difference,
+            interfaces=interfaces,
+            at=at,
+            ax=ax,
+            **plot_kw,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: ArrayLike | None,
+        y_pred: ArrayLike | Mapping[str, ArrayLike],
+        *,
+        mesh: Mesh | None = None,
+        operator: Any = None,
+        sample: int = 0,
+        std: ArrayLike | None = None,
+        units: str | None = None,
+        difference: bool = True,
+        interfaces: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+        at: Sequence[float] | None = None,
+        ax: Any = None,
+        **plot_kw: Any,
+    ) -> Self:
+        """Draw one or several estimates of a sample, beside the truth if that is known.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_cells,) or (n_samples, n_cells), or None
+            True densities. Their range is that of the colours, and titles of estimates tell the
+            relative L2 error.
+        y_pred : array-like of the same shape, or mapping of str to array-like
+            Estimates, several of them by name.
+        mesh : Mesh, default=None
+            The cells; None takes those of `operator`.
+        operator : ForwardOperator, default=None
+            Fitted operator, for `mesh` and `units`.
+        sample : int, default=0
+            Row to draw where there are several.
+        std : array-like of the same shape, default=None
+            Standard deviation of the estimate.
+        units : {"mGal", "normalized"}, default=None
+            Units for the labels; None takes those of `operator`, or ``"mGal"``.
+        difference : bool, default=True
+            Whether to draw the differences of estimates to `y_true`.
+        interfaces : mapping of str to pair of array-like, default=None
+            Known interfaces by name, each ``(x, depth)`` in metres.
+        at : sequence of three floats, default=None
+            Where to cut in 3D, ``(z, y, x)`` in metres.
+        ax : Axes or array-like of Axes, default=None
+            Axes to draw on, one for each panel; None makes a figure.
+        **plot_kw : dict
+            Further keywords of `plot`.
+
+        Returns
+        -------
+        display : DensityDisplay
+            The display, drawn.
+        """
+        mesh = mesh_of(mesh, operator)
+        estimates = {
+            name: row_of(rho, sample, mesh.n_cells, "y_pred")
+            for name, rho in named(y_pred, "estimate").items()
+        }
+        densities, differences, limits = estimates, None, None
+        if y_true is not None:
+            truth = row_of(y_true, sample, mesh.n_cells, "y_true")
+            densities, limits = {"truth": truth}, value_range([truth])
+            for name, rho in estimates.items():
+                densities[_with_error(name, truth, rho)] = rho
+            if difference:
+                differences = {f"{name} − truth": rho - truth for name, rho in estimates.items()}
+        display = cls(
+            densities,
+            mesh=mesh,
+            differences=differences,
+            std=None if std is None else row_of(std, sample, mesh.n_cells, "std"),
+            interfaces=interfaces,
+            at=at,
+            limits=limits,
+            units=units_of(units, operator),
+        )
+        return display.plot(ax, **plot_kw)
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        colorbar: bool = True,
+        image_kw: dict[str, Any] | None = None,
+        difference_kw: dict[str, Any] | None = None,
+        std_kw: dict[str, Any] | None = None,
+        interface_kw: dict[str, Any] | None = None,
+    ) -> Self:
+        """Draw the panels.
+
+        Parameters
+        ----------
+        ax : Axes or array-like of Axes, default=None
+            Axes to draw on, one for each panel; None makes a figure.
+        colorbar : bool, default=True
+            Whether to draw colour bars.
+        image_kw, difference_kw, std_kw : dict, default=None
+            Keywords for matplotlib's `pcolormesh` of densities, differences and the standard
+            deviation, such as ``cmap``, ``vmin`` and ``vmax``.
+        interface_kw : dict, default=None
+            Keywords for matplotlib's `plot` of the interfaces.
+
+        Returns
+        -------
+        display : DensityDisplay
+            The display itself, with its axes and artists.
+        """
+        check_units(self.units)
+        if self.interfaces and self.mesh.ndim == 3:
+            raise ValueError("'interfaces' are lines of a 2D section, but 'mesh' has 3 axes.")
+        plt = pyplot(self)
+        limits = self.limits or value_range([*self.densities.values()])
+        off = value_range([*(self.differences or {}).values()])
+        spread = value_range([] if self.std is None else [self.std])[1]
+        keywords = {
+            "density": colours(limits, image_kw),
+            "difference": colours(off, difference_kw, centred=True),
+            "std": colours((0.0, spread), std_kw, centred=False),
+        }
+        drawn = draw_sections(plt, self._grid(), ax, self.mesh, keywords)
+        contrast = "density contrast" if is_contrast(limits) else "density"
+        labels = {"density": contrast, "difference": "difference", "std": "standard deviation"}
+        unit = DENSITY_UNITS[self.units]
+        bars: dict[str, Any] = dict.fromkeys(labels)
+        if colorbar:
+            bars |= drawn.colour_bars(
+                {kind: f"{label}\n({unit})" for kind, label in labels.items()}
+            )
+        self.colorbar_: Any = bars["density"]
+        self.difference_colorbar_: Any = bars["difference"]
+        self.std_colorbar_: Any = bars["std"]
+        self.interface_lines_: list[list[Any]] = [
+            self._draw_interfaces(panel, drawn.scale, interface_kw) for panel in drawn.axes
+        ]
+        if self.interfaces and ax is None:
+            drawn.axes[0].figure.legend(
+                handles=self.interface_lines_[0], loc="outside lower center", ncols=4
+            )
+        shape = (-1,) if self.mesh.ndim == 2 else (-1, 3)
+        self.axes_: Any = np.array(drawn.axes, dtype=object).reshape(shape)
+        self.images_: Any = np.array(drawn.images, dtype=object).reshape(shape)
+        self.figure_: Any = drawn.axes[0].figure
+        return self
+
+    def _grid(self) -> Grid:
+        """Return the sections by row and column of the picture; None is a gap."""
+        at = self.at
+        if self.mesh.ndim == 3 and at is None:
+            at = strongest(self.mesh, next(iter(self.densities.values())))
+        std = {} if self.std is None else {"standard deviation": self.std}
+        blocks = {"density": self.densities, "difference": self.differences or {}, "std": std}
+        panels = {
+            kind: [sections_of(self.mesh, rho, title, kind, at) for title, rho in block.items()]
+            for kind, block in blocks.items()
+        }
+        if self.mesh.ndim == 3:
+            return [list(panel) for block in panels.values() for panel in block]
+        densities, differences, spread = ([*chain(*block)] for block in panels.values())
+        flat: list[Section | None] = [*densities, *differences, *spread]
+        n_columns = _COLUMNS
+        if len(differences) > 1:
+            # Each difference stands below the estimate that it belongs to.
+            n_gaps = len(densities) - len(differences) - len(spread)
+            flat, n_columns = [*densities, *spread, *[None] * n_gaps, *differences], len(densities)
+        return wrapped(flat, n_columns)
+
+    def _draw_interfaces(self, ax: Any, scale: float, given: dict[str, Any] | None) -> list[Any]:
+        if not self.interfaces:
+            return []
+        from matplotlib.patheffects import withStroke
+
+        # A white border keeps black lines apart from dark cells.
+        border = [withStroke(linewidth=2.2, foreground="w")]
+        lines = []
+        for (name, (x, depth)), style in zip(self.interfaces.items(), cycle(_STYLES), strict=False):
+            keywords = {"color": "k", "linewidth": 1, "linestyle": style, "label": name}
+            keywords |= {"path_effects": border, "scalex": False, "scaley": False} | (given or {})
+            lines += ax.plot(np.asarray(x) / scale, np.asarray(depth) / scale, **keywords)
+        return lines
+
+
+def _with_std(estimator: Any, X: NDArray) -> tuple[Any, Any]:
+    try:
+        return estimator.predict(X, return_std=True)
+    except TypeError as error:
+        raise ValueError(
+            f"return_std=True, but {type(estimator).__name__} tells no standard deviation; use "
+            "BayesLinearInverter or Refiner('bayes')."
+        ) from error
+
+
+def _with_error(name: str, truth: NDArray, rho: NDArray) -> str:
+    known = np.isfinite(truth) & np.isfinite(rho)
+    if not truth[known].any():
+        return name
+    return f"{name}, error {relative_l2_error(truth[None, known], rho[None, known]):.2f}"

@@ -1,0 +1,104 @@
+"""What displays ask estimators for: their parts, geometry and estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.frozen import FrozenEstimator
+
+from skgrav.geometry import Mesh, Survey
+
+Array = NDArray[np.float64]
+
+#: Where estimators keep those that they have fitted.
+_NESTED = ("best_estimator_", "regressor_", "estimator_", "generator_", "init_")
+
+
+def parts_of(estimator: Any) -> Iterator[Any]:
+    """Yield an estimator and the fitted ones inside it, first those that come first in time."""
+    if isinstance(estimator, FrozenEstimator):
+        yield from parts_of(estimator.estimator)
+        return
+    for _, step in getattr(estimator, "steps", []):
+        if step is not None and not isinstance(step, str):
+            yield from parts_of(step)
+    for name in _NESTED:
+        nested = getattr(estimator, name, None)
+        if hasattr(nested, "fit"):
+            yield from parts_of(nested)
+    yield estimator
+
+
+def operator_of(estimator: Any) -> Any:
+    """Return the operator in use by an estimator or its last part that has one, or None."""
+    for part in reversed(list(parts_of(estimator))):
+        for name in ("operator_", "operator"):
+            operator = getattr(part, name, None)
+            if hasattr(operator, "n_features_in_"):  # fitted
+                return operator
+    return None
+
+
+def mesh_of(mesh: Mesh | None, operator: Any) -> Mesh:
+    """Return the mesh that was given, or the operator's."""
+    found = getattr(operator, "mesh_", None) if mesh is None else mesh
+    if not isinstance(found, Mesh):
+        raise ValueError(
+            f"'mesh' is {mesh!r}, and {_lacks(operator, 'mesh')}; give 'mesh', the Mesh of the "
+            "densities."
+        )
+    return found
+
+
+def survey_of(survey: Survey | None, operator: Any) -> Survey:
+    """Return the survey that was given, or the operator's."""
+    found = getattr(operator, "survey_", None) if survey is None else survey
+    if not isinstance(found, Survey):
+        raise ValueError(
+            f"'survey' is {survey!r}, and {_lacks(operator, 'survey')}; give 'survey', the Survey "
+            "of the data."
+        )
+    return found
+
+
+def units_of(units: str | None, operator: Any) -> str:
+    """Return the units that were given, the operator's, or mGal."""
+    return str(getattr(operator, "units", "mGal") if units is None else units)
+
+
+def row_of(values: ArrayLike, sample: int, size: int, argument: str) -> Array:
+    """Return one sample of vectors of a size; a single vector is its own."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim > 2 or array.shape[-1:] != (size,):
+        raise ValueError(
+            f"'{argument}' has shape {array.shape}; it must be ({size},) or (n_samples, {size})."
+        )
+    if array.ndim == 1:
+        return array
+    if not -len(array) <= sample < len(array):
+        raise ValueError(
+            f"'sample' is {sample}, but '{argument}' has {len(array)} rows; give one of them."
+        )
+    return array[sample]
+
+
+def named(values: Any, name: str) -> dict[str, Any]:
+    """Return estimates by name, where one without a name gets it."""
+    return dict(values) if isinstance(values, Mapping) else {name: values}
+
+
+def one_row(X: Any, sample: int) -> Array:
+    """Return the row of X to predict, as a batch of one."""
+    X = np.asarray(X, dtype=np.float64)
+    if X.ndim != 2:
+        raise ValueError(f"'X' has shape {X.shape}; it must be (n_samples, n_data).")
+    return row_of(X, sample, X.shape[1], "X")[None]
+
+
+def _lacks(operator: Any, name: str) -> str:
+    if operator is None:
+        return "there is no operator to take it from"
+    return f"the {type(operator).__name__} has no {name}"

@@ -1,0 +1,411 @@
+"""Gravity observed and predicted, and what is left of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from skgrav.geometry import Survey
+from skgrav.plotting._drawing import (
+    GRAVITY_UNITS,
+    check_units,
+    colour_bar,
+    colours,
+    given_axes,
+    length_unit,
+    pyplot,
+    value_range,
+)
+from skgrav.plotting._estimators import named, one_row, operator_of, row_of, survey_of, units_of
+
+Array = NDArray[np.float64]
+
+
+class GravityDisplay:
+    """Gravity observed and predicted, residuals, and the noise that they are allowed.
+
+    Along a profile, each component has a panel with its residuals below; of stations in 3D, each
+    component has maps side by side. It is best made by `from_estimator` or `from_predictions`.
+
+    Parameters
+    ----------
+    observed : array-like of shape (n_data,)
+        Gravity, component-major; gz is positive toward a positive mass below.
+    predicted : mapping of str to array-like of shape (n_data,), default=None
+        Gravity of estimates by name.
+    survey : Survey
+        The stations and components.
+    uncertainty : float or array-like of shape (n_data,), default=None
+        Standard deviation of the noise; None takes that of `survey`, if it has one.
+    units : {"mGal", "normalized"}, default="mGal"
+        Unit of gravity.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes
+        Along a profile of shape (2, n_components), or (1, n_components) without predictions. In
+        3D of shape (n_components, 1 + 2 n_predictions): observed, predictions, residuals.
+    observed_ : list of matplotlib Line2D or PathCollection
+        The observed data of each component.
+    predicted_, residuals_ : dict of str to list of matplotlib Line2D or PathCollection
+        Predictions and residuals by name, for each component.
+    bands_ : list of matplotlib FillBetweenPolyCollection
+        Bands of one standard deviation of the noise along a profile, for each component.
+    colorbars_ : list of matplotlib Colorbar
+        In 3D, for each component that of the data and that of the residuals.
+    figure_ : matplotlib Figure
+        Figure with the axes.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If sizes differ from the survey, or `ax` has too many or too few axes.
+
+    See Also
+    --------
+    DensityDisplay : The densities.
+    skgrav.metrics.chi_factor : How well data are fitted, by their noise.
+
+    Notes
+    -----
+    The chi factor that is told of each prediction is the mean of (residual / uncertainty)^2 over
+    all data: 1 where they are fitted to their noise, less where the noise is fitted, too.
+
+    Examples
+    --------
+    >>> from skgrav import BayesLinearInverter, Mesh
+    >>> from skgrav.datasets import make_gravity_dataset
+    >>> from skgrav.plotting import GravityDisplay
+    >>> data = make_gravity_dataset(50, mesh=Mesh.square(8), noise_level=0.01, random_state=0)
+    >>> inverter = BayesLinearInverter(0.01, operator=data.operator).fit(data.data, data.target)
+    >>> display = GravityDisplay.from_estimator(inverter, data.data, noise_level=0.01)
+    >>> display.axes_.shape
+    (2, 2)
+    """
+
+    def __init__(
+        self,
+        observed: ArrayLike,
+        predicted: Mapping[str, ArrayLike] | None = None,
+        *,
+        survey: Survey,
+        uncertainty: ArrayLike | None = None,
+        units: str = "mGal",
+    ) -> None:
+        self.observed = observed
+        self.predicted = predicted
+        self.survey = survey
+        self.uncertainty = uncertainty
+        self.units = units
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        sample: int = 0,
+        operator: Any = None,
+        survey: Survey | None = None,
+        noise_level: float | None = None,
+        ax: Any = None,
+        **plot_kw: Any,
+    ) -> Self:
+        """Draw one sample and the gravity of its estimate.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted inverter, or a Pipeline or search with one.
+        X : array-like of shape (n_samples, n_data)
+            Gravity, component-major.
+        y : array-like of shape (n_samples, n_cells), default=None
+            True densities, whose gravity is drawn, too.
+        sample : int, default=0
+            Row of `X` to draw.
+        operator : ForwardOperator or MatrixOperator, default=None
+            Fitted operator from density to gravity; None takes the estimator's.
+        survey : Survey, default=None
+            The stations; None takes those of the operator.
+        noise_level : float, default=None
+            Standard deviation of the noise relative to the rms of the sample's data; None takes
+            the uncertainty of the survey, if it has one.
+        ax : array-like of Axes, default=None
+            Axes to draw on, as in `axes_`; None makes a figure.
+        **plot_kw : dict
+            Further keywords of `plot`.
+
+        Returns
+        -------
+        display : GravityDisplay
+            The display, drawn.
+        """
+        check_is_fitted(estimator)
+        operator = operator_of(estimator) if operator is None else operator
+        row = one_row(X, sample)
+        densities = {"estimate": np.ravel(estimator.predict(row))}
+        _check_operator(operator)
+        if y is not None:
+            densities["truth"] = row_of(y, sample, operator.n_cells_, "y")
+        # A refiner may have its start before the data.
+        return cls.from_predictions(
+            row[0, -operator.n_data_ :],
+            densities,
+            operator=operator,
+            survey=survey,
+            noise_level=noise_level,
+            ax=ax,
+            **plot_kw,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        X: ArrayLike,
+        y_pred: ArrayLike | Mapping[str, ArrayLike],
+        *,
+        operator: Any,
+        survey: Survey | None = None,
+        sample: int = 0,
+        noise_level: float | None = None,
+        units: str | None = None,
+        ax: Any = None,
+        **plot_kw: Any,
+    ) -> Self:
+        """Draw one sample and the gravity of one or several densities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_data,) or (n_samples, n_data)
+            Observed gravity, component-major.
+        y_pred : array-like of shape (n_cells,) or (n_samples, n_cells), or mapping of str to it
+            Estimated densities, several of them by name.
+        operator : ForwardOperator or MatrixOperator
+            Fitted operator from density to gravity.
+        survey : Survey, default=None
+            The stations; None takes those of the operator.
+        sample : int, default=0
+            Row to draw where there are several.
+        noise_level : float, default=None
+            Standard deviation of the noise relative to the rms of the sample's data; None takes
+            the uncertainty of the survey, if it has one.
+        units : {"mGal", "normalized"}, default=None
+            Unit of gravity; None takes that of the operator, or ``"mGal"``.
+        ax : array-like of Axes, default=None
+            Axes to draw on, as in `axes_`; None makes a figure.
+        **plot_kw : dict
+            Further keywords of `plot`.
+
+        Returns
+        -------
+        display : GravityDisplay
+            The display, drawn.
+        """
+        _check_operator(operator)
+        observed = row_of(X, sample, operator.n_data_, "X")
+        predicted = {
+            name: operator.transform(row_of(rho, sample, operator.n_cells_, "y_pred")[None])[0]
+            for name, rho in named(y_pred, "estimate").items()
+        }
+        uncertainty = None
+        if noise_level is not None:
+            if not noise_level > 0:
+                raise ValueError(f"'noise_level' is {noise_level}; it must be positive, or None.")
+            uncertainty = noise_level * np.sqrt(np.mean(observed**2))
+        display = cls(
+            observed,
+            predicted,
+            survey=survey_of(survey, operator),
+            uncertainty=uncertainty,
+            units=units_of(units, operator),
+        )
+        return display.plot(ax, **plot_kw)
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        colorbar: bool = True,
+        observed_kw: dict[str, Any] | None = None,
+        predicted_kw: dict[str, Any] | None = None,
+        residual_kw: dict[str, Any] | None = None,
+        band_kw: dict[str, Any] | None = None,
+    ) -> Self:
+        """Draw the panels.
+
+        Parameters
+        ----------
+        ax : array-like of Axes, default=None
+            Axes to draw on, as in `axes_`; None makes a figure.
+        colorbar : bool, default=True
+            Whether to draw colour bars, in 3D.
+        observed_kw, predicted_kw, residual_kw : dict, default=None
+            Keywords for matplotlib's `plot` of the lines along a profile, or `scatter` of the
+            maps in 3D.
+        band_kw : dict, default=None
+            Keywords for matplotlib's `fill_between` of the noise along a profile.
+
+        Returns
+        -------
+        display : GravityDisplay
+            The display itself, with its axes and artists.
+        """
+        check_units(self.units)
+        plt = pyplot(self)
+        profiles = self._profiles(self.observed, "observed")
+        predicted = {
+            name: self._profiles(g, f"predicted[{name!r}]")
+            for name, g in (self.predicted or {}).items()
+        }
+        sigma = self._sigma()
+        self.observed_: list[Any] = []
+        self.predicted_: dict[str, list[Any]] = {name: [] for name in predicted}
+        self.residuals_: dict[str, list[Any]] = {name: [] for name in predicted}
+        self.bands_: list[Any] = []
+        self.colorbars_: list[Any] = []
+        self.axes_: Any = self._axes(plt, ax, len(predicted))
+        self.figure_: Any = self.axes_.flat[0].figure
+        given = [dict(kw or {}) for kw in (observed_kw, predicted_kw, residual_kw)]
+        if self.survey.ndim == 2:
+            self._draw_lines(profiles, predicted, sigma, [*given, dict(band_kw or {})])
+        else:
+            self._draw_maps(profiles, predicted, sigma, given, colorbar)
+        return self
+
+    def _profiles(self, g: ArrayLike, argument: str) -> Array:
+        return self.survey.unflatten(row_of(g, 0, self.survey.n_data, argument))
+
+    def _sigma(self) -> Array | None:
+        """Return the standard deviation of the noise of each datum, by component."""
+        sigma = self.survey.uncertainty if self.uncertainty is None else self.uncertainty
+        if sigma is None:
+            return None
+        shape = np.shape(sigma)
+        if shape not in {(), (self.survey.n_data,)}:
+            raise ValueError(
+                f"'uncertainty' has shape {shape}; it must be one number or one per datum, "
+                f"({self.survey.n_data},)."
+            )
+        sigma = np.broadcast_to(np.asarray(sigma, dtype=np.float64), self.survey.n_data)
+        return self.survey.unflatten(sigma)
+
+    def _axes(self, plt: Any, ax: Any, n_predicted: int) -> Any:
+        n = len(self.survey.components)
+        shape = (2 if n_predicted else 1, n)
+        flat = self.survey.ndim == 2
+        if not flat:
+            shape = (n, 1 + 2 * n_predicted)
+        if ax is not None:
+            what = "panel, row by row" if flat else "map, row by row"
+            return np.array(given_axes(ax, shape[0] * shape[1], what), dtype=object).reshape(shape)
+        size = (4.2 * shape[1] + 0.6 if n > 1 else 6.5, 2.9 + 1.7 * (shape[0] - 1))
+        options: dict[str, Any] = {"sharex": True, "layout": "constrained"}
+        if flat and n_predicted:
+            options["height_ratios"] = [2, 1]
+        if not flat:
+            options = {"sharex": True, "sharey": True, "layout": "compressed"}
+            y, x = np.ptp(self.survey.stations[:, 1:], axis=0)
+            size = 3.0 * shape[1] + 1.5, (2.8 * np.clip(y / (x or 1), 0.4, 2.0) + 0.7) * shape[0]
+        return plt.subplots(*shape, figsize=size, squeeze=False, **options)[1]
+
+    def _draw_lines(
+        self,
+        profiles: Array,
+        predicted: dict[str, Array],
+        sigma: Array | None,
+        given: list[dict[str, Any]],
+    ) -> None:
+        order = np.argsort(self.survey.stations[:, 1], kind="stable")
+        scale, length = length_unit(self.survey.stations[:, 1])
+        x, unit = self.survey.stations[order, 1] / scale, GRAVITY_UNITS[self.units]
+        on_data, on_predicted, on_residual, on_band = given
+        for k, component in enumerate(self.survey.components):
+            top, bottom = self.axes_[0, k], self.axes_[-1, k]
+            style = {"color": "k", "marker": ".", "markersize": 4, "linestyle": "none"} | on_data
+            self.observed_ += top.plot(x, profiles[k, order], **{"label": "observed"} | style)
+            for i, (name, g) in enumerate(predicted.items()):
+                label, residual = self._told(name, profiles - g, sigma), (profiles - g)[k, order]
+                style = {"color": f"C{i}", "linewidth": 1.2}
+                self.predicted_[name] += top.plot(
+                    x, g[k, order], **style | {"label": label} | on_predicted
+                )
+                self.residuals_[name] += bottom.plot(
+                    x, residual, **style | {"label": name} | on_residual
+                )
+            if predicted:
+                self._draw_band(bottom, x, None if sigma is None else sigma[k, order], on_band)
+                bottom.set_ylabel(f"residual\n({unit})")
+            top.set(ylabel=f"g{component} ({unit})")
+            bottom.set(xlabel=f"x ({length})")
+        if predicted:
+            self.axes_[0, 0].legend(fontsize="small")
+
+    def _draw_band(self, ax: Any, x: Array, sigma: Array | None, given: dict[str, Any]) -> None:
+        ax.axhline(0.0, color="0.5", linewidth=0.8, zorder=0)
+        if sigma is not None:
+            style = {"color": "0.88", "linewidth": 0, "zorder": 0, "label": "noise"} | given
+            self.bands_.append(ax.fill_between(x, -sigma, sigma, **style))
+
+    def _draw_maps(
+        self,
+        profiles: Array,
+        predicted: dict[str, Array],
+        sigma: Array | None,
+        given: list[dict[str, Any]],
+        colorbar: bool,
+    ) -> None:
+        scale, length = length_unit(*self.survey.stations.T[1:])
+        y, x = self.survey.stations.T[1:] / scale
+        unit = GRAVITY_UNITS[self.units]
+        # Circles that fill a map of three inches without hiding one another.
+        size = float(np.clip(12e3 / x.size, 2.0, 60.0))
+        circles = {"s": size, "edgecolors": "0.4", "linewidths": 0.3 if size > 10 else 0.0}
+        residuals = {name: profiles - g for name, g in predicted.items()}
+        titles = ["observed", *predicted]
+        for name, residual in residuals.items():
+            title = "residual" if len(residuals) == 1 else f"residual of {name}"
+            titles.append(self._told(title, residual, sigma))
+        for k, component in enumerate(self.survey.components):
+            limits = value_range([r[k] for r in residuals.values()])
+            on_data = colours(value_range([profiles[k]]), circles | given[0])
+            off = colours(limits, circles | given[2], centred=True)
+            first, *others = self.axes_[k]
+            left, right = others[: len(predicted)], others[len(predicted) :]
+            self.observed_.append(first.scatter(x, y, c=profiles[k], **on_data))
+            for name, on_left, on_right in zip(predicted, left, right, strict=True):
+                points = on_left.scatter(x, y, c=predicted[name][k], **on_data | given[1])
+                self.predicted_[name].append(points)
+                self.residuals_[name].append(on_right.scatter(x, y, c=residuals[name][k], **off))
+            for ax, title in zip(self.axes_[k], titles, strict=True):
+                ax.set_title(title, fontsize="medium")
+                ax.set(xlabel=f"x ({length})", ylabel=f"y ({length})", aspect="equal")
+                ax.label_outer()
+            if colorbar:
+                shown = [self.observed_[k], *(p[k] for p in self.predicted_.values())]
+                bar = colour_bar(shown, [first, *left], f"g{component} ({unit})")
+                self.colorbars_.append(bar)
+            if colorbar and predicted:
+                shown = [r[k] for r in self.residuals_.values()]
+                self.colorbars_.append(colour_bar(shown, right, f"residual ({unit})"))
+
+    def _told(self, name: str, residual: Array, sigma: Array | None) -> str:
+        """Return a name with how well the data are fitted, as far as their noise is known."""
+        if sigma is None:
+            return name
+        return f"{name}, chi factor {np.mean((residual / sigma) ** 2):.2g}"
+
+
+def _check_operator(operator: Any) -> None:
+    if not hasattr(operator, "transform"):
+        raise ValueError(
+            f"'operator' is {operator!r}, and the estimator has none that is fitted; give the "
+            "fitted operator from density to gravity."
+        )
+    check_is_fitted(operator)

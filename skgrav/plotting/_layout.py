@@ -1,0 +1,114 @@
+"""Figures of many sections: their axes, labels and colour bars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skgrav.geometry import Mesh
+from skgrav.plotting._drawing import colour_bar, given_axes, length_unit
+from skgrav.plotting._sections import Section
+
+Grid = Sequence[Sequence[Section | None]]
+
+_WIDTH, _WIDE = 2.6, 7.5  # inches of a panel, and of one that has its row for itself
+_FLAT = 0.45  # height by width of sections that are stacked rather than set side by side
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Sections with their axes and images, row by row, and the length of a unit in metres."""
+
+    sections: list[Section]
+    axes: list[Any]
+    images: list[Any]
+    scale: float
+
+    def colour_bars(self, labels: Mapping[str, str]) -> dict[str, Any]:
+        """Draw one colour bar for each kind of section that there is."""
+        bars = {}
+        for kind, label in labels.items():
+            chosen = [i for i, section in enumerate(self.sections) if section.kind == kind]
+            if chosen:
+                images, axes = [self.images[i] for i in chosen], [self.axes[i] for i in chosen]
+                bars[kind] = colour_bar(images, axes, label)
+        return bars
+
+
+def wrapped(sections: Sequence[Section | None], n_columns: int) -> Grid:
+    """Return sections in rows of at most so many, flat ones each in a row of its own."""
+    flat = all(section is None or section.ratio < _FLAT for section in sections)
+    n_columns = 1 if flat else min(n_columns, len(sections))
+    sections = [s for s in sections if s is not None] if flat else sections
+    return [sections[i : i + n_columns] for i in range(0, len(sections), n_columns)]
+
+
+def draw_sections(
+    plt: Any, grid: Grid, ax: Any, mesh: Mesh, keywords: Mapping[str, dict[str, Any]]
+) -> Drawn:
+    """Draw sections by row and column, on given axes or in a figure of their own."""
+    scale, _ = length_unit(*mesh.edges)
+    sections = [section for row in grid for section in row if section is not None]
+    if ax is None:
+        axes = _new_axes(plt, grid, share=mesh.ndim == 2)
+    else:
+        axes = given_axes(ax, len(sections), "section")
+    images = [
+        section.draw(panel, scale, **keywords[section.kind])
+        for section, panel in zip(sections, axes, strict=True)
+    ]
+    if ax is None:
+        _label_outer(grid, axes)
+    else:
+        for section, panel in zip(sections, axes, strict=True):
+            panel.set(xlabel=section.xlabel, ylabel=section.ylabel)
+    return Drawn(sections, axes, images, scale)
+
+
+def _new_axes(plt: Any, grid: Grid, *, share: bool) -> list[Any]:
+    """Return the axes of a new figure, row by row, without those of gaps."""
+    n_columns = max(map(len, grid))
+    first = [section for section in grid[0] if section is not None]
+    lengths = [1.0] * n_columns if share else [float(np.ptp(section.x)) for section in first]
+    width = _WIDE if n_columns == 1 and first[0].ratio < _FLAT else _WIDTH
+    widths = width * np.array(lengths) / max(lengths)
+    height = max(s.ratio * w for s, w in zip(first, widths, strict=False))
+    _, axes = plt.subplots(
+        len(grid),
+        n_columns,
+        figsize=(float(widths.sum()) + (1.6 if share else 3.2), (height + 0.55) * len(grid) + 0.3),
+        # In 3D the three panels of a row differ in shape, which the compressed layout cannot do.
+        layout="compressed" if share else "constrained",
+        sharex=share,
+        sharey=share,
+        squeeze=False,
+        width_ratios=lengths,
+    )
+    kept = []
+    for row, panels in zip(grid, axes, strict=True):
+        for j, panel in enumerate(panels):
+            if j < len(row) and row[j] is not None:
+                kept.append(panel)
+            else:
+                panel.remove()
+    return kept
+
+
+def _label_outer(grid: Grid, axes: Sequence[Any]) -> None:
+    """Label axes where the panel below or to the left has others, or is a gap."""
+    panels = iter(axes)
+    for i, row in enumerate(grid):
+        for j, section in enumerate(row):
+            if section is None:
+                continue
+            below = grid[i + 1][j] if i + 1 < len(grid) and j < len(grid[i + 1]) else None
+            bottom = not section.in_plane_of(below)
+            left = not section.in_plane_of(row[j - 1] if j else None)
+            panel = next(panels)
+            panel.tick_params(labelbottom=bottom, labelleft=left)
+            panel.set(
+                xlabel=section.xlabel if bottom else "", ylabel=section.ylabel if left else ""
+            )

@@ -1,0 +1,320 @@
+"""Many sections: drawn from a generator or a posterior, or of several methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from skgrav.geometry import Mesh
+from skgrav.metrics import relative_l2_error
+from skgrav.plotting._drawing import (
+    DENSITY_UNITS,
+    check_units,
+    colours,
+    is_contrast,
+    pyplot,
+    value_range,
+)
+from skgrav.plotting._estimators import (
+    mesh_of,
+    named,
+    one_row,
+    operator_of,
+    parts_of,
+    row_of,
+    units_of,
+)
+from skgrav.plotting._layout import draw_sections
+from skgrav.plotting._sections import Section, sections_of
+
+Array = NDArray[np.float64]
+
+
+class SampleGalleryDisplay:
+    """Rows of density sections in the same colours, with physical axes, depth down.
+
+    It is best made by `from_estimator` or `from_predictions`.
+
+    Parameters
+    ----------
+    sections : mapping of str to array-like of shape (n_sections, n_cells)
+        Densities by the name of their row, flattened in C order, top layer first.
+    mesh : Mesh
+        The cells, in 2D.
+    titles : mapping of str to sequence of str, default=None
+        Titles of the panels by the name of their row.
+    limits : tuple of two floats, default=None
+        Least and greatest density of the colours; None takes those of all sections.
+    units : {"mGal", "normalized"}, default="mGal"
+        Units of the operator, which for ``"mGal"`` has densities in kg/m3.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes, of shape (n_rows, n_columns)
+        Axes of the sections; None where a row is shorter than others.
+    images_ : ndarray of matplotlib QuadMesh, of the same shape
+        The sections.
+    colorbar_ : matplotlib Colorbar or None
+        Colour bar of all sections.
+    figure_ : matplotlib Figure
+        Figure with the axes.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If the mesh has three axes, sizes differ from it, or the estimator draws no samples.
+
+    See Also
+    --------
+    DensityDisplay : One sample, with differences, uncertainty, and in 3D.
+    skgrav.metrics.sample_coverage : Whether samples are of all kinds.
+
+    Examples
+    --------
+    >>> from skgrav import Mesh
+    >>> from skgrav.datasets import make_density_models
+    >>> from skgrav.plotting import SampleGalleryDisplay
+    >>> mesh = Mesh.square(16)
+    >>> rho = make_density_models(12, mesh=mesh, random_state=0)
+    >>> display = SampleGalleryDisplay({"first": rho[:6], "others": rho[6:]}, mesh=mesh).plot()
+    >>> display.axes_.shape
+    (2, 6)
+    """
+
+    def __init__(
+        self,
+        sections: Mapping[str, ArrayLike],
+        *,
+        mesh: Mesh,
+        titles: Mapping[str, Sequence[str]] | None = None,
+        limits: tuple[float, float] | None = None,
+        units: str = "mGal",
+    ) -> None:
+        self.sections = sections
+        self.mesh = mesh
+        self.titles = titles
+        self.limits = limits
+        self.units = units
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike | None = None,
+        y: ArrayLike | None = None,
+        *,
+        n_samples: int = 6,
+        sample: int = 0,
+        random_state: Any = 0,
+        mesh: Mesh | None = None,
+        units: str | None = None,
+        ax: Any = None,
+        **plot_kw: Any,
+    ) -> Self:
+        """Draw samples of a generator, or of what data leave possible.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted generator with `sample`, or a fitted inverter with `sample_y`.
+        X : array-like of shape (n_samples, n_cells) or (n_samples, n_data), default=None
+            For a generator sections to compare with, such as its training set, of which the first
+            are drawn. For an inverter gravity.
+        y : array-like of shape (n_samples, n_cells), default=None
+            For an inverter true densities.
+        n_samples : int, default=6
+            Number of samples.
+        sample : int, default=0
+            For an inverter the row of `X` and `y`.
+        random_state : int, RandomState instance or None, default=0
+            Seed of the samples.
+        mesh : Mesh, default=None
+            The cells; None takes those of the estimator.
+        units : {"mGal", "normalized"}, default=None
+            Units for the labels; None takes those of the estimator's operator, or ``"mGal"``.
+        ax : array-like of Axes, default=None
+            Axes to draw on, row by row; None makes a figure.
+        **plot_kw : dict
+            Further keywords of `plot`.
+
+        Returns
+        -------
+        display : SampleGalleryDisplay
+            The display, drawn.
+        """
+        check_is_fitted(estimator)
+        rows: dict[str, ArrayLike] = {}
+        titles: dict[str, list[str]] = {}
+        if hasattr(estimator, "sample"):
+            if X is not None:
+                rows["given"] = np.asarray(X)[:n_samples]
+            rows["drawn"] = estimator.sample(n_samples, random_state=random_state)
+        elif hasattr(estimator, "sample_y"):
+            known = _known(estimator, X, y, sample)
+            titles[f"sample {sample}"], rows[f"sample {sample}"] = list(known), [*known.values()]
+            draws = estimator.sample_y(one_row(X, sample), n_samples, random_state=random_state)
+            rows["drawn"] = draws[0].T
+        else:
+            raise ValueError(
+                f"'estimator' is {estimator!r}, which draws no samples; give a generator or a "
+                "BayesLinearInverter."
+            )
+        operator = operator_of(estimator)
+        if mesh is None:
+            meshes = [getattr(part, "mesh", None) for part in parts_of(estimator)]
+            mesh = next((m for m in meshes if m is not None), None)
+        # What exceeds given sections is to be seen.
+        limits = value_range([rows["given"]]) if "given" in rows else None
+        display = cls(
+            rows,
+            mesh=mesh_of(mesh, operator),
+            titles=titles,
+            limits=limits,
+            units=units_of(units, operator),
+        )
+        return display.plot(ax, **plot_kw)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: ArrayLike | None,
+        y_pred: ArrayLike | Mapping[str, ArrayLike],
+        *,
+        mesh: Mesh | None = None,
+        operator: Any = None,
+        n_samples: int = 6,
+        titles: Sequence[str] | None = None,
+        units: str | None = None,
+        ax: Any = None,
+        **plot_kw: Any,
+    ) -> Self:
+        """Draw the first samples in columns: their truth, and below it estimates.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples, n_cells), or None
+            True densities. Their range is that of the colours, and titles of estimates tell the
+            relative L2 error.
+        y_pred : array-like of shape (n_samples, n_cells), or mapping of str to array-like
+            Estimates, several of them by the name of their row.
+        mesh : Mesh, default=None
+            The cells; None takes those of `operator`.
+        operator : ForwardOperator, default=None
+            Fitted operator, for `mesh` and `units`.
+        n_samples : int, default=6
+            Number of samples, if there are as many.
+        titles : sequence of str, default=None
+            Titles of the first row.
+        units : {"mGal", "normalized"}, default=None
+            Units for the labels; None takes those of `operator`, or ``"mGal"``.
+        ax : array-like of Axes, default=None
+            Axes to draw on, row by row; None makes a figure.
+        **plot_kw : dict
+            Further keywords of `plot`.
+
+        Returns
+        -------
+        display : SampleGalleryDisplay
+            The display, drawn.
+        """
+        mesh = mesh_of(mesh, operator)
+        estimates = named(y_pred, "estimate").items()
+        rows = {name: _rows(rho, mesh, "y_pred")[:n_samples] for name, rho in estimates}
+        told: dict[str, Sequence[str]] = {}
+        limits = None
+        if y_true is not None:
+            truth = _rows(y_true, mesh, "y_true")[:n_samples]
+            for name, rho in rows.items():
+                if len(rho) != len(truth):
+                    raise ValueError(
+                        f"'y_true' has {len(truth)} rows to draw and 'y_pred' {len(rho)}; give as "
+                        "many of both."
+                    )
+                errors = relative_l2_error(truth, rho, multioutput="raw_values")
+                told[name] = [f"error {error:.2f}" for error in np.atleast_1d(errors)]
+            rows, limits = {"truth": truth, **rows}, value_range([truth])
+        if titles is not None:
+            told[next(iter(rows))] = list(titles)[:n_samples]
+        display = cls(rows, mesh=mesh, titles=told, limits=limits, units=units_of(units, operator))
+        return display.plot(ax, **plot_kw)
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        colorbar: bool = True,
+        image_kw: dict[str, Any] | None = None,
+    ) -> Self:
+        """Draw the sections.
+
+        Parameters
+        ----------
+        ax : array-like of Axes, default=None
+            Axes to draw on, row by row; None makes a figure.
+        colorbar : bool, default=True
+            Whether to draw a colour bar.
+        image_kw : dict, default=None
+            Keywords for matplotlib's `pcolormesh`, such as ``cmap``, ``vmin`` and ``vmax``.
+
+        Returns
+        -------
+        display : SampleGalleryDisplay
+            The display itself, with its axes and artists.
+        """
+        check_units(self.units)
+        if self.mesh.ndim != 2:
+            raise ValueError("'mesh' has 3 axes; a gallery shows sections. Use DensityDisplay.")
+        plt = pyplot(self)
+        rows = {name: _rows(rho, self.mesh, "sections") for name, rho in self.sections.items()}
+        limits = self.limits or value_range(list(rows.values()))
+        grid = [self._row(name, rho) for name, rho in rows.items()]
+        drawn = draw_sections(plt, grid, ax, self.mesh, {"density": colours(limits, image_kw)})
+        label = "density contrast" if is_contrast(limits) else "density"
+        label = f"{label} ({DENSITY_UNITS[self.units]})"
+        self.colorbar_: Any = None
+        if colorbar:
+            self.colorbar_ = drawn.colour_bars({"density": label})["density"]
+        shape = len(grid), max(map(len, grid))
+        self.axes_: Any = np.full(shape, None, dtype=object)
+        self.images_: Any = np.full(shape, None, dtype=object)
+        places = [(i, j) for i, row in enumerate(grid) for j in range(len(row))]
+        for place, panel, image in zip(places, drawn.axes, drawn.images, strict=True):
+            self.axes_[place], self.images_[place] = panel, image
+        self.figure_: Any = drawn.axes[0].figure
+        return self
+
+    def _row(self, name: str, rho: Array) -> list[Section]:
+        titles = list((self.titles or {}).get(name, [""] * len(rho)))
+        if len(titles) != len(rho):
+            raise ValueError(
+                f"'titles' has {len(titles)} for {name!r}, which has {len(rho)} sections; give one "
+                "for each."
+            )
+        return [
+            sections_of(self.mesh, section, title, "density")[0].in_row(name)
+            for section, title in zip(rho, titles, strict=True)
+        ]
+
+
+def _known(estimator: Any, X: Any, y: ArrayLike | None, sample: int) -> dict[str, Array]:
+    """Return the truth of a sample, as far as it is known, and its estimate."""
+    if X is None:
+        raise ValueError("'X' is None; give the gravity whose possible densities are to be drawn.")
+    estimate = np.ravel(estimator.predict(one_row(X, sample)))
+    truth = {} if y is None else {"truth": row_of(y, sample, estimate.size, "y")}
+    return truth | {"estimate": estimate}
+
+
+def _rows(rho: ArrayLike, mesh: Mesh, argument: str) -> Array:
+    rho = np.asarray(rho, dtype=np.float64)
+    if rho.ndim != 2 or rho.shape[1] != mesh.n_cells or not len(rho):
+        raise ValueError(
+            f"'{argument}' has shape {rho.shape}; it must be (n_sections, {mesh.n_cells})."
+        )
+    return rho
