@@ -140,7 +140,7 @@ def test_batches_larger_than_a_block_agree(monkeypatch):
     from skgrav.operators import _toeplitz
 
     operator, dense = pair(*ON_LATTICE["3D grid"], method="fft")
-    monkeypatch.setattr(_toeplitz, "_BLOCK_BYTES", 2000)  # one layer of one sample
+    monkeypatch.setattr(_toeplitz, "_BLOCK_SIZE", 100)  # one layer of one sample
     assert_equal_to_dense(operator, dense, 1e-12, n_samples=7)
 
 

@@ -146,7 +146,7 @@ def test_a_name_stands_for_the_solver_with_its_defaults(name):
     ],
 )
 def test_unknown_solver_is_told_and_the_nearest_name_proposed(solver, hint):
-    text = rf"'solver' is '{solver}'\.{hint} Allowed are 'gd', 'gmres', 'lgmres', 'icg', 'cgls', 'p"
+    text = rf"'solver' is '{solver}'\.{hint} Allowed are 'gd', 'gmres', 'lgmres', 'icg', 'cgls', 'l"
     with pytest.raises(ValueError, match=text):
         noise_free(solver).fit(BOTH, RHO)
 

@@ -1,12 +1,24 @@
 """The operator inside torch: equal to NumPy's, and differentiable as often as one likes."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from conftest import dot_test_error
 from test_operators import OFF_LATTICE, ON_LATTICE, SECTION, VOLUME
 
-from skgrav import ForwardOperator, MatrixOperator, Survey
+from skgrav import (
+    CNNInverter,
+    ForwardOperator,
+    LatentInverter,
+    MatrixOperator,
+    Mesh,
+    Survey,
+    VAEGenerator,
+)
+from skgrav.datasets import make_gravity_dataset
+from skgrav.operators._torch import TorchOperator
 
 GEOMETRIES = {
     ("fft", "2D line"),
@@ -127,9 +139,76 @@ def test_module_learns_a_density_that_fits():
     assert loss() < 1e-6
 
 
+def test_batches_larger_than_a_block_agree(operator, monkeypatch):
+    from skgrav.operators import _toeplitz
+
+    module = operator.to_torch(dtype=torch.float64)
+    rho, g = (torch.randn(7, n, dtype=torch.float64) for n in (module.n_cells, module.n_data))
+    whole = module(rho), module.adjoint(g)
+    monkeypatch.setattr(_toeplitz, "_BLOCK_SIZE", 100)
+    torch.testing.assert_close((module(rho), module.adjoint(g)), whole)
+
+
+def test_module_is_pickled_with_nothing_but_its_buffers(operator):
+    module = operator.to_torch(dtype=torch.float64)
+    size = sum(buffer.nbytes for buffer in module.buffers())
+    pickled = pickle.dumps(module)
+    assert len(pickled) < 1.1 * size + 10_000
+    rho = torch.ones(1, module.n_cells, dtype=torch.float64)
+    torch.testing.assert_close(pickle.loads(pickled)(rho), module(rho), rtol=0, atol=0)
+
+
 def test_given_matrix_has_a_module_too():
     operator = MatrixOperator(np.arange(6.0).reshape(2, 3)).fit(np.ones((1, 3)))
     assert operator.to_torch()(torch.ones(1, 3)).tolist() == [[3.0, 12.0]]
+
+
+@pytest.fixture(scope="module")
+def sections():
+    """Give sections, their noisy gravity, and the survey."""
+    mesh = Mesh.square(12)
+    data = make_gravity_dataset(60, mesh=mesh, noise_level=0.01, random_state=0)
+    return data.data, data.target, mesh
+
+
+def by_both(mesh, sections, estimate):
+    """Give what comes of an operator with FFTs, the calls of its module, and of one without."""
+    g, rho = sections
+    calls = []
+    forward = TorchOperator.forward
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TorchOperator, "forward", lambda *a: calls.append(1) or forward(*a))
+        found = [
+            estimate(ForwardOperator(mesh, method=method, units="normalized"), g, rho)
+            for method in ("fft", "dense")
+        ]
+    return *found, len(calls)
+
+
+def test_latent_inverter_differentiates_through_it(sections):
+    def estimate(operator, g, rho):
+        vae = VAEGenerator(n_components=6, max_epochs=5, random_state=0)
+        inverter = LatentInverter(vae, operator=operator, noise_level=0.01, random_state=0)
+        return inverter.fit(g, rho).invert(g[:5])
+
+    *pairs, mesh = sections
+    fast, dense, n_calls = by_both(mesh, pairs, estimate)
+    assert n_calls > 5
+    np.testing.assert_allclose(fast.rho, dense.rho, atol=2e-3 * dense.rho.max())
+    np.testing.assert_allclose(fast.misfit, dense.misfit, rtol=1e-2)
+
+
+def test_null_space_network_trains_through_it(sections):
+    def estimate(operator, g, rho):
+        inverter = CNNInverter(
+            operator=operator, data_consistency=True, max_epochs=2, random_state=0
+        )
+        return inverter.fit(g, rho).predict(g[:5])
+
+    *pairs, mesh = sections
+    fast, dense, n_calls = by_both(mesh, pairs, estimate)
+    assert n_calls > 2
+    np.testing.assert_allclose(fast, dense, atol=1e-2 * dense.max())
 
 
 def test_bad_input_is_refused():

@@ -33,7 +33,101 @@ _BLOCK = 256
 
 
 @dataclass(frozen=True)
-class DampedLeastSquares:
+class DampingCurves:
+    """Residuals and estimates of damped least squares for any alpha, and alphas that fit a sample.
+
+    Data have coordinates in which the operator times its transpose is diagonal.
+    """
+
+    #: Eigenvalues of the operator times its transpose, falling.
+    variance: Array
+    #: Number of data.
+    n_data: int
+    #: Number of data that are left after what is fitted freely.
+    n_left: int
+
+    def curve(self, c: Array, alpha: Array) -> tuple[Array, Array]:
+        """Return squared norms of residuals and estimates at each alpha of coordinates.
+
+        Both are (n_samples, n_alphas), for coordinates (n_samples, n_data) and alphas of shape
+        (n_alphas,) or, for each sample its own, (n_samples, n_alphas).
+        """
+        h = self.variance
+        left = 1.0 / (1.0 + h / alpha[..., None])
+        kept = np.sqrt(h) / (alpha[..., None] + h)
+        if alpha.ndim == 1:
+            return c**2 @ (left**2).T, c**2 @ (kept**2).T
+        return np.sum((c[:, None] * left) ** 2, axis=2), np.sum((c[:, None] * kept) ** 2, axis=2)
+
+    def gcv(self, c: Array, alpha: Array) -> Array:
+        """Return the generalised cross-validation function, shaped as by `curve`."""
+        residual2, _ = self.curve(c, alpha)
+        h = self.variance
+        trace = self.n_left - np.sum(h / (h + alpha[..., None]), axis=-1)
+        return self.n_data * residual2 / np.maximum(trace, np.finfo(float).tiny) ** 2
+
+    def curvature(self, c: Array, alpha: Array) -> Array:
+        """Return the curvature of log residual against log norm, shaped as by `curve`."""
+        h, a = self.variance, alpha
+        residual2, norm2 = self.curve(c, alpha)
+        total = a[..., None] + h
+        if alpha.ndim == 1:
+            third, fourth = (c**2 @ (h / total**k).T for k in (3, 4))
+        else:
+            third, fourth = (np.sum(c[:, None] ** 2 * h / total**k, axis=2) for k in (3, 4))
+        # Derivatives by log alpha, of the logarithms of both norms.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            x1 = a**2 * third / residual2
+            x2 = (2 * a**2 * third - 3 * a**3 * fourth) / residual2 - 2 * x1**2
+            y1 = -a * third / norm2
+            y2 = (-a * third + 3 * a**2 * fourth) / norm2 - 2 * y1**2
+            curvature = (x1 * y2 - x2 * y1) / (x1**2 + y1**2) ** 1.5
+        return np.where(np.isfinite(curvature), curvature, -np.inf)
+
+    def grid(self) -> Array:
+        """Return the alphas in which a criterion is looked for."""
+        return np.logspace(*_DECADES, _STEPS) * (self.variance[0] or 1.0)
+
+    def discrepancy(self, c: Array, sigma: Array) -> Array:
+        """Return the alphas whose residuals are as large as the noise, infinity where less is left.
+
+        What estimates can reach of the residual is never fitted closer than noise would be in
+        one sample of twenty.
+        """
+        strength = discrepancy_strength(np.sqrt(self.variance), c, self.target2(c, sigma))
+        with np.errstate(divide="ignore"):
+            return 1.0 / strength
+
+    def target2(self, c: Array, sigma: Array) -> Array:
+        """Return the squared residual of each sample that counts as fitted to its noise."""
+        h = self.variance
+        reached = h > _IN_REACH * h[0]
+        lost2 = np.sum(c[:, ~reached] ** 2, axis=1)
+        n_lost = len(h) - np.count_nonzero(reached)
+        least = lost2 + sigma**2 * chdtri(max(1, self.n_data - n_lost), 0.95)
+        return np.maximum(self.n_data * sigma**2, least)
+
+    def search(self, c: Array, criterion: str) -> Array:
+        """Return the alphas of least "gcv", or at the corner of the "lcurve"."""
+        chosen = [self._search(c[i : i + _BLOCK], criterion) for i in range(0, len(c), _BLOCK)]
+        return np.concatenate(chosen)
+
+    def _search(self, c: Array, criterion: str) -> Array:
+        grid = self.grid()
+        cost: Callable[[Array, Array], Array]
+        if criterion == "gcv":
+            cost = self.gcv
+            best = np.argmin(cost(c, grid), axis=1)
+        else:
+            cost = lambda c, alpha: -self.curvature(c, alpha)  # noqa: E731
+            best = _most_damped_corner(-cost(c, grid))
+        best = np.clip(best, 1, len(grid) - 2)
+        low, high = np.log(grid[best - 1]), np.log(grid[best + 1])
+        return np.exp(_golden(lambda log: cost(c, np.exp(log)[:, None])[:, 0], low, high))
+
+
+@dataclass(frozen=True)
+class DampedLeastSquares(DampingCurves):
     """Minimisers of ``||d - A q||^2 + alpha sum(stiffness q^2)`` for any alpha, in closed form.
 
     What has no stiffness is fitted freely. The rest is diagonal in `space`, whose eigenvalues are
@@ -45,8 +139,6 @@ class DampedLeastSquares:
     rest: Array
     #: Maps data to the coefficients that are fitted freely, all cells' columns.
     trend: Array
-    #: Number of data that are left after the free fit.
-    n_left: int
 
     @classmethod
     def of(cls, matrix: Array, stiffness: Array) -> DampedLeastSquares:
@@ -68,7 +160,8 @@ class DampedLeastSquares:
         space = DataSpace(
             space.rotation, np.where(kept, space.variance, 0.0), space.cross * kept[:, None]
         )
-        return cls(space, rest, trend, n_data - round(float(np.trace(free @ inverse))))
+        n_left = n_data - round(float(np.trace(free @ inverse)))
+        return cls(space.variance, n_data, n_left, space, rest, trend)
 
     def coordinates(self, d: Array) -> Array:
         """Return what data leave to be damped, in coordinates of their own."""
@@ -77,86 +170,6 @@ class DampedLeastSquares:
     def estimate(self, d: Array, alpha: Array) -> Array:
         """Return the minimisers of data, (n_samples, n_cells), for the alpha of each."""
         return d @ self.trend + self.space.estimate(d @ self.rest, alpha)
-
-    def curve(self, c: Array, alpha: Array) -> tuple[Array, Array]:
-        """Return squared norms of residuals and estimates at each alpha of coordinates.
-
-        Both are (n_samples, n_alphas), for coordinates (n_samples, n_data) and alphas of shape
-        (n_alphas,) or, for each sample its own, (n_samples, n_alphas).
-        """
-        h = self.space.variance
-        left = 1.0 / (1.0 + h / alpha[..., None])
-        kept = np.sqrt(h) / (alpha[..., None] + h)
-        if alpha.ndim == 1:
-            return c**2 @ (left**2).T, c**2 @ (kept**2).T
-        return np.sum((c[:, None] * left) ** 2, axis=2), np.sum((c[:, None] * kept) ** 2, axis=2)
-
-    def gcv(self, c: Array, alpha: Array) -> Array:
-        """Return the generalised cross-validation function, shaped as by `curve`."""
-        residual2, _ = self.curve(c, alpha)
-        h = self.space.variance
-        trace = self.n_left - np.sum(h / (h + alpha[..., None]), axis=-1)
-        return len(h) * residual2 / np.maximum(trace, np.finfo(float).tiny) ** 2
-
-    def curvature(self, c: Array, alpha: Array) -> Array:
-        """Return the curvature of log residual against log norm, shaped as by `curve`."""
-        h, a = self.space.variance, alpha
-        residual2, norm2 = self.curve(c, alpha)
-        total = a[..., None] + h
-        if alpha.ndim == 1:
-            third, fourth = (c**2 @ (h / total**k).T for k in (3, 4))
-        else:
-            third, fourth = (np.sum(c[:, None] ** 2 * h / total**k, axis=2) for k in (3, 4))
-        # Derivatives by log alpha, of the logarithms of both norms.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            x1 = a**2 * third / residual2
-            x2 = (2 * a**2 * third - 3 * a**3 * fourth) / residual2 - 2 * x1**2
-            y1 = -a * third / norm2
-            y2 = (-a * third + 3 * a**2 * fourth) / norm2 - 2 * y1**2
-            curvature = (x1 * y2 - x2 * y1) / (x1**2 + y1**2) ** 1.5
-        return np.where(np.isfinite(curvature), curvature, -np.inf)
-
-    def grid(self) -> Array:
-        """Return the alphas in which a criterion is looked for."""
-        return np.logspace(*_DECADES, _STEPS) * (self.space.variance[0] or 1.0)
-
-    def discrepancy(self, d: Array, sigma: Array) -> Array:
-        """Return the alphas whose residuals are as large as the noise, infinity where less is left.
-
-        What estimates can reach of the residual is never fitted closer than noise would be in
-        one sample of twenty.
-        """
-        c = self.coordinates(d)
-        strength = discrepancy_strength(np.sqrt(self.space.variance), c, self.target2(c, sigma))
-        with np.errstate(divide="ignore"):
-            return 1.0 / strength
-
-    def target2(self, c: Array, sigma: Array) -> Array:
-        """Return the squared residual of each sample that counts as fitted to its noise."""
-        h = self.space.variance
-        reached = h > _IN_REACH * h[0]
-        lost2 = np.sum(c[:, ~reached] ** 2, axis=1)
-        least = lost2 + sigma**2 * chdtri(max(1, np.count_nonzero(reached)), 0.95)
-        return np.maximum(len(h) * sigma**2, least)
-
-    def search(self, d: Array, criterion: str) -> Array:
-        """Return the alphas of least "gcv", or at the corner of the "lcurve"."""
-        c = self.coordinates(d)
-        chosen = [self._search(c[i : i + _BLOCK], criterion) for i in range(0, len(c), _BLOCK)]
-        return np.concatenate(chosen)
-
-    def _search(self, c: Array, criterion: str) -> Array:
-        grid = self.grid()
-        cost: Callable[[Array, Array], Array]
-        if criterion == "gcv":
-            cost = self.gcv
-            best = np.argmin(cost(c, grid), axis=1)
-        else:
-            cost = lambda c, alpha: -self.curvature(c, alpha)  # noqa: E731
-            best = _most_damped_corner(-cost(c, grid))
-        best = np.clip(best, 1, len(grid) - 2)
-        low, high = np.log(grid[best - 1]), np.log(grid[best + 1])
-        return np.exp(_golden(lambda log: cost(c, np.exp(log)[:, None])[:, 0], low, high))
 
 
 def _most_damped_corner(curvature: Array) -> NDArray[np.intp]:

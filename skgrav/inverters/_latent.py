@@ -383,13 +383,15 @@ class LatentInverter(InverterMixin, BaseEstimator):
 
     def _search(self, g: Array, starts: Starts | None) -> LatentSearch:
         """Prepare the search for codes of some data."""
-        system, data, level = self._coordinates(g)
+        system, to_coordinates, data, level = self._coordinates(g)
         if starts is not None:
             data = data - system.forward(system.model_coordinates(starts.remainder))
         return LatentSearch(
             space=self._space,
             generator=self.generator_,
             physics=system.Vt.T * system.s,
+            operator=self.operator_,
+            to_coordinates=to_coordinates,
             data=data,
             sigma=noise_with_rounding(level, g, self._space.data_rms),
             is_noisy=bool(level.any()),
@@ -413,13 +415,14 @@ class LatentInverter(InverterMixin, BaseEstimator):
             return self._space.prior.whitened(codes)
         return np.broadcast_to(search.centre, (n_samples, self.n_components_)).copy()
 
-    def _coordinates(self, g: Array) -> tuple[SVDSystem, Array, Array]:
-        """Return the system whose noise is white, data in its coordinates, and their noise."""
+    def _coordinates(self, g: Array) -> tuple[SVDSystem, Array, Array, Array]:
+        """Return the system whose noise is white, what maps data to it, these, and their noise."""
         sigma = noise_std(self.operator_, g, self.noise_level)
         rows, level = split_noise(sigma, g)
         system = make_system(self.operator_, "svd", rows)
         assert isinstance(system, SVDSystem)
-        return system, system.data_coordinates(g * rows), level
+        to_coordinates = np.reshape(rows, (-1, 1)) * system.U
+        return system, to_coordinates, g @ to_coordinates, level
 
     def _densities(self, codes: Array, g: Array, starts: Starts | None) -> Array:
         rho = np.asarray(self.generator_.inverse_transform(codes), dtype=np.float64)

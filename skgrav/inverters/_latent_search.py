@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import chdtri
 
 from skgrav.inverters._latent_space import LatentSpace
+from skgrav.operators._base import BaseOperator
 
 Array = NDArray[np.float64]
 
@@ -70,13 +71,16 @@ class LatentResult:
 class LatentSearch:
     """Data of some samples, and how their codes are searched.
 
-    `physics` maps densities to data coordinates, (n_cells, n_data), in which `data` and their
-    noise `sigma` are given; `centre` is the mean of the prior in whitened codes.
+    `physics` maps densities to data coordinates, (n_cells, n_coordinates), in which `data` and
+    their noise `sigma` are given, and `to_coordinates` maps what `operator` makes of densities to
+    them; `centre` is the mean of the prior in whitened codes.
     """
 
     space: LatentSpace
     generator: Any
     physics: Array
+    operator: BaseOperator
+    to_coordinates: Array
     data: Array
     sigma: Array
     centre: Array
@@ -124,15 +128,22 @@ class LatentSearch:
         import torch
 
         from skgrav.networks import _least_squares as least_squares
+        from skgrav.networks._consistency import fast_physics
 
         device = getattr(getattr(self.generator, "net_", None), "device", "cpu")
 
         def tensor(values: Array) -> torch.Tensor:
             return torch.tensor(values, dtype=torch.float32, device=device)
 
-        root, to_data = tensor(self.space.prior.root.T), tensor(physics)
+        root = tensor(self.space.prior.root.T)
+        fast = fast_physics(self.operator, self.to_coordinates @ self.space.error.rotation)
+        if fast is None:
+            to_data = tensor(physics)
+            predict = lambda rho: rho @ to_data  # noqa: E731
+        else:
+            predict = fast.to(device)
         problem = least_squares.LatentProblem(
-            forward=lambda u: self.generator.decode(u @ root) @ to_data,
+            forward=lambda u: predict(self.generator.decode(u @ root)),
             data=tensor(target),
             weights=tensor(weights),
             jacobian=tensor(jacobian),

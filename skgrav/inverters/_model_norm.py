@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from skgrav.solvers._weights import depth_weights, relative_volumes
 
-#: Weights by sensitivity are at least this share of the largest: no cell may have none.
-_LEAST_WEIGHT = 1e-3
+Array = NDArray[np.float64]
 
 #: Derivatives smaller than this share of the largest are those of constants and straight lines.
 _ROUNDING = 1e-12
@@ -37,12 +36,16 @@ class ModelNorm:
 
     @classmethod
     def of(
-        cls, operator: Any, order: int, depth_weighting: float | str | None, matrix: Array
+        cls,
+        operator: Any,
+        order: int,
+        depth_weighting: float | str | None,
+        rows: Array | float = 1.0,
     ) -> ModelNorm:
-        """Build the norm for a fitted operator and its matrix in units of the noise."""
+        """Build the norm for a fitted operator and the weights of its rows."""
         mesh = getattr(operator, "mesh_", None)
         volumes = relative_volumes(operator)
-        weights = _depth_weights(operator, depth_weighting, matrix / volumes)
+        weights = depth_weights(operator, depth_weighting, rows)
         weights /= np.sqrt(np.average(weights**2, weights=volumes))
         if order == 0:
             return cls(weights * np.sqrt(volumes), (), (), np.ones(len(weights)))
@@ -64,7 +67,7 @@ class ModelNorm:
         return cls(weights, tuple(v for _, v in axes), masses, stiffness)
 
     def operator_modes(self, matrix: Array) -> Array:
-        """Return the matrix that acts on coefficients of modes, (n_data, n_cells)."""
+        """Return the matrix that acts on coefficients of modes; rows may be any images."""
         return _along_axes(matrix / self.weights, [m.T for m in self.modes])
 
     def weighted(self, q: Array) -> Array:
@@ -80,12 +83,6 @@ class ModelNorm:
         """Return the norm of each sample, (n_samples,)."""
         q = self.coefficients(rho * self.weights)
         return np.sqrt(q**2 @ self.stiffness)
-
-
-def relative_volumes(operator: Any) -> Array:
-    """Return the volume of each cell relative to their mean, one where there is no mesh."""
-    mesh = getattr(operator, "mesh_", None)
-    return np.ones(operator.n_cells_) if mesh is None else mesh.volumes / mesh.volumes.mean()
 
 
 def _axis_modes(centers: Array, widths: Array, order: int) -> tuple[Array, Array]:
@@ -111,26 +108,3 @@ def _along_axes(values: Array, matrices: list[Array]) -> Array:
     for axis, matrix in enumerate(matrices, start=1):
         image = np.moveaxis(np.tensordot(image, matrix, axes=(axis, 1)), -1, axis)
     return image.reshape(values.shape)
-
-
-def _depth_weights(operator: Any, depth_weighting: float | str | None, density: Array) -> Array:
-    """Return the weight of each cell before scaling; `density` is sensitivity per volume."""
-    if depth_weighting is None:
-        return np.ones(density.shape[1])
-    if depth_weighting == "sensitivity":
-        weights = np.sum(density**2, axis=0) ** 0.25
-        return np.maximum(weights, _LEAST_WEIGHT * weights.max()) if weights.any() else weights + 1
-    mesh, survey = getattr(operator, "mesh_", None), getattr(operator, "survey_", None)
-    if mesh is None or survey is None:
-        raise ValueError(
-            f"'depth_weighting' is {depth_weighting!r}, but {operator!r} has no mesh to tell "
-            "depths. Give 'operator', a ForwardOperator with its mesh, or take 'sensitivity'."
-        )
-    depth = mesh.centers[0] - survey.stations[:, 0].mean()
-    if depth[0] <= 0:
-        raise ValueError(
-            f"'depth_weighting' is {depth_weighting!r}, but the mesh begins {-depth[0]:g} m above "
-            "the mean station, where depth means nothing. Take 'sensitivity'."
-        )
-    layers = depth ** (-float(depth_weighting) / 2)
-    return np.repeat(layers, mesh.n_cells // len(layers))

@@ -17,6 +17,7 @@ from torch import nn
 from skgrav.inverters._noise import noise_of, usual_rms
 from skgrav.inverters._prior import GaussianPrior
 from skgrav.networks._augmentation import LEAST_NOISE, Augmentation, Mirror, draw_levels
+from skgrav.networks._consistency import fast_physics
 from skgrav.networks._residual import NullSpaceNetwork, ResidualMLP
 from skgrav.operators._base import BaseOperator
 from skgrav.solvers._gaussian import DataSpace
@@ -224,9 +225,17 @@ class WhitenedPairs:
         make = partial(ResidualMLP, len(self.regression), self.scale)
         if not self.whole:
             return make
-        matrix = self.rotation[:, : len(self.regression)].T @ self.matrix
+        rotation = self.rotation[:, : len(self.regression)]
         std = np.maximum(self.std, _NO_STD)
-        frame = self.components, self.regression, matrix, std, self.data_rms
+        physics = fast_physics(self.operator, self.rows[:, None] * rotation)
+        frame = (
+            self.components,
+            self.regression,
+            rotation.T @ self.matrix,
+            std,
+            self.data_rms,
+            physics,
+        )
         return partial(_null_space_network, make, frame)
 
     def augmentation(self, noise_level: tuple[float, float], device: str) -> NoisyCoordinates:

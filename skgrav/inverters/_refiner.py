@@ -41,7 +41,7 @@ class Refiner(InverterMixin, BaseEstimator):
     Parameters
     ----------
     solver : str or Solver, default="lgmres"
-        Name out of ``"gd"``, ``"gmres"``, ``"lgmres"``, ``"icg"``, ``"cgls"``,
+        Name out of ``"gd"``, ``"gmres"``, ``"lgmres"``, ``"icg"``, ``"cgls"``, ``"lsmr"``,
         ``"projection"``, ``"bayes"``, or a solver with parameters of its own, such as
         ``LGMRES(inner_m=30, outer_k=50)``. ``"bayes"`` weighs the correction by the covariance
         of the start's own errors, learned from estimates of sections that the start has not

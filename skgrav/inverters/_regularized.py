@@ -135,16 +135,15 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
                 "the rms of a sample's data, or an operator whose survey has an uncertainty"
                 f"{self._without_noise}."
             )
-        matrix = self.operator_.matrix_
-        self._prepare(matrix if known is None else matrix / known[:, None])
+        self._prepare(1.0 if known is None else 1.0 / known)
         self._data_rms = float(np.sqrt(np.mean(X**2))) or 1.0
         recorded = self._invert(X[:_N_RECORDED])
         self.alpha_, self.n_iter_ = recorded.alpha, int(recorded.n_iter.max())
         return self
 
     @abstractmethod
-    def _prepare(self, matrix: Array) -> None:
-        """Prepare the inversion by a matrix in units of the survey's uncertainty, if any."""
+    def _prepare(self, rows: Array | float) -> None:
+        """Prepare the inversion; `rows` weigh data by the survey's uncertainty, if any."""
 
     @abstractmethod
     def _solve(self, d: Array, sigma: Array) -> tuple[Array, Array, Any, Any]:
@@ -213,7 +212,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
 
     def _weighted(self, X: Array) -> tuple[Array, Array]:
         """Return what the reference leaves of data, and the noise of each sample beside it."""
-        d = X - self.operator_.matrix_ @ self.reference_
+        d = X - self.operator_._applied.forward(self.reference_[None])
         if self._uncertainty is not None:
             return d / self._uncertainty, np.ones(len(X))
         if self.noise_level is None:

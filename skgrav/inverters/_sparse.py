@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtri
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skgrav.inverters._model_norm import ModelNorm, relative_volumes
+from skgrav.inverters._model_norm import ModelNorm
 from skgrav.inverters._regularized import RegularizedInverter
 from skgrav.operators._base import BaseOperator
-from skgrav.operators._dense import DenseMatrix
 from skgrav.solvers._sparse import SparseLeastSquares
+from skgrav.solvers._weights import relative_volumes
 
 Array = NDArray[np.float64]
 
@@ -149,11 +149,11 @@ class SparseInverter(RegularizedInverter):
         self.max_iter = max_iter
         self.tol = tol
 
-    def _prepare(self, matrix: Array) -> None:
-        norm = ModelNorm.of(self.operator_, 0, self.depth_weighting, matrix)
+    def _prepare(self, rows: Array | float) -> None:
+        norm = ModelNorm.of(self.operator_, 0, self.depth_weighting, rows)
         # The square norm's weights hold the root of the volume.
         self._weights = norm.weights * np.sqrt(relative_volumes(self.operator_))
-        U, s, Vt = DenseMatrix(matrix / self._weights).svd
+        U, s, Vt = self.operator_._dense.scaled(rows, 1.0 / self._weights).svd
         kept = s >= max(_RCOND * s[0], np.finfo(float).tiny)
         self._U, self._s, self._Vt = U[:, kept], s[kept], Vt[kept]
 

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from skgrav.inverters._damping import DampedLeastSquares
+from skgrav.inverters._damping import DampedLeastSquares, DampingCurves
+from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.inverters._regularized import RegularizedInverter
 from skgrav.operators._base import BaseOperator
@@ -77,7 +78,7 @@ class TikhonovInverter(RegularizedInverter):
         ``"lcurve"`` takes the corner of misfit against model norm, of several about as sharp, or
         all faint, the one with most damping. The last two need no noise level, choose as if
         there were no bounds, and now and then choose far too little, which the discrepancy
-        principle does not.
+        principle does not; they are for operators small enough to decompose.
     order : {0, 1, 2}, default=0
         Derivative whose mean square over volume is kept small: the departure from the reference
         itself, or its first or second derivatives along each axis of the mesh in metres. What
@@ -103,7 +104,7 @@ class TikhonovInverter(RegularizedInverter):
         training pairs, and otherwise identifies the operator from them, with a warning; without
         densities it takes the paper's geometry, with a warning.
     max_iter : int, default=2000
-        Most iterations with bounds.
+        Most iterations, with bounds or with operators too large to decompose.
     tol : float, default=1e-4
         Relative change and disagreement at which they stop.
 
@@ -146,7 +147,9 @@ class TikhonovInverter(RegularizedInverter):
     Minimises ``||(g - A rho) / sigma||^2 + alpha ||W (rho - reference)||^2`` [1]_, where the second
     norm is the mean over volume of ``(d^order (w (rho - reference)))^2``, times the number of
     cells, and w the depth weight [2]_. One eigendecomposition of ``A (W^T W)^-1 A^T`` serves all
-    alphas of all samples; the null space of W is fitted before. Generalised cross-validation is
+    alphas of all samples; the null space of W is fitted before. Above 4,000 data and
+    cells, or where a matrix would not fit, Lanczos iterations with products alone build a space
+    for each sample that serves all alphas as well. Generalised cross-validation is
     that of [3]_; the corner is the point of greatest curvature [4]_. With bounds the minimiser is
     found by the alternating direction method of multipliers, where the discrepancy principle
     bounds the misfit instead.
@@ -223,6 +226,11 @@ class TikhonovInverter(RegularizedInverter):
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
+        if isinstance(self._system, KrylovLeastSquares):
+            raise ValueError(
+                f"'operator' has {X.shape[1]} data, too many for curves over all alphas. Compare "
+                "a few numbers as 'alpha' by `invert`, which tells misfit and model norm."
+            )
         d, sigma = self._weighted(X)
         if alphas is None:
             damping = np.tile(self._system.grid(), (len(X), 1))
@@ -245,14 +253,49 @@ class TikhonovInverter(RegularizedInverter):
             chi_factor=chi / X.shape[1],
         )
 
-    def _prepare(self, matrix: Array) -> None:
-        self._norm = ModelNorm.of(self.operator_, self.order, self.depth_weighting, matrix)
-        modal = self._norm.operator_modes(matrix)
+    def _prepare(self, rows: Array | float) -> None:
+        self._norm = ModelNorm.of(self.operator_, self.order, self.depth_weighting, rows)
+        self._system: DampedLeastSquares | KrylovLeastSquares
+        if not self.operator_._factorized:
+            self._prepare_krylov(rows)
+            return
+        matrix = self.operator_.matrix_
+        modal = self._norm.operator_modes(matrix * np.reshape(rows, (-1, 1)))
         self._system = DampedLeastSquares.of(modal, self._norm.stiffness)
         self._modal: Any = None if self._bounds is None else modal
 
+    def _prepare_krylov(self, rows: Array | float) -> None:
+        """Prepare for an operator that is too large for its eigendecomposition."""
+        for name, refused in (
+            ("bounds", self.bounds is not None),
+            ("alpha", self.alpha in ("gcv", "lcurve")),
+        ):
+            if refused:
+                raise ValueError(
+                    f"'{name}' is {getattr(self, name)!r}, which needs the decomposition of the "
+                    f"operator, but {self.operator_.n_data_} data are too many for it. Take "
+                    "bounds=None, and 'discrepancy' or a number as 'alpha'."
+                )
+        norm, applied = self._norm, self.operator_._applied
+        self._system = KrylovLeastSquares(
+            lambda q: rows * applied.forward(norm.weighted(q) / norm.weights),
+            lambda d: norm.operator_modes(applied.adjoint(rows * d)),
+            norm.stiffness,
+            n_data=self.operator_.n_data_,
+            max_iter=int(self.max_iter),
+            tol=self.tol,
+        )
+
     def _solve(self, d: Array, sigma: Array) -> tuple[Array, Array, Any, Any]:
-        damping = self._damping(d, sigma)
+        if isinstance(self._system, KrylovLeastSquares):
+            q, damping, n_iter, converged = self._system.solve(d, sigma, self._damping)
+            return (
+                self._norm.weighted(q) / self._norm.weights,
+                damping / sigma**2,
+                n_iter,
+                converged,
+            )
+        damping = self._damping(self._system, self._system.coordinates(d), sigma)
         u = self._norm.weighted(self._system.estimate(d, damping))
         n_iter, converged = np.ones(len(d), dtype=int), np.ones(len(d), dtype=bool)
         if self._bounds is not None:
@@ -267,12 +310,12 @@ class TikhonovInverter(RegularizedInverter):
     def _model_norm(self, departure: Array) -> Array:
         return self._norm.norm(departure)
 
-    def _damping(self, d: Array, sigma: Array) -> Array:
-        """Return alpha times the variance of the noise of each sample."""
+    def _damping(self, curves: DampingCurves, c: Array, sigma: Array) -> Array:
+        """Return alpha times the variance of the noise of each sample, by its coordinates."""
         if self.alpha == "discrepancy":
-            return self._system.discrepancy(d, sigma)
+            return curves.discrepancy(c, sigma)
         if isinstance(self.alpha, str):
-            return self._system.search(d, self.alpha)
+            return curves.search(c, self.alpha)
         return self.alpha * sigma**2
 
     def _within(
@@ -292,10 +335,11 @@ class TikhonovInverter(RegularizedInverter):
         )
         if self.alpha != "discrepancy":
             return problem.solve(d, start, alpha=damping)
+        assert isinstance(self._system, DampedLeastSquares)  # bounds have been refused otherwise
         target2 = self._system.target2(self._system.coordinates(d), sigma)
         u, found, n_iter, converged = problem.solve(d, start, radius=np.sqrt(target2))
         lost = np.flatnonzero(~converged)
         if lost.size:
-            found[lost] = _COMPROMISE * self._system.space.variance[0]
+            found[lost] = _COMPROMISE * self._system.variance[0]
             u[lost] = problem.solve(d[lost], start[lost], alpha=found[lost])[0]
         return u, found, n_iter, converged

@@ -11,7 +11,9 @@ from scipy.special import chdtri
 from sklearn.utils.validation import check_array
 from torch import nn
 
-from skgrav.operators._dense import DenseMatrix
+from skgrav.operators._base import BaseOperator
+from skgrav.operators._svd import thin_svd
+from skgrav.operators._toeplitz import ToeplitzOperator
 from skgrav.solvers._projection import _IN_REACH
 from skgrav.solvers._system import SVDSystem
 
@@ -44,6 +46,9 @@ class DataConsistency(nn.Module):
         Mean squared residual of noisy data, in units of the noise, over all data, the part that
         no density can change included. A start below it is left as it is, and none is fitted
         closer than the 5 % quantile of the noise that densities can fit.
+    physics : torch.nn.Module, default=None
+        What applies `matrix` to densities, such as ``operator.to_torch()``, whose FFTs are
+        faster where there are many cells. None multiplies by the matrix's factors.
 
     Raises
     ------
@@ -92,7 +97,12 @@ class DataConsistency(nn.Module):
     Vt: Tensor
 
     def __init__(
-        self, matrix: ArrayLike, *, rcond: float | None = None, chi_factor: float = 1.0
+        self,
+        matrix: ArrayLike,
+        *,
+        rcond: float | None = None,
+        chi_factor: float = 1.0,
+        physics: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if rcond is not None and not 0 <= rcond < 1:
@@ -105,9 +115,9 @@ class DataConsistency(nn.Module):
                 f"'chi_factor' is {chi_factor!r}; it must be positive and finite. Give 1.0 to fit "
                 "data to their noise; 'sigma' of 0 fits them exactly."
             )
-        self.rcond, self.chi_factor = rcond, chi_factor
+        self.rcond, self.chi_factor, self.physics = rcond, chi_factor, physics
         matrix = check_array(matrix, dtype="float64", copy=True, input_name="matrix")
-        svd = SVDSystem(DenseMatrix(matrix))
+        svd = SVDSystem(thin_svd(matrix))
         self._exact = {name: torch.tensor(getattr(svd, name)) for name in ("U", "s", "Vt")}
         for name, values in self._exact.items():
             held = values.to(torch.get_default_dtype(), copy=True)
@@ -134,7 +144,10 @@ class DataConsistency(nn.Module):
         self._check(rho, g, sigma)
         s, noise2 = self.s, sigma**2
         coordinates = g @ self.U
-        d = coordinates - (rho @ self.Vt.mT) * s
+        if self.physics is None:
+            d = coordinates - (rho @ self.Vt.mT) * s
+        else:
+            d = coordinates - self.physics(rho) @ self.U
         rcond = self.rcond
         if rcond is None:
             rcond = _RCOND if s.dtype == torch.float64 else _RCOND_SINGLE
@@ -180,6 +193,30 @@ class DataConsistency(nn.Module):
         for name, values in self._exact.items():
             getattr(self, name).copy_(values)
         return self
+
+
+def fast_physics(operator: BaseOperator, to_coordinates: ArrayLike) -> nn.Module | None:
+    """Return what takes densities to coordinates of data by FFTs; None where those have none.
+
+    `to_coordinates` is the matrix from data to coordinates, (n_data, n_coordinates).
+    """
+    if not isinstance(operator._applied, ToeplitzOperator):
+        return None
+    return nn.Sequential(operator.to_torch(), _Coordinates(to_coordinates))
+
+
+class _Coordinates(nn.Module):
+    """A product with a matrix that is not trained."""
+
+    matrix: Tensor
+
+    def __init__(self, matrix: ArrayLike) -> None:
+        super().__init__()
+        held = torch.tensor(matrix, dtype=torch.get_default_dtype())
+        self.register_buffer("matrix", held, persistent=False)
+
+    def forward(self, g: Tensor) -> Tensor:
+        return g @ self.matrix
 
 
 def _strength(h: Tensor, e2: Tensor) -> Tensor:

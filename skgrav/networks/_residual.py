@@ -107,6 +107,8 @@ class NullSpaceNetwork(nn.Module):
         Standard deviations of noise-free data.
     data_rms : float
         What the noise is relative to.
+    physics : torch.nn.Module, default=None
+        What applies `matrix` to densities; None multiplies by it.
 
     See Also
     --------
@@ -135,10 +137,11 @@ class NullSpaceNetwork(nn.Module):
         matrix: ArrayLike,
         std: ArrayLike,
         data_rms: float,
+        physics: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.network, self.data_rms = network, data_rms
-        self.consistency = DataConsistency(matrix)
+        self.consistency = DataConsistency(matrix, physics=physics)
         frame = {"components": components, "regression": regression, "std": std}
         for name, values in frame.items():
             held = torch.tensor(np.asarray(values), dtype=torch.float32)

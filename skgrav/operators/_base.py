@@ -69,7 +69,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
     def column_norms_(self) -> NDArray[np.float64]:
         """Norm of each column of the matrix, (n_cells,): how sensitive the data are to a cell."""
         check_is_fitted(self)
-        return np.sqrt(self._applied.column_norms2())
+        return np.sqrt(self._applied.column_norms2(np.ones(self.n_data_)))
 
     @property
     def n_cells_(self) -> int:

@@ -35,9 +35,9 @@ class DenseMatrix:
         """Apply the transpose, (n_samples, n_cells)."""
         return np.asarray(np.asarray(g, dtype=self.matrix.dtype) @ self.matrix, np.float64)
 
-    def column_norms2(self) -> Array:
-        """Return the squared norm of each column, (n_cells,)."""
-        return np.sum(self.matrix**2, axis=0, dtype=np.float64)
+    def column_norms2(self, weights: Array) -> Array:
+        """Return the sum of squares of each column, rows weighted, (n_cells,)."""
+        return weights @ self.matrix**2
 
     @cached_property
     def svd(self) -> SVD:

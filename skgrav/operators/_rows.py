@@ -47,10 +47,14 @@ class RowOperator:
             rho += part
         return rho
 
-    def column_norms2(self) -> Array:
-        """Return the squared norm of each column, (n_cells,)."""
-        parts = self._map(lambda stations: np.sum(self.geometry.rows(stations) ** 2, axis=(0, 1)))
-        return sum(parts, start=np.zeros(self.shape[1]))
+    def column_norms2(self, weights: Array) -> Array:
+        """Return the sum of squares of each column, rows weighted, (n_cells,)."""
+        of_station = weights.reshape(len(self.geometry.axes), -1)
+
+        def run(stations: NDArray[np.intp]) -> Array:
+            return np.tensordot(of_station[:, stations], self.geometry.rows(stations) ** 2, axes=2)
+
+        return sum(self._map(run), start=np.zeros(self.shape[1]))
 
     def _map(self, function: Callable[[NDArray[np.intp]], Any]) -> Iterator[Any]:
         """Yield what a function makes of blocks of stations, always in order."""

@@ -56,8 +56,8 @@ class Applied(Protocol):
     def adjoint(self, g: Array) -> Array:
         """Apply the transpose, (n_samples, n_cells)."""
 
-    def column_norms2(self) -> Array:
-        """Return the squared norm of each column, (n_cells,)."""
+    def column_norms2(self, weights: Array) -> Array:
+        """Return the sum of squares of each column, rows weighted, (n_cells,)."""
 
 
 def thin_svd(matrix: NDArray[Any]) -> SVD:

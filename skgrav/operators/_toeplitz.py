@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,8 @@ from skgrav.operators._cells import Geometry, Lattice
 
 Array = NDArray[np.float64]
 
-#: Bytes of spectra that are transformed together, so that they stay in the cache.
-_BLOCK_BYTES = 2**19
+#: Numbers of spectra that are transformed together, so that they stay in the cache.
+_BLOCK_SIZE = 2**15
 
 #: Real and complex numbers of each precision.
 _TYPES: dict[str, tuple[type, type]] = {
@@ -52,31 +54,65 @@ class ToeplitzOperator:
             block.adjoint(g, rho)
         return rho
 
-    def column_norms2(self) -> Array:
-        """Return the squared norm of each column, (n_cells,)."""
+    def column_norms2(self, weights: Array) -> Array:
+        """Return the sum of squares of each column, rows weighted, (n_cells,)."""
         squared = ToeplitzOperator(*self._remake, power=2)
-        return np.maximum(squared.adjoint(np.ones((1, self.shape[0])))[0], 0.0)
+        return np.maximum(squared.adjoint(weights[None])[0], 0.0)
 
     @staticmethod
     def required_bytes(geometry: Geometry, lattices: list[Lattice], precision: str) -> int:
         """Return the size of the spectra in bytes."""
-        size = sum(int(np.prod(_spectrum_shape(_lengths(geometry, x)))) for x in lattices)
+        size = sum(prod(Layout.of(geometry, lattice).spectrum) for lattice in lattices)
         itemsize = np.dtype(_TYPES[precision][1]).itemsize
         return size * itemsize * geometry.mesh.shape[0] * len(geometry.axes)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes of one lattice, and what of it is transformed together."""
+
+    #: Number of layers and of columns along each horizontal axis.
+    cells: tuple[int, ...]
+    #: Number of lattice points of stations, and lengths of the FFTs, along each horizontal axis.
+    points: tuple[int, ...]
+    lengths: tuple[int, ...]
+
+    @classmethod
+    def of(cls, geometry: Geometry, lattice: Lattice) -> Layout:
+        """Return the sizes, with FFT lengths that keep circular offsets apart."""
+        shape = lattice.table_shape(geometry.mesh)
+        lengths = tuple(fft.next_fast_len(n, real=True) for n in shape)
+        return cls(geometry.mesh.shape, lattice.counts, lengths)
+
+    @property
+    def spectrum(self) -> tuple[int, ...]:
+        """Shape of a spectrum of real values."""
+        return *self.lengths[:-1], self.lengths[-1] // 2 + 1
+
+    def sample_blocks(self, n_samples: int) -> Iterator[slice]:
+        """Return samples whose layers are transformed together."""
+        size = max(1, _BLOCK_SIZE // (self.cells[0] * prod(self.spectrum)))
+        return (slice(first, first + size) for first in range(0, n_samples, size))
+
+    def layer_blocks(self) -> Iterator[slice]:
+        """Return layers that are transformed together."""
+        size = max(1, _BLOCK_SIZE // prod(self.spectrum))
+        return (slice(first, first + size) for first in range(0, self.cells[0], size))
 
 
 class ToeplitzBlock:
     """The stations of one lattice, with the spectra of its tables."""
 
     def __init__(self, geometry: Geometry, lattice: Lattice, precision: str, power: int) -> None:
-        self.cells, self.points = geometry.mesh.shape, lattice.counts
-        self.lengths = _lengths(geometry, lattice)
+        self.layout = Layout.of(geometry, lattice)
+        self.cells, self.points = self.layout.cells, self.layout.points
+        self.lengths = self.layout.lengths
         self.real, self.complex = _TYPES[precision]
         n_components = len(geometry.axes)
         self.rows = np.arange(geometry.shape[0]).reshape(n_components, -1)[:, lattice.stations]
         self.flat = np.ravel_multi_index(tuple(lattice.index.T), self.points)
         self.distinct = len(np.unique(self.flat)) == len(self.flat)
-        shape = n_components, self.cells[0], *_spectrum_shape(self.lengths)
+        shape = n_components, self.cells[0], *self.layout.spectrum
         self.spectra: Any = np.empty(shape, dtype=self.complex)
         for spectrum, component in zip(self.spectra, geometry.axes, strict=True):
             for layers, table in lattice.table(geometry, component):
@@ -86,12 +122,12 @@ class ToeplitzBlock:
     def forward(self, rho: Array, g: Array) -> None:
         """Write the gravity of densities."""
         images = rho.reshape(-1, *self.cells)
-        for samples in self.sample_blocks(len(rho)):
+        for samples in self.layout.sample_blocks(len(rho)):
             block = images[samples]
             total: Any = np.zeros(
                 (len(block), len(self.spectra), *self.spectra.shape[2:]), dtype=self.complex
             )
-            for layers in self.layer_blocks():
+            for layers in self.layout.layer_blocks():
                 spectrum = self._transform(block[:, layers])
                 np.conj(spectrum, out=spectrum)
                 for i, kernel in enumerate(self.spectra[:, layers]):
@@ -102,7 +138,7 @@ class ToeplitzBlock:
     def adjoint(self, g: Array, rho: Array) -> None:
         """Add the transpose applied to gravity."""
         images = rho.reshape(-1, *self.cells)
-        for samples in self.sample_blocks(len(g)):
+        for samples in self.layout.sample_blocks(len(g)):
             values = g[samples, self.rows]
             grid = np.zeros((*values.shape[:2], int(np.prod(self.points))), dtype=self.real)
             if self.distinct:
@@ -110,7 +146,7 @@ class ToeplitzBlock:
             else:
                 np.add.at(grid, np.s_[..., self.flat], values)  # type: ignore[arg-type]
             spectrum = self._transform(grid.reshape(*values.shape[:2], *self.points))
-            for layers in self.layer_blocks():
+            for layers in self.layout.layer_blocks():
                 kernels = self.spectra[:, layers]
                 total = spectrum[:, :1] * kernels[0]
                 for i, kernel in enumerate(kernels[1:], start=1):
@@ -136,23 +172,3 @@ class ToeplitzBlock:
             images = fft.ifft(spectra, axis=-axis, overwrite_x=True)
             spectra = images[(..., slice(count), *[slice(None)] * (axis - 1))]
         return fft.irfft(spectra, self.lengths[-1], overwrite_x=True)[..., : counts[-1]]
-
-    def sample_blocks(self, n_samples: int) -> Iterator[slice]:
-        """Return samples whose layers are transformed together."""
-        size = max(1, _BLOCK_BYTES // self.spectra[0].nbytes)
-        return (slice(first, first + size) for first in range(0, n_samples, size))
-
-    def layer_blocks(self) -> Iterator[slice]:
-        """Return layers that are transformed together."""
-        size = max(1, _BLOCK_BYTES // self.spectra[0, 0].nbytes)
-        return (slice(first, first + size) for first in range(0, self.cells[0], size))
-
-
-def _lengths(geometry: Geometry, lattice: Lattice) -> tuple[int, ...]:
-    """Return FFT lengths along the horizontal axes that keep circular offsets apart."""
-    shape = lattice.table_shape(geometry.mesh)
-    return tuple(fft.next_fast_len(n, real=True) for n in shape)
-
-
-def _spectrum_shape(lengths: tuple[int, ...]) -> tuple[int, ...]:
-    return *lengths[:-1], lengths[-1] // 2 + 1

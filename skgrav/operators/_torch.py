@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fft import fft, ifft, irfft, rfft
 
-from skgrav.operators._toeplitz import ToeplitzBlock
+from skgrav.operators._toeplitz import Layout
 
 Map = Callable[[Tensor], Tensor]
 
@@ -49,15 +49,16 @@ class TorchOperator(nn.Module):
         dtype = dtype or torch.get_default_dtype()
         self.n_data, self.n_cells = operator.n_data_, operator.n_cells_
         applied = operator._applied
-        self._blocks: list[ToeplitzBlock] = getattr(applied, "blocks", [])
-        for i, block in enumerate(self._blocks):
+        blocks = getattr(applied, "blocks", [])
+        self._layouts: list[Layout] = [block.layout for block in blocks]
+        for i, block in enumerate(blocks):
             # As pairs of real numbers, since `to(dtype)` would take imaginary parts away.
             spectra = torch.view_as_real(torch.from_numpy(block.spectra))
             self.register_buffer(f"spectra_{i}", spectra.to(dtype, copy=True), persistent=False)
             for name, index in (("rows", block.rows), ("points", block.flat)):
                 held = torch.tensor(index)
                 self.register_buffer(f"{name}_{i}", held, persistent=False)
-        if not self._blocks:
+        if not self._layouts:
             matrix = torch.tensor(operator.matrix_, dtype=dtype)
             self.register_buffer("matrix", matrix, persistent=False)
 
@@ -94,42 +95,42 @@ class TorchOperator(nn.Module):
         return _Linear.apply(g, self._transpose, self._gravity)
 
     def _gravity(self, rho: Tensor) -> Tensor:
-        if not self._blocks:
+        if not self._layouts:
             return rho @ self.matrix.mT
         g = rho.new_zeros(len(rho), self.n_data)
-        for i, block in enumerate(self._blocks):
-            images = rho.reshape(-1, *block.cells)
+        for i, layout in enumerate(self._layouts):
+            images = rho.reshape(-1, *layout.cells)
             rows, points, spectra = self._held(i)
             parts = []
-            for samples in block.sample_blocks(len(rho)):
+            for samples in layout.sample_blocks(len(rho)):
                 total: Any = 0.0
-                for layers in block.layer_blocks():
-                    spectrum = _transform(images[samples, layers], block.lengths).conj()
+                for layers in layout.layer_blocks():
+                    spectrum = _transform(images[samples, layers], layout.lengths).conj()
                     total = total + torch.einsum("sl...,cl...->sc...", spectrum, spectra[:, layers])
-                values = _restore(total.conj(), block.lengths, block.points)
+                values = _restore(total.conj(), layout.lengths, layout.points)
                 parts.append(values.flatten(2)[..., points])
             g = g.index_copy(1, rows.flatten(), torch.cat(parts).flatten(1))
         return g
 
     def _transpose(self, g: Tensor) -> Tensor:
-        if not self._blocks:
+        if not self._layouts:
             return g @ self.matrix
         rho = g.new_zeros(len(g), self.n_cells)
-        for i, block in enumerate(self._blocks):
+        for i, layout in enumerate(self._layouts):
             rows, points, spectra = self._held(i)
             parts = []
-            for samples in block.sample_blocks(len(g)):
+            for samples in layout.sample_blocks(len(g)):
                 values = g[samples][:, rows]
-                grid = values.new_zeros(*values.shape[:2], *block.points).flatten(2)
-                grid = grid.index_add(2, points, values).unflatten(2, block.points)
-                spectrum = _transform(grid, block.lengths)
+                grid = values.new_zeros(*values.shape[:2], *layout.points).flatten(2)
+                grid = grid.index_add(2, points, values).unflatten(2, layout.points)
+                spectrum = _transform(grid, layout.lengths)
                 layers = [
                     _restore(
                         torch.einsum("sc...,cl...->sl...", spectrum, spectra[:, layers]),
-                        block.lengths,
-                        block.cells[1:],
+                        layout.lengths,
+                        layout.cells[1:],
                     )
-                    for layers in block.layer_blocks()
+                    for layers in layout.layer_blocks()
                 ]
                 parts.append(torch.cat(layers, dim=1).flatten(1))
             rho = rho + torch.cat(parts)

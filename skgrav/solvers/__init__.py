@@ -5,6 +5,7 @@ from skgrav.solvers._cgls import CGLS
 from skgrav.solvers._gradient_descent import GradientDescent
 from skgrav.solvers._icg import ICG
 from skgrav.solvers._krylov import GMRES, LGMRES
+from skgrav.solvers._lsmr import LSMR
 from skgrav.solvers._projection import Projection
 
 #: Solvers by the names that `Refiner` accepts.
@@ -14,6 +15,7 @@ SOLVERS: dict[str, type[Solver]] = {
     "lgmres": LGMRES,
     "icg": ICG,
     "cgls": CGLS,
+    "lsmr": LSMR,
     "projection": Projection,
 }
 
@@ -22,6 +24,7 @@ __all__ = [
     "GMRES",
     "ICG",
     "LGMRES",
+    "LSMR",
     "SOLVERS",
     "GradientDescent",
     "Projection",

@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_array
 
 from skgrav.solvers._system import LinearSystem, as_linear_operator, make_system
+from skgrav.solvers._weights import depth_weights
 
 Array = NDArray[np.float64]
 
@@ -170,10 +171,12 @@ class Solver(BaseEstimator, ABC):
     def _solve(
         self, operator: Any, g: Array, rho0: Array, rows: Array | float, noise: Array
     ) -> SolverResult:
-        system = make_system(operator, self.engine, rows)
-        problem = make_problem(system, g * rows, rho0, noise)
+        weighting = getattr(self, "depth_weighting", None)
+        weights = 1.0 if weighting is None else depth_weights(operator, weighting, rows)
+        system = make_system(operator, self.engine, rows, 1.0 / weights)
+        problem = make_problem(system, g * rows, rho0 * weights, noise)
         c, progress = self._iterate(problem)
-        return make_result(problem, rho0 + system.model(c), progress)
+        return make_result(problem, rho0 + system.model(c) / weights, progress)
 
     @abstractmethod
     def _iterate(self, problem: Problem) -> tuple[Array, Progress]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from skgrav.solvers._base import Array, Problem, Progress, Solver, fraction_to_noise
 from skgrav.solvers._system import Engine
+from skgrav.solvers._weights import DEPTH_WEIGHTING
 
 
 class CGLS(Solver):
@@ -22,6 +23,9 @@ class CGLS(Solver):
         the size of the noise stops earlier.
     max_iter : int, default=1000
         Largest number of iterations.
+    depth_weighting : float, "sensitivity" or None, default=None
+        Corrections are least in a norm with weights that fall with depth, as in
+        `TikhonovInverter`: they condition the system, and move what is deep as well.
     engine : {"auto", "svd", "operator"}, default="auto"
         Coordinates to iterate in: those of the thin SVD or the operator's own. ``"auto"`` takes
         the SVD where it is affordable.
@@ -46,14 +50,21 @@ class CGLS(Solver):
     _parameter_constraints: dict[str, list[Any]] = {
         "rtol": [Interval(Real, 0, 1, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "depth_weighting": DEPTH_WEIGHTING,
         "engine": Solver._engine_constraint,
     }
 
     def __init__(
-        self, *, rtol: float = 1e-6, max_iter: int = 1000, engine: Engine = "auto"
+        self,
+        *,
+        rtol: float = 1e-6,
+        max_iter: int = 1000,
+        depth_weighting: float | Literal["sensitivity"] | None = None,
+        engine: Engine = "auto",
     ) -> None:
         self.rtol = rtol
         self.max_iter = max_iter
+        self.depth_weighting = depth_weighting
         self.engine = engine
 
     def _iterate(self, problem: Problem) -> tuple[Array, Progress]:

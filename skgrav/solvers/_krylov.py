@@ -18,6 +18,7 @@ from skgrav.solvers._base import (
     SolverResult,
 )
 from skgrav.solvers._scipy import solve_with_scipy
+from skgrav.solvers._weights import DEPTH_WEIGHTING
 
 _EPS = np.finfo(np.float64).eps
 
@@ -30,11 +31,13 @@ class _RestartedKrylov(Solver):
 
     rtol: float
     max_iter: int
+    depth_weighting: float | Literal["sensitivity"] | None
     engine: Literal["auto", "svd", "operator", "scipy"]
 
     _parameter_constraints: dict[str, list[Any]] = {
         "rtol": [Interval(Real, 0, 1, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "depth_weighting": DEPTH_WEIGHTING,
         "engine": [StrOptions({"auto", "svd", "operator", "scipy"})],
     }
 
@@ -60,6 +63,11 @@ class _RestartedKrylov(Solver):
                 raise ValueError(
                     "engine='scipy' is the paper's noise-free reference and cannot stop at the "
                     "noise; use engine='auto' or leave 'sigma' out."
+                )
+            if self.depth_weighting is not None:
+                raise ValueError(
+                    f"'depth_weighting' is {self.depth_weighting!r}, which engine='scipy' does not "
+                    "know. Use engine='auto'."
                 )
             options = {"rtol": self.rtol, "atol": 0.0, "maxiter": self.max_iter}
             options |= self._scipy_options()
@@ -127,6 +135,9 @@ class GMRES(_RestartedKrylov):
         Iterations of a cycle.
     max_iter : int, default=5000
         Largest number of cycles, as SciPy counts.
+    depth_weighting : float, "sensitivity" or None, default=None
+        Corrections are least in a norm with weights that fall with depth, as in
+        `TikhonovInverter`: they condition the system, and move what is deep as well.
     engine : {"auto", "svd", "operator", "scipy"}, default="auto"
         Coordinates to iterate in: those of the thin SVD, the operator's own, or SciPy's solver
         for one sample after the other. ``"auto"`` takes the SVD where it is affordable.
@@ -166,11 +177,13 @@ class GMRES(_RestartedKrylov):
         rtol: float = 1e-6,
         restart: int = 20,
         max_iter: int = 5000,
+        depth_weighting: float | Literal["sensitivity"] | None = None,
         engine: Literal["auto", "svd", "operator", "scipy"] = "auto",
     ) -> None:
         self.rtol = rtol
         self.restart = restart
         self.max_iter = max_iter
+        self.depth_weighting = depth_weighting
         self.engine = engine
 
     def _cycle_length(self) -> int:
@@ -194,6 +207,9 @@ class LGMRES(_RestartedKrylov):
         Number of past steps that are kept.
     max_iter : int, default=5000
         Largest number of cycles.
+    depth_weighting : float, "sensitivity" or None, default=None
+        Corrections are least in a norm with weights that fall with depth, as in
+        `TikhonovInverter`: they condition the system, and move what is deep as well.
     engine : {"auto", "svd", "operator", "scipy"}, default="auto"
         Coordinates to iterate in: those of the thin SVD, the operator's own, or SciPy's solver
         for one sample after the other. ``"auto"`` takes the SVD where it is affordable.
@@ -230,12 +246,14 @@ class LGMRES(_RestartedKrylov):
         inner_m: int = 30,
         outer_k: int = 50,
         max_iter: int = 5000,
+        depth_weighting: float | Literal["sensitivity"] | None = None,
         engine: Literal["auto", "svd", "operator", "scipy"] = "auto",
     ) -> None:
         self.rtol = rtol
         self.inner_m = inner_m
         self.outer_k = outer_k
         self.max_iter = max_iter
+        self.depth_weighting = depth_weighting
         self.engine = engine
 
     def _cycle_length(self) -> int:

@@ -10,6 +10,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from skgrav.operators._base import SVD_SIZE, BaseOperator
 from skgrav.operators._dense import DenseMatrix
+from skgrav.operators._svd import SVD
 
 Array = NDArray[np.float64]
 Engine = Literal["auto", "svd", "operator"]
@@ -49,8 +50,8 @@ class LinearSystem(Protocol):
 class SVDSystem:
     """``diag(s)``: every Krylov iterate lies in the range of A^T, so nothing is lost."""
 
-    def __init__(self, dense: DenseMatrix) -> None:
-        U, s, Vt = dense.svd
+    def __init__(self, svd: SVD) -> None:
+        U, s, Vt = svd
         rank = max(1, int(np.sum(s > _NEGLIGIBLE * s[0])))
         self.U, self.s, self.Vt = U[:, :rank], s[:rank], Vt[:rank]
         self.n_data = rank
@@ -129,5 +130,5 @@ def make_system(
         )
     if engine == "svd" or (engine == "auto" and affordable):
         dense = getattr(operator, "_dense", None) or DenseMatrix(np.array(operator, np.float64))
-        return SVDSystem(dense.scaled(rows, columns))
+        return SVDSystem(dense.scaled(rows, columns).svd)
     return OperatorSystem(as_linear_operator(operator), rows, columns)

@@ -1,0 +1,178 @@
+"""LSMR, whose gradient falls with every iteration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils._param_validation import Interval
+
+from skgrav.solvers._base import Array, Problem, Progress, Solver, fraction_to_noise
+from skgrav.solvers._system import Engine, LinearSystem
+from skgrav.solvers._weights import DEPTH_WEIGHTING
+
+
+class LSMR(Solver):
+    """Minimal residuals of the normal equations by Golub-Kahan bidiagonalisation.
+
+    Equivalent to MINRES on ``A^T A``, which is never formed: the gradient ``A^T (g - A rho)``
+    falls with every iteration, so stopping early is safer than with `CGLS`.
+
+    Parameters
+    ----------
+    rtol : float, default=1e-6
+        Stop where ``||A^T (g - A rho)|| <= rtol ||A^T g||``. With noise the residual reaching
+        the size of the noise stops earlier.
+    max_iter : int, default=1000
+        Largest number of iterations.
+    depth_weighting : float, "sensitivity" or None, default=None
+        Corrections are least in a norm with weights that fall with depth, as in
+        `TikhonovInverter`: they condition the system, and move what is deep as well.
+    engine : {"auto", "svd", "operator"}, default="auto"
+        Coordinates to iterate in: those of the thin SVD or the operator's own. ``"auto"`` takes
+        the SVD where it is affordable.
+
+    See Also
+    --------
+    CGLS : The residual falls with every iteration, the gradient need not.
+
+    References
+    ----------
+    .. [1] Fong and Saunders (2011), LSMR: an iterative algorithm for sparse least-squares
+       problems, SIAM Journal on Scientific Computing 33.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgrav.solvers import LSMR
+    >>> A = np.array([[1.0, 0.0, 1.0], [0.0, 2.0, 0.0]])
+    >>> LSMR().solve(A, [[2.0, 2.0]]).rho.round(6) + 0.0
+    array([[1., 1., 1.]])
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "rtol": [Interval(Real, 0, 1, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "depth_weighting": DEPTH_WEIGHTING,
+        "engine": Solver._engine_constraint,
+    }
+
+    def __init__(
+        self,
+        *,
+        rtol: float = 1e-6,
+        max_iter: int = 1000,
+        depth_weighting: float | Literal["sensitivity"] | None = None,
+        engine: Engine = "auto",
+    ) -> None:
+        self.rtol = rtol
+        self.max_iter = max_iter
+        self.depth_weighting = depth_weighting
+        self.engine = engine
+
+    def _iterate(self, problem: Problem) -> tuple[Array, Progress]:
+        residual = problem.residual.copy()
+        residual2 = np.sum(residual**2, axis=1)
+        state = _Bidiagonalisation.start(problem.system, residual)
+        gradient, limit = np.abs(state.zeta), self.rtol * problem.gradient_norm
+        c = np.zeros_like(state.v)
+        done = (gradient <= limit) | problem.at_noise(residual2)
+        progress = Progress(residual2, done)
+        i = np.arange(len(c))
+        for _ in range(self.max_iter):
+            state, i = state.take(~done[i]), i[~done[i]]
+            if not i.size:
+                break
+            step, image = state.advance(problem.system)
+            fraction = fraction_to_noise(residual[i], residual[i] - image, problem.target2[i])
+            c[i] += fraction[:, None] * step
+            residual[i] -= fraction[:, None] * image
+            residual2[i], gradient[i] = np.sum(residual[i] ** 2, axis=1), np.abs(state.zeta)
+            progress.record(i, residual2[i])
+            done = (gradient <= limit) | problem.at_noise(residual2)
+        progress.converged = done
+        return c, progress
+
+
+@dataclass
+class _Bidiagonalisation:
+    """What the recurrences of section 3 in [1]_ carry from one iteration to the next."""
+
+    u: Array
+    v: Array
+    alpha: Array
+    #: Norm of the gradient, with a sign.
+    zeta: Array
+    alpha_bar: Array
+    rho: Array
+    rho_bar: Array
+    cosine: Array
+    sine: Array
+    h: Array
+    h_bar: Array
+    #: Images of `h` and `h_bar`, from which the residual is updated.
+    h_image: Array
+    h_bar_image: Array
+    #: Factor of the old `h` in the next one.
+    theta: Array
+
+    @classmethod
+    def start(cls, system: LinearSystem, residual: Array) -> _Bidiagonalisation:
+        u, beta = _normalised(residual)
+        v, alpha = _normalised(system.adjoint(u))
+        one, zero = np.ones(len(u)), np.zeros(len(u))
+        return cls(
+            u=u,
+            v=v,
+            alpha=alpha,
+            zeta=alpha * beta,
+            alpha_bar=alpha,
+            rho=one,
+            rho_bar=one,
+            cosine=one,
+            sine=zero,
+            h=np.zeros_like(v),
+            h_bar=np.zeros_like(v),
+            h_image=np.zeros_like(u),
+            h_bar_image=np.zeros_like(u),
+            theta=zero,
+        )
+
+    def take(self, rows: NDArray[np.bool_]) -> _Bidiagonalisation:
+        """Return the state of some of the samples."""
+        return type(self)(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def advance(self, system: LinearSystem) -> tuple[Array, Array]:
+        """Return the step of one iteration and its image."""
+        image = system.forward(self.v)
+        self.h = self.v - self.theta[:, None] * self.h
+        self.h_image = image - self.theta[:, None] * self.h_image
+        self.u, beta = _normalised(image - self.alpha[:, None] * self.u)
+        self.v, self.alpha = _normalised(system.adjoint(self.u) - beta[:, None] * self.v)
+
+        rho = np.hypot(self.alpha_bar, beta)
+        cosine, sine = self.alpha_bar / rho, beta / rho
+        theta = sine * self.alpha
+        self.alpha_bar = cosine * self.alpha
+        theta_bar, reduced = self.sine * rho, self.cosine * rho
+        rho_bar = np.hypot(reduced, theta)
+        back = (theta_bar * rho / (self.rho * self.rho_bar))[:, None]
+        self.h_bar = self.h - back * self.h_bar
+        self.h_bar_image = self.h_image - back * self.h_bar_image
+        self.cosine, self.sine = reduced / rho_bar, theta / rho_bar
+        length = (self.cosine * self.zeta / (rho * rho_bar))[:, None]
+        self.zeta = -self.sine * self.zeta
+        self.theta, self.rho, self.rho_bar = theta / rho, rho, rho_bar
+        return length * self.h_bar, length * self.h_bar_image
+
+
+def _normalised(vectors: Array) -> tuple[Array, Array]:
+    """Return unit vectors and lengths; zero stays zero."""
+    length = np.linalg.norm(vectors, axis=1)
+    unit = np.divide(
+        vectors, length[:, None], out=np.zeros_like(vectors), where=length[:, None] > 0
+    )
+    return unit, length
