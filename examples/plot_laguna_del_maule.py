@@ -27,7 +27,7 @@ layers = top + np.r_[0, np.cumsum(np.r_[np.full(12, 250.0), np.full(6, 500.0)])]
 mesh = Mesh([layers, *maule.mesh.edges[1:]])
 
 # %%
-# The file grants the data an error of 0.05 mGal, which is that of the instruments. What flat cells of
+# The file grants the data an error of 0.05 mGal, that of the instruments. What flat cells of
 # 250 m cannot explain is larger: we take 0.3 mGal.
 
 survey = Survey(maule.survey.stations, "z", uncertainty=0.3)
