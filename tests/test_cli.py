@@ -1,0 +1,181 @@
+"""The command line: what it writes, where it complains, and with which exit code."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from skgrav import CNNInverter, ForwardOperator, Mesh, Survey
+from skgrav.cli import main
+
+MESH = Mesh.regular((6, 12), 500.0)
+X = np.linspace(-2750, 2750, 20)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """Give the gravity of a body of 300 kg/m3, 100 m above the mesh, in mGal."""
+    rho = np.zeros(MESH.shape)
+    rho[1:3, 5:8] = 300.0
+    stations = np.column_stack([np.full(20, -100.0), X])
+    return ForwardOperator(MESH, Survey(stations, "z")).fit().transform(rho.reshape(1, -1))[0]
+
+
+@pytest.fixture
+def profile(tmp_path, truth):
+    """Write a profile in kilometres and micrometres per second squared."""
+    path = tmp_path / "profile.csv"
+    rows = zip(X / 1e3, [0.1] * 20, truth * 10, strict=True)
+    path.write_text(
+        "x_km; elevation_km; gz_um/s2\n" + "\n".join("; ".join(map(str, r)) for r in rows)
+    )
+    return path
+
+
+NAMES = ["--x", "x_km", "--elevation", "elevation_km", "--gz", "gz_um/s2"]
+UNITS = ["--length-unit", "km", "--gravity-unit", "um/s2"]
+
+
+def invert(profile, *more):
+    """Run the inversion of a profile."""
+    out = profile.with_name("section.nc")
+    return main(["invert", str(profile), *NAMES, *UNITS, "--out", str(out), *more])
+
+
+def test_profile_is_inverted_to_a_section_and_a_picture(profile, truth, capsys):
+    xarray = pytest.importorskip("xarray")
+    picture = profile.with_name("section.png")
+    assert invert(profile, "--noise", "0.1", "--plot", str(picture)) == 0
+    told = capsys.readouterr()
+    assert "chi factor 1.00" in told.out
+    assert not told.err
+    assert picture.stat().st_size > 20_000
+    section = xarray.load_dataset(profile.with_name("section.nc"))
+    assert section["density"].attrs["units"] == "kg/m3"
+    assert Mesh.from_xarray(section["density"]).shape == (30, 60)
+    np.testing.assert_allclose(section["gz"], truth, rtol=1e-12)
+    np.testing.assert_allclose(section["gz_predicted"], truth, atol=0.05)
+    np.testing.assert_allclose(section["station_z"], -100.0)
+    # The body is where it was, toward the right of the middle.
+    column = section["density"].sum("z").argmax("x")
+    assert 0 <= float(section["x"][column]) <= 1000
+
+
+def test_gravity_of_the_section_is_what_was_predicted(profile, capsys):
+    xarray = pytest.importorskip("xarray")
+    assert invert(profile, "--noise", "0.1", "--cells", "10", "24", "--bounds", "-400", "400") == 0
+    section, table = profile.with_name("section.nc"), profile.with_name("gravity.csv")
+    stations = ["--stations", str(profile), *NAMES[:4], *UNITS]
+    assert main(["forward", str(section), *stations, "--out", str(table)]) == 0
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert list(rows[0]) == ["x_km", "elevation_km", "gz_um/s2"]
+    g = 0.1 * np.array([float(row["gz_um/s2"]) for row in rows])
+    np.testing.assert_allclose(g, xarray.load_dataset(section)["gz_predicted"], rtol=1e-8)
+    # Without stations they stand above the columns.
+    assert main(["forward", str(section), "--out", str(table), "--components", "x", "z"]) == 0
+    assert len(table.read_text().splitlines()) == 1 + 24
+    capsys.readouterr()
+    assert main(["info", str(section)]) == 0
+    assert "10 x 24 cells" in capsys.readouterr().out
+
+
+def test_network_is_trained_and_inverts_its_profile_alone(profile, capsys):
+    model = profile.with_name("model.safetensors")
+    small = ["--cells", "6", "12", "--depth", "3", "--sections", "40", "--epochs", "2"]
+    told = ["--noise-level", "0", "0.2", "--densities", "-300", "300"]
+    train = ["train", str(profile), *NAMES, *UNITS, *small, *told, "--out", str(model)]
+    assert main(train) == 0
+    assert main(["info", str(model)]) == 0
+    assert "20 data to 72 cells" in capsys.readouterr().out
+    loaded = CNNInverter.load(model)
+    assert loaded.noise_level == (0.0, 0.2)
+    assert loaded.operator_.mesh_.shape == (6, 12)
+    pytest.importorskip("xarray")
+    assert invert(profile, "--model", str(model), "--noise", "0.5", "--refine", "cgls") == 0
+    chi = float(capsys.readouterr().out.split("chi factor ")[1])
+    assert chi < 2
+    shorter = profile.with_name("shorter.csv")
+    shorter.write_text("\n".join(profile.read_text().splitlines()[:-3]))
+    assert invert(shorter, "--model", str(model)) == 1
+    assert "was trained for Survey(20 stations" in capsys.readouterr().err
+    assert invert(profile, "--model", str(model), "--refine", "lgmress") == 1
+    assert "--refine is 'lgmress'; allowed are gd" in capsys.readouterr().err
+
+
+def test_level_and_trend_are_taken_away(profile, truth, capsys):
+    tilted = profile.with_name("tilted.csv")
+    gz = truth + 3.0 + 0.001 * X
+    tilted.write_text("x,gz\n" + "\n".join(f"{a},{b}" for a, b in zip(X, gz, strict=True)))
+    out = str(profile.with_name("section.nc"))
+    residuals = []
+    for removed in ("nothing", "trend"):
+        code = main(["invert", str(tilted), "--noise", "0.01", "--remove", removed, "--out", out])
+        assert code == 0
+        residuals.append(capsys.readouterr().out.split("density ")[1].split(" to ")[0])
+    assert float(residuals[0]) != float(residuals[1])
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ([], "the noise of the data is unknown. Give it as --noise, or name its column as --sigma"),
+        (["--length-unit", "m"], "--x 'x_km' says km, but --length-unit is m."),
+        (["--gravity-unit", "mGal"], "--gz 'gz_um/s2' says um/s2, but --gravity-unit is mGal."),
+        (["--gz", "g"], "not 'g'. Name it by --gz."),
+        (["--cells", "0", "5", "--noise", "1"], "--cells is 0 5"),
+        (["--bounds", "3", "1", "--noise", "1"], "'bounds' is (3.0, 1.0)"),
+        (["--model", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--refine", "cgls", "--noise", "1"], "'tikhonov' fits the data by itself"),
+    ],
+)
+def test_errors_are_told_on_stderr_and_nothing_is_written(profile, more, text, capsys):
+    assert invert(profile, *more) == 1
+    told = capsys.readouterr()
+    assert told.err.startswith("skgrav: error: ")
+    assert text in told.err
+    assert not told.out
+    assert not profile.with_name("section.nc").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ("", "has the columns []"),
+        ("x,gz\n", "is empty"),
+        ("x,gz\n0,1\n1,b\n", "line 3: 'b' in column 'gz' is no number"),
+        ("x,gz\n0,1\n1\n", "line 3: '' in column 'gz' is no number"),
+        ("x,gz\n0,1\n1,nan\n", "holds NaN or infinity"),
+        ("x,gz\n1,1\n0,2\n", "column 'x' of"),
+        ("x,gz\n0,978000\n1,978001\n", "absolute gravity, or not in mGal"),
+    ],
+)
+def test_bad_tables_are_refused(tmp_path, table, text, capsys):
+    path = tmp_path / "profile.csv"
+    path.write_text(table)
+    assert main(["invert", str(path), "--noise", "1", "--out", str(tmp_path / "section.nc")]) == 1
+    assert text in capsys.readouterr().err
+
+
+def test_wrong_usage_ends_with_two():
+    for arguments in (["invert"], ["melt"], [], ["invert", "p.csv", "--noise", "0", "--out", "s"]):
+        with pytest.raises(SystemExit) as exit_:
+            main(arguments)
+        assert exit_.value.code == 2
+
+
+def test_program_runs_by_its_name():
+    done = subprocess.run(
+        [sys.executable, "-m", "skgrav", "info"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("skgrav 0.")
+    assert "torch 2." in done.stdout
+    failed = subprocess.run(
+        [sys.executable, "-m", "skgrav", "info", "nowhere.nc"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("skgrav: error: ")
