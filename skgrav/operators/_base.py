@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skgrav.operators._dense import SVD, DenseMatrix
+from skgrav.operators._lazy import is_lazy, lazily
 
 
 class BaseOperator(TransformerMixin, BaseEstimator, ABC):
@@ -56,6 +57,8 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         g : ndarray of shape (n_samples, n_data)
             Gravity, component-major; gz is positive toward a positive mass below.
         """
+        if is_lazy(X):
+            return lazily(self.transform, X)
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         return X @ self.matrix_.T
@@ -76,6 +79,8 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         rho : ndarray of shape (n_samples, n_cells)
             The density of least norm; the null space of the operator stays empty.
         """
+        if is_lazy(X):
+            return lazily(self.inverse_transform, X, rcond=rcond)
         check_is_fitted(self)
         X = check_array(X, dtype=np.float64, input_name="X")
         if X.shape[1] != self.n_data_:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from contextlib import suppress
 from functools import cached_property
@@ -102,14 +103,16 @@ class DenseMatrix:
 _shared: weakref.WeakValueDictionary[tuple[object, ...], DenseMatrix] = (
     weakref.WeakValueDictionary()
 )
+_sharing = threading.Lock()
 
 
 def shared_matrix(mesh: Mesh, survey: Survey, kernel: str, units: str) -> DenseMatrix:
     """Return the sensitivity matrix of a geometry, built unless an equal operator has it."""
     key = (mesh, survey.stations.tobytes(), survey.components, kernel, units)
-    dense = _shared.get(key)
-    if dense is None:
-        dense = _shared[key] = DenseMatrix(sensitivity(mesh, survey, kernel, units))
+    with _sharing:  # the threads of a worker start together, and one matrix is enough
+        dense = _shared.get(key)
+        if dense is None:
+            dense = _shared[key] = DenseMatrix(sensitivity(mesh, survey, kernel, units))
     return dense
 
 
