@@ -46,7 +46,7 @@ def client(request):
             n_workers=2,
             threads_per_worker=1,
             processes=request.param == "processes",
-            dashboard_address=None,
+            dashboard_address=":0",
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

@@ -134,7 +134,7 @@ def test_wrong_input_is_refused_at_once():
         op.inverse_transform(rows(y))
     with pytest.raises(ValueError, match="'X' has 64 columns, but predict of this BayesLin"):
         inverter.predict(rows(y))
-    with pytest.raises(ValueError, match="'X' is a dask array of 1 axes, but transform .* 2"):
+    with pytest.raises(ValueError, match=r"'X' is a dask array of 1 axes, but transform .* 2"):
         op.transform(rows(y)[0])
     unknown = rows(y)[:, rows(y)[0] > 0]
     with pytest.raises(ValueError, match=r"nan columns.*Call X.compute_chunk_sizes\(\) first"):
