@@ -52,7 +52,17 @@ class SharedTraining(Callback):
     def on_train_begin(
         self, net: NeuralNetRegressor, X: Any = None, y: Any = None, **kwargs: Any
     ) -> None:
-        """Check that all processes start alike, and tell the iterator its share."""
+        """Check that all processes start alike, and tell the iterator its share.
+
+        Parameters
+        ----------
+        net : NeuralNetRegressor
+            The net in training.
+        X, y : ndarray
+            Pairs as the network sees them.
+        **kwargs : Any
+            Ignored, for skorch's interface.
+        """
         self.active_ = distributed.is_available() and distributed.is_initialized()
         if not self.active_:
             vars(net).pop("iterator_train__share", None)  # of a training that failed
@@ -62,19 +72,45 @@ class SharedTraining(Callback):
         net.iterator_train__share = distributed.get_rank(), distributed.get_world_size()
 
     def on_epoch_begin(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
-        """Seed the order of samples alike."""
+        """Seed the order of samples alike.
+
+        Parameters
+        ----------
+        net : NeuralNetRegressor
+            The net in training.
+        **kwargs : Any
+            Ignored, for skorch's interface.
+        """
         if self.active_:
             self.starts_epoch_ = True
             torch.manual_seed(self.seed_ + len(net.history))
 
     def on_batch_begin(self, net: NeuralNetRegressor, training: bool, **kwargs: Any) -> None:
-        """Seed noise and dropout differently, once the order is drawn."""
+        """Seed noise and dropout differently, once the order is drawn.
+
+        Parameters
+        ----------
+        net : NeuralNetRegressor
+            The net in training.
+        training : bool
+            Whether the batch is one to train on.
+        **kwargs : Any
+            Ignored, for skorch's interface.
+        """
         if self.active_ and training and self.starts_epoch_:
             self.starts_epoch_ = False
             torch.manual_seed(self.seed_ + len(net.history) + 2**31 * (1 + distributed.get_rank()))
 
     def on_grad_computed(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
-        """Replace gradients by their means over processes."""
+        """Replace gradients by their means over processes.
+
+        Parameters
+        ----------
+        net : NeuralNetRegressor
+            The net in training.
+        **kwargs : Any
+            Ignored, for skorch's interface.
+        """
         if self.active_:
             grads = [p.grad for p in net.module_.parameters() if p.grad is not None]
             flat = _mean(torch.cat([grad.ravel() for grad in grads]))
@@ -82,7 +118,15 @@ class SharedTraining(Callback):
                 grad.copy_(mean.view_as(grad))
 
     def on_epoch_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
-        """Replace losses by their means over processes."""
+        """Replace losses by their means over processes.
+
+        Parameters
+        ----------
+        net : NeuralNetRegressor
+            The net in training.
+        **kwargs : Any
+            Ignored, for skorch's interface.
+        """
         if self.active_:
             names = [name for name in ("train_loss", "valid_loss") if name in net.history[-1]]
             losses = torch.tensor([net.history[-1, name] for name in names], device=net.device)
@@ -90,7 +134,15 @@ class SharedTraining(Callback):
                 net.history.record(name, mean)
 
     def on_train_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
-        """Leave a net that knows nothing of other processes."""
+        """Leave a net that knows nothing of other processes.
+
+        Parameters
+        ----------
+        net : NeuralNetRegressor
+            The net in training.
+        **kwargs : Any
+            Ignored, for skorch's interface.
+        """
         if self.active_:
             del net.iterator_train__share
 
