@@ -8,6 +8,8 @@ from sklearn.base import RegressorMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
+from skgrav.operators._lazy import is_lazy, lazily
+
 
 class InverterMixin(TransformerMixin, RegressorMixin):
     """Mixin of inverters: regressors that hand their estimate on beside the data.
@@ -53,6 +55,8 @@ class InverterMixin(TransformerMixin, RegressorMixin):
         estimate_and_data : ndarray of shape (n_samples, n_cells + n_data)
             ``[predict(X) | X]``, as StackingRegressor does with ``passthrough=True``.
         """
+        if is_lazy(X):
+            return lazily(self.transform, X)
         check_is_fitted(self)
         rho = np.asarray(self.predict(X), dtype=np.float64)
         data = self._data(validate_data(self, X, reset=False, dtype=np.float64))

@@ -17,6 +17,7 @@ from skgrav.inverters._noise import check_levels, noise_of, relative_noise, usua
 from skgrav.inverters._prior import GaussianPrior
 from skgrav.metrics._errors import noise_std
 from skgrav.operators._base import BaseOperator
+from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._physics import resolve_operator
 
 Array = NDArray[np.float64]
@@ -195,6 +196,8 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         std : ndarray of shape (n_samples, n_cells) or (n_samples,)
             Posterior standard deviation of a Gaussian prior. Only if `return_std` is True.
         """
+        if is_lazy(X):
+            return lazily(self.predict, X, return_std=return_std, noise_level=noise_level)
         rho, sigma = self._posterior(X, noise_level)
         if not return_std:
             return self._as_fitted(rho)

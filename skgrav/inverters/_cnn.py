@@ -21,6 +21,7 @@ from skgrav.inverters._pairs import ScaledPairs, WhitenedPairs, drawn_pairs, row
 from skgrav.networks._augmentation import LEAST_NOISE, Mirror
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
+from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._physics import resolve_operator
 from skgrav.solvers import Projection
 
@@ -290,6 +291,8 @@ class CNNInverter(InverterMixin, NetTraining):
             Densities in the unit of the training set, within `density_range_` unless
             `data_consistency` is True.
         """
+        if is_lazy(X):
+            return lazily(self.predict, X, noise_level=noise_level)
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         pairs = self._pairs

@@ -30,6 +30,7 @@ from skgrav.metrics import relative_data_misfit
 from skgrav.metrics._errors import noise_std
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
+from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._physics import resolve_operator
 from skgrav.solvers import Projection
 from skgrav.solvers._base import split_noise
@@ -296,6 +297,8 @@ class LatentInverter(InverterMixin, BaseEstimator):
         candidates : ndarray of shape (n_starts, n_samples, n_cells)
             Densities of all starts, only with `return_candidates`.
         """
+        if is_lazy(X) and not return_candidates:
+            return lazily(self.predict, X)
         result = self.invert(X)
         rho = self._as_fitted(result.rho)
         return (rho, result.candidates) if return_candidates else rho

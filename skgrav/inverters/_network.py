@@ -148,16 +148,18 @@ class NetTraining(BaseEstimator):
         self._made_with = {name: getattr(self, name) for name in _FIXED}
         device, pairs = resolve_device(self.device), self._pairs
         schedule: list[Any] = [("decay", ExponentialDecay(_DECAY))]
+        clip: list[Any] = []
         settings: dict[str, Any] = {"criterion": DensityLoss, "optimizer__eps": 1e-7}
         if isinstance(pairs, WhitenedPairs):
             module = pairs.network()
-            schedule = [("one_cycle", OneCycle()), ("clip", GradientNormClipping(1.0))]
+            schedule, clip = [("one_cycle", OneCycle())], [("clip", GradientNormClipping(1.0))]
             settings = {"criterion": RelativeLoss, "optimizer__betas": (0.9, 0.99)}
         else:
             architecture: Any = PaperCNN if self.architecture == "paper" else self.architecture
             sizes = self.n_features_in_, self.n_outputs_, self._n_components
             module = partial(architecture, *sizes)
-        callbacks = [*schedule, *(self.callbacks or [])]
+        # What is clipped is the gradient that callbacks leave.
+        callbacks = [*schedule, *(self.callbacks or []), *clip]
         if self.verbose:
             callbacks.append(("bar", EpochBar()))
         monitor = "valid_loss" if self.early_stopping else "train_loss"

@@ -21,6 +21,7 @@ from skgrav.inverters._correction import ErrorCorrection
 from skgrav.inverters._noise import missing_noise, relative_noise
 from skgrav.metrics._errors import noise_std
 from skgrav.operators._base import BaseOperator
+from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._physics import resolve_operator
 from skgrav.solvers import SOLVERS, Solver, SolverResult
 
@@ -224,6 +225,8 @@ class Refiner(InverterMixin, BaseEstimator):
             Standard deviation of the errors that the correction leaves. Only if `return_std` is
             True.
         """
+        if is_lazy(X):
+            return lazily(self.predict, X, return_std=return_std)
         if not return_std:
             return self._as_fitted(self.refine(X).rho)
         check_is_fitted(self, "residual_history_")

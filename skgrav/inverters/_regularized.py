@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._noise import noise_with_rounding, relative_noise
 from skgrav.operators._base import BaseOperator
+from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._physics import operator_of_data, resolve_operator
 from skgrav.solvers._projection import check_bounds
 
@@ -166,6 +167,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         rho : ndarray of shape (n_samples, n_cells) or (n_samples,)
             Densities.
         """
+        if is_lazy(X):
+            return lazily(self.predict, X)
         return self._as_fitted(self.invert(X).rho)
 
     def invert(self, X: ArrayLike) -> RegularizedResult:

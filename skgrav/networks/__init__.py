@@ -1,6 +1,7 @@
 """Torch modules, and the training that the inverters and generators share."""
 
 from skgrav.networks._consistency import DataConsistency
+from skgrav.networks._distributed import SharedTraining
 from skgrav.networks._paper import PaperCNN
 from skgrav.networks._paper_generators import (
     PaperDecoder,
@@ -29,4 +30,5 @@ __all__ = [
     "SectionDecoder",
     "SectionEncoder",
     "SectionGenerator",
+    "SharedTraining",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,16 +29,20 @@ class BatchIterator:
         Samples in a batch; -1 takes all at once.
     shuffle : bool, default=False
         Whether to draw a new order, from torch's generator, each time it is iterated.
+    share : tuple of two int, default=(0, 1)
+        Which share of each batch to cut out, and of how many; they are filled up to one size.
     """
 
-    def __init__(self, dataset: Any, batch_size: int, shuffle: bool = False) -> None:
+    def __init__(
+        self, dataset: Any, batch_size: int, shuffle: bool = False, share: Any = (0, 1)
+    ) -> None:
         indices = np.arange(len(dataset))
         data: Any = dataset
         while isinstance(data, torch.utils.data.Subset):
             indices, data = np.asarray(data.indices)[indices], data.dataset
         self.data, self.indices = data, indices
         self.batch_size = batch_size if batch_size > 0 else max(1, len(indices))
-        self.shuffle = shuffle
+        self.shuffle, self.share = shuffle, share
 
     def __len__(self) -> int:
         return math.ceil(len(self.indices) / self.batch_size)
@@ -46,8 +51,11 @@ class BatchIterator:
         order = self.indices
         if self.shuffle:
             order = order[torch.randperm(len(order)).numpy()]
+        which, n_shares = self.share
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
+            if n_shares > 1:
+                rows = np.resize(rows, len(rows) + -len(rows) % n_shares)[which::n_shares]
             X, y = self.data.X, self.data.y
             X = torch.from_numpy(X[rows])
             y = torch.zeros(len(rows)) if y is None else torch.from_numpy(y[rows])
@@ -371,10 +379,15 @@ def flushed_denormals() -> Iterator[None]:
         torch.set_flush_denormal(was_flushed)
 
 
+#: All threads share torch's generator.
+_alone = threading.RLock()
+
+
 @contextmanager
 def seeded(seed: int, device: str) -> Iterator[None]:
-    """Seed torch meanwhile, and give it its own state back."""
-    with torch.random.fork_rng(devices=[] if device == "cpu" else None):
+    """Seed torch meanwhile, and give it its own state back; other threads wait for that."""
+    n_devices = 0 if device == "cpu" else torch.cuda.device_count()
+    with _alone, torch.random.fork_rng(devices=range(n_devices)):
         torch.manual_seed(seed)
         yield
 

@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skgrav.operators._dense import DenseMatrix
+from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._rows import RowOperator
 from skgrav.operators._svd import SVD, Applied, randomized_svd
 
@@ -95,6 +96,8 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         g : ndarray of shape (n_samples, n_data)
             Gravity, component-major; gz is positive toward a positive mass below.
         """
+        if is_lazy(X):
+            return lazily(self.transform, X)
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         return self._applied.forward(X)
@@ -159,6 +162,8 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         rho : ndarray of shape (n_samples, n_cells)
             The density of least norm; the null space of the operator stays empty.
         """
+        if is_lazy(X):
+            return lazily(self.inverse_transform, X, rcond=rcond)
         X = self._checked_data(X)
         if not 0 <= rcond < 1:
             raise ValueError(f"'rcond' is {rcond}; it must be at least 0 and below 1.")

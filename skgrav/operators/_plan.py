@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -114,13 +115,15 @@ def make_plan(
 
 #: Clones of an operator share what they hold, for as long as one of them lives.
 _shared: weakref.WeakValueDictionary[tuple[object, ...], Applied] = weakref.WeakValueDictionary()
+_sharing = threading.Lock()
 
 
 def shared(key: tuple[object, ...], build: Callable[[], Applied]) -> Applied:
     """Return what an equal operator holds already, or build it."""
-    found = _shared.get(key)
-    if found is None:
-        found = _shared[key] = build()
+    with _sharing:  # the threads of a worker start together, and one matrix is enough
+        found = _shared.get(key)
+        if found is None:
+            found = _shared[key] = build()
     return found
 
 

@@ -1,0 +1,167 @@
+"""Training that several processes share, each with a GPU of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNetRegressor
+from skorch.callbacks import Callback
+from torch import distributed
+
+
+class SharedTraining(Callback):
+    """Callback that lets the processes of a torch process group train one network together.
+
+    Each process takes its share of every batch, and all step by the mean gradient, as torch's
+    DistributedDataParallel does. They must be given the same pairs and the same integer
+    `random_state`, and end with the same weights. Without a process group it does nothing.
+
+    See Also
+    --------
+    CNNInverter : Takes it as one of its `callbacks`.
+
+    Notes
+    -----
+    Batches that cannot be divided are filled up with their first samples. Noise and dropout are
+    drawn for each process anew. Losses are means over processes, so that all stop in the same
+    epoch.
+
+    Examples
+    --------
+    A script that ``torchrun --nproc-per-node=4 script.py`` starts, one process per GPU:
+
+    >>> import os
+    >>> from skgrav import CNNInverter, Mesh
+    >>> from skgrav.datasets import make_gravity_dataset
+    >>> from skgrav.networks import SharedTraining
+    >>> if "RANK" in os.environ:  # set by torchrun
+    ...     torch.distributed.init_process_group()
+    >>> device = f"cuda:{os.environ['LOCAL_RANK']}" if "RANK" in os.environ else "cpu"
+    >>> data = make_gravity_dataset(n_samples=60, mesh=Mesh.square(8), random_state=0)
+    >>> inverter = CNNInverter(
+    ...     operator=data.operator,
+    ...     max_epochs=2,
+    ...     callbacks=[SharedTraining()],
+    ...     device=device,
+    ...     random_state=0,
+    ... ).fit(data.data, data.target)
+    """
+
+    def on_train_begin(
+        self, net: NeuralNetRegressor, X: Any = None, y: Any = None, **kwargs: Any
+    ) -> None:
+        """Check that all processes start alike, and tell the iterator its share.
+
+        Parameters
+        ----------
+        net : NeuralNetRegressor
+            The net in training.
+        X, y : ndarray
+            Pairs as the network sees them.
+        **kwargs : Any
+            Ignored, for skorch's interface.
+        """
+        self.active_ = distributed.is_available() and distributed.is_initialized()
+        if not self.active_:
+            vars(net).pop("iterator_train__share", None)  # of a training that failed
+            return
+        self.seed_ = torch.initial_seed() % 2**31
+        self._check_alike(net, X, y)
+        net.iterator_train__share = distributed.get_rank(), distributed.get_world_size()
+
+    def on_epoch_begin(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        """Seed the order of samples alike.
+
+        Parameters
+        ----------
+        net : NeuralNetRegressor
+            The net in training.
+        **kwargs : Any
+            Ignored, for skorch's interface.
+        """
+        if self.active_:
+            self.starts_epoch_ = True
+            torch.manual_seed(self.seed_ + len(net.history))
+
+    def on_batch_begin(self, net: NeuralNetRegressor, training: bool, **kwargs: Any) -> None:
+        """Seed noise and dropout differently, once the order is drawn.
+
+        Parameters
+        ----------
+        net : NeuralNetRegressor
+            The net in training.
+        training : bool
+            Whether the batch is one to train on.
+        **kwargs : Any
+            Ignored, for skorch's interface.
+        """
+        if self.active_ and training and self.starts_epoch_:
+            self.starts_epoch_ = False
+            torch.manual_seed(self.seed_ + len(net.history) + 2**31 * (1 + distributed.get_rank()))
+
+    def on_grad_computed(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        """Replace gradients by their means over processes.
+
+        Parameters
+        ----------
+        net : NeuralNetRegressor
+            The net in training.
+        **kwargs : Any
+            Ignored, for skorch's interface.
+        """
+        if self.active_:
+            grads = [p.grad for p in net.module_.parameters() if p.grad is not None]
+            flat = _mean(torch.cat([grad.ravel() for grad in grads]))
+            for grad, mean in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
+                grad.copy_(mean.view_as(grad))
+
+    def on_epoch_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        """Replace losses by their means over processes.
+
+        Parameters
+        ----------
+        net : NeuralNetRegressor
+            The net in training.
+        **kwargs : Any
+            Ignored, for skorch's interface.
+        """
+        if self.active_:
+            names = [name for name in ("train_loss", "valid_loss") if name in net.history[-1]]
+            losses = torch.tensor([net.history[-1, name] for name in names], device=net.device)
+            for name, mean in zip(names, _mean(losses).tolist(), strict=True):
+                net.history.record(name, mean)
+
+    def on_train_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        """Leave a net that knows nothing of other processes.
+
+        Parameters
+        ----------
+        net : NeuralNetRegressor
+            The net in training.
+        **kwargs : Any
+            Ignored, for skorch's interface.
+        """
+        if self.active_:
+            del net.iterator_train__share
+
+    def _check_alike(self, net: NeuralNetRegressor, X: Any, y: Any) -> None:
+        """Raise ValueError if seeds, sizes, weights or pairs differ from those of rank 0."""
+        weights = next(net.module_.parameters()).detach().cpu().numpy()
+        parts = [[self.seed_, len(X)], weights, X[0], y[0], X[-1], y[-1]]
+        own = np.concatenate([np.ravel(part) for part in parts])
+        gathered: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(gathered, own)
+        # Machines may round differently, and no more.
+        if not all(g.shape == own.shape and np.allclose(g, own, rtol=1e-3) for g in gathered):
+            raise ValueError(
+                "SharedTraining: the processes start from different pairs or weights. Give all "
+                "of them the same X and y, and 'random_state' the same int."
+            )
+
+
+def _mean(values: torch.Tensor) -> torch.Tensor:
+    """Return the mean over processes."""
+    distributed.all_reduce(values)
+    return values / distributed.get_world_size()
