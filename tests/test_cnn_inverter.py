@@ -93,14 +93,14 @@ class Interrupt(Callback):
 class Spoil(Callback):
     """Spoil the weights before some epoch, so that its loss is surely not the best."""
 
-    def __init__(self, epoch):
-        self.epoch = epoch
+    def __init__(self, epoch, factor=100):
+        self.epoch, self.factor = epoch, factor
 
     def on_epoch_begin(self, net, **kwargs):
         if len(net.history) == self.epoch:
             with torch.no_grad():
                 for weights in net.module_.parameters():
-                    weights.mul_(100)
+                    weights.mul_(self.factor)
 
 
 def denormals_are_flushed():
@@ -649,6 +649,27 @@ def test_diverging_loss_is_an_error_that_names_the_learning_rate():
     text = r"train_loss became nan in epoch \d+: lower 'learning_rate' or check X and y"
     with pytest.raises(FloatingPointError, match=text):
         small(learning_rate=1e30, weight_decay=1e10, max_epochs=20).fit(X, Y)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_diverged_fit_tells_of_the_epochs_it_finished(early_stopping):
+    inverter = small(max_epochs=5, early_stopping=early_stopping).fit(X, Y)
+    inverter.set_params(callbacks=[Spoil(3, factor=np.nan)])
+    with pytest.raises(FloatingPointError, match=r"_loss became nan in epoch 3"):
+        inverter.fit(X, Y)
+    assert inverter.n_epochs_ == len(inverter.loss_curve_) == 2
+    assert len(inverter.validation_loss_curve_) == (2 if early_stopping else 0)
+    assert np.isfinite(inverter.predict(X)).all()
+
+
+def test_fit_that_diverges_at_once_leaves_no_curves():
+    inverter = small().fit(X, Y)
+    inverter.set_params(callbacks=[Spoil(1, factor=np.nan)])
+    with pytest.raises(FloatingPointError):
+        inverter.fit(X, Y)
+    assert (inverter.n_epochs_, inverter.loss_curve_) == (0, [])
+    with pytest.raises(NotFittedError):
+        inverter.predict(X)
 
 
 # Seeds and states

@@ -104,14 +104,15 @@ def strata(rng, s, *, n_layers=(3, 12), lightest=(0.03, 0.4), contrast=(0.35, 1.
     flat = s.reshape(n_samples, -1)
     top = flat.min(axis=1, keepdims=True)
     t = (flat - top) / np.maximum(flat.max(axis=1, keepdims=True) - top, 1e-12)
-    layer = np.zeros(t.shape, dtype=np.intp)
+    layer = np.zeros(t.shape, dtype=np.int8)  # eight times less to go through than indices
     for k in range(bottom.shape[1] - 1):
         layer += t > bottom[:, k : k + 1]
+    place = layer + bottom.shape[1] * np.arange(n_samples)[:, None]
     # Compaction within a layer: density grows about the layer's middle.
     middle = bottom - 0.5 * np.diff(bottom, axis=1, prepend=0)
     at_top = density - gradient * middle
-    t *= np.take_along_axis(gradient, layer, axis=1)
-    t += np.take_along_axis(at_top, layer, axis=1)
+    t *= gradient.take(place)
+    t += at_top.take(place)
     return np.clip(t, 0, 1, out=t).reshape(s.shape)
 
 

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skgrav.inverters._base import InverterMixin
-from skgrav.inverters._network import NO_MIRROR, SETTINGS, NetTraining
-from skgrav.inverters._noise import CONTRADICTED, check_levels, relative_noise
-from skgrav.inverters._pairs import ScaledPairs, WhitenedPairs, drawn_pairs, row_weights
-from skgrav.networks._augmentation import LEAST_NOISE, Mirror
+from skgrav.inverters._network import SETTINGS, NetTraining
+from skgrav.inverters._noise import CONTRADICTED, check_levels
+from skgrav.inverters._pairs import WhitenedPairs
+from skgrav.networks._augmentation import LEAST_NOISE
 from skgrav.operators._base import BaseOperator
-from skgrav.operators._forward import ForwardOperator
 from skgrav.operators._lazy import is_lazy, lazily
-from skgrav.operators._physics import resolve_operator
 from skgrav.solvers import Projection
 
 Array = NDArray[np.float64]
@@ -388,98 +385,6 @@ class CNNInverter(InverterMixin, NetTraining):
         from skgrav.inverters._persistence import pretrained_file
 
         return cls.load(pretrained_file(name), device=device)
-
-    def _train(self, X: Any, y: Any, n_epochs: int, *, fresh: bool) -> Self:
-        self._validate_params()
-        fresh = fresh or not hasattr(self, "net_")
-        if fresh:
-            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        chunks: Iterator[tuple[Any, Any]] | None = None
-        if y is None and (callable(X) or hasattr(X, "__next__")):
-            chunks = drawn_pairs(X, self._seed + (0 if fresh else self.n_epochs_))
-            X, y = next(chunks, (None, None))
-            if X is None:
-                raise ValueError("'X' is an iterator without a pair left; make it anew.")
-        X, y = self._checked(X, y, reset=fresh)
-        if fresh:
-            self._prepare(X, y)
-        later = chunks and (self._encoded(*self._checked(*pair, reset=False)) for pair in chunks)
-        self._run(*self._encoded(X, y), n_epochs, later)
-        return self
-
-    def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[Array, Array]:
-        """Return valid pairs as two matrices, whose sizes are those of the first if not `reset`."""
-        X, y = validate_data(
-            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, reset=reset
-        )
-        y = np.asarray(y, dtype=np.float64)
-        if not reset and y.size // len(y) != self.n_outputs_:
-            raise ValueError(
-                f"'y' has {y.size // len(y)} cells, but the network was trained for "
-                f"{self.n_outputs_}; fit anew with warm_start=False."
-            )
-        self._y_ndim = y.ndim
-        return X, y.reshape(len(y), -1)
-
-    def _encoded(self, X: Array, y: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return pairs as the network sees them, after a look at their range."""
-        low, high = self.density_range_
-        if self.density_range is None and isinstance(self._pairs, WhitenedPairs):
-            self.density_range_ = min(low, float(y.min())), max(high, float(y.max()))
-        elif y.min() < low or y.max() > high:
-            warnings.warn(
-                f"'y' ranges from {y.min():g} to {y.max():g}, beyond density_range=({low:g}, "
-                f"{high:g}), which the network cannot leave. Give a wider 'density_range'.",
-                stacklevel=4,
-            )
-        return self._pairs.encode(X, y)
-
-    def _prepare(self, X: Array, y: Array) -> None:
-        """Fix everything that training must not change: scales, ranges and net."""
-        self._check_noise_level()
-        low, high = (y.min(), y.max()) if self.density_range is None else self.density_range
-        if self.density_range is not None and not low < high:
-            raise ValueError(
-                f"'density_range' is {self.density_range}; the lower bound must be below the upper."
-            )
-        density_range = float(low), float(high)
-        pairs: ScaledPairs | WhitenedPairs
-        if self.architecture == "residual":
-            pairs = self._whitened(X, y)
-        else:
-            self._n_components, operator = self._geometry(X.shape[1], y.shape[1])
-            mirror = None
-            if self.augment == "mirror" and operator is not None:
-                mirror = Mirror.of(operator.mesh_, operator.survey_)
-            pairs = ScaledPairs.of(X, density_range, mirror)
-        # A fit that fails before leaves what was fitted whole.
-        self._pairs, self.density_range_, self.n_outputs_ = pairs, density_range, y.shape[1]
-        self.net_ = self._make_net()
-        self.loss_curve_: list[float] = []
-        self.validation_loss_curve_: list[float] = []
-        self.n_epochs_ = 0
-
-    def _whitened(self, X: Array, y: Array) -> WhitenedPairs:
-        """Check the physics and learn the frame of the residual network."""
-        known = relative_noise(self.operator, X, None)  # 'noise_level' is what training adds
-        # The frame knows offsets: a TransformedTargetRegressor may have standardised y.
-        self.operator_ = resolve_operator(self.operator, y, X, noise_level=known, offset=True)
-        rows, self._sigma = row_weights(self.operator_, X.shape[1])
-        mirror = None
-        if self.augment == "mirror":
-            if not isinstance(self.operator_, ForwardOperator):
-                raise ValueError(NO_MIRROR.format(n_data=X.shape[1], n_cells=y.shape[1]))
-            mirror = Mirror.of(self.operator_.mesh_, self.operator_.survey_)
-        return WhitenedPairs.of(
-            X,
-            y,
-            self.operator_,
-            rows=rows,
-            mirror=mirror,
-            whole=self.data_consistency,
-            n_components=self.n_components,
-            seed=self._seed,
-        )
 
     def _noise(self, X: Array, noise_level: Any) -> Array:
         """Return the noise of weighted data, and warn if the network was not trained for it."""

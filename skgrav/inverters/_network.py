@@ -6,16 +6,21 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
 from skorch.callbacks import GradientNormClipping
 
-from skgrav.inverters._pairs import ScaledPairs, WhitenedPairs
+from skgrav.inverters._noise import relative_noise
+from skgrav.inverters._pairs import ScaledPairs, WhitenedPairs, drawn_pairs, row_weights
+from skgrav.inverters._rows import Rows
+from skgrav.networks._augmentation import Mirror
 from skgrav.networks._paper import PaperCNN
 from skgrav.networks._residual import RelativeLoss
 from skgrav.networks._training import (
@@ -27,11 +32,21 @@ from skgrav.networks._training import (
     KeepBest,
     OneCycle,
     TrainingNet,
+    finished_epochs,
     resolve_device,
     seeded,
     train,
 )
+from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
+from skgrav.operators._matrix import MatrixOperator
+from skgrav.operators._physics import resolve_operator
+
+#: Numbers of any kind: what is computed from them is float64.
+Numbers = NDArray[Any]
+
+#: Pairs that tell the physics.
+_N_TELLING = 6000
 
 #: Learning rate after 100 epochs relative to the first, as the paper's.
 _DECAY = 0.8
@@ -71,9 +86,110 @@ class NetTraining(BaseEstimator):
     _n_components: int
     #: Parameters that the net was made with and must keep.
     _made_with: dict[str, Any]
+    _y_ndim: int
+    _sigma: float | None
     net_: TrainingNet
+    operator_: BaseOperator
+    n_outputs_: int
     n_epochs_: int
     density_range_: tuple[float, float]
+
+    def _train(self, X: Any, y: Any, n_epochs: int, *, fresh: bool) -> Self:
+        self._validate_params()
+        fresh = fresh or not hasattr(self, "net_")
+        if fresh:
+            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        chunks: Iterator[tuple[Any, Any]] | None = None
+        if y is None and (callable(X) or hasattr(X, "__next__")):
+            chunks = drawn_pairs(X, self._seed + (0 if fresh else self.n_epochs_))
+            X, y = next(chunks, (None, None))
+            if X is None:
+                raise ValueError("'X' is an iterator without a pair left; make it anew.")
+        X, y = self._checked(X, y, reset=fresh)
+        if fresh:
+            self._prepare(X, y)
+        later = chunks and (self._encoded(*self._checked(*pair, reset=False)) for pair in chunks)
+        self._run(*self._encoded(X, y), n_epochs, later)
+        return self
+
+    def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[Numbers, Numbers]:
+        """Return valid pairs as two matrices, whose sizes are those of the first if not `reset`.
+
+        They are no copies of float arrays, so that those on disk stay there.
+        """
+        kinds = {"dtype": (np.float64, np.float32), "multi_output": True, "y_numeric": True}
+        X, y = validate_data(self, X, y, reset=reset, **kinds)
+        if not reset and y.size // len(y) != self.n_outputs_:
+            raise ValueError(
+                f"'y' has {y.size // len(y)} cells, but the network was trained for "
+                f"{self.n_outputs_}; fit anew with warm_start=False."
+            )
+        self._y_ndim = y.ndim
+        return X, y.reshape(len(y), -1)
+
+    def _encoded(self, X: Numbers, y: Numbers) -> tuple[Any, Any]:
+        """Return pairs as the network sees them, after a look at their range."""
+        low, high = self.density_range_
+        if self.density_range is None and isinstance(self._pairs, WhitenedPairs):
+            self.density_range_ = min(low, float(y.min())), max(high, float(y.max()))
+        elif y.min() < low or y.max() > high:
+            warnings.warn(
+                f"'y' ranges from {y.min():g} to {y.max():g}, beyond density_range=({low:g}, "
+                f"{high:g}), which the network cannot leave. Give a wider 'density_range'.",
+                stacklevel=4,
+            )
+        return self._pairs.encode(X, y)
+
+    def _prepare(self, X: Numbers, y: Numbers) -> None:
+        """Fix everything that training must not change: scales, ranges and net."""
+        self._check_noise_level()
+        low, high = (y.min(), y.max()) if self.density_range is None else self.density_range
+        if self.density_range is not None and not low < high:
+            raise ValueError(
+                f"'density_range' is {self.density_range}; the lower bound must be below the upper."
+            )
+        density_range = float(low), float(high)
+        pairs: ScaledPairs | WhitenedPairs
+        if self.architecture == "residual":
+            pairs = self._whitened(X, y)
+        else:
+            self._n_components, operator = self._geometry(X.shape[1], y.shape[1])
+            mirror = None
+            if self.augment == "mirror" and operator is not None:
+                mirror = Mirror.of(operator.mesh_, operator.survey_)
+            pairs = ScaledPairs.of(X, density_range, mirror)
+        # A fit that fails before leaves what was fitted whole.
+        self._pairs, self.density_range_, self.n_outputs_ = pairs, density_range, y.shape[1]
+        self.net_ = self._make_net()
+        self._take_history()
+
+    def _whitened(self, X: Numbers, y: Numbers) -> WhitenedPairs:
+        """Check the physics and learn the frame of the residual network."""
+        # Only an operator that is learned from the pairs may need them all.
+        learned = isinstance(self.operator, MatrixOperator) and self.operator.matrix is None
+        n_telling = len(y) if learned else min(len(y), _N_TELLING)
+        telling = np.linspace(0, len(y) - 1, n_telling).astype(int)
+        g, rho = Rows(X)[telling], Rows(y)[telling]
+        known = relative_noise(self.operator, g, None)  # 'noise_level' is what training adds
+        # The frame knows offsets: a TransformedTargetRegressor may have standardised y.
+        self.operator_ = resolve_operator(self.operator, rho, g, noise_level=known, offset=True)
+        del g, rho
+        rows, self._sigma = row_weights(self.operator_, X.shape[1])
+        mirror = None
+        if self.augment == "mirror":
+            if not isinstance(self.operator_, ForwardOperator):
+                raise ValueError(NO_MIRROR.format(n_data=X.shape[1], n_cells=y.shape[1]))
+            mirror = Mirror.of(self.operator_.mesh_, self.operator_.survey_)
+        return WhitenedPairs.of(
+            X,
+            y,
+            self.operator_,
+            rows=rows,
+            mirror=mirror,
+            whole=self.data_consistency,
+            n_components=self.n_components,
+            seed=self._seed,
+        )
 
     def _geometry(self, n_data: int, n_cells: int) -> tuple[int, ForwardOperator | None]:
         """Return the number of components and the operator that knows about symmetry."""
@@ -196,12 +312,14 @@ class NetTraining(BaseEstimator):
         # Single epochs go through a cycle together, and through the next when it is over.
         cycle = (done if n_epochs == length else done // length * length, length)
         try:
-            finished = train(net, X, y, n_epochs, self._seed + done, cycle, chunks)
+            train(net, X, y, n_epochs, self._seed + done, cycle, chunks)
         except FloatingPointError:
             if not (had_weights or net.history):  # there are no good weights yet
                 del self.net_
             raise
-        n_finished = len(finished) - done
+        finally:
+            self._take_history(net.history)
+        n_finished = self.n_epochs_ - done
         if net.interrupted_:
             warnings.warn(
                 f"training was stopped by the user after {n_finished} of {n_epochs} "
@@ -216,6 +334,10 @@ class NetTraining(BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=4,
             )
+
+    def _take_history(self, history: Any = ()) -> None:
+        """Tell of the epochs that were finished."""
+        finished = finished_epochs(history)
         self.loss_curve_ = [epoch["train_loss"] for epoch in finished]
         self.validation_loss_curve_ = [e["valid_loss"] for e in finished if "valid_loss" in e]
         self.n_epochs_ = len(finished)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count, product
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import nn
 
 from skgrav.inverters._noise import noise_of, usual_rms
 from skgrav.inverters._prior import GaussianPrior
+from skgrav.inverters._rows import Encoded, Rows
 from skgrav.networks._augmentation import LEAST_NOISE, Augmentation, Mirror, draw_levels
 from skgrav.networks._consistency import fast_physics
 from skgrav.networks._residual import NullSpaceNetwork, ResidualMLP
@@ -25,8 +26,8 @@ from skgrav.solvers._gaussian import DataSpace
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
 
-#: Sections encoded together, and how many tell the components.
-_BLOCK, _N_TELLING = 4096, 10_000
+#: Sections that tell the components.
+_N_TELLING = 10_000
 
 #: What stands for the standard deviation of constant data.
 _NO_STD = 1e-30
@@ -44,18 +45,15 @@ class ScaledPairs:
     @classmethod
     def of(cls, X: Array, density_range: tuple[float, float], mirror: Mirror | None) -> ScaledPairs:
         """Learn the scales from training data."""
-        mean, scale = X.mean(axis=0), X.std(axis=0)
-        if mirror is not None:
-            images = X[:, mirror.data] * mirror.sign
-            mean = (mean + images.mean(axis=0)) / 2
-            scale = np.sqrt(((X - mean) ** 2 + (images - mean) ** 2).mean(axis=0) / 2)
+        rows = Rows(X) if mirror is None else Rows(X, mirror.data, mirror.sign)
+        mean = rows.mean()
+        scale = np.sqrt(rows.square(mean))
         scale = np.where(scale > 1e-12 * np.abs(mean), scale, 1.0)
         return cls(mean, scale, density_range, mirror)
 
-    def encode(self, X: Array, y: Array) -> tuple[Array32, Array32]:
+    def encode(self, X: Array, y: Array) -> tuple[Encoded, Encoded]:
         """Return inputs and targets of training pairs."""
-        low, high = self.density_range
-        return self.inputs(X), ((y - low) / ((high - low) or 1.0)).astype(np.float32)
+        return Encoded(self.inputs, Rows(X)), Encoded(self._targets, Rows(y))
 
     def inputs(self, X: Array) -> Array32:
         """Return standardised data."""
@@ -71,6 +69,10 @@ class ScaledPairs:
         if noise_level[1] == 0 and self.mirror is None:
             return None
         return Augmentation(noise_level, self.mean, self.scale, self.mirror, device)
+
+    def _targets(self, y: Array) -> Array32:
+        low, high = self.density_range
+        return ((y - low) / ((high - low) or 1.0)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -117,18 +119,21 @@ class WhitenedPairs:
     ) -> WhitenedPairs:
         """Learn means and covariances from training pairs and the operator between them."""
         matrix = rows[:, None] * operator.matrix_
-        data_rms = float(np.sqrt(np.mean((X * rows) ** 2))) or 1.0
-        level = np.mean(X * rows - y @ matrix.T, axis=0)  # which no density need explain
+        data_rms = float(np.sqrt(np.mean(Rows(X).square() * rows**2))) or 1.0
+        # Which no density need explain.
+        level = Rows(X).mean() * rows - matrix @ Rows(y).mean()
+        sections = Rows(y)
         if mirror is not None:
-            y = np.concatenate([y, y[:, mirror.cells]])
+            sections = Rows(y, mirror.cells)
             level = (level + level[mirror.data] * mirror.sign) / 2
-        prior = GaussianPrior.of(y, matrix)
+        prior = GaussianPrior.of(sections, matrix)
         variance, cross = prior.space.variance, prior.space.cross
         live = max(1, int(np.sum(variance > (0.1 * LEAST_NOISE * data_rms) ** 2)))
         std = np.sqrt(variance[:live, None])
-        some = y[np.random.RandomState(seed).permutation(len(y))[:_N_TELLING]]
+        some = sections[np.random.RandomState(seed).permutation(len(sections))[:_N_TELLING]]
+        some -= prior.mean
         n_components = min(n_components, y.shape[1], len(some))
-        components = randomized_svd(some - prior.mean, n_components, random_state=seed)[2]
+        components = randomized_svd(some, n_components, random_state=seed)[2]
         pairs = cls(
             operator=operator,
             rows=rows,
@@ -143,8 +148,8 @@ class WhitenedPairs:
             mirror=mirror,
             whole=whole,
         )
-        missed = pairs._missed(some, pairs._coordinates((some - prior.mean) @ matrix.T))
-        scale = np.std(missed @ components.T, axis=0)
+        linear = pairs._coordinates(some @ matrix.T) @ (pairs.regression @ components.T)
+        scale = np.std(some @ components.T - linear, axis=0)
         return replace(pairs, scale=np.where(scale > 0, scale, 1.0))
 
     @property
@@ -162,36 +167,34 @@ class WhitenedPairs:
         """Standard deviations of the coordinates before whitening, (n_live,)."""
         return np.sqrt(self.variance[: len(self.regression)])
 
-    def encode(self, X: Array, y: Array) -> tuple[Array32, Array32]:
+    def encode(self, X: Array, y: Array) -> tuple[Array32, Array32 | Encoded]:
         """Return u and the rms of the data, and the targets of noise-free pairs.
 
         Targets are components of density, the squared norm of what components miss of the
         linear estimate's error, and the norm of the density. With a mirror there are twice as
         many pairs.
         """
-        orders: list[Any] = (
-            [slice(None)] if self.mirror is None else [slice(None), self.mirror.cells]
-        )
-        n_pairs, n_targets = len(orders) * len(y), len(self.mean if self.whole else self.scale)
-        inputs = np.empty((n_pairs, len(self.regression) + 1), dtype=np.float32)
-        targets = np.empty((n_pairs, n_targets + 2), dtype=np.float32)
+        sections = Rows(y) if self.mirror is None else Rows(y, self.mirror.cells)
+        n_targets = 0 if self.whole else len(self.scale)
+        inputs = np.empty((len(sections), len(self.regression) + 1), dtype=np.float32)
+        targets = np.zeros((len(sections), n_targets + 2), dtype=np.float32)
         matrix = self.matrix
-        starts = range(0, len(y), _BLOCK)
-        for i, (order, start) in enumerate(product(orders, starts)):
-            rho = y[start : start + _BLOCK, order]
-            first = start + len(y) * (i // len(starts))
-            block, deviation = slice(first, first + len(rho)), rho - self.mean
+        for place, rho in sections.blocks():
+            deviation = rho - self.mean
             data = deviation @ matrix.T
-            inputs[block, :-1] = u = self._coordinates(data)
-            inputs[block, -1] = usual_rms(data + self.data_mean, self.data_rms)
-            targets[block, :-2] = self._expressed(deviation)
-            missed = self._missed(rho, u)
-            inside2 = np.sum(self._expressed(missed) ** 2, axis=1)
-            targets[block, -2] = np.maximum(np.sum(missed**2, axis=1) - inside2, 0.0)
-            targets[block, -1] = np.linalg.norm(rho, axis=1)
+            inputs[place, :-1] = u = self._coordinates(data)
+            inputs[place, -1] = usual_rms(data + self.data_mean, self.data_rms)
+            targets[place, -1] = np.linalg.norm(rho, axis=1)
+            if not self.whole:
+                targets[place, :-2] = self._expressed(deviation)
+                deviation -= u @ self.regression
+                inside2 = np.sum(self._expressed(deviation) ** 2, axis=1)
+                missed2 = np.einsum("ij,ij->i", deviation, deviation)
+                targets[place, -2] = np.maximum(missed2 - inside2, 0.0)
         usual = float(np.sqrt(np.mean(targets[:, -1] ** 2))) or 1.0
         np.maximum(targets[:, -1], 1e-3 * usual, out=targets[:, -1])
-        return inputs, targets
+        # Deviations of all cells would be as large as the sections themselves.
+        return inputs, Encoded(self._after_deviation, sections, targets) if self.whole else targets
 
     def rms(self, X: Array) -> Array:
         """Return the rms of weighted data, to which levels of noise are relative, (n_samples,)."""
@@ -251,9 +254,8 @@ class WhitenedPairs:
         c = data @ self.rotation[:, : len(self.regression)]
         return np.divide(c, self.std, out=np.zeros_like(c), where=self.std > 0)
 
-    def _missed(self, rho: Array, u: Array) -> Array:
-        """Return what the linear estimate misses of the densities of noise-free data."""
-        return rho - self.mean - u @ self.regression
+    def _after_deviation(self, rho: Array, targets: Array32) -> Array32:
+        return np.hstack([(rho - self.mean).astype(np.float32), targets])
 
 
 def _null_space_network(make: Callable[[], nn.Module], frame: tuple[Any, ...]) -> nn.Module:

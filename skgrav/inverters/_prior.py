@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.covariance import ledoit_wolf_shrinkage
 
+from skgrav.inverters._rows import Rows
 from skgrav.solvers._gaussian import DataSpace
 
 Array = NDArray[np.float64]
@@ -39,27 +40,33 @@ class GaussianPrior:
 
     @classmethod
     def of(
-        cls, rho: Array, matrix: Array, shrinkage: float | None = None, *, drawable: bool = False
+        cls,
+        rho: Array | Rows,
+        matrix: Array,
+        shrinkage: float | None = None,
+        *,
+        drawable: bool = False,
     ) -> GaussianPrior:
         """Learn from densities, one a row, and the matrix; None shrinks as Ledoit and Wolf do."""
-        mean = rho.mean(axis=0)
-        rho = rho - mean
-        if shrinkage is None and len(rho) == 1:
+        rows = rho if isinstance(rho, Rows) else Rows(rho)
+        n, mean = len(rows), rows.mean()
+        if shrinkage is None and n == 1:
             shrinkage = 0.0  # of nothing
         if shrinkage is None:
             # It falls as one over the number of samples, so that some of many are enough.
-            some = rho[np.random.RandomState(0).permutation(len(rho))[:_N_SHRUNK]]
-            shrinkage = ledoit_wolf_shrinkage(some, assume_centered=True) * len(some) / len(rho)
-        white = shrinkage * float(np.vdot(rho, rho)) / rho.size
-        rho *= np.sqrt((1.0 - shrinkage) / len(rho))
+            some = rows[np.random.RandomState(0).permutation(n)[:_N_SHRUNK]] - mean
+            shrinkage = ledoit_wolf_shrinkage(some, assume_centered=True) * len(some) / n
+        data, targets, variance = _condensed(rows, mean, matrix)
+        white, share = shrinkage * float(variance.mean()), 1.0 - shrinkage
+        root = np.sqrt(share / n)
         return cls(
             mean=mean,
-            variance=np.einsum("ij,ij->j", rho, rho) + white,
+            variance=share * variance + white,
             shrinkage=float(shrinkage),
             data_mean=matrix @ mean,
-            space=DataSpace.of_samples(rho @ matrix.T, rho, matrix, white),
+            space=DataSpace.of_samples(root * data, root * targets, matrix, white),
             white=float(np.sqrt(white)),
-            factor=np.asarray(np.linalg.qr(rho, mode="r")) if drawable else None,
+            factor=root * np.linalg.qr(rows[np.arange(n)] - mean, mode="r") if drawable else None,
         )
 
     def draw(self, n_samples: int, rng: np.random.RandomState) -> Array:
@@ -71,3 +78,22 @@ class GaussianPrior:
     def std(self, gain: Array) -> Array:
         """Return the standard deviation left where data explain `gain` of the variance."""
         return np.sqrt(np.maximum(self.variance - gain, 0.0))
+
+
+def _condensed(rows: Rows, mean: Array, matrix: Array) -> tuple[Array, Array, Array]:
+    """Return few samples of data and targets that have the second moments of all, and variances.
+
+    Block by block, a QR decomposition turns the samples until each datum needs but one: no moment
+    is squared on the way.
+    """
+    data, targets = np.empty((0, len(matrix))), np.empty((0, len(mean)))
+    variance = np.zeros(len(mean))
+    for _, rho in rows.blocks():
+        deviation = rho - mean
+        variance += np.einsum("ij,ij->j", deviation, deviation)
+        data = np.vstack([data, deviation @ matrix.T])
+        targets = np.vstack([targets, deviation])
+        if len(data) > len(matrix):
+            turn, data = np.linalg.qr(data)
+            targets = turn.T @ targets
+    return data, targets, variance / len(rows)

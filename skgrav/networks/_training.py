@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ class BatchIterator:
     Parameters
     ----------
     dataset : skorch Dataset or torch Subset of one
-        Holder of arrays `X` and `y`; memory-mapped arrays are read batch by batch.
+        Holder of `X` and `y`, arrays or what gives arrays of the rows it is asked for.
     batch_size : int
         Samples in a batch; -1 takes all at once.
     shuffle : bool, default=False
@@ -365,7 +365,12 @@ def train(
         keep_best.restore(net)
     keep_best.forget()
     net.module_.eval()
-    return [epoch for epoch in net.history if "train_loss" in epoch]
+    return finished_epochs(net.history)
+
+
+def finished_epochs(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the epochs of a history that came to their end."""
+    return [epoch for epoch in history if "train_loss" in epoch]
 
 
 @contextmanager

@@ -1,0 +1,90 @@
+"""Rows of training data that are read in blocks or batches, and may be larger than memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+#: Rows that are read together.
+_BLOCK = 512
+
+
+class Rows:
+    """Rows of an array and, after all of them, their mirror images, in float64 when they are read.
+
+    Parameters
+    ----------
+    array : ndarray of shape (n_rows, n_columns)
+        The array, of any kind of numbers; a memory-mapped one stays on disk.
+    order : ndarray of shape (n_columns,), default=None
+        Order of the columns in a mirror image; None has no images.
+    sign : ndarray of shape (n_columns,) or float, default=1.0
+        What a mirror image is multiplied by.
+    """
+
+    ndim = 2
+
+    def __init__(
+        self, array: NDArray[Any], order: NDArray[np.intp] | None = None, sign: Any = 1.0
+    ) -> None:
+        self.array, self.order, self.sign = array, order, sign
+
+    def __len__(self) -> int:
+        return len(self.array) * (1 if self.order is None else 2)
+
+    def __getitem__(self, rows: NDArray[np.intp]) -> Array:
+        if self.order is None:
+            return self.array[rows].astype(np.float64, copy=False)
+        found = self.array[rows % len(self.array)].astype(np.float64, copy=False)
+        images = rows >= len(self.array)
+        found[images] = self._mirrored(found[images])
+        return found
+
+    def blocks(self) -> Iterator[tuple[slice, Array]]:
+        """Yield blocks and their places; they may be views, so leave them as they are."""
+        n_rows = len(self.array)
+        for start in range(0, n_rows, _BLOCK):
+            block = self.array[start : start + _BLOCK].astype(np.float64, copy=False)
+            yield slice(start, start + len(block)), block
+            if self.order is not None:
+                image = start + n_rows
+                yield slice(image, image + len(block)), self._mirrored(block)
+
+    def mean(self) -> Array:
+        """Return the mean row."""
+        return sum(block.sum(axis=0) for _, block in self.blocks()) / len(self)
+
+    def square(self, centre: Array | float = 0.0) -> Array:
+        """Return the mean squared deviation of each column from a centre."""
+        return sum(((block - centre) ** 2).sum(axis=0) for _, block in self.blocks()) / len(self)
+
+    def _mirrored(self, block: Array) -> Array:
+        return block[:, self.order] * self.sign
+
+
+class Encoded:
+    """Rows that a function makes of others when a batch asks for them.
+
+    Parameters
+    ----------
+    encode : callable
+        Function of rows of each part.
+    *parts : array-like
+        What the rows are taken from.
+    """
+
+    ndim = 2
+
+    def __init__(self, encode: Callable[..., NDArray[np.float32]], *parts: Any) -> None:
+        self.encode, self.parts = encode, parts
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __getitem__(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        return self.encode(*(part[rows] for part in self.parts))
