@@ -1,10 +1,12 @@
 # Everything runs in .venv, which the first target that needs it creates. `make` lists the targets.
 
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
+# constraints-oldest.txt holds the oldest versions that pyproject.toml allows.
+CONSTRAINTS ?= constraints.txt
 
 # A mirror of the public data files beside the checkout is used when there is one. Set but empty is
 # the same as unset.
@@ -18,7 +20,7 @@ export SKGRAV_DATA
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo gallery figures test lint unit bench accuracy format clean
+.PHONY: help venv demo gallery figures test lint unit package bench accuracy format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +41,7 @@ gallery: $(VENV)/.installed-demo ## run the other examples; pictures in build/
 figures: $(VENV)/.installed-demo ## run the demo and put its output and pictures into the README
 	$(BIN)/python doc/figures.py
 
-test: lint unit ## lint, check and test, as CI does
+test: lint unit package ## lint, check and test, as CI does
 
 lint: $(VENV)/.installed-test ## ruff, import floors, types, spelling, repository review
 	$(BIN)/ruff check
@@ -53,6 +55,18 @@ lint: $(VENV)/.installed-test ## ruff, import floors, types, spelling, repositor
 unit: $(VENV)/.installed-test ## the tests and doctests alone
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+# As a user gets it: the files that would be uploaded, in an environment that holds nothing else, away
+# from the checkout, and the first lines of the README.
+package: $(VENV)/.installed-test ## build wheel and sdist, install and try them
+	rm -rf build/package && mkdir -p build/package
+	$(BIN)/python -m build --outdir build/package .
+	$(PYTHON) -m venv build/package/venv
+	build/package/venv/bin/python -m pip --disable-pip-version-check install --quiet \
+		"$$(ls build/package/*.whl)[io]" -c $(CONSTRAINTS)
+	awk '/^```python/ { on = 1; next } /^```/ { if (on) exit } on' README.md > build/package/quick_start.py
+	echo 'assert density.shape == (5, 2500)' >> build/package/quick_start.py
+	cd build/package && venv/bin/python -W error quick_start.py && venv/bin/python -m skgrav info
 
 bench: $(VENV)/.installed-bench ## the benchmarks
 	@mkdir -p build
@@ -79,7 +93,7 @@ $(BIN)/python:
 EXTRAS_demo := all
 EXTRAS_test := test
 EXTRAS_bench := bench
-$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed-%: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo 'Installing skgrav[$(EXTRAS_$*)] into $(VENV), once ...'
-	$(PIP) install --quiet -e '.[$(EXTRAS_$*)]' -c constraints.txt
+	$(PIP) install --quiet -e '.[$(EXTRAS_$*)]' -c $(CONSTRAINTS)
 	@touch $@
