@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,22 +59,22 @@ class Geometry:
         """Factor from the attraction of a cell to gravity."""
         return UNITS[self.units][self.mesh.ndim]
 
-    def rows(self, stations: NDArray[np.intp]) -> Array:
+    def rows(self, stations: NDArray[np.intp], out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Compute the rows of some stations, (n_components, len(stations), n_cells)."""
         mesh = self.mesh
-        rows = np.empty((len(self.axes), len(stations), mesh.n_cells))
+        if out is None:
+            out = np.empty((len(self.axes), len(stations), mesh.n_cells))
         n_nodes = int(np.prod([e.size for e in mesh.edges]))
         size = max(1, _BLOCK_NODES // n_nodes)
         for first in range(0, len(stations), size):
             block = slice(first, first + size)
             coordinates = self.survey.stations[stations[block]].T
             offsets = [e - s[:, None] for e, s in zip(mesh.edges, coordinates, strict=True)]
-            for row, component in zip(rows, self.axes, strict=True):
+            for rows, component in zip(out, self.axes, strict=True):
+                images = rows[block].reshape(-1, *mesh.shape)
                 for layers, cells in attraction(offsets, self.kernel, component):
-                    row[block].reshape(-1, *mesh.shape)[:, layers] = cells
-        if self.factor != 1.0:
-            rows *= self.factor
-        return rows
+                    np.multiply(cells, self.factor, out=images[:, layers], casting="same_kind")
+        return out
 
 
 @dataclass(frozen=True)
