@@ -6,6 +6,7 @@ from scipy.sparse.linalg import LinearOperator, lsmr
 from sklearn.exceptions import ConvergenceWarning
 
 from skgrav import ForwardOperator, MatrixOperator, Mesh, Refiner, Survey, TikhonovInverter
+from skgrav.inverters import _tikhonov
 from skgrav.operators import _base, _plan
 from skgrav.solvers import CGLS, GMRES, LGMRES, LSMR
 from skgrav.solvers import SOLVERS as SOLVER_TYPES
@@ -201,6 +202,24 @@ def test_alpha_curve_is_refused_without_the_decomposition(undecomposed):
     inverter = TikhonovInverter(noise_level=0.01, operator=OPERATOR).fit(g)
     with pytest.raises(ValueError, match="has 72 data, too many for curves over all alphas"):
         inverter.alpha_curve(g)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_decomposition_that_does_not_pay_is_left_until_curves_need_it(order, monkeypatch):
+    fft = ForwardOperator(MESH, SURVEY, units="normalized", method="fft").fit()
+    _, g = gravity(fft)
+    inverter = TikhonovInverter(order=order, noise_level=0.01, operator=fft, tol=1e-10)
+    decomposed = inverter.fit(g).invert(g)
+    curve = inverter.alpha_curve(g, alphas=[0.1, 1.0])
+    monkeypatch.setattr(_tikhonov, "_DECOMPOSED", 0.0)
+    result = inverter.fit(g).invert(g)
+    assert (decomposed.n_iter == 1).all()
+    assert (result.n_iter > 1).all()
+    np.testing.assert_allclose(result.alpha, decomposed.alpha, rtol=1e-4)
+    scale = np.abs(decomposed.rho).max()
+    np.testing.assert_allclose(result.rho, decomposed.rho, atol=1e-4 * scale)
+    again = inverter.alpha_curve(g, alphas=[0.1, 1.0])
+    np.testing.assert_array_equal(again.misfit, curve.misfit)
 
 
 @pytest.mark.parametrize("order", [0, 1])

@@ -16,9 +16,14 @@ from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.inverters._regularized import RegularizedInverter
 from skgrav.operators._base import BaseOperator
+from skgrav.operators._dense import DenseMatrix
 from skgrav.solvers._splitting import BoundedLeastNorm
 
 Array = NDArray[np.float64]
+
+#: Data squared times cells up to which a matrix that must first be built is decomposed: less than a
+#: second, in which products alone invert tens of samples.
+_DECOMPOSED = 2e9
 
 #: Damping, relative to the largest eigenvalue, where bounds contradict the data.
 _COMPROMISE = 1e-7
@@ -147,12 +152,12 @@ class TikhonovInverter(RegularizedInverter):
     Minimises ``||(g - A rho) / sigma||^2 + alpha ||W (rho - reference)||^2`` [1]_, where the second
     norm is the mean over volume of ``(d^order (w (rho - reference)))^2``, times the number of
     cells, and w the depth weight [2]_. One eigendecomposition of ``A (W^T W)^-1 A^T`` serves all
-    alphas of all samples; the null space of W is fitted before. Above 4,000 data and
-    cells, or where a matrix would not fit, Lanczos iterations with products alone build a space
-    for each sample that serves all alphas as well. Generalised cross-validation is
-    that of [3]_; the corner is the point of greatest curvature [4]_. With bounds the minimiser is
-    found by the alternating direction method of multipliers, where the discrepancy principle
-    bounds the misfit instead.
+    alphas of all samples; the null space of W is fitted before. Where a matrix would
+    not fit, or its decomposition takes longer than inverting several samples without, Lanczos
+    iterations with products alone build a space for each sample that serves all alphas as well.
+    Generalised cross-validation is that of [3]_; the corner is the point of greatest curvature
+    [4]_. With bounds the minimiser is found by the alternating direction method of multipliers,
+    where the discrepancy principle bounds the misfit instead.
 
     References
     ----------
@@ -226,14 +231,18 @@ class TikhonovInverter(RegularizedInverter):
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
-        if isinstance(self._system, KrylovLeastSquares):
+        if not self.operator_._factorized:
             raise ValueError(
                 f"'operator' has {X.shape[1]} data, too many for curves over all alphas. Compare "
                 "a few numbers as 'alpha' by `invert`, which tells misfit and model norm."
             )
+        system = self._system
+        if isinstance(system, KrylovLeastSquares):
+            rows = 1.0 if self._uncertainty is None else 1.0 / self._uncertainty
+            system = self._decomposition(rows)[0]
         d, sigma = self._weighted(X)
         if alphas is None:
-            damping = np.tile(self._system.grid(), (len(X), 1))
+            damping = np.tile(system.grid(), (len(X), 1))
         else:
             alphas = check_array(alphas, dtype=np.float64, ensure_2d=False, input_name="alphas")
             if alphas.ndim != 1 or not (alphas > 0).all():
@@ -242,27 +251,39 @@ class TikhonovInverter(RegularizedInverter):
                     "vector of positive numbers."
                 )
             damping = alphas * sigma[:, None] ** 2
-        c = self._system.coordinates(d)
-        residual2, norm2 = self._system.curve(c, damping)
+        c = system.coordinates(d)
+        residual2, norm2 = system.curve(c, damping)
         chi = residual2.T / sigma**2
         return AlphaCurve(
             alpha=damping.T / sigma**2,
             misfit=np.sqrt(chi),
             model_norm=np.sqrt(norm2).T,
-            gcv=self._system.gcv(c, damping).T / sigma**2,
+            gcv=system.gcv(c, damping).T / sigma**2,
             chi_factor=chi / X.shape[1],
         )
 
     def _prepare(self, rows: Array | float) -> None:
         self._norm = ModelNorm.of(self.operator_, self.order, self.depth_weighting, rows)
         self._system: DampedLeastSquares | KrylovLeastSquares
-        if not self.operator_._factorized:
+        if not self._decomposes:
             self._prepare_krylov(rows)
             return
+        self._system, modal = self._decomposition(rows)
+        self._modal: Any = None if self._bounds is None else modal
+
+    @property
+    def _decomposes(self) -> bool:
+        """Whether the decomposition is affordable, and worth it where products would do."""
+        operator = self.operator_
+        if self.bounds is not None or self.alpha in ("gcv", "lcurve"):
+            return operator._factorized
+        cheap = operator.n_data_**2 * operator.n_cells_ <= _DECOMPOSED
+        return operator._factorized and (cheap or isinstance(operator._applied, DenseMatrix))
+
+    def _decomposition(self, rows: Array | float) -> tuple[DampedLeastSquares, Array]:
         matrix = self.operator_.matrix_
         modal = self._norm.operator_modes(matrix * np.reshape(rows, (-1, 1)))
-        self._system = DampedLeastSquares.of(modal, self._norm.stiffness)
-        self._modal: Any = None if self._bounds is None else modal
+        return DampedLeastSquares.of(modal, self._norm.stiffness), modal
 
     def _prepare_krylov(self, rows: Array | float) -> None:
         """Prepare for an operator that is too large for its eigendecomposition."""

@@ -69,16 +69,20 @@ def sensitivity(geometry: Geometry, precision: str = "float64") -> NDArray[Any]:
     rows = matrix.reshape(len(geometry.axes), n_stations, *mesh.shape)
     found = lattices(mesh, geometry.survey)
     if found is None:
+        flat = matrix.reshape(len(geometry.axes), n_stations, -1)
         for station in range(n_stations):
-            block = geometry.rows(np.array([station]))
-            rows[:, station] = block[:, 0].reshape(-1, *mesh.shape)
+            geometry.rows(np.array([station]), out=flat[:, station : station + 1])
         return matrix
     for lattice in found:
         # Every station's row is a window of the table of unique offsets.
         starts = np.array(lattice.counts) - 1 - lattice.index
+        windows = [
+            (slice(None), *(slice(i, i + n) for i, n in zip(start, mesh.shape[1:], strict=True)))
+            for start in starts.tolist()
+        ]
+        stations = lattice.stations.tolist()
         for row, component in zip(rows, geometry.axes, strict=True):
             for layers, table in lattice.table(geometry, component):
-                for station, start in zip(lattice.stations, starts, strict=True):
-                    window = (slice(i, i + n) for i, n in zip(start, mesh.shape[1:], strict=True))
-                    row[station, layers] = table[(slice(None), *window)]
+                for station, window in zip(stations, windows, strict=True):
+                    row[station, layers] = table[window]
     return matrix

@@ -19,9 +19,9 @@ from skgrav.operators._rows import RowOperator
 from skgrav.operators._svd import Applied
 from skgrav.operators._toeplitz import ToeplitzOperator
 
-#: Bytes up to which a matrix is faster than FFTs: in the cache, and for sections, whose batches of
-#: samples are one matrix product.
-_DENSE_BYTES = {2: 2**28, 3: 2**21}
+#: Bytes up to which a matrix is faster than FFTs: in the cache, and for sections, which come in
+#: batches, a little beyond. Measured by benchmarks/bench_scaling.py, as are the next two.
+_DENSE_BYTES = {2: 2**24, 3: 2**22}
 
 #: Samples and data from which on, and up to which, a matrix is faster for batches of volumes.
 _BATCH, _BATCH_DATA = 16, 150

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -94,10 +95,10 @@ class Layout:
         size = max(1, _BLOCK_SIZE // (self.cells[0] * prod(self.spectrum)))
         return (slice(first, first + size) for first in range(0, n_samples, size))
 
-    def layer_blocks(self) -> Iterator[slice]:
-        """Return layers that are transformed together."""
+    def layer_blocks(self, n_layers: int | None = None) -> Iterator[slice]:
+        """Return layers that are transformed together, of all or of some."""
         size = max(1, _BLOCK_SIZE // prod(self.spectrum))
-        return (slice(first, first + size) for first in range(0, self.cells[0], size))
+        return (slice(first, first + size) for first in range(0, n_layers or self.cells[0], size))
 
 
 class ToeplitzBlock:
@@ -111,13 +112,14 @@ class ToeplitzBlock:
         n_components = len(geometry.axes)
         self.rows = np.arange(geometry.shape[0]).reshape(n_components, -1)[:, lattice.stations]
         self.flat = np.ravel_multi_index(tuple(lattice.index.T), self.points)
-        self.distinct = len(np.unique(self.flat)) == len(self.flat)
+        self.distinct = np.bincount(self.flat).max() == 1
         shape = n_components, self.cells[0], *self.layout.spectrum
         self.spectra: Any = np.empty(shape, dtype=self.complex)
         for spectrum, component in zip(self.spectra, geometry.axes, strict=True):
             for layers, table in lattice.table(geometry, component):
-                for image, out in zip(table, spectrum[layers], strict=True):
-                    out[...] = self._transform(self._wrapped(image)[None] ** power)[0]
+                for part in self.layout.layer_blocks(len(table)):
+                    image = table[part] if power == 1 else table[part] ** power
+                    spectrum[layers][part] = self._transform(self._wrapped(image))
 
     def forward(self, rho: Array, g: Array) -> None:
         """Write the gravity of densities."""
@@ -155,9 +157,15 @@ class ToeplitzBlock:
 
     def _wrapped(self, table: Array) -> Array:
         """Return the table in the order of circular offsets: those below zero go to the end."""
-        wrapped = np.zeros(self.lengths)
-        wrapped[tuple(slice(n) for n in table.shape)] = table
-        return np.roll(wrapped, [1 - m for m in self.points], axis=range(wrapped.ndim))
+        wrapped = np.zeros((len(table), *self.lengths))
+        halves = [
+            ((np.s_[m - 1 :], np.s_[: n - m + 1]), (np.s_[: m - 1], np.s_[length - m + 1 :]))
+            for m, n, length in zip(self.points, table.shape[1:], self.lengths, strict=True)
+        ]
+        for pieces in product(*halves):
+            source, target = zip(*pieces, strict=True)
+            wrapped[:, *target] = table[:, *source]
+        return wrapped
 
     def _transform(self, images: Array) -> NDArray[np.complexfloating]:
         """Return the spectra of images, padded with zeros."""
