@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from abc import ABC, abstractmethod
 from math import isqrt
@@ -21,7 +22,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skgrav.geometry import Mesh
 from skgrav.networks._least_squares import LatentProblem, chunks, lbfgs
-from skgrav.networks._training import TrainingNet, resolve_device, seeded, train
+from skgrav.networks._progress import LongTraining
+from skgrav.networks._training import TrainingNet, resolve_device, seeded
 
 Array = NDArray[np.float64]
 
@@ -41,7 +43,9 @@ class Settings(NamedTuple):
     learning_rate: float
 
 
-class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):
+class DensityGenerator(
+    LongTraining, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC
+):
     """Base of density models with codes: sections that can be drawn, encoded and decoded.
 
     Codes of sections are spread about like ``N(0, I)``.
@@ -76,6 +80,10 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Torch device; ``"auto"`` takes a GPU where there is one.
     verbose : bool, default=False
         Whether to show a progress bar over epochs.
+    checkpoint : str or path-like, default=None
+        Directory, of this training alone, where `fit` keeps its state from epoch to epoch. If its
+        process is killed or interrupted, the same fit goes on from there and ends with the weights
+        of one that was not; another one is refused. When training has ended, nothing is left.
 
     See Also
     --------
@@ -103,6 +111,7 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         "random_state": ["random_state"],
         "device": [str],
         "verbose": ["verbose"],
+        "checkpoint": [str, os.PathLike, None],
     }
 
     _settings: dict[str, Settings]
@@ -126,6 +135,7 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         random_state: int | np.random.RandomState | None = None,
         device: str = "auto",
         verbose: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
         self.n_components = n_components
         self.architecture = architecture
@@ -140,6 +150,7 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
+        self.checkpoint = checkpoint
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Train on density sections.
@@ -162,15 +173,20 @@ class DensityGenerator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         scaled = self._scaled_by_range(X)
         settings = self._resolved(*X.shape)
         self.n_components_ = settings.n_components
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = self._draw_seed()
+        if (checkpoint := self._open_checkpoint(seed)) is not None:
+            seed = checkpoint.seed
+            checkpoint.check_data(X=X)
         self.net_ = net = self._make_net(shape, settings, resolve_device(self.device), seed)
         with seeded(seed, net.device):
             net.initialize()
             if self.architecture == "default":
                 self._start(net.module_, self._principal_components(scaled, seed))
         try:
-            finished = train(net, scaled, scaled, settings.max_epochs, seed + 1)
-        except FloatingPointError:
+            finished = self._train_net(
+                net, scaled, scaled, settings.max_epochs, seed + 1, checkpoint=checkpoint
+            )
+        except (FloatingPointError, KeyboardInterrupt):
             del self.net_
             raise
         if net.interrupted_:

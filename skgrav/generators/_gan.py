@@ -20,10 +20,10 @@ from torch.nn.functional import relu, softplus
 from skgrav.generators._base import DensityGenerator, Settings, start_linear
 from skgrav.metrics import sample_diversity
 from skgrav.networks._paper_generators import PaperDiscriminator, PaperGenerator
+from skgrav.networks._progress import EpochBar
 from skgrav.networks._sections import SectionCritic, SectionGenerator
 from skgrav.networks._training import (
     BatchIterator,
-    EpochBar,
     ExponentialDecay,
     KeepBest,
     OneCycle,
@@ -80,6 +80,10 @@ class GANGenerator(DensityGenerator):
         Torch device; ``"auto"`` takes a GPU where there is one.
     verbose : bool, default=False
         Whether to show a progress bar over epochs.
+    checkpoint : str or path-like, default=None
+        Directory, of this training alone, where `fit` keeps its state from epoch to epoch. If its
+        process is killed or interrupted, the same fit goes on from there and ends with the weights
+        of one that was not; another one is refused. When training has ended, nothing is left.
 
     Attributes
     ----------
@@ -106,13 +110,18 @@ class GANGenerator(DensityGenerator):
     Raises
     ------
     ValueError
-        If the mesh does not fit the densities, or there are too few samples for the code.
+        If the mesh does not fit the densities, there are too few samples for the code, or
+        `checkpoint` holds another training.
+    OSError
+        If nothing can be written to `checkpoint`.
 
     Warns
     -----
     ConvergenceWarning
         If training was interrupted, or the samples have less than half the spread of the
         training sections.
+    RuntimeWarning
+        If a checkpoint cannot be written; training goes on, and the last one is kept.
 
     See Also
     --------
@@ -218,7 +227,8 @@ class Adversaries(nn.Module):
         self.generator = (PaperGenerator if paper else SectionGenerator)(shape, n_components)
         self.critic = (PaperDiscriminator if paper else SectionCritic)(shape)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
-        self.n_steps = 0
+        self.n_steps: torch.Tensor
+        self.register_buffer("n_steps", torch.tensor(0))  # part of what a checkpoint keeps
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """Return the densities of codes."""
@@ -232,7 +242,7 @@ class Adversaries(nn.Module):
     def update_average(self, *, paper: bool) -> None:
         """Move the average toward the weights of now; the paper takes those of now."""
         self.n_steps += 1
-        share = 1.0 if paper else max(1.0 / _AVERAGED, 1.0 / self.n_steps)
+        share = 1.0 if paper else max(1.0 / _AVERAGED, 1.0 / int(self.n_steps))
         with torch.no_grad():
             for average, weights in zip(
                 self.average.parameters(), self.generator.parameters(), strict=True

@@ -18,10 +18,10 @@ from torch import nn
 from skgrav.generators._base import DensityGenerator, Settings, start_linear
 from skgrav.networks._least_squares import chunks
 from skgrav.networks._paper_generators import PaperDecoder, PaperEncoder
+from skgrav.networks._progress import EpochBar
 from skgrav.networks._sections import SectionDecoder, SectionEncoder
 from skgrav.networks._training import (
     BatchIterator,
-    EpochBar,
     ExponentialDecay,
     KeepBest,
     OneCycle,
@@ -74,6 +74,10 @@ class VAEGenerator(DensityGenerator):
         Torch device; ``"auto"`` takes a GPU where there is one.
     verbose : bool, default=False
         Whether to show a progress bar over epochs.
+    checkpoint : str or path-like, default=None
+        Directory, of this training alone, where `fit` keeps its state from epoch to epoch. If its
+        process is killed or interrupted, the same fit goes on from there and ends with the weights
+        of one that was not; another one is refused. When training has ended, nothing is left.
 
     Attributes
     ----------
@@ -95,13 +99,18 @@ class VAEGenerator(DensityGenerator):
     Raises
     ------
     ValueError
-        If the mesh does not fit the densities, or there are too few samples for the code.
+        If the mesh does not fit the densities, there are too few samples for the code, or
+        `checkpoint` holds another training.
+    OSError
+        If nothing can be written to `checkpoint`.
 
     Warns
     -----
     ConvergenceWarning
         If training was interrupted; the weights of the last whole epoch are kept, or with
         `early_stopping` those of the best.
+    RuntimeWarning
+        If a checkpoint cannot be written; training goes on, and the last one is kept.
 
     See Also
     --------

@@ -96,6 +96,10 @@ class CNNInverter(InverterMixin, NetTraining):
         Whether to show a progress bar over epochs.
     callbacks : sequence of skorch callbacks, default=None
         Further callbacks of the training loop.
+    checkpoint : str or path-like, default=None
+        Directory, of this training alone, where `fit` keeps its state from epoch to epoch. If its
+        process is killed or interrupted, the same fit goes on from there and ends with the weights
+        of one that was not; another one is refused. When training has ended, nothing is left.
 
     Attributes
     ----------
@@ -120,7 +124,10 @@ class CNNInverter(InverterMixin, NetTraining):
     Raises
     ------
     ValueError
-        If sizes contradict the operator, or 'mirror' meets a geometry that isn't symmetric.
+        If sizes contradict the operator, 'mirror' meets a geometry that isn't symmetric, or
+        `checkpoint` holds another training.
+    OSError
+        If nothing can be written to `checkpoint`.
 
     Warns
     -----
@@ -131,6 +138,8 @@ class CNNInverter(InverterMixin, NetTraining):
     UserWarning
         If data of `predict` have noise that the network was not trained for, or more than they are
         told to have, or if densities exceed the range.
+    RuntimeWarning
+        If a checkpoint cannot be written; training goes on, and the last one is kept.
 
     See Also
     --------
@@ -182,6 +191,7 @@ class CNNInverter(InverterMixin, NetTraining):
         "device": [str],
         "verbose": ["verbose"],
         "callbacks": ["array-like", None],
+        "checkpoint": [str, os.PathLike, None],
     }
 
     def __init__(
@@ -207,6 +217,7 @@ class CNNInverter(InverterMixin, NetTraining):
         device: str = "auto",
         verbose: bool = False,
         callbacks: Sequence[Any] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
         self.architecture = architecture
         self.operator = operator
@@ -228,6 +239,7 @@ class CNNInverter(InverterMixin, NetTraining):
         self.device = device
         self.verbose = verbose
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
 
     def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
         """Train the network.
@@ -249,7 +261,8 @@ class CNNInverter(InverterMixin, NetTraining):
         """
         if self.warm_start and hasattr(self, "net_"):
             self._renew_net()
-        return self._train(X, y, self._settings("max_epochs"), fresh=not self.warm_start)
+        n_epochs = self._settings("max_epochs")
+        return self._train(X, y, n_epochs, fresh=not self.warm_start, resumable=True)
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Train for one epoch on a chunk of data, from the weights of the last call.

@@ -13,20 +13,21 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 from skorch.callbacks import GradientNormClipping
 
+from skgrav.inverters._drawn import DrawnPairs, LaterPairs
 from skgrav.inverters._noise import relative_noise
-from skgrav.inverters._pairs import ScaledPairs, WhitenedPairs, drawn_pairs, row_weights
+from skgrav.inverters._pairs import ScaledPairs, WhitenedPairs, row_weights
 from skgrav.inverters._rows import Rows
 from skgrav.networks._augmentation import Mirror
+from skgrav.networks._checkpoint import Checkpoint
 from skgrav.networks._paper import PaperCNN
+from skgrav.networks._progress import EpochBar, LongTraining
 from skgrav.networks._residual import RelativeLoss
 from skgrav.networks._training import (
     BatchIterator,
     DensityLoss,
-    EpochBar,
     ExponentialDecay,
     HoldOut,
     KeepBest,
@@ -35,7 +36,6 @@ from skgrav.networks._training import (
     finished_epochs,
     resolve_device,
     seeded,
-    train,
 )
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
@@ -78,7 +78,7 @@ SETTINGS = {
 }
 
 
-class NetTraining(BaseEstimator):
+class NetTraining(LongTraining, BaseEstimator):
     """Part of a CNNInverter that deals with its net; the parameters are those of the inverter."""
 
     _pairs: ScaledPairs | WhitenedPairs
@@ -94,22 +94,27 @@ class NetTraining(BaseEstimator):
     n_epochs_: int
     density_range_: tuple[float, float]
 
-    def _train(self, X: Any, y: Any, n_epochs: int, *, fresh: bool) -> Self:
+    def _train(
+        self, X: Any, y: Any, n_epochs: int, *, fresh: bool, resumable: bool = False
+    ) -> Self:
         self._validate_params()
         fresh = fresh or not hasattr(self, "net_")
-        if fresh:
-            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        chunks: Iterator[tuple[Any, Any]] | None = None
+        seed = self._draw_seed() if fresh else self._seed
+        checkpoint = self._open_checkpoint(seed, fresh=fresh) if resumable else None
+        self._seed = seed if checkpoint is None else checkpoint.seed
+        chunks: DrawnPairs | None = None
         if y is None and (callable(X) or hasattr(X, "__next__")):
-            chunks = drawn_pairs(X, self._seed + (0 if fresh else self.n_epochs_))
+            chunks = DrawnPairs(X, self._seed + (0 if fresh else self.n_epochs_))
             X, y = next(chunks, (None, None))
             if X is None:
                 raise ValueError("'X' is an iterator without a pair left; make it anew.")
         X, y = self._checked(X, y, reset=fresh)
+        if checkpoint is not None:
+            checkpoint.check_data(X=X, y=y)
         if fresh:
             self._prepare(X, y)
-        later = chunks and (self._encoded(*self._checked(*pair, reset=False)) for pair in chunks)
-        self._run(*self._encoded(X, y), n_epochs, later)
+        later = None if chunks is None else LaterPairs(chunks, self._encoded_later, self)
+        self._run(*self._encoded(X, y), n_epochs, later, checkpoint)
         return self
 
     def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[Numbers, Numbers]:
@@ -139,6 +144,9 @@ class NetTraining(BaseEstimator):
                 stacklevel=4,
             )
         return self._pairs.encode(X, y)
+
+    def _encoded_later(self, X: Any, y: Any) -> tuple[Any, Any]:
+        return self._encoded(*self._checked(X, y, reset=False))
 
     def _prepare(self, X: Numbers, y: Numbers) -> None:
         """Fix everything that training must not change: scales, ranges and net."""
@@ -304,7 +312,14 @@ class NetTraining(BaseEstimator):
             **settings,
         )
 
-    def _run(self, X: Any, y: Any, n_epochs: int, chunks: Iterator[Any] | None) -> None:
+    def _run(
+        self,
+        X: Any,
+        y: Any,
+        n_epochs: int,
+        chunks: Iterator[Any] | None,
+        checkpoint: Checkpoint | None,
+    ) -> None:
         """Train for some epochs with a seed that follows from those before."""
         net, done = self.net_, self.n_epochs_
         had_weights = net.initialized_
@@ -312,7 +327,8 @@ class NetTraining(BaseEstimator):
         # Single epochs go through a cycle together, and through the next when it is over.
         cycle = (done if n_epochs == length else done // length * length, length)
         try:
-            train(net, X, y, n_epochs, self._seed + done, cycle, chunks)
+            seed = self._seed + done
+            self._train_net(net, X, y, n_epochs, seed, cycle, chunks, checkpoint)
         except FloatingPointError:
             if not (had_weights or net.history):  # there are no good weights yet
                 del self.net_
@@ -327,7 +343,7 @@ class NetTraining(BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        elif n_finished < n_epochs and chunks is not None and not self.early_stopping:
+        elif net.ran_out_ and not self.early_stopping:
             warnings.warn(
                 f"X held pairs for {n_finished} of {n_epochs} epochs, so that the learning rate "
                 "ended high; set 'max_epochs' to the number of chunks.",

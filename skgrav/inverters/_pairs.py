@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -305,11 +304,3 @@ def row_weights(operator: Any, n_data: int) -> tuple[Array, float | None]:
     uncertainty = np.broadcast_to(np.asarray(uncertainty, dtype=np.float64), n_data)
     level = float(np.mean(uncertainty))
     return level / uncertainty, level
-
-
-def drawn_pairs(source: Any, seed: int) -> Iterator[tuple[Any, Any]]:
-    """Yield gravity and density out of a callable, without end, or of an iterator of pairs."""
-    rng = np.random.RandomState(seed)
-    draws = (source(random_state=rng.randint(2**31 - 1)) for _ in count())
-    for drawn in draws if callable(source) else source:
-        yield (drawn.data, drawn.target) if hasattr(drawn, "target") else drawn

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -121,6 +121,10 @@ class OutOfPatience(KeyboardInterrupt):
     """Ends training as planned: skorch goes out of its loop for no other exception."""
 
 
+class OutOfPairs(OutOfPatience):
+    """Ends training because there is nothing left to train on."""
+
+
 class KeepBest(Callback):
     """Remember the weights of the epoch with the lowest loss, and keep histories short.
 
@@ -161,6 +165,16 @@ class KeepBest(Callback):
         net.history[-1]["batches"] = []
         if self.n_worse_ == self.patience:
             raise OutOfPatience
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was remembered."""
+        names = ("best_loss_", "best_weights_", "n_worse_")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Remember what another training remembered."""
+        for name, value in state.items():
+            setattr(self, name, value)
 
     def restore(self, net: NeuralNetRegressor) -> bool:
         """Load the best weights and forget them; return whether there were any."""
@@ -208,25 +222,6 @@ class HoldOut:
         return subset(dataset, rest.tolist()), subset(dataset, valid.tolist())
 
 
-class EpochBar(Callback):
-    """Progress bar over epochs with the last losses."""
-
-    def on_train_begin(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
-        from tqdm.auto import tqdm
-
-        self.bar_ = tqdm(total=net.max_epochs, unit="epoch", leave=True)
-
-    def on_epoch_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
-        last = net.history[-1]
-        losses = {k: f"{last[k]:.4g}" for k in ("train_loss", "valid_loss") if k in last}
-        self.bar_.set_postfix(losses)
-        self.bar_.update()
-
-    def on_train_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
-        self.bar_.close()
-        del self.bar_  # holds a lock, which no pickle takes
-
-
 class TrainingNet(NeuralNetRegressor):
     """Skorch net that augments batches and knows whether its training was interrupted.
 
@@ -246,6 +241,9 @@ class TrainingNet(NeuralNetRegressor):
 
     #: Pairs of the epochs after the first, if each trains on new ones.
     chunks: Any = None
+
+    #: Epochs of this training that another process has done.
+    n_resumed = 0
 
     def __init__(
         self, *args: Any, augment: Any = None, precision: str = "float32", **kwargs: Any
@@ -289,7 +287,7 @@ class TrainingNet(NeuralNetRegressor):
         try:
             X, y = next(self.chunks)
         except StopIteration:
-            raise OutOfPatience from None
+            raise OutOfPairs from None
         if len(X) != len(data):
             raise ValueError(
                 f"X drew {len(X)} pairs after chunks of {len(data)}; all must be of one size."
@@ -297,12 +295,14 @@ class TrainingNet(NeuralNetRegressor):
         data.X, data.y = X, y
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Any:
-        self.interrupted_ = False
+        self.interrupted_ = self.ran_out_ = False
+        epochs = self.max_epochs - self.n_resumed if epochs is None else epochs
         try:
             with flushed_denormals():
                 return super().fit_loop(X, y, epochs=epochs, **fit_params)
         except KeyboardInterrupt as stop:  # skorch swallows it; the inverter tells
             self.interrupted_ = not isinstance(stop, OutOfPatience)
+            self.ran_out_ = isinstance(stop, OutOfPairs)
             raise
 
     def __getstate__(self) -> dict[str, Any]:
@@ -332,11 +332,14 @@ def train(
     seed: int,
     cycle: tuple[int, int] | None = None,
     chunks: Iterator[tuple[Any, Any]] | None = None,
+    checkpoint: Any = None,
+    watchers: Sequence[tuple[str, Callback]] = (),
 ) -> list[dict[str, Any]]:
     """Train for some epochs, and return the history of all that were finished.
 
     `cycle` tells the first epoch of the schedule of learning rates and its length, by default
-    those of the call. `chunks` holds the pairs of the epochs after the first.
+    those of the call. `chunks` holds the pairs of the epochs after the first. A `checkpoint` keeps
+    the state and goes on from what it found; `watchers` are callbacks of this training alone.
 
     The weights stay those of the last epoch, or of the best one if training was interrupted or
     ran out of patience. A loss that is not finite raises FloatingPointError and leaves the best
@@ -353,6 +356,11 @@ def train(
         net.set_params(max_epochs=n_epochs)
         net.cycle = cycle or (len(net.history), n_epochs)
         net.chunks = chunks
+        own = net.callbacks_
+        net.callbacks_ = [*own, *watchers]
+        if checkpoint is not None:
+            net.n_resumed = checkpoint.resume(net, X, y)
+            net.callbacks_.append(("checkpoint", checkpoint))
         try:
             net.partial_fit(X, y)
         except FloatingPointError:
@@ -360,7 +368,7 @@ def train(
             keep_best.restore(net)
             raise
         finally:
-            net.chunks = None
+            net.chunks, net.n_resumed, net.callbacks_ = None, 0, own
     if net.interrupted_ or keep_best.patience is not None:
         keep_best.restore(net)
     keep_best.forget()

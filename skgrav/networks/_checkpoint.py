@@ -1,0 +1,289 @@
+"""Training that survives the end of its process: all of its state in a file, again and again."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import time
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from skorch import NeuralNetRegressor
+from skorch.callbacks import Callback
+from torch import distributed
+
+from skgrav.networks._fingerprint import alike, differences, parameters, sketch, weights_hash
+
+#: Version of the layout of the file.
+_LAYOUT = 1
+
+#: What the description of a training calls its seed.
+_SEED = "the seed of 'random_state'"
+
+#: Writing takes at most one part in so many of the time.
+_SHARE = 20
+
+
+class Checkpoint(Callback):
+    """Writes the whole state of a training to a directory, and finds it again.
+
+    It is the last of a net's callbacks, so that it sees what the others make of an epoch. Those
+    with `state_dict` and `load_state_dict` have their states kept, and so have the net's `chunks`.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        The estimator in training; its parameter `checkpoint` is the directory.
+    seed : int
+        Seed of the training.
+    fresh : bool, default=True
+        Whether training starts from weights that follow from the seed and the pairs.
+
+    Attributes
+    ----------
+    seed : int
+        That of the training to go on with where the estimator has no `random_state`.
+
+    Raises
+    ------
+    ValueError
+        If the directory holds a training of another kind, or what cannot be understood.
+    OSError
+        If nothing can be written there.
+    """
+
+    def __init__(self, estimator: BaseEstimator, seed: int, *, fresh: bool = True) -> None:
+        from skgrav import __version__
+
+        self.directory = Path(estimator.checkpoint)
+        self.path = self.directory / "training.pt"
+        self.unfinished = self.directory / "training.pt.part"
+        # The processes of one training end each epoch together: one of them writes.
+        together = distributed.is_available() and distributed.is_initialized()
+        self.writes = not together or distributed.get_rank() == 0
+        self.fresh = fresh
+        if self.writes:
+            self._try_writing()
+        self._found = self._read()
+        if self._found is not None and estimator.random_state is None:
+            seed = self._found["kind"][_SEED]
+        self.seed = seed
+        kind = {
+            "the version of skgrav": __version__,
+            "the version of torch": torch.__version__.partition("+")[0],
+            "the estimator": type(estimator).__qualname__,
+            _SEED: seed,
+            **{f"{name!r}": value for name, value in parameters(estimator).items()},
+        }
+        # Through JSON, as what they are compared with.
+        self.kind = json.loads(json.dumps(kind))
+        self.data: dict[str, list[list[float]]] = {}
+        self._refuse_others()
+
+    def check_data(self, **arrays: Any) -> None:
+        """Note the data, and refuse those that the training to go on with did not have."""
+        for name, array in arrays.items():
+            self.kind[f"the shape of {name}"] = list(array.shape)
+            self.data[name] = sketch(array)
+        self._refuse_others()
+
+    def resume(self, net: NeuralNetRegressor, X: Any, y: Any) -> int:
+        """Put what was found into a net, and return how many epochs it has behind it.
+
+        The states of callbacks and of random generators follow when training begins.
+        """
+        self.kind["the device"] = torch.device(net.device).type
+        # Those of a fresh training follow from the rest, but for the rounding of the machine.
+        self.kind["the weights to start from"] = None if self.fresh else weights_hash(net.module_)
+        # Signs of principal components differ between machines, and weights would not fit.
+        self.data["inputs, as the network sees them,"] = sketch(X, 1)
+        self.data["targets, as the network sees them,"] = sketch(y, 1)
+        self._refuse_others()
+        self.n_done_, self.n_written_, self._failing, self._next = 0, 0, False, 0.0
+        if self._found is None:
+            return 0
+        net.module_.load_state_dict(self._found["module"])
+        net.optimizer_.load_state_dict(self._found["optimizer"])
+        net.history_ = type(net.history)(json.loads(self._found["history"]))
+        self.n_done_ = self.n_written_ = self._found["n_done"]
+        return self.n_done_
+
+    def on_train_begin(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        found, self._found = self._found, None
+        if found is None:
+            return
+        for name, callback in net.callbacks_:
+            if state := found["callbacks"].get(name):
+                _load(callback, state)
+        if found["chunks"] is not None:
+            net.chunks.load_state_dict(found["chunks"])
+        torch.set_rng_state(found["random"])
+        if found["random_cuda"]:
+            torch.cuda.set_rng_state_all(found["random_cuda"])
+
+    def on_epoch_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        self.n_done_ += 1
+        if not self.writes or time.monotonic() < self._next:
+            return
+        start = time.monotonic()
+        content = self._content(net)
+        try:
+            self._write(content)
+        except OSError as error:
+            if not self._failing:
+                self._failing = True
+                last = f"that of epoch {self.n_written_} is kept" if self.n_written_ else "none yet"
+                warnings.warn(
+                    f"the checkpoint of epoch {self.n_done_} cannot be written to {self.path}: "
+                    f"{_reason(error)}; {last}. Training goes on and tries again.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        else:
+            self.n_written_, self._failing = self.n_done_, False
+        self._next = time.monotonic() + (_SHARE - 1) * (time.monotonic() - start)
+
+    def remove(self) -> None:
+        """Remove the file of a training that has ended."""
+        if not self.writes:
+            return
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            warnings.warn(
+                f"training has ended, but its checkpoint {self.path} cannot be removed: "
+                f"{_reason(error)}. Remove it, or the next fit goes on from it.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def _try_writing(self) -> None:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self.unfinished.touch()
+            self.unfinished.unlink()
+        except OSError as error:
+            raise type(error)(
+                f"'checkpoint' is {str(self.directory)!r}, where nothing can be written: "
+                f"{_reason(error)}. Give a directory that can be, or None."
+            ) from error
+
+    def _read(self) -> dict[str, Any] | None:
+        """Return what the directory holds, None if that is nothing."""
+        if not self.path.exists():
+            return None
+        with self.path.open("rb") as file:
+            try:
+                found = torch.load(file, map_location="cpu", weights_only=True)
+                layout, found["kind"] = found["layout"], json.loads(found["kind"])
+            except Exception as error:  # torch says in many ways that a file is none of its own
+                what = f"is damaged, or none of skgrav: {_first_line(error)}"
+                raise ValueError(self._refusal(what)) from error
+        if layout != _LAYOUT:
+            what = f"has layout {layout}, and this version of skgrav reads {_LAYOUT}"
+            raise ValueError(self._refusal(what))
+        return found
+
+    def _refuse_others(self) -> None:
+        """Raise ValueError if what was found differs in what is known so far."""
+        if self._found is None:
+            return
+        then = {name: value for name, value in self._found["kind"].items() if name in self.kind}
+        other = differences(then, self.kind)
+        for name, sums in self.data.items():
+            if not alike(self._found["data"].get(name, []), sums):
+                other.append(f"the numbers of {name} are others")
+        if other:
+            more = f"; and {len(other) - 3} more" if len(other) > 3 else ""
+            what = f"is of another training: {'; '.join(other[:3])}{more}"
+            raise ValueError(self._refusal(what))
+
+    def _refusal(self, what: str) -> str:
+        return (
+            f"'checkpoint' is {str(self.directory)!r}, but {self.path.name} there {what}. Give "
+            f"another directory, or remove {self.path} to start anew."
+        )
+
+    def _content(self, net: NeuralNetRegressor) -> memoryview:
+        """Return the state of a training in bytes."""
+        cuda = torch.device(net.device).type == "cuda"
+        state = {
+            "layout": _LAYOUT,
+            "kind": json.dumps(self.kind),
+            "data": self.data,
+            "n_done": self.n_done_,
+            "module": net.module_.state_dict(),
+            "optimizer": _plain(net.optimizer_.state_dict()),
+            "callbacks": {name: _plain(_state(callback)) for name, callback in net.callbacks_},
+            "chunks": None if net.chunks is None else net.chunks.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if cuda else [],
+        }
+        # Into memory first: errors of the disk are to be OSErrors, which torch's writing hides.
+        buffer = io.BytesIO()
+        try:
+            state["history"] = json.dumps(net.history.to_list(), default=float)
+            torch.save(state, buffer)
+            if not self.n_written_:
+                buffer.seek(0)
+                torch.load(buffer, map_location="cpu", weights_only=True)
+        except (TypeError, ValueError, AttributeError, pickle.PickleError) as error:
+            raise TypeError(
+                "'checkpoint' keeps numbers, text and tensors, and no other objects, but a "
+                f"callback, the network or the history holds some: {_first_line(error)}. Make "
+                "their states plain, or set checkpoint=None."
+            ) from error
+        return buffer.getbuffer()
+
+    def _write(self, content: memoryview) -> None:
+        """Write all or nothing."""
+        try:
+            with self.unfinished.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            self.unfinished.replace(self.path)
+        except BaseException:
+            with suppress(OSError):
+                self.unfinished.unlink()
+            raise
+
+
+def _state(callback: Any) -> dict[str, Any]:
+    if hasattr(callback, "state_dict"):
+        return callback.state_dict()
+    # What skorch's scores remember.
+    return {name: value for name, value in vars(callback).items() if name == "best_score_"}
+
+
+def _load(callback: Any, state: dict[str, Any]) -> None:
+    if hasattr(callback, "load_state_dict"):
+        callback.load_state_dict(state)
+    else:
+        vars(callback).update(state)
+
+
+def _plain(value: Any) -> Any:
+    """Return a state with Python's numbers in place of NumPy's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(part) for part in value)
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return value
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}, {str(error).partition(chr(10))[0].rstrip('.')}"
