@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "doc" / "images"
-EXAMPLES = {"demo": "demo.py", "real profile": "plot_real_profile.py"}
+EXAMPLES = {"demo": "demo.py", "real profile": "6_real_data/plot_real_profile.py"}
 BENCHMARKS = ["refining", "sensitivity"]
 
 
@@ -44,7 +44,7 @@ def main():
     text = readme.read_text()
     for name, script in EXAMPLES.items():
         text = replaced(text, f"output of the {name}", f"```text\n{run(script)}\n```")
-    run("plot_latent_ambiguity.py")
+    run("4_latent/plot_latent_ambiguity.py")
     for name in BENCHMARKS:
         path = build / "benchmarks" / f"{name}.csv"
         if not path.exists():
