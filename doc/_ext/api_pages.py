@@ -60,12 +60,12 @@ def write(folder):
     for room in ROOMS:
         module = importlib.import_module(f"skgrav.{room}")
         title = f"skgrav.{room}"
-        lines = [title, "=" * len(title), "", f".. module:: {title}", "", inspect.getdoc(module)]
+        lines = [title, "=" * len(title), "", f".. py:module:: {title}", "", inspect.getdoc(module)]
         for heading in ("Classes", "Functions", "Objects", "Warnings"):
             names = [name for name in module.__all__ if kind(room, name) == heading]
             if not names:
                 continue
-            lines += ["", heading, "-" * len(heading), "", ".. currentmodule:: skgrav", ""]
+            lines += ["", heading, "-" * len(heading), "", ".. py:currentmodule:: None", ""]
             lines += [".. autosummary::", "   :toctree: ../objects", "   :nosignatures:", ""]
             lines += [f"   ~{NAMES[f'skgrav.{room}.{name}']}" for name in names]
         text = "\n".join(lines) + "\n"
@@ -120,15 +120,27 @@ def resolve_short_name(app, env, node, contnode):
 
 
 def skip_member(app, what, name, thing, skip, options):
-    """Leave out what scikit-learn adds to each estimator for its metadata routing, and fields."""
-    routing = re.fullmatch(r"set_\w+_request|get_metadata_routing", name) is not None
+    """Leave out what scikit-learn, torch and Python add to a class, and the fields of tuples."""
+    home = getattr(thing, "__module__", None) or ""
+    routing = re.fullmatch(r"set_\w+_request", name) is not None
+    foreign = inspect.isroutine(thing) and not home.startswith("skgrav")
     alias = (inspect.getdoc(thing) or "").startswith("Alias for field number")
-    return True if routing or alias else None
+    return True if routing or foreign or alias else None
+
+
+def escape_shapes(app, what, name, thing, options, lines):
+    """Keep `n_components_` in a shape from being read as a reference, and `*shape` as emphasis."""
+    for i, line in enumerate(lines):
+        if " : " in line and "shape" in line:
+            lines[i] = re.sub(r"(\w)_(?=[,)])|\*(?=\w)", lambda m: rf"{m[1] or ''}\{m[0][-1]}", line)
 
 
 def setup(app):
     """Register links and the choice of members."""
+    app.setup_extension("sphinx.ext.autodoc")
     app.add_transform(LinkNames)
     app.connect("missing-reference", resolve_short_name)
+    # Before numpydoc, which takes types as they are.
+    app.connect("autodoc-process-docstring", escape_shapes, priority=100)
     app.connect("autodoc-skip-member", skip_member)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,12 +1,13 @@
 """Equations as MathML, which browsers show without a script: pages need no network."""
 
+from docutils import nodes
 from latex2mathml.converter import convert
 
 
 def inline(self, node):
     """Write an equation of a line."""
     self.body.append(convert(node.astext()))
-    raise self.skip_node
+    raise nodes.SkipNode
 
 
 def display(self, node):
@@ -14,7 +15,7 @@ def display(self, node):
     self.body.append(self.starttag(node, "div", CLASS="math"))
     self.body.append(convert(node.astext(), display="block"))
     self.body.append("</div>\n")
-    raise self.skip_node
+    raise nodes.SkipNode
 
 
 def setup(app):
