@@ -75,7 +75,7 @@ format: $(VENV)/.installed-test ## put the code in form
 	$(BIN)/ruff format
 
 clean: ## remove pictures and caches, keep .venv
-	rm -rf build dist doc/api/generated doc/gallery .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	rm -rf build dist doc/api/generated doc/gallery doc/sg_execution_times.rst .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find skgrav tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(BIN)/python:

@@ -10,7 +10,7 @@ from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 DOC = Path(__file__).resolve().parent
 #: Bytes that a picture has at least, seconds that an example may take on a busy machine.
@@ -73,7 +73,7 @@ def silent_examples():
 
 def cases():
     """Return what Sphinx-Gallery reports of each example."""
-    return ElementTree.parse(DOC.parent / "build" / "gallery.xml").getroot().iter("testcase")
+    return ET.parse(DOC.parent / "build" / "gallery.xml").getroot().iter("testcase")
 
 
 def slow_examples():

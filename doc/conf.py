@@ -13,6 +13,7 @@ ROOT = DOC.parent
 sys.path[:0] = [str(ROOT), str(DOC / "_ext")]
 
 import api_pages
+
 import skgrav
 from skgrav.datasets import get_data_home
 
@@ -70,12 +71,17 @@ def start_afresh(gallery_conf, name):
     warnings.simplefilter("error", UserWarning)
 
 
+#: Files of the measured data that examples take.
+MEASURED = ["pelotas-profile-gz.txt", "LdM_grav_obs.grv"]
+
+
 def data_are_here():
     """Tell whether measured data are on this machine, since building the docs downloads none."""
     try:
-        return any(get_data_home().glob("**/pelotas-profile-gz.txt"))
+        home = get_data_home()
     except ImportError:
         return False
+    return all(any(home.glob(f"**/{name}")) for name in MEASURED)
 
 
 sphinx_gallery_conf = {
@@ -100,6 +106,7 @@ sphinx_gallery_conf = {
 
 # %% Pages
 html_theme = "pydata_sphinx_theme"
+toc_object_entries_show_parents = "hide"
 html_title = "skgrav"
 html_static_path = ["_static"]
 html_css_files = ["skgrav.css"]
@@ -115,7 +122,8 @@ html_theme_options = {
     "header_links_before_dropdown": 6,
     "back_to_top_button": True,
 }
-html_sidebars = {"index": [], "cite": [], "faq": [], "numbers": [], "comparison": []}
+SINGLE_PAGES = ["index", "cite", "comparison", "faq", "numbers", "theory"]
+html_sidebars = {page: [] for page in SINGLE_PAGES}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 suppress_warnings = [

@@ -1,4 +1,4 @@
-"""The examples are where the gallery looks for them. `make doc` runs them, and checks what they do."""
+"""The examples are where the gallery looks for them; `make doc` runs and checks them."""
 
 import ast
 

@@ -8,10 +8,11 @@ import importlib
 import inspect
 import re
 
-import skgrav
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
+
+import skgrav
 
 #: From the data to the estimate; rooms that are not named here come last.
 ORDER = [
@@ -132,7 +133,7 @@ def escape_shapes(app, what, name, thing, options, lines):
     """Keep `n_components_` in a shape from being read as a reference, and `*shape` as emphasis."""
     for i, line in enumerate(lines):
         if " : " in line and "shape" in line:
-            lines[i] = re.sub(r"(\w)_(?=[,)])|\*(?=\w)", lambda m: rf"{m[1] or ''}\{m[0][-1]}", line)
+            lines[i] = re.sub(r"(?<=\w)_(?=[,)])|\*(?=\w)", r"\\\g<0>", line)
 
 
 def setup(app):

@@ -18,8 +18,8 @@ from skgrav.metrics import chi_factor
 # %%
 # Stations and data
 # -----------------
-# 41 stations over 4 km, on the ground, measure gz to 0.05 mGal. The data are simulated: an ore body
-# of 400 kg/m³ more than its surroundings lies between 200 and 600 m depth. With a profile of your
+# 41 stations over 4 km, on the ground, measure gz to 0.05 mGal. The data are simulated: a body with
+# 400 kg/m³ more than its surroundings lies between 200 and 600 m depth. With a profile of your
 # own, `stations` and `data` come from your file.
 
 UNCERTAINTY = 0.05
@@ -76,7 +76,7 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 figure.savefig(output / "first_inversion.png", dpi=100)
 
 # %%
-# All three sections fit the data to their noise: a chi factor near 1. So does the true one, and so do
-# many others. Which of them the inversion returns is decided by what it prefers, here by a norm, by
-# weights and by bounds, and not by the data. None of them has the contrast or the edges of the body:
-# that takes more than gravity.
+# All three sections fit the data to their noise: a chi factor near 1. So does the true one, and so
+# do many others. Which of them the inversion returns is decided by what it prefers, here by a norm,
+# by weights and by bounds, and not by the data. None of them has the contrast or the edges of the
+# body: that takes more than gravity.

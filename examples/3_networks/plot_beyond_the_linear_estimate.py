@@ -56,7 +56,9 @@ print(f"{'all':16s}" + "".join(f"{error.mean():14.3f}" for error in errors.value
 # --------------------
 # The last column is the network's estimate less the linear one.
 
-figure, axes = plt.subplots(3, 4, figsize=(10.5, 7.5), sharex=True, sharey=True, layout="compressed")
+figure, axes = plt.subplots(
+    3, 4, figsize=(10.5, 7.5), sharex=True, sharey=True, layout="compressed"
+)
 z, x = mesh.edges
 for row, family in zip(axes, ("dykes", "salt_domes", "faults"), strict=True):
     gain = np.where(test.family == family, errors["linear"] - errors["network"], -np.inf)
