@@ -20,7 +20,7 @@ export SKGRAV_DATA
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo gallery figures test lint unit package bench accuracy format clean
+.PHONY: help venv demo gallery figures test lint doc unit package bench accuracy format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,18 +30,18 @@ venv: $(VENV)/.installed-test ## create .venv with everything the tests need
 demo: $(VENV)/.installed-demo ## train, refine and invert a real profile; pictures in build/
 	@mkdir -p build
 	MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/demo.py
-	MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/plot_real_profile.py
+	MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/6_real_data/plot_real_profile.py
 
-gallery: $(VENV)/.installed-demo ## run the other examples; pictures in build/
+gallery: $(VENV)/.installed-demo ## run the examples without the docs; pictures in build/
 	@mkdir -p build
-	@set -e; for script in examples/plot_[!r]*.py; do \
+	@set -e; for script in examples/[1-5]_*/plot_*.py; do \
 		echo "$$script"; MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python "$$script"; \
 	done
 
 figures: $(VENV)/.installed-demo ## run the demo and put its output and pictures into the README
 	$(BIN)/python doc/figures.py
 
-test: lint unit package ## lint, check and test, as CI does
+test: lint doc unit package ## lint, build the docs, test and package, as CI does
 
 lint: $(VENV)/.installed-test ## ruff, import floors, types, spelling, repository review
 	$(BIN)/ruff check
@@ -50,6 +50,13 @@ lint: $(VENV)/.installed-test ## ruff, import floors, types, spelling, repositor
 	$(BIN)/mypy
 	$(BIN)/codespell
 	$(BIN)/sp-repo-review .
+
+# Examples run in two processes, each with one thread. Warnings are errors. Those that did not change
+# since the last build are not run again: `make clean` forgets them.
+doc: $(VENV)/.installed-doc ## build the docs with all examples, in build/doc
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
+		$(BIN)/python -m sphinx -b html -W --keep-going -d build/doctrees doc build/doc
+	$(BIN)/python doc/check_pages.py build/doc
 
 # Each worker has one thread: two workers with a thread per core each are slower than one.
 unit: $(VENV)/.installed-test ## the tests and doctests alone
@@ -82,7 +89,7 @@ format: $(VENV)/.installed-test ## put the code in form
 	$(BIN)/ruff format
 
 clean: ## remove pictures and caches, keep .venv
-	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	rm -rf build dist doc/api/generated doc/gallery doc/sg_execution_times.rst .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find skgrav tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(BIN)/python:
@@ -92,6 +99,7 @@ $(BIN)/python:
 # Installing is skipped as long as these two files stay as they are.
 EXTRAS_demo := all
 EXTRAS_test := test
+EXTRAS_doc := doc
 EXTRAS_bench := bench
 $(VENV)/.installed-%: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo 'Installing skgrav[$(EXTRAS_$*)] into $(VENV), once ...'

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "doc" / "images"
-EXAMPLES = {"demo": "demo.py", "real profile": "plot_real_profile.py"}
+EXAMPLES = {"demo": "demo.py", "real profile": "6_real_data/plot_real_profile.py"}
 BENCHMARKS = ["refining", "sensitivity"]
 
 
@@ -44,7 +44,8 @@ def main():
     text = readme.read_text()
     for name, script in EXAMPLES.items():
         text = replaced(text, f"output of the {name}", f"```text\n{run(script)}\n```")
-    run("plot_latent_ambiguity.py")
+    run("2_forward/plot_null_space.py")
+    run("4_latent/plot_latent_ambiguity.py")
     for name in BENCHMARKS:
         path = build / "benchmarks" / f"{name}.csv"
         if not path.exists():
@@ -54,7 +55,7 @@ def main():
         lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
         text = replaced(text, f"benchmark {name}", f"{lines}\n\n{footer[0]}.")
     readme.write_text(text)
-    for picture in ("demo.png", "real_profile.png", "latent_ambiguity.png"):
+    for picture in ("demo.png", "real_profile.png", "latent_ambiguity.png", "null_space.png"):
         shutil.copy(build / picture, PICTURES / picture)
 
 

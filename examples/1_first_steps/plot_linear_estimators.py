@@ -33,6 +33,8 @@ section = int(np.flatnonzero(test.family == "intrusions")[0])
 # Three ways to choose the damping
 # --------------------------------
 
+# sphinx_gallery_defer_figures
+
 figure, axes = plt.subplots(2, 3, figsize=(13, 7.5), layout="constrained")
 for axis, criterion in zip(axes[0], ("discrepancy", "gcv", "lcurve"), strict=True):
     tikhonov = TikhonovInverter(criterion, order=1, noise_level=NOISE, operator=test.operator)

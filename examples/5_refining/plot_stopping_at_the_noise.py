@@ -1,0 +1,85 @@
+"""
+Refining must stop at the noise
+===============================
+
+A network's estimate fits the data only roughly. Refining it mends that, and on noisy data goes on
+to fit the noise unless it is told when to stop: by the size of the residual that noise leaves, the
+discrepancy, rather than by a small tolerance.
+"""
+
+import os
+import warnings
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skgrav import CNNInverter, Mesh
+from skgrav.datasets import make_gravity_dataset
+from skgrav.metrics import chi_factor, relative_l2_error
+from skgrav.solvers import CGLS
+
+# %%
+# A network's estimate as the start
+# ---------------------------------
+# The paper's network, trained shortly, of data with 1 % noise.
+
+NOISE = 0.01
+mesh = Mesh.square(24)
+train = make_gravity_dataset(2000, mesh=mesh, random_state=0)
+test = make_gravity_dataset(100, mesh=mesh, noise_level=NOISE, random_state=1)
+operator = test.operator
+network = CNNInverter(
+    "paper",
+    operator=operator,
+    max_epochs=8,
+    batch_size=50,
+    noise_level=(0.0, 0.02),
+    random_state=0,
+)
+start = network.fit(train.data, train.target).predict(test.data)
+
+# %%
+# Iterate, and look after each iteration
+# --------------------------------------
+# Least squares by conjugate gradients, ended after 1, 2, 3 ... iterations. The noise of the data is
+# known here, so that the error of the density can be seen beside the chi factor: the mean square of
+# the residuals over that of the noise.
+
+warnings.simplefilter("ignore", ConvergenceWarning)  # iterations are cut short on purpose
+iterations = np.unique(np.geomspace(1, 300, 24).astype(int))
+errors, chis = [], []
+for n in iterations:
+    rho = CGLS(max_iter=int(n), rtol=1e-12).solve(operator, test.data, start).rho
+    errors.append(relative_l2_error(test.target, rho))
+    chis.append(chi_factor(operator, rho, test.data, noise_level=NOISE))
+
+# %%
+# Told the noise, the solver stops by itself, each sample in an iteration of its own.
+
+sigma = NOISE * np.sqrt(np.mean(test.data**2, axis=1, keepdims=True))
+told = CGLS().solve(operator, test.data, start, sigma=sigma)
+error_start, error_told = (relative_l2_error(test.target, rho) for rho in (start, told.rho))
+chi_start = chi_factor(operator, start, test.data, noise_level=NOISE)
+chi_told = chi_factor(operator, told.rho, test.data, noise_level=NOISE)
+print(f"start           error {error_start:6.3f}   chi factor {chi_start:5.2f}")
+print(f"told the noise  error {error_told:6.3f}   chi factor {chi_told:5.2f}")
+print(f"iteration {iterations[-1]:3d}   error {errors[-1]:6.3f}   chi factor {chis[-1]:5.2f}")
+
+figure, axes = plt.subplots(2, 1, figsize=(6.5, 6), sharex=True, layout="constrained")
+for axis, values, level, label in (
+    (axes[0], errors, error_told, "relative L2 error of the density"),
+    (axes[1], chis, chi_told, "chi factor of the data"),
+):
+    axis.loglog(iterations, values, "o-", label="after so many iterations")
+    axis.axhline(level, color="C1", label="told the noise")
+    axis.set_ylabel(label)
+axes[0].axhline(error_start, color="0.5", ls=":", label="start")
+axes[1].axhline(1, color="0.5", ls="--", label="residuals as large as the noise")
+axes[1].set_xlabel("iteration")
+for axis in axes:
+    axis.legend(fontsize="small")
+
+output = Path(os.environ.get("SKGRAV_PICTURES", "."))
+figure.savefig(output / "stopping_at_the_noise.png", dpi=100)
