@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from skorch.callbacks import Callback
 from torch import distributed, multiprocessing
 
 from skgrav import CNNInverter, Mesh
 from skgrav.datasets import make_gravity_dataset
 from skgrav.networks import PaperCNN, SharedTraining
+from skgrav.networks._checkpoint import Checkpoint
 from skgrav.networks._training import BatchIterator
 
 mesh = Mesh.square(8)
@@ -24,6 +26,26 @@ def whole_batches(**params):
     """Give a network that takes all 64 samples in one step, and draws nothing meanwhile."""
     network = partial(SMALL, dropout=0.0)
     return CNNInverter(network, max_epochs=4, batch_size=64, random_state=0, **params)
+
+
+class Interrupt(Callback):
+    """Press Ctrl-C in the third epoch, once."""
+
+    pressed = False
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if len(net.history) == 3 and not Interrupt.pressed:
+            Interrupt.pressed = True
+            raise KeyboardInterrupt
+
+
+def interrupted(inverter, data):
+    """Train until Ctrl-C and then to the end."""
+    with pytest.raises(KeyboardInterrupt, match="the same fit goes on"):
+        inverter.fit(data.data, data.target)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoint, "remove", lambda self: None)  # before the other has ended
+        return inverter.fit(data.data, data.target)
 
 
 def train(rank, folder):
@@ -42,6 +64,9 @@ def train(rank, folder):
             partial(make_gravity_dataset, 61, mesh=mesh)
         ),
     }
+    kept = shared | {"callbacks": [SharedTraining(), Interrupt()], "checkpoint": f"{folder}/kept"}
+    again = CNNInverter(early_stopping=True, **many, **kept)
+    inverters["interrupted"] = interrupted(again, data)
     found = {name: inverter.predict(data.data) for name, inverter in inverters.items()}
     found |= {f"{name} loss": inverter.loss_curve_ for name, inverter in inverters.items()}
     inverters["many"].partial_fit(data.data, data.target)
@@ -67,6 +92,7 @@ def test_two_processes_learn_as_one(tmp_path):
     alone = whole_batches(operator=data.operator).fit(data.data, data.target)
     np.testing.assert_allclose(one["whole loss"], alone.loss_curve_, rtol=1e-5)
     np.testing.assert_allclose(one["whole"], alone.predict(data.data), atol=1e-4)
+    np.testing.assert_array_equal(one["interrupted"], one["many"])
     for name in ("whole", "many", "fresh"):
         assert one[f"{name} loss"][-1] < one[f"{name} loss"][0]
 

@@ -227,8 +227,6 @@ class Adversaries(nn.Module):
         self.generator = (PaperGenerator if paper else SectionGenerator)(shape, n_components)
         self.critic = (PaperDiscriminator if paper else SectionCritic)(shape)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
-        self.n_steps: torch.Tensor
-        self.register_buffer("n_steps", torch.tensor(0))  # part of what a checkpoint keeps
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """Return the densities of codes."""
@@ -239,10 +237,8 @@ class Adversaries(nn.Module):
         device = next(self.average.parameters()).device
         return torch.randn(n_samples, self.n_components, device=device)
 
-    def update_average(self, *, paper: bool) -> None:
-        """Move the average toward the weights of now; the paper takes those of now."""
-        self.n_steps += 1
-        share = 1.0 if paper else max(1.0 / _AVERAGED, 1.0 / int(self.n_steps))
+    def update_average(self, share: float) -> None:
+        """Move the average toward the weights of now."""
         with torch.no_grad():
             for average, weights in zip(
                 self.average.parameters(), self.generator.parameters(), strict=True
@@ -275,8 +271,15 @@ class AdversarialNet(TrainingNet):
         self.optimizer_.zero_grad()
         step = self.train_step_single(batch, **fit_params)
         self.optimizer_.step()
-        self.module_.update_average(paper=not self.hinge)
+        # The paper takes the weights of now.
+        share = max(1.0 / _AVERAGED, 1.0 / self._n_steps()) if self.hinge else 1.0
+        self.module_.update_average(share)
         return step
+
+    def _n_steps(self) -> int:
+        """Count the steps, this one included; the history is what a checkpoint keeps."""
+        *before, now = self.history.to_list()
+        return sum(epoch["train_batch_count"] for epoch in before) + len(now["batches"])
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Measure how far as many samples are from the sections, along random directions."""
