@@ -108,9 +108,13 @@ class NetTraining(BaseEstimator):
         X, y = self._checked(X, y, reset=fresh)
         if fresh:
             self._prepare(X, y)
-        later = chunks and (self._encoded(*self._checked(*pair, reset=False)) for pair in chunks)
-        self._run(*self._encoded(X, y), n_epochs, later)
+        encoded = self._encoded(X, y)
+        del X, y  # no pair that was drawn stays beside the next
+        self._run(*encoded, n_epochs, chunks and map(self._encoded_later, chunks))
         return self
+
+    def _encoded_later(self, pair: tuple[Any, Any]) -> tuple[Any, Any]:
+        return self._encoded(*self._checked(*pair, reset=False))
 
     def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[Numbers, Numbers]:
         """Return valid pairs as two matrices, whose sizes are those of the first if not `reset`.

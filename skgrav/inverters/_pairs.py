@@ -299,8 +299,11 @@ def row_weights(operator: Any, n_data: int) -> tuple[Array, float | None]:
 
 
 def drawn_pairs(source: Any, seed: int) -> Iterator[tuple[Any, Any]]:
-    """Yield gravity and density out of a callable, without end, or of an iterator of pairs."""
+    """Return gravity and density out of a callable, without end, or of an iterator of pairs."""
     rng = np.random.RandomState(seed)
     draws = (source(random_state=rng.randint(2**31 - 1)) for _ in count())
-    for drawn in draws if callable(source) else source:
-        yield (drawn.data, drawn.target) if hasattr(drawn, "target") else drawn
+    return map(_as_pair, draws if callable(source) else source)
+
+
+def _as_pair(drawn: Any) -> tuple[Any, Any]:
+    return (drawn.data, drawn.target) if hasattr(drawn, "target") else drawn
