@@ -3,18 +3,14 @@
 The paper's network and batches of 30. One loop has the same optimiser, the fused AdamW, and counts
 denormal numbers as zero, so that what differs is the library around it; the other is the usual one,
 Adam as torch makes it. Memory is that of a process of its own for each architecture: the peak of
-what it allocates, over the libraries and the data set. The last table is the time of training on
-fresh sections, drawn in turn with the training or ahead in a thread or a process.
+what it allocates, over the imported libraries and the data set.
 """
 
-import gc
-import multiprocessing
 import subprocess
 import sys
+import tempfile
 import threading
-import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from itertools import count
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +23,7 @@ from skgrav.datasets import make_gravity_dataset
 from skgrav.networks import PaperCNN
 from skgrav.networks._training import flushed_denormals
 
-N_TIMED, BATCH, N_HELD, N_FRESH, N_CHUNKS = 3000, 30, 27_000, 9000, 4
+N_TIMED, BATCH, N_HELD = 3000, 30, 27_000
 OPERATOR = ForwardOperator(units="normalized")
 VERSIONS = versions("skgrav", "torch", "skorch", "numpy", "scikit-learn")
 
@@ -85,15 +81,12 @@ def allocated():
     return int(status.split("RssAnon:")[1].split()[0]) / 1024
 
 
-def peak_of_fit(architecture, augment):
+def peak_of_fit(folder, architecture, augment):
     """Print the peak of a fit over libraries and data, and the size of the data, in MB."""
+    X, y = (np.load(Path(folder) / f"{name}.npy") for name in ("data", "target"))
     inverter = CNNInverter(
         architecture, operator=OPERATOR, max_epochs=2, augment=augment or None, random_state=0
     )
-    few = make_gravity_dataset(60, random_state=0)
-    inverter.fit(few.data, few.target)  # loads what is loaded once
-    data = make_gravity_dataset(N_HELD, random_state=0)
-    gc.collect()
     before, peak, done = allocated(), [0.0], threading.Event()
 
     def watch():
@@ -102,18 +95,20 @@ def peak_of_fit(architecture, augment):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    inverter.fit(data.data, data.target)
+    inverter.fit(X, y)
     done.set()
     watcher.join()
-    print(peak[0] - before, (data.data.nbytes + data.target.nbytes) / 2**20)
+    print(peak[0] - before, (X.nbytes + y.nbytes) / 2**20)
 
 
 def memory():
     """Measure the memory of each architecture, with and without mirror images."""
-    rows = []
-    for architecture in ("residual", "paper"):
-        for augment in ("", "mirror"):
-            command = [sys.executable, __file__, architecture, augment]
+    data, rows = make_gravity_dataset(N_HELD, random_state=0), []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("data", "target"):
+            np.save(Path(folder) / f"{name}.npy", data.pop(name))
+        for architecture, augment in product(("residual", "paper"), ("", "mirror")):
+            command = [sys.executable, __file__, folder, architecture, augment]
             printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             peak, size = map(float, printed.split())
             rows.append([architecture, augment or "none", f"{size:.0f}", f"{peak:.0f}"])
@@ -121,62 +116,7 @@ def memory():
         "training_memory",
         ["architecture", "augment", "data, MB", "peak beside them, MB"],
         rows,
-        f"Two epochs of {N_HELD} pairs of 300 data and 2500 cells. {VERSIONS}",
-    )
-
-
-def drawn(random_state):
-    """Return fresh pairs."""
-    data = make_gravity_dataset(N_FRESH, random_state=random_state)
-    return data.data, data.target
-
-
-def ahead(pool):
-    """Yield pairs for each epoch, each drawn by the pool while the last is trained on."""
-    coming = pool.submit(drawn, 0)
-    for k in count(1):
-        pair = coming.result()
-        if k < N_CHUNKS:
-            coming = pool.submit(drawn, k)
-        yield pair
-        if k == N_CHUNKS:
-            return
-
-
-def fresh():
-    """Measure the wall time of training on fresh pairs."""
-    rows = []
-    spawn = multiprocessing.get_context("spawn")
-    for architecture in ("residual", "paper"):
-        inverter = CNNInverter(
-            architecture,
-            operator=OPERATOR,
-            max_epochs=N_CHUNKS,
-            density_range=(0, 12),
-            random_state=0,
-        )
-        with ThreadPoolExecutor(1) as thread, ProcessPoolExecutor(1, mp_context=spawn) as process:
-            process.submit(drawn, 0).result()  # loads the libraries
-            ways = {
-                "in turn": lambda: map(drawn, range(N_CHUNKS)),
-                "ahead, in a thread": lambda pool=thread: ahead(pool),
-                "ahead, in a process": lambda pool=process: ahead(pool),
-            }
-            seconds = {name: [] for name in ways}
-            for _ in range(5):
-                for name, pairs in ways.items():
-                    start = time.perf_counter()
-                    inverter.fit(iter(pairs()))
-                    seconds[name].append(time.perf_counter() - start)
-        median = {name: np.median(values) for name, values in seconds.items()}
-        for name, s in median.items():
-            rows.append([architecture, name, f"{s:.1f}", f"{median['in turn'] / s:.2f}"])
-    report(
-        "training_fresh",
-        ["architecture", "pairs are drawn", "wall s", "times faster"],
-        rows,
-        f"{N_CHUNKS} epochs, each of {N_FRESH} fresh pairs; training on one thread, medians of 5 "
-        f"alternating runs. {VERSIONS}",
+        f"Two epochs of {N_HELD} pairs of 300 data and 2500 cells; {VERSIONS}",
     )
 
 
@@ -188,4 +128,3 @@ if __name__ == "__main__":
         else:
             speed()
             memory()
-            fresh()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
+import weakref
 from functools import partial
 
 import numpy as np
@@ -177,6 +178,22 @@ def test_training_copies_no_set_as_a_whole(monkeypatch, params, dtype):
     held = 0 if "architecture" in params else 4 * 9000 * (73 + 7)
     held *= 2 if "augment" in params else 1
     assert peak < held + 0.35 * rho.astype(np.float64).nbytes
+
+
+@pytest.mark.parametrize(("architecture", "n_kept"), [("residual", 0), (SMALL_PAPER, 2)])
+def test_fresh_pairs_do_not_pile_up(architecture, n_kept):
+    drawn, alive = [], []
+
+    def source(random_state):
+        alive.append(sum(ref() is not None for ref in drawn))
+        rho = RHO[random_state % 500 :][:100].copy()
+        drawn.append(weakref.ref(rho))
+        return OPERATOR.transform(rho), rho
+
+    # The loop keeps the first pair of those that are encoded batch by batch, and the last.
+    unfitted(architecture=architecture, max_epochs=4, density_range=(0, 12)).fit(source)
+    assert len(alive) == 4
+    assert max(alive) == n_kept
 
 
 CAPPED = """

@@ -153,6 +153,11 @@ class CNNInverter(InverterMixin, NetTraining):
     where noise hides the signal, and the noise itself; it returns principal components of density,
     which are added to the linear estimate, itself fixed. Its loss is the mean relative L2 error.
 
+    Training copies no data set. The ``"residual"`` network holds its inputs, a tenth of densities
+    in float64 at the paper's sizes and twice that with mirror images; others, and the densities of
+    `data_consistency`, are encoded batch by batch. Means and covariances go through the set in
+    blocks; 6000 pairs tell the physics and 10,000 sections the principal components.
+
     Adam's moments make denormal numbers, which slow CPUs down: they count as zero meanwhile. The
     seeds of NumPy and torch stay untouched.
 
@@ -251,6 +256,7 @@ class CNNInverter(InverterMixin, NetTraining):
             of y, but for a constant part. A callable draws fresh pairs for each epoch: called with
             `random_state`, an int, it returns gravity and density, as `make_gravity_dataset` or
             as a pair of arrays. An iterator yields such pairs, and training ends with it.
+            Memory-mapped arrays of floats stay on disk, as those of y do.
         y : array-like of shape (n_samples, n_cells) or (n_samples,), default=None
             Densities, flattened in C order, top layer first. None if X draws them.
 

@@ -114,7 +114,9 @@ class NetTraining(LongTraining, BaseEstimator):
         if fresh:
             self._prepare(X, y)
         later = None if chunks is None else LaterPairs(chunks, self._encoded_later, self)
-        self._run(*self._encoded(X, y), n_epochs, later, checkpoint)
+        encoded = self._encoded(X, y)
+        del X, y  # no pair that was drawn stays beside the next
+        self._run(*encoded, n_epochs, later, checkpoint)
         return self
 
     def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[Numbers, Numbers]:
