@@ -139,13 +139,8 @@ def kind_of(cls: type) -> Kind | None:
 def _kind_named(name: str) -> Kind | None:
     if name in _HOMES:
         cls = getattr(importlib.import_module(_HOMES[name]), name)
-        return Kind(name, cls, _forms(cls))
+        return Kind(name, cls, getattr(cls, "_file_forms", {}))
     if name in _OTHERS:
         home, forms = _OTHERS[name]
         return Kind(name, getattr(importlib.import_module(home), name.partition(".")[2]), forms)
     return None
-
-
-def _forms(cls: Any) -> dict[str, str]:
-    forms = cls._file_forms if "_file_forms" in dir(cls) else {}
-    return forms

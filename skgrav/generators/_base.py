@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import warnings
 from abc import ABC, abstractmethod
-from math import isqrt, prod
+from math import isqrt
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -19,11 +19,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from skgrav._files import SavedMixin
+from skgrav.generators._persistence import SavedGenerator
 from skgrav.geometry import Mesh
 from skgrav.networks._least_squares import LatentProblem, chunks, lbfgs
 from skgrav.networks._training import TrainingNet, resolve_device, seeded, train
-from skgrav.networks._weights import check_weights, put_weights, weights_of
 
 Array = NDArray[np.float64]
 
@@ -44,7 +43,7 @@ class Settings(NamedTuple):
 
 
 class DensityGenerator(
-    SavedMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC
+    SavedGenerator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC
 ):
     """Base of density models with codes: sections that can be drawn, encoded and decoded.
 
@@ -108,18 +107,6 @@ class DensityGenerator(
         "device": [str],
         "verbose": ["verbose"],
     }
-    _file_forms: ClassVar[dict[str, str]] = {
-        "n_features_in_": "int",
-        "feature_names_in_": "names?",
-        "n_components_": "int",
-        "density_range_": "pair",
-        "loss_curve_": "floats",
-        "validation_loss_curve_": "floats",
-        "n_epochs_": "int",
-        "shape_": "shape",
-        "network": "weights",
-    }
-    _file_left_out: ClassVar = {"net_"}
 
     _settings: dict[str, Settings]
 
@@ -387,35 +374,6 @@ class DensityGenerator(
         self, finished: list[dict[str, Any]], scaled: NDArray[np.float32], seed: int
     ) -> None:
         """Note what else training told."""
-
-    def _decoding(self, module: Any) -> Any:
-        """Leave of a module what decodes and encodes."""
-        return module
-
-    def _file_parameters(self) -> dict[str, Any]:
-        parameters = {name: getattr(self, name) for name in self._get_param_names()}
-        if hasattr(self, "net_"):  # that of the network, whatever it is now
-            paper = self.net_.module.keywords["paper"]
-            parameters["architecture"] = "paper" if paper else "default"
-        return parameters
-
-    def _file_state(self) -> dict[str, Any]:
-        shape, _ = self.net_.module.args
-        return vars(self) | {"shape_": shape, "network": weights_of(self.net_.module_)}
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        shape, weights = state.pop("shape_"), state.pop("network")
-        self.__dict__.update(state)
-        if prod(shape) != self.n_features_in_:
-            raise ValueError(f"its sections of {shape} have no {self.n_features_in_} cells")
-        settings = self._settings[self.architecture]._replace(n_components=self.n_components_)
-        net = self._make_net(shape, settings, resolve_device(self.device), 0)
-        check_weights(lambda: self._decoding(net.module()), weights)
-        with seeded(0, net.device):
-            net.initialize()
-        put_weights(self._decoding(net.module_), weights)
-        net.optimizer_ = None  # as after unpickling: it holds what does not decode
-        self.net_ = net
 
     def _shape(self, n_cells: int) -> tuple[int, int]:
         if self.mesh is not None:
