@@ -7,14 +7,16 @@ from typing import Any
 
 from sklearn import pipeline as _pipeline
 
+from skgrav._files import SavedMixin
+
 __all__ = ["Pipeline", "make_pipeline"]
 
 
-class Pipeline(_pipeline.Pipeline):
+class Pipeline(SavedMixin, _pipeline.Pipeline):
     """Scikit-learn's Pipeline, whose steps need no names.
 
     Bare steps are named as `make_pipeline` names them, by their class in lower case, so that
-    ``refiner__solver`` addresses a parameter. Nothing else changes.
+    ``refiner__solver`` addresses a parameter, and which `save` keeps in a file.
 
     Parameters
     ----------

@@ -20,6 +20,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from skgrav.generators._persistence import SavedGenerator
 from skgrav.geometry import Mesh
 from skgrav.networks._least_squares import LatentProblem, chunks, lbfgs
 from skgrav.networks._progress import LongTraining
@@ -44,7 +45,12 @@ class Settings(NamedTuple):
 
 
 class DensityGenerator(
-    LongTraining, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC
+    SavedGenerator,
+    LongTraining,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+    ABC,
 ):
     """Base of density models with codes: sections that can be drawn, encoded and decoded.
 
@@ -359,7 +365,7 @@ class DensityGenerator(
         """Derivative of the scaled densities by the codes, averaged over drawn codes."""
         device = self.net_.device
         with seeded(0, device), torch.no_grad():
-            z = torch.randn(_N_DRAWN, self.n_components_, device=device)
+            z = torch.randn(_N_DRAWN, self.n_components_, device=device, dtype=torch.float32)
             scaled = torch.cat([self._decoder(z[part]) for part in chunks(len(z))])
         z -= z.mean(dim=0)
         return torch.cholesky_solve(z.T @ scaled, torch.linalg.cholesky(z.T @ z))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -153,6 +153,11 @@ class GANGenerator(DensityGenerator):
         "paper": Settings(50, 45, 25, 5e-4),
     }
     _has_encoder = False
+    _file_forms: ClassVar = {
+        **DensityGenerator._file_forms,
+        "generator_loss_curve_": "floats",
+        "diversity_": "float",
+    }
 
     @property
     def _decoder(self) -> nn.Module:
@@ -198,11 +203,15 @@ class GANGenerator(DensityGenerator):
         start_linear(module.generator.linear, coloring, pca.mean_)
         module.average.load_state_dict(module.generator.state_dict())
 
+    def _decoding(self, module: Any) -> Any:
+        # What is left decodes; parametrised modules such as the critic don't pickle, either.
+        module.generator = module.critic = None
+        return module
+
     def _finish(
         self, finished: list[dict[str, Any]], scaled: NDArray[np.float32], seed: int
     ) -> None:
-        # What is left decodes; parametrised modules such as the critic don't pickle, either.
-        self.net_.module_.generator = self.net_.module_.critic = None
+        self._decoding(self.net_.module_)
         self.generator_loss_curve_ = [float(epoch["generator_loss"]) for epoch in finished]
         samples = self._scaled(self.sample(1000, random_state=seed))
         # Sections that are all alike have no diversity that samples could lack.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -61,6 +61,8 @@ class Mesh(ValueObject):
     array([[1., 2., 3.],
            [4., 5., 6.]])
     """
+
+    _file_forms: ClassVar = {"edges": "values"}
 
     edges: tuple[NDArray[np.float64], ...]
 

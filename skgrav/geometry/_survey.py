@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,6 +59,12 @@ class Survey(ValueObject):
     >>> survey.n_data
     300
     """
+
+    _file_forms: ClassVar = {
+        "stations": "[n ndim]",
+        "components": "values",
+        "uncertainty": "[n_data] | None",
+    }
 
     stations: NDArray[np.float64]
     components: tuple[str, ...]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
+from skgrav._files import SavedMixin
 from skgrav.operators._lazy import is_lazy, lazily
 
 
-class InverterMixin(TransformerMixin, RegressorMixin):
+class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
     """Mixin of inverters: regressors that hand their estimate on beside the data.
 
     `fit` remembers whether densities came as a vector in `_y_ndim` and how many cells they have
@@ -38,6 +41,14 @@ class InverterMixin(TransformerMixin, RegressorMixin):
     >>> Mean().fit([[1.0], [3.0]], [[2.0, 4.0], [4.0, 6.0]]).transform([[5.0]])
     array([[3., 5., 5.]])
     """
+
+    #: What the file of any inverter holds.
+    _file_forms: ClassVar[dict[str, str]] = {
+        "n_features_in_": "int",
+        "feature_names_in_": "names?",
+        "n_outputs_": "int",
+        "_y_ndim": "int",
+    }
 
     n_outputs_: int
     _y_ndim: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any, Literal, Self, overload
+from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -109,6 +109,16 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         "operator": [BaseOperator, None],
         "shrinkage": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
         "store_covariance": ["boolean"],
+    }
+    _file_forms: ClassVar = {
+        **InverterMixin._file_forms,
+        "operator_": "ForwardOperator | MatrixOperator",
+        "_uncertainty": "[n_features_in_] | None",
+        "_prior": "GaussianPrior",
+        "mean_": "[n_outputs_]",
+        "variance_": "[n_outputs_]",
+        "shrinkage_": "float",
+        "_data_rms": "float",
     }
 
     def __init__(

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,14 @@ from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._network import SETTINGS, NetTraining
 from skgrav.inverters._noise import CONTRADICTED, check_levels
 from skgrav.inverters._pairs import WhitenedPairs
+from skgrav.inverters._persistence import (
+    fitted_parameters,
+    of_first_layout,
+    pretrained_file,
+    restore_network,
+)
 from skgrav.networks._augmentation import LEAST_NOISE
+from skgrav.networks._weights import weights_of
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.solvers import Projection
@@ -198,6 +205,20 @@ class CNNInverter(InverterMixin, NetTraining):
         "callbacks": ["array-like", None],
         "checkpoint": [str, os.PathLike, None],
     }
+    _file_forms: ClassVar = {
+        **InverterMixin._file_forms,
+        "operator_": "ForwardOperator | MatrixOperator?",
+        "_pairs": "WhitenedPairs | ScaledPairs",
+        "_n_components": "int?",
+        "_sigma": "float | None?",
+        "_seed": "int",
+        "density_range_": "pair",
+        "loss_curve_": "floats",
+        "validation_loss_curve_": "floats",
+        "network": "weights",
+    }
+    # Training goes on from the weights of a file, but as a new history.
+    _file_left_out: ClassVar = {"net_", "n_epochs_", "_made_with"}
 
     def __init__(
         self,
@@ -330,59 +351,6 @@ class CNNInverter(InverterMixin, NetTraining):
             rho = pairs.densities(self.net_.predict(pairs.inputs(X)))
         return self._as_fitted(np.clip(rho, *self.density_range_, out=rho))
 
-    def save(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        dtype: Literal["float32", "float16"] = "float32",
-    ) -> None:
-        """Write the fitted network to a file, for ``"residual"``.
-
-        The file holds numbers and text alone (safetensors), no code and no training data.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file. It is replaced when all is written, and stays as it is if that fails.
-        dtype : {"float32", "float16"}, default="float32"
-            Numbers of the weights. ``"float16"`` halves the weights, which makes 7.6 MB of 13 at
-            the paper's size, and changes estimates by about a thousandth of their error.
-
-        Raises
-        ------
-        ValueError
-            If `dtype` is another, or cannot hold the weights.
-        """
-        from skgrav.inverters._persistence import save_inverter
-
-        check_is_fitted(self)
-        if not isinstance(self._pairs, WhitenedPairs):
-            raise ValueError(
-                f"'architecture' is {self.architecture!r}, but only networks of 'residual' are "
-                "saved so; pickle this one."
-            )
-        save_inverter(self, path, dtype)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> Self:
-        """Read a fitted network from a file that `save` has written.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file. Nothing in it is executed.
-        device : str, default="auto"
-            Torch device, as in the constructor.
-
-        Returns
-        -------
-        inverter : CNNInverter
-            The fitted inverter.
-        """
-        from skgrav.inverters._persistence import load_inverter
-
-        return load_inverter(cls, path, device)
-
     @classmethod
     def from_pretrained(cls, name: Literal["paper"] = "paper", *, device: str = "auto") -> Self:
         """Return a network that is trained already.
@@ -401,9 +369,21 @@ class CNNInverter(InverterMixin, NetTraining):
         inverter : CNNInverter
             The fitted inverter.
         """
-        from skgrav.inverters._persistence import pretrained_file
-
         return cls.load(pretrained_file(name), device=device)
+
+    def _file_parameters(self) -> dict[str, Any]:
+        """Return the parameters, those that made the network as they were then."""
+        return fitted_parameters(self)
+
+    def _file_state(self) -> dict[str, Any]:
+        return vars(self) | {"network": weights_of(self.net_.module_)}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        restore_network(self, state)
+
+    @classmethod
+    def _of_first_layout(cls, header: dict[str, Any], tensors: dict[str, Any], device: str) -> Self:
+        return of_first_layout(cls, header, tensors, device)
 
     def _noise(self, X: Array, noise_level: Any) -> Array:
         """Return the noise of weighted data, and warn if the network was not trained for it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,14 @@ class ErrorCorrection:
     that has lowered the errors it was learned from. If one half of those errors does not lower the
     other half, a start is left alone.
     """
+
+    _file_forms: ClassVar = {
+        "prior": "GaussianPrior",
+        "offset": "[c]",
+        "share": "[d]",
+        "explained": "[d]",
+        "data_rms": "float",
+    }
 
     prior: GaussianPrior
     #: Mean error, which is added whatever the data.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +134,15 @@ class DampedLeastSquares(DampingCurves):
     What has no stiffness is fitted freely. The rest is diagonal in `space`, whose eigenvalues are
     those of ``A diag(1 / stiffness) A^T`` without what is fitted freely.
     """
+
+    _file_forms: ClassVar = {
+        "variance": "[e]",
+        "n_data": "int",
+        "n_left": "int",
+        "space": "DataSpace",
+        "rest": "[n_data n_data]",
+        "trend": "[n_data c]",
+    }
 
     space: DataSpace
     #: Takes from data what is fitted freely, (n_data, n_data).

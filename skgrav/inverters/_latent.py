@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from math import isqrt
 from numbers import Integral, Real
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -182,6 +182,17 @@ class LatentInverter(InverterMixin, BaseEstimator):
         "tol": [Interval(Real, 0, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
+    }
+    _file_forms: ClassVar = {
+        **InverterMixin._file_forms,
+        "operator_": "ForwardOperator | MatrixOperator",
+        "generator_": "estimator",
+        "init_": "estimator?",
+        "n_components_": "int",
+        "n_iter_": "int",
+        "_start_in_X": "bool",
+        "_share": "float",
+        "_space": "LatentSpace",
     }
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ _LINEAR = 1e-9
 @dataclass(frozen=True)
 class LinearDecoder:
     """Map ``rho = z @ matrix + offset`` from codes to densities."""
+
+    _file_forms: ClassVar = {"matrix": "[k c]", "offset": "[c]"}
 
     matrix: Array
     offset: Array
@@ -48,6 +50,13 @@ class LinearDecoder:
 @dataclass(frozen=True)
 class CodePrior:
     """Gaussian ``z = root @ u`` with ``u ~ N(centre, I)``, its mean perhaps led by a start."""
+
+    _file_forms: ClassVar = {
+        "mean": "[k]",
+        "root": "[k k]",
+        "start_mean": "[s]",
+        "regression": "[s k]",
+    }
 
     mean: Array
     root: Array
@@ -113,6 +122,8 @@ class DataError:
        section 5.8.
     """
 
+    _file_forms: ClassVar = {"mean": "[d]", "rotation": "[d d]", "variance": "[d]"}
+
     mean: Array
     rotation: Array
     variance: Array
@@ -143,6 +154,8 @@ class DataError:
 class CodeRegression:
     """Best linear estimate of codes from data with noise, learned from training pairs."""
 
+    _file_forms: ClassVar = {"code_mean": "[k]", "data_mean": "[d]", "space": "DataSpace"}
+
     code_mean: Array
     data_mean: Array
     space: DataSpace
@@ -163,6 +176,15 @@ class CodeRegression:
 @dataclass(frozen=True)
 class LatentSpace:
     """What training sections tell about a generator, in the data coordinates of an operator."""
+
+    _file_forms: ClassVar = {
+        "decoder": "LinearDecoder",
+        "is_linear": "bool",
+        "prior": "CodePrior",
+        "error": "DataError",
+        "regression": "CodeRegression",
+        "data_rms": "float",
+    }
 
     #: The decoder, or the linear map that comes nearest to it.
     decoder: LinearDecoder

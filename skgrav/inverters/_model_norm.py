@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,13 @@ class ModelNorm:
     ``sum(stiffness * q**2)``, summed over cells like a plain square norm. Modes are products of
     one mode along each axis, since derivatives along the axes of a tensor mesh add up.
     """
+
+    _file_forms: ClassVar = {
+        "weights": "[c]",
+        "modes": "values",
+        "masses": "values",
+        "stiffness": "[c]",
+    }
 
     #: Weight of each cell.
     weights: Array

@@ -37,6 +37,7 @@ from skgrav.networks._training import (
     resolve_device,
     seeded,
 )
+from skgrav.networks._weights import put_weights
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
 from skgrav.operators._matrix import MatrixOperator
@@ -258,16 +259,7 @@ class NetTraining(LongTraining, BaseEstimator):
         self.net_ = self._make_net()
         with seeded(self._seed, self.net_.device):
             self.net_.initialize()
-        module = self.net_.module_
-        wanted = {name: tuple(values.shape) for name, values in module.state_dict().items()}
-        found = {name: values.shape for name, values in weights.items()}
-        wrong = sorted(n for n in wanted | found if wanted.get(n) != found.get(n))
-        if wrong:
-            raise ValueError(
-                f"weights are missing, foreign or of another shape: {', '.join(wrong)}"
-            )
-        module.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
-        module.eval()
+        put_weights(self.net_.module_, weights)
 
     def _make_net(self) -> TrainingNet:
         """Compose the skorch net; its weights are drawn when training starts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -35,6 +35,13 @@ _NO_STD = 1e-30
 @dataclass(frozen=True)
 class ScaledPairs:
     """Standardised data, and densities scaled to [0, 1]."""
+
+    _file_forms: ClassVar = {
+        "mean": "[d]",
+        "scale": "[d]",
+        "density_range": "pair",
+        "mirror": "Mirror | None",
+    }
 
     mean: Array
     scale: Array
@@ -82,6 +89,22 @@ class WhitenedPairs:
     posterior means z, ``variance / (variance + sigma**2)`` times noisy u: what data do not tell is
     zero at any noise, and the linear estimate is ``z @ regression``.
     """
+
+    #: The estimate needs some only roughly; those in the unit of density exceed half precision.
+    _file_forms: ClassVar = {
+        "operator": "ForwardOperator | MatrixOperator",
+        "rows": "[d]",
+        "mean": "[c]",
+        "data_mean": "[d]",
+        "rotation": "[d e]",
+        "variance": "[e]",
+        "regression": "single [l c]",
+        "components": "half [k c]",
+        "scale": "single [k]",
+        "data_rms": "float",
+        "mirror": "Mirror | None",
+        "whole": "bool",
+    }
 
     operator: BaseOperator
     #: Weights that make the noise of all data alike, (n_data,).

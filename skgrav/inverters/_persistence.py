@@ -1,11 +1,9 @@
-"""Fitted networks in files that hold numbers and text alone: safetensors with a JSON header."""
+"""What of a CNNInverter is kept in files, files of layout 1, and the pretrained network."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,10 @@ from numpy.typing import NDArray
 from skgrav.geometry import Mesh, Survey
 from skgrav.inverters._pairs import WhitenedPairs
 from skgrav.networks._augmentation import Mirror
+from skgrav.networks._paper import PaperCNN
+from skgrav.networks._weights import check_weights
 from skgrav.operators import ForwardOperator, MatrixOperator
 from skgrav.operators._base import BaseOperator
-
-#: What the files call themselves, and the version of their layout.
-_FORMAT, _VERSION = "skgrav.CNNInverter", 1
 
 _PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
@@ -31,83 +28,60 @@ PRETRAINED = {
     )
 }
 
-#: Arrays of a frame, and the numbers in which they are kept: None stands for those of the weights.
-#: The estimate needs some only roughly; those in the unit of density may exceed half precision.
-_FRAME = {
-    "rows": "float64",
-    "mean": "float64",
-    "data_mean": "float64",
-    "rotation": "float64",
-    "variance": "float64",
-    "components": None,
-    "regression": "float32",
-    "scale": "float32",
-}
+#: Arrays of a frame in files of layout 1.
+_FRAME = (
+    "rows",
+    "mean",
+    "data_mean",
+    "rotation",
+    "variance",
+    "components",
+    "regression",
+    "scale",
+)
 
-#: Parameters of the fit, which every file tells.
+#: Parameters of the fit, which every file of layout 1 tells, and those that the first ones lack.
 _FITTED = ("n_components", "augment", "precision", "data_consistency", "noise_level")
-
-#: Parameters of further training, which the first files lack.
-_TRAINING = {"learning_rate": float, "batch_size": int, "weight_decay": float, "max_epochs": int}
-
-#: What reading a header or arrays that are not as they should be ends in.
-_MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+_TRAINING = ("learning_rate", "batch_size", "weight_decay", "max_epochs")
 
 
-def save_inverter(inverter: Any, path: str | os.PathLike[str], dtype: str) -> None:
-    """Write a fitted residual network to a file, all of it or nothing."""
-    if dtype not in ("float32", "float16"):
-        raise ValueError(f"'dtype' is {dtype!r}; allowed are 'float32' and 'float16'.")
-    safetensors = _safetensors()
-    pairs: WhitenedPairs = inverter._pairs
-    tensors = {}
-    for name, values in inverter.net_.module_.state_dict().items():
-        # Sizes of components are in the unit of density, and may exceed half precision.
-        kept = "float32" if name.rpartition(".")[2] == "scale" else dtype
-        tensors[f"network.{name}"] = _cast(f"network.{name}", values.cpu().numpy(), kept)
-    for name, exact in _FRAME.items():
-        tensors[f"frame.{name}"] = _cast(f"frame.{name}", getattr(pairs, name), exact or dtype)
-    operator, arrays = _described(inverter.operator_)
-    tensors |= {f"operator.{name}": np.ascontiguousarray(a) for name, a in arrays.items()}
-    header = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "parameters": _parameters(inverter),
-        "operator": operator,
-        "data_rms": pairs.data_rms,
-        "mirror": pairs.mirror is not None,
-        "sigma": inverter._sigma,
-        "density_range": inverter.density_range_,
-        "y_ndim": inverter._y_ndim,
-        "feature_names": _names(inverter),
-        "loss_curve": [float(loss) for loss in inverter.loss_curve_],
-    }
-    path = Path(path)
-    metadata = {"skgrav": json.dumps(header)}
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as reserved:
-        unfinished = Path(reserved.name)
-    try:
-        safetensors.save_file(tensors, unfinished, metadata=metadata)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def fitted_parameters(inverter: Any) -> dict[str, Any]:
+    """Return the parameters, but those that made the network as they were then."""
+    parameters = {name: getattr(inverter, name) for name in inverter._get_param_names()}
+    if not hasattr(inverter, "net_"):
+        return parameters
+    net = inverter.net_
+    parameters |= inverter._made_with | {"precision": net.precision}
+    trained = (0.0, 0.0) if net.augment is None else net.augment.noise_level
+    if tuple(np.ravel(inverter._settings("noise_level"))[[0, -1]]) != trained:
+        parameters["noise_level"] = trained
+    return parameters
 
 
-def load_inverter(cls: Any, path: str | os.PathLike[str], device: str) -> Any:
-    """Return the fitted inverter that a file holds."""
-    path = Path(path)
-    header, tensors = _read(path)
-    try:
-        return _rebuilt(cls, header, tensors, device)
-    except _MALFORMED as error:
-        raise ValueError(_damaged(path, error)) from error
+def restore_network(inverter: Any, state: dict[str, Any]) -> None:
+    """Give an inverter what its file holds, and make its network."""
+    weights, pairs = state.pop("network"), state["_pairs"]
+    sizes = inverter_sizes = state["n_features_in_"], state["n_outputs_"]
+    vars(inverter).update(state)
+    inverter.n_epochs_ = 0
+    if (inverter.architecture == "residual") != isinstance(pairs, WhitenedPairs):
+        raise ValueError(f"its {type(pairs).__name__} are not those of {inverter.architecture!r}")
+    if isinstance(pairs, WhitenedPairs):
+        sizes = len(pairs.rows), len(pairs.mean)
+        if state["operator_"] is not pairs.operator or "_sigma" not in state:
+            raise ValueError("its operators or their noise differ")
+    else:
+        sizes = n_data, n_cells = len(pairs.mean), inverter.n_outputs_
+        check_weights(partial(PaperCNN, n_data, n_cells, state["_n_components"]), weights)
+    if sizes != inverter_sizes:
+        raise ValueError(f"its sizes are {inverter_sizes}, but {sizes} in its network")
+    inverter._take_weights(weights)
 
 
-def _rebuilt(
+def of_first_layout(
     cls: Any, header: dict[str, Any], tensors: dict[str, NDArray[Any]], device: str
 ) -> Any:
+    """Return the inverter of a file of layout 1."""
     kept = header["parameters"]
     parameters = {name: kept[name] for name in _FITTED}
     parameters |= {name: kept[name] for name in _TRAINING if name in kept}
@@ -163,87 +137,6 @@ def pretrained_file(name: str) -> Path:
     return path
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    safetensors = _safetensors()
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-        header = json.loads(metadata.get("skgrav", "{}"))
-        if not isinstance(header, dict):
-            raise TypeError(f"its header is a {type(header).__name__}, not a dict")
-        tensors = safetensors.load_file(path)
-        format_ = header.get("format")
-        newer = format_ == _FORMAT and header["version"] > _VERSION
-    except (SafetensorError, *_MALFORMED) as error:
-        raise ValueError(_damaged(path, error)) from error
-    if format_ != _FORMAT:
-        raise ValueError(f"{path} holds no network of CNNInverter; it was not written by its save.")
-    if newer:
-        raise ValueError(
-            f"{path} has layout {header['version']}, but this version of skgrav reads up to "
-            f"{_VERSION}. Update skgrav."
-        )
-    return header, tensors
-
-
-def _damaged(path: Path, error: Exception) -> str:
-    """Return the text of an error about a file that cannot be understood."""
-    reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
-    return f"{path} is no file of skgrav, or damaged: {reason}."
-
-
-def _cast(name: str, values: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Return an array in other numbers, all of them finite."""
-    with np.errstate(over="ignore"):
-        cast = np.ascontiguousarray(values.astype(dtype))
-    if not np.isfinite(cast).all():
-        remedy = "Save with dtype='float32'" if dtype == "float16" else "Fit in a larger unit"
-        raise ValueError(
-            f"{name!r} reaches {np.abs(values).max():g}, but 'dtype' is {dtype!r} for it, which "
-            f"holds finite numbers up to {np.finfo(dtype).max:g}. {remedy}."
-        )
-    return cast
-
-
-def _parameters(inverter: Any) -> dict[str, Any]:
-    """Return the parameters that were fitted, whatever they are now, and those of training."""
-    pairs, net = inverter._pairs, inverter.net_
-    training = {name: getattr(inverter, name) for name in _TRAINING}
-    return {
-        "n_components": len(pairs.components),
-        "augment": None if pairs.mirror is None else "mirror",
-        "precision": net.precision,
-        "data_consistency": bool(pairs.whole),
-        "noise_level": net.augment.noise_level,
-    } | {n: None if value is None else _TRAINING[n](value) for n, value in training.items()}
-
-
-def _names(inverter: Any) -> list[str] | None:
-    names = getattr(inverter, "feature_names_in_", None)
-    return None if names is None else [str(name) for name in names]
-
-
-def _described(operator: BaseOperator) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return what makes an operator again: text, and arrays."""
-    if not isinstance(operator, ForwardOperator):
-        missed = getattr(operator, "held_out_error_", None)
-        return {"kind": "matrix", "held_out_error": missed}, {"matrix": operator.matrix_}
-    mesh, survey = operator.mesh_, operator.survey_
-    text = {
-        "kind": "forward",
-        "kernel": operator.kernel,
-        "units": operator.units,
-        "components": list(survey.components),
-    }
-    arrays = {f"edges.{axis}": edges for axis, edges in enumerate(mesh.edges)}
-    arrays["stations"] = survey.stations
-    if survey.uncertainty is not None:
-        arrays["uncertainty"] = np.asarray(survey.uncertainty, dtype=np.float64)
-    return text, arrays
-
-
 def _operator(text: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> BaseOperator:
     if text["kind"] == "matrix":
         return MatrixOperator(tensors["operator.matrix"])
@@ -255,14 +148,3 @@ def _operator(text: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> BaseOpe
     )
     mesh = Mesh([tensors[name] for name in axes])
     return ForwardOperator(mesh, survey, kernel=text["kernel"], units=text["units"])
-
-
-def _safetensors() -> Any:
-    try:
-        import safetensors.numpy
-    except ImportError as error:
-        raise ImportError(
-            "Networks are saved and loaded by safetensors; install it with "
-            "`pip install 'skgrav[io]'`."
-        ) from error
-    return safetensors.numpy

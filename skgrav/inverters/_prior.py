@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,16 @@ class GaussianPrior:
     The covariance of n_cells squared entries is never formed: of it, estimates need only the
     diagonal, and what a matrix from density to data makes of it. Draws need a factor of it.
     """
+
+    _file_forms: ClassVar = {
+        "mean": "[c]",
+        "variance": "[c]",
+        "shrinkage": "float",
+        "data_mean": "[d]",
+        "space": "DataSpace",
+        "white": "float",
+        "factor": "[f c] | None",
+    }
 
     mean: Array
     #: Variance of each cell.

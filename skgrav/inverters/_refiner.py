@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from difflib import get_close_matches
 from numbers import Real
-from typing import Any, Literal, Self, overload
+from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -133,6 +133,14 @@ class Refiner(InverterMixin, BaseEstimator):
         "noise_level": [Interval(Real, 0, None, closed="left"), None],
         "cv": ["cv_object", StrOptions({"prefit"})],
         "random_state": ["random_state"],
+    }
+    _file_forms: ClassVar = {
+        **InverterMixin._file_forms,
+        "operator_": "ForwardOperator | MatrixOperator",
+        "init_": "estimator?",
+        "solver_": "solver | ErrorCorrection",
+        "n_iter_": "int [r]",
+        "residual_history_": "[h r]",
     }
 
     def __init__(

@@ -87,6 +87,16 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         "max_iter": [Interval(Real, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],
     }
+    _file_forms: ClassVar[dict[str, str]] = {
+        **InverterMixin._file_forms,
+        "operator_": "ForwardOperator | MatrixOperator",
+        "reference_": "[n_outputs_]",
+        "_bounds": "values",
+        "_uncertainty": "[n_features_in_] | None",
+        "_data_rms": "float",
+        "alpha_": "[r]",
+        "n_iter_": "int",
+    }
 
     #: What an error advises beside, where no noise is known.
     _without_noise: ClassVar[str] = ""

@@ -126,6 +126,13 @@ class SparseInverter(RegularizedInverter):
         **RegularizedInverter._parameter_constraints,
         "alpha": [StrOptions({"discrepancy"}), Interval(Real, 0, None, closed="neither")],
     }
+    _file_forms: ClassVar = {
+        **RegularizedInverter._file_forms,
+        "_weights": "[n_outputs_]",
+        "_U": "[n_features_in_ k]",
+        "_s": "[k]",
+        "_Vt": "[k n_outputs_]",
+    }
     _without_noise: ClassVar[str] = ", or a number as 'alpha'"
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
@@ -188,6 +189,12 @@ class TikhonovInverter(RegularizedInverter):
         ],
         "order": [Options(int, {0, 1, 2})],
     }
+    _file_forms: ClassVar = {
+        **RegularizedInverter._file_forms,
+        "_norm": "ModelNorm",
+        "_system": "DampedLeastSquares | None",
+        "_modal": "[n_features_in_ n_outputs_] | None",
+    }
     _without_noise: ClassVar[str] = ", or take alpha='gcv' or 'lcurve', which need none"
 
     def __init__(
@@ -297,15 +304,28 @@ class TikhonovInverter(RegularizedInverter):
                     f"operator, but {self.operator_.n_data_} data are too many for it. Take "
                     "bounds=None, and 'discrepancy' or a number as 'alpha'."
                 )
-        norm, applied = self._norm, self.operator_._applied
+        # The operator and not what it applies, which pickles leave behind.
+        products = self.operator_, self._norm, rows
+        self._modal = None
         self._system = KrylovLeastSquares(
-            lambda q: rows * applied.forward(norm.weighted(q) / norm.weights),
-            lambda d: norm.operator_modes(applied.adjoint(rows * d)),
-            norm.stiffness,
+            partial(_modal_forward, *products),
+            partial(_modal_adjoint, *products),
+            self._norm.stiffness,
             n_data=self.operator_.n_data_,
             max_iter=int(self.max_iter),
             tol=self.tol,
         )
+
+    def _file_state(self) -> dict[str, Any]:
+        state = {name: value for name, value in vars(self).items() if name in self._file_forms}
+        if isinstance(self._system, KrylovLeastSquares):  # which the operator makes again
+            state["_system"] = None
+        return state
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if state["_system"] is None:
+            self._prepare_krylov(1.0 if self._uncertainty is None else 1.0 / self._uncertainty)
 
     def _solve(self, d: Array, sigma: Array) -> tuple[Array, Array, Any, Any]:
         if isinstance(self._system, KrylovLeastSquares):
@@ -364,3 +384,12 @@ class TikhonovInverter(RegularizedInverter):
             found[lost] = _COMPROMISE * self._system.variance[0]
             u[lost] = problem.solve(d[lost], start[lost], alpha=found[lost])[0]
         return u, found, n_iter, converged
+
+
+def _modal_forward(operator: BaseOperator, norm: ModelNorm, rows: Any, q: Array) -> Array:
+    """Return the weighted gravity of coefficients of modes."""
+    return rows * operator._applied.forward(norm.weighted(q) / norm.weights)
+
+
+def _modal_adjoint(operator: BaseOperator, norm: ModelNorm, rows: Any, d: Array) -> Array:
+    return norm.operator_modes(operator._applied.adjoint(rows * d))

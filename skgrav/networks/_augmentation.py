@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +31,8 @@ class Mirror:
     cells : ndarray of shape (n_cells,)
         Order of the cells of the mirrored section.
     """
+
+    _file_forms: ClassVar = {"data": "int [d]", "sign": "[d]", "cells": "int [c]"}
 
     data: NDArray[np.intp]
     sign: NDArray[np.float64]

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from math import isqrt
 from numbers import Real
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -119,6 +119,14 @@ class ForwardOperator(BaseOperator):
         "precision": [StrOptions({"float64", "float32"})],
         "memory_limit": [Interval(Real, 0, None, closed="neither"), None],
     }
+    _file_forms: ClassVar = {
+        "n_features_in_": "int",
+        "feature_names_in_": "names?",
+        "mesh_": "Mesh",
+        "survey_": "Survey",
+        "method_": "str",
+    }
+    _file_left_out: ClassVar = {"plan_", "_held", "_matrix", "_leading"}
 
     def __init__(
         self,
@@ -227,6 +235,19 @@ class ForwardOperator(BaseOperator):
             n_samples=n_samples,
         )
         return plan, lambda: shared((geometry.key, plan.method, self.precision), build)
+
+    def _file_state(self) -> dict[str, Any]:
+        return vars(self) | {"method_": self.plan_.method}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        method = state.pop("method_")
+        self.__dict__.update(state, _held=None, _matrix=None)
+        if self.mesh_.n_cells != self.n_features_in_ or self.survey_.ndim != self.mesh_.ndim:
+            raise ValueError(
+                f"its {self.mesh_!r} and {self.survey_!r} are none of {self.n_features_in_} cells"
+            )
+        # The way that was taken, lest another's rounding change what follows.
+        self.plan_, _ = self._planned(self.mesh_, self.survey_, method=method)
 
     # Pickles leave behind what the operator holds: building it again is faster than reading it.
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -69,6 +69,14 @@ class MatrixOperator(BaseOperator):
         "alpha": [Interval(Real, 0, None, closed="neither")],
     }
 
+    _file_forms: ClassVar = {
+        "n_features_in_": "int",
+        "feature_names_in_": "names?",
+        "matrix_": "[n_data n_features_in_]",
+        "held_out_error_": "float?",
+    }
+    _file_left_out: ClassVar = {"_held", "_leading"}
+
     held_out_error_: float
 
     def __init__(self, matrix: ArrayLike | None = None, *, alpha: float = 1e-8) -> None:
@@ -111,6 +119,17 @@ class MatrixOperator(BaseOperator):
         if hasattr(self, "held_out_error_"):  # of another matrix
             del self.held_out_error_
         return self
+
+    def _file_parameters(self) -> dict[str, Any]:
+        matrix = None if self.matrix is None else np.asarray(self.matrix)
+        return {"matrix": matrix, "alpha": self.alpha}
+
+    def _file_state(self) -> dict[str, Any]:
+        return vars(self) | {"matrix_": self._held.matrix}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._held = DenseMatrix(state.pop("matrix_"))
+        self.__dict__.update(state)
 
     @property
     def _applied(self) -> DenseMatrix:

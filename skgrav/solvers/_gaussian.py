@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ class DataSpace:
     ``Cov(t, d) (Cov(d) + sigma**2 I)^-1 (d + n)``, and the noise of each sample only changes
     the diagonal that is inverted. Damped least squares is the same with ``alpha = sigma**2``.
     """
+
+    _file_forms: ClassVar = {"rotation": "[d k]", "variance": "[k]", "cross": "[k t]"}
 
     #: Eigenvectors of the covariance of the data, one a column.
     rotation: Array

@@ -1,0 +1,40 @@
+"""Weights of networks as arrays, and back into networks of the same make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+Weights = dict[str, NDArray[Any]]
+
+
+def weights_of(module: nn.Module) -> Weights:
+    """Return the weights of a module, wherever it is."""
+    return {name: values.cpu().numpy() for name, values in module.state_dict().items()}
+
+
+def check_weights(make: Callable[[], nn.Module], weights: Weights) -> None:
+    """Raise ValueError unless a module has such weights, before one of its size is made."""
+    with torch.device("meta"):  # sizes without memory
+        check_fit(make(), weights)
+
+
+def check_fit(module: nn.Module, weights: Weights) -> None:
+    """Raise ValueError unless these are the weights of a module by name and shape."""
+    wanted = {name: tuple(values.shape) for name, values in module.state_dict().items()}
+    found = {name: values.shape for name, values in weights.items()}
+    wrong = sorted(n for n in wanted | found if wanted.get(n) != found.get(n))
+    if wrong:
+        raise ValueError(f"weights are missing, foreign or of another shape: {', '.join(wrong)}")
+
+
+def put_weights(module: nn.Module, weights: Weights) -> None:
+    """Give a module its weights, in float32 whatever torch's default is."""
+    check_fit(module, weights)
+    module.float()
+    module.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
+    module.eval()
