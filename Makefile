@@ -54,11 +54,12 @@ unit: $(VENV)/.installed-test ## the tests and doctests alone
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
-bench: $(VENV)/.installed-bench ## the benchmarks
+bench: $(VENV)/.installed-bench ## the benchmarks against peers, hours; fills doc/speed.md
 	@mkdir -p build
 	@set -e; for script in benchmarks/bench_*.py; do \
-		echo "$$script"; $(BIN)/python "$$script"; \
+		echo "$$script"; OMP_NUM_THREADS=1 $(BIN)/python "$$script"; \
 	done
+	$(BIN)/python benchmarks/page.py
 
 accuracy: $(VENV)/.installed-bench ## how accurate each method is, two hours; fills doc/accuracy.md
 	$(BIN)/python benchmarks/accuracy.py main ablation consistency heads sections seconds geometry page
