@@ -1,78 +1,131 @@
-"""The dense sensitivity matrix: this library against SimPEG's compiled engine.
+"""The dense sensitivity matrix: this library against SimPEG's compiled engine and pyGIMLi.
 
-40 x 40 x 20 cells of a regular mesh, 32,000 in all, and 1,600 stations above their centres, gz.
-SimPEG's choclo engine computes and stores the matrix in float32, and in float64 where asked; here
-it is float64. Compilation is left out by a first run of each.
+In 3D 40 x 40 x 20 cubes and 1,600 stations, gz: above the centres of the columns, where the table
+of unique offsets serves, and anywhere, where each row is computed for itself. SimPEG computes every
+row in either case. In 2D square sections with a station above each column: SimPEG has one long cell
+along strike, pyGIMLi sums over boundaries in Python; it runs for a few stations and is scaled.
+Compilation is left out by a first run of each.
 """
 
+from importlib.util import find_spec
+
 import numpy as np
-from _timing import median_seconds, report, versions
-from discretize import TensorMesh
-from simpeg import maps
-from simpeg.potential_fields import gravity
+from _peers import HEIGHT, SPACING, geometry, simpeg_simulation
+from _timing import median_seconds, processor, report, versions
 from threadpoolctl import threadpool_limits
 
 from skgrav import Mesh, Survey
+from skgrav.operators._cells import Geometry
 from skgrav.operators._dense import sensitivity
 
-SHAPE, SPACING, HEIGHT = (20, 40, 40), 100.0, 50.0
+SHAPE, SECTIONS = (20, 40, 40), (50, 200)
+
+#: Half the length of SimPEG's cell along strike, in metres: a thousand times the largest section.
+STRIKE = 1e7
+
+#: Stations that pyGIMLi runs on.
+N_SLOW = 2
 
 
-def simpeg_matrix(dtype):
-    """Return a function that builds SimPEG's matrix on one thread."""
-    nz, ny, nx = SHAPE
-    mesh = TensorMesh(
-        [np.full(n, SPACING) for n in (nx, ny, nz)],
-        origin=[-nx * SPACING / 2, -ny * SPACING / 2, -nz * SPACING],
+def matrix(mesh, survey, precision="float64"):
+    """Return what builds this library's matrix."""
+    return lambda: sensitivity(Geometry(mesh, survey, "cell", "mGal"), precision)
+
+
+def simpeg_matrix(mesh, survey, dtype):
+    """Return what builds SimPEG's."""
+    return lambda: simpeg_simulation(mesh, survey, dtype=dtype).G
+
+
+def difference(ours, simpeg, shape):
+    """Return the largest difference relative to the largest entry; SimPEG's is z up, in g/cm3."""
+    simpeg = simpeg.reshape(len(ours), *shape)[:, ::-1].reshape(len(ours), -1)
+    return np.abs(ours + simpeg / 1e3).max() / np.abs(ours).max()
+
+
+def volumes():
+    mesh, survey = geometry(SHAPE)
+    shift = np.random.default_rng(0).uniform(-0.4, 0.4, survey.stations.shape) * SPACING
+    anywhere = Survey(survey.stations + shift, "z")
+    builds = {
+        "skgrav, unique offsets, float64": matrix(mesh, survey),
+        "skgrav, unique offsets, float32": matrix(mesh, survey, "float32"),
+        "skgrav, any stations, float64": matrix(mesh, anywhere),
+        "SimPEG, ram, float32": simpeg_matrix(mesh, anywhere, np.float32),
+        "SimPEG, ram, float64": simpeg_matrix(mesh, anywhere, np.float64),
+    }
+    apart = difference(
+        builds["skgrav, any stations, float64"](), builds["SimPEG, ram, float64"](), SHAPE
     )
-    x, y = np.meshgrid(mesh.cell_centers_x, mesh.cell_centers_y)
-    locations = np.column_stack([x.ravel(), y.ravel(), np.full(x.size, HEIGHT)])
-    receivers = gravity.receivers.Point(locations, components=["gz"])
-    survey = gravity.Survey(gravity.sources.SourceField([receivers]))
+    seconds = median_seconds(builds)
+    n_nodes = survey.n_stations * np.prod([n + 1 for n in SHAPE])
+    ours = seconds["skgrav, any stations, float64"]
+    report(
+        "sensitivity",
+        ["engine", "seconds", "ns per node", "ratio to any stations"],
+        [
+            [
+                name,
+                f"{s:.3f}",
+                "-" if "unique" in name else f"{1e9 * s / n_nodes:.1f}",
+                f"{s / ours:.2f}",
+            ]
+            for name, s in seconds.items()
+        ],
+        f"{mesh.n_cells} cells x {survey.n_data} stations, one thread, median CPU seconds of 5 "
+        f"alternating runs; largest difference {apart:.0e} of the largest entry; {processor()}; "
+        + versions("skgrav", "simpeg", "choclo", "numba", "numpy"),
+    )
 
-    def build():
-        simulation = gravity.simulation.Simulation3DIntegral(
-            survey=survey,
-            mesh=mesh,
-            rhoMap=maps.IdentityMap(nP=mesh.n_cells),
-            store_sensitivities="ram",
-            sensitivity_dtype=dtype,
-            engine="choclo",
-            numba_parallel=False,
-        )
-        return simulation.G
 
-    return build
+def pygimli_matrix(n):
+    """Return what builds some rows of pyGIMLi's matrix of a section."""
+    import pygimli
+    from pygimli.physics.gravimetry import solveGravimetry
+
+    edges = np.arange(n + 1) * SPACING
+    grid = pygimli.createGrid(x=edges, y=-edges[::-1])
+    stations = [[x, HEIGHT] for x in (edges[1:] - SPACING / 2)[:N_SLOW]]
+    return lambda: solveGravimetry(grid, pnts=stations)
+
+
+def section(n):
+    """Return lines of the table for a section of n x n cells, and the largest difference."""
+    edges = np.arange(n + 1) * SPACING
+    mesh = Mesh([edges, edges])
+    x = mesh.centers[1]
+    survey = Survey(np.column_stack([np.full(n, -HEIGHT), x]), "z")
+    long_mesh = Mesh([edges, [-STRIKE, STRIKE], edges])
+    in_3d = Survey(np.column_stack([np.full(n, -HEIGHT), np.zeros(n), x]), "z")
+    builds = {
+        "skgrav, float64": matrix(mesh, survey),
+        "SimPEG, ram, float32": simpeg_matrix(long_mesh, in_3d, np.float32),
+    }
+    ours = builds["skgrav, float64"]()
+    apart = difference(ours, simpeg_matrix(long_mesh, in_3d, np.float64)(), mesh.shape)
+    seconds = median_seconds(builds, at_least=0.05)
+    if find_spec("pygimli"):
+        slow = pygimli_matrix(n)
+        rows = np.abs(slow()).reshape(N_SLOW, n, n)[:, ::-1].reshape(N_SLOW, -1)
+        apart = max(apart, np.abs(ours[:N_SLOW] - rows).max() / ours.max())
+        seconds["pyGIMLi"] = median_seconds({"": slow}, n_runs=3)[""] * n / N_SLOW
+    first = seconds["skgrav, float64"]
+    lines = [
+        [f"{n} x {n}", name, f"{1e3 * s:,.3g}", f"{s / first:,.0f}"] for name, s in seconds.items()
+    ]
+    return lines, apart
 
 
 def main():
-    mesh = Mesh.regular(SHAPE, SPACING)
-    survey = Survey.grid(mesh, height=HEIGHT)
-    lattice_free = Survey(survey.stations + [[0.0, 0.0, 1e-3]] * np.r_[0.0, np.ones(1599)][:, None])
-
-    builds = {
-        "skgrav, unique offsets, float64": lambda: sensitivity(mesh, survey, "cell", "mGal"),
-        "skgrav, any stations, float64": lambda: sensitivity(mesh, lattice_free, "cell", "mGal"),
-        "SimPEG choclo, ram, float32": simpeg_matrix(np.float32),
-        "SimPEG choclo, ram, float64": simpeg_matrix(np.float64),
-    }
-    ours = builds["skgrav, unique offsets, float64"]()
-    theirs = np.abs(
-        builds["SimPEG choclo, ram, float64"]()
-    )  # gz upward, g/cm3: mGal per 1000 kg/m3
-    # SimPEG runs through x first and from the bottom up.
-    theirs = theirs.reshape(1600, *SHAPE)[:, ::-1].reshape(1600, -1) / 1e3
-    difference = np.abs(ours - theirs).max() / np.abs(ours).max()
-
-    seconds = median_seconds(builds)
-    first = seconds["skgrav, unique offsets, float64"]
+    volumes()
+    lines, apart = zip(*(section(n) for n in SECTIONS), strict=True)
     report(
-        "sensitivity",
-        ["engine", "seconds", "ratio"],
-        [[name, f"{s:.2f}", f"{s / first:.1f}"] for name, s in seconds.items()],
-        f"{mesh.n_cells} cells x {survey.n_data} stations, one thread, median CPU seconds of 5 "
-        f"alternating runs; largest difference {difference:.1e} of the largest entry; "
-        + versions("skgrav", "simpeg", "choclo", "numba", "numpy"),
+        "sections",
+        ["cells", "engine", "ms", "ratio"],
+        [line for part in lines for line in part],
+        "One thread, median CPU time of 5 alternating runs; largest difference "
+        f"{max(apart):.0e} of the largest entry; {processor()}; "
+        + versions("skgrav", "simpeg", "pygimli", "choclo", "numba", "numpy"),
     )
 
 

@@ -1,10 +1,5 @@
-"""Put into README and docs what the examples print and draw, and what the benchmarks measured.
+"""Put into README and docs what the examples print and draw: the main job and the real profile."""
 
-Runs the main job and the real profile. Tables of benchmarks that have not been run before (`make
-bench`) stay as they are.
-"""
-
-import csv
 import os
 import shutil
 import subprocess
@@ -14,7 +9,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "doc" / "images"
 EXAMPLES = {"demo": "demo.py", "real profile": "6_real_data/plot_real_profile.py"}
-BENCHMARKS = ["refining", "sensitivity"]
 
 
 def replaced(text, name, content):
@@ -46,14 +40,6 @@ def main():
         text = replaced(text, f"output of the {name}", f"```text\n{run(script)}\n```")
     run("2_forward/plot_null_space.py")
     run("4_latent/plot_latent_ambiguity.py")
-    for name in BENCHMARKS:
-        path = build / "benchmarks" / f"{name}.csv"
-        if not path.exists():
-            continue
-        header, *rows, footer = csv.reader(path.open())
-        table = [header, ["---"] * len(header), *rows]
-        lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
-        text = replaced(text, f"benchmark {name}", f"{lines}\n\n{footer[0]}.")
     readme.write_text(text)
     for picture in ("demo.png", "real_profile.png", "latent_ambiguity.png", "null_space.png"):
         shutil.copy(build / picture, PICTURES / picture)

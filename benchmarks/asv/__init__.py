@@ -1,0 +1,1 @@
+"""Benchmarks of airspeed velocity, which follows them over commits."""
