@@ -6,10 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
+from operator import index
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from skgrav._checks import named, real_array
 
 __all__ = ["AXES", "Mesh", "Survey"]
 
@@ -19,11 +22,18 @@ AXES = {2: ("z", "x"), 3: ("z", "y", "x")}
 
 def _frozen(values: ArrayLike, name: str) -> NDArray[np.float64]:
     """Return a read-only float64 copy of finite `values`."""
-    array = np.array(values, dtype=np.float64, order="C")
-    if not np.isfinite(array).all():
-        raise ValueError(f"'{name}' contains NaN or infinity; each value must be a finite number.")
+    array = real_array(values, name, copy=True)
     array.setflags(write=False)
     return array
+
+
+def _counts(values: Sequence[int], name: str) -> tuple[int, ...]:
+    """Return whole numbers of at least 1."""
+    with named(name):
+        counts = tuple(index(value) for value in values)
+    if not counts or min(counts) < 1:
+        raise ValueError(f"'{name}' is {values!r}; it must be whole numbers of at least 1.")
+    return counts
 
 
 class _ValueObject(ABC):
@@ -101,6 +111,8 @@ class Mesh(_ValueObject):
     edges: tuple[NDArray[np.float64], ...]
 
     def __init__(self, edges: Sequence[ArrayLike]) -> None:
+        with named("edges"):
+            edges = tuple(edges)
         if len(edges) not in AXES:
             raise ValueError(
                 f"'edges' has {len(edges)} axes; a mesh needs one array of edges per axis, "
@@ -156,7 +168,13 @@ class Mesh(_ValueObject):
         mesh : Mesh
             The mesh.
         """
-        steps = np.broadcast_to(np.asarray(spacing, dtype=float), (len(shape),))
+        shape, steps = _counts(shape, "shape"), real_array(spacing, "spacing")
+        if steps.shape not in ((), (len(shape),)) or not (steps > 0).all():
+            raise ValueError(
+                f"'spacing' is {spacing!r}; it must be one positive number or one for each of the "
+                f"{len(shape)} axes in 'shape'."
+            )
+        steps = np.broadcast_to(steps, (len(shape),))
         origins = [top] + [-n * h / 2 for n, h in zip(shape[1:], steps[1:], strict=True)]
         return cls(
             [o + h * np.arange(n + 1) for o, h, n in zip(origins, steps, shape, strict=True)]
@@ -199,7 +217,7 @@ class Mesh(_ValueObject):
         images : ndarray of shape `shape` or (n_samples, *shape)
             The densities as sections or volumes, depth first.
         """
-        rho = np.asarray(rho, dtype=np.float64)
+        rho = real_array(rho, "rho", finite=False)
         if rho.shape[-1:] != (self.n_cells,):
             raise ValueError(
                 f"'rho' has shape {rho.shape}; its last axis must hold the {self.n_cells} cells "
@@ -296,9 +314,10 @@ class Survey(_ValueObject):
         if uncertainty is not None:
             uncertainty = _frozen(uncertainty, "uncertainty")
             if uncertainty.shape not in ((), (n_data,)) or not (uncertainty > 0).all():
+                least = uncertainty.min(initial=np.inf)
                 raise ValueError(
-                    f"'uncertainty' has shape {uncertainty.shape} and minimum "
-                    f"{uncertainty.min():g}; it must be one positive number or one per datum, "
+                    f"'uncertainty' has shape {uncertainty.shape} and minimum {least:g}; it must "
+                    "be one positive number or one per datum, "
                     f"({n_data},)."
                 )
             uncertainty = _frozen(np.broadcast_to(uncertainty, n_data), "uncertainty")
@@ -380,8 +399,8 @@ class Survey(_ValueObject):
             raise ValueError(
                 f"'mesh' has {mesh.ndim} axes; Survey.grid needs 3. Use Survey.line in 2D."
             )
-        counts = mesh.shape[1:] if shape is None else tuple(shape)
-        if len(counts) != 2 or min(counts) < 1:
+        counts = mesh.shape[1:] if shape is None else _counts(shape, "shape")
+        if len(counts) != 2:
             raise ValueError(
                 f"'shape' is {shape!r}; it must be two positive numbers of stations, (ny, nx)."
             )
@@ -418,7 +437,7 @@ class Survey(_ValueObject):
         profiles : ndarray of shape (n_components, n_stations) or (n_samples, ...)
             The data of each component.
         """
-        g = np.asarray(g, dtype=np.float64)
+        g = real_array(g, "g", finite=False)
         if g.shape[-1:] != (self.n_data,):
             raise ValueError(
                 f"'g' has shape {g.shape}; its last axis must hold the {self.n_data} data of "

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from skgrav._checks import check_range, validate_data
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._network import NO_MIRROR, SETTINGS, NetTraining
 from skgrav.inverters._noise import CONTRADICTED, check_levels, relative_noise
@@ -291,7 +292,7 @@ class CNNInverter(InverterMixin, NetTraining):
             `data_consistency` is True.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        X = validate_data(self, X, reset=False)
         pairs = self._pairs
         if isinstance(pairs, WhitenedPairs):
             sigma = self._noise(X, noise_level)
@@ -406,10 +407,7 @@ class CNNInverter(InverterMixin, NetTraining):
 
     def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[Array, Array]:
         """Return valid pairs as two matrices, whose sizes are those of the first if not `reset`."""
-        X, y = validate_data(
-            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, reset=reset
-        )
-        y = np.asarray(y, dtype=np.float64)
+        X, y = validate_data(self, X, y, reset=reset)
         if not reset and y.size // len(y) != self.n_outputs_:
             raise ValueError(
                 f"'y' has {y.size // len(y)} cells, but the network was trained for "
@@ -434,12 +432,9 @@ class CNNInverter(InverterMixin, NetTraining):
     def _prepare(self, X: Array, y: Array) -> None:
         """Fix everything that training must not change: scales, ranges and net."""
         self._check_noise_level()
-        low, high = (y.min(), y.max()) if self.density_range is None else self.density_range
-        if self.density_range is not None and not low < high:
-            raise ValueError(
-                f"'density_range' is {self.density_range}; the lower bound must be below the upper."
-            )
-        density_range = float(low), float(high)
+        density_range = float(y.min()), float(y.max())
+        if self.density_range is not None:
+            density_range = check_range(self.density_range, "density_range")
         pairs: ScaledPairs | WhitenedPairs
         if self.architecture == "residual":
             pairs = self._whitened(X, y)

@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import GradientNormClipping
 
+from skgrav._checks import real_array
 from skgrav.inverters._pairs import ScaledPairs, WhitenedPairs
 from skgrav.networks._paper import PaperCNN
 from skgrav.networks._residual import RelativeLoss
@@ -103,8 +104,9 @@ class NetTraining(BaseEstimator):
     def _check_noise_level(self) -> tuple[float, float]:
         """Return the bounds of the relative noise of training data."""
         noise_level = self._settings("noise_level")
-        low, high = np.ravel(noise_level)[[0, -1]]
-        if np.size(noise_level) > 2 or not 0 <= low <= high:
+        levels = real_array(noise_level, "noise_level")
+        low, high = levels.min(initial=np.inf), levels.max(initial=0.0)
+        if levels.shape not in ((), (2,)) or not 0 <= low <= high or levels.ravel()[0] > low:
             raise ValueError(
                 f"'noise_level' is {noise_level}; it must be a number of at least 0 or an "
                 "increasing pair of them."

@@ -14,6 +14,8 @@ from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback
 from torch import nn
 
+from skgrav.networks._threads import one_generator
+
 
 class BatchIterator:
     """Batches cut whole out of arrays, without collating samples one by one.
@@ -374,7 +376,8 @@ def flushed_denormals() -> Iterator[None]:
 @contextmanager
 def seeded(seed: int, device: str) -> Iterator[None]:
     """Seed torch meanwhile, and give it its own state back."""
-    with torch.random.fork_rng(devices=[] if device == "cpu" else None):
+    devices = [] if device == "cpu" else None
+    with one_generator(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
 

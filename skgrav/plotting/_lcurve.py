@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from skgrav._checks import check_array
+
 #: Labels of both axes by criterion.
 _LABELS = {
     "lcurve": (r"misfit $\|(g - A\rho)/\sigma\|$", r"model norm $\|W(\rho - \rho_0)\|$"),
@@ -124,7 +126,7 @@ class LCurveDisplay:
                 f"'estimator' is {estimator!r}, which has no curve of alphas; give a fitted "
                 "TikhonovInverter."
             )
-        X = np.asarray(X)
+        X = check_array(X, "X")
         if not -len(X) <= sample < len(X):
             raise ValueError(f"'sample' is {sample}, but X has {len(X)} rows; give one of them.")
         if criterion is None:
