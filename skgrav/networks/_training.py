@@ -376,7 +376,7 @@ def flushed_denormals() -> Iterator[None]:
 @contextmanager
 def seeded(seed: int, device: str) -> Iterator[None]:
     """Seed torch meanwhile, and give it its own state back."""
-    devices = [] if device == "cpu" else None
+    devices: list[int] | None = [] if device == "cpu" else None
     with one_generator(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
