@@ -76,6 +76,10 @@ def make_margin_models(
         raise ValueError(f"'mesh' has {mesh.ndim} axes; a section needs two, (z, x).")
     if n_samples < 1:
         raise ValueError(f"'n_samples' is {n_samples}; it must be at least 1.")
+    if not 0 < reference_moho < np.inf:
+        raise ValueError(
+            f"'reference_moho' is {reference_moho}; it must be a finite depth above 0."
+        )
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
     x = _columns(mesh)
     t = (x - x[0]) / ((x[-1] - x[0]) or 1.0)
