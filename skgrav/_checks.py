@@ -93,12 +93,10 @@ def check_size(array: Array, name: str) -> None:
 
 def check_range(values: Any, name: str) -> tuple[float, float]:
     """Return two finite numbers, the lower first."""
-    bounds = real_array(values, name)
-    if bounds.shape != (2,) or not bounds[0] < bounds[1]:
-        raise ValueError(
-            f"'{name}' is {values!r}; it must be two finite numbers, the lower first: the lower "
-            "bound must be below the upper."
-        )
+    bounds = real_array(values, name, finite=False)
+    if bounds.shape != (2,) or not np.isfinite(bounds).all() or not bounds[0] < bounds[1]:
+        raise ValueError(f"'{name}' is {values!r}; it must be two finite numbers, the lower first.")
+    check_size(bounds, name)
     return float(bounds[0]), float(bounds[1])
 
 

@@ -2,7 +2,7 @@
 
 from functools import cache, partial
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -380,7 +380,6 @@ def of_metrics():
     yield from calls("metrics.sample_coverage", coverage, **draws)
     labelled = lambda labels: metrics.sample_coverage(**draws, labels=labels)  # noqa: E731
     yield from calls("metrics.sample_coverage", labelled, labels=np.repeat([1.0, 2.0], 10))
-    folder = Path(mkdtemp())
     margin = Mesh([np.linspace(0, 43200, 11), np.linspace(0, 383e3, 9)])
     for name, run, good in (
         ("make_density_models", partial(datasets.make_density_models, mesh=MESH), [0.0, 12.0]),
@@ -398,12 +397,16 @@ def of_metrics():
     yield from calls("datasets.make_margin_models", deep, water_depth=np.linspace(10.0, 5e3, 8))
 
     def model(rho):
-        datasets.write_ubc_model(folder / "model.den", VOLUME, rho)
-        return datasets.read_ubc_model(folder / "model.den", VOLUME)
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "model.den")
+            datasets.write_ubc_model(path, VOLUME, rho)
+            return datasets.read_ubc_model(path, VOLUME)
 
     def survey(data):
-        datasets.write_ubc_survey(folder / "survey.obs", Survey.grid(VOLUME, height=1.0), data)
-        return datasets.read_ubc_survey(folder / "survey.obs")[1]
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "survey.obs")
+            datasets.write_ubc_survey(path, Survey.grid(VOLUME, height=1.0), data)
+            return datasets.read_ubc_survey(path)[1]
 
     yield from calls("datasets.write_ubc_model", model, rho=np.arange(1.0, 25.0))
     yield from calls("datasets.write_ubc_survey", survey, data=np.arange(1.0, 13.0))
