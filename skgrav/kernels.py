@@ -13,6 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from skgrav._checks import named, real_array
+
 __all__ = ["NODE_FUNCTIONS", "point", "prism_node", "rectangle_node"]
 
 Array = NDArray[np.float64]
@@ -54,10 +56,11 @@ def point(offsets: tuple[Array, ...], component: int) -> Array:
     >>> float(point((np.array(2.0), np.array(0.0)), 0))
     0.5
     """
+    offsets = _checked(offsets, component, (2, 3))
     r2 = sum(d * d for d in offsets)
     power = r2 if len(offsets) == 2 else r2 * np.sqrt(r2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(r2 > 0, offsets[component] / power, 0.0)
+        return np.where(power > 0, offsets[component] / power, 0.0)
 
 
 def rectangle_node(offsets: tuple[Array, ...], component: int) -> Array:
@@ -96,6 +99,7 @@ def rectangle_node(offsets: tuple[Array, ...], component: int) -> Array:
     >>> float(rectangle_node((np.array(0.0), np.array(0.0)), 0))
     0.0
     """
+    offsets = _checked(offsets, component, (2,))
     a, b = offsets[component], offsets[1 - component]
     depth = np.abs(a)
     return 0.5 * b * _log(a * a + b * b) + depth * np.arctan2(b, depth)
@@ -141,6 +145,7 @@ def prism_node(offsets: tuple[Array, ...], component: int) -> Array:
     >>> float(prism_node((zero, zero, zero), 0))
     0.0
     """
+    offsets = _checked(offsets, component, (3,))
     a = offsets[component]
     b, c = (d for i, d in enumerate(offsets) if i != component)
     r = np.sqrt(a * a + b * b + c * c)
@@ -152,6 +157,21 @@ def prism_node(offsets: tuple[Array, ...], component: int) -> Array:
     node *= depth
     node -= logs
     return node
+
+
+def _checked(
+    offsets: tuple[Array, ...], component: int, ndims: tuple[int, ...]
+) -> tuple[Array, ...]:
+    """Return offsets as finite numbers; they are short, since broadcasting comes later."""
+    if len(offsets) not in ndims or component not in range(len(offsets)):
+        raise ValueError(
+            f"'offsets' has {len(offsets)} axes and 'component' is {component!r}; it must be one "
+            f"of {' or '.join(map(str, ndims))} axes."
+        )
+    offsets = tuple(real_array(d, "offsets") for d in offsets)
+    with named("offsets"):
+        np.broadcast_shapes(*(d.shape for d in offsets))
+    return offsets
 
 
 def _odd_log(factor: Array, b: Array, r: Array, rest: Array) -> Array:

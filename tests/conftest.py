@@ -51,6 +51,31 @@ def _no_network(monkeypatch):
             monkeypatch.delenv(name)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Report what came of bad input: the sums, and each outcome if asked to be verbose."""
+    reports = [r for group in terminalreporter.stats.values() for r in group]
+    found = dict(
+        value for r in reports for key, value in getattr(r, "user_properties", ())
+        if key == "bad input"
+    )  # fmt: skip
+    if not found:
+        return
+    marks = {"answer": "+", "error": "e", "passed on": ".", "DEFECT": "X"}
+    rows = {n: [o.partition(":")[0] for o in found[n].values()] for n in sorted(found)}
+    cells = [outcome for row in rows.values() for outcome in row]
+    terminalreporter.section("bad input")
+    sums = ", ".join(f"{cells.count(o)} {o} ({mark})" for o, mark in marks.items())
+    terminalreporter.write_line(
+        f"{len(rows)} arguments x {len(cells) // len(rows)} kinds of input = {len(cells)}: {sums}"
+    )
+    if terminalreporter.config.get_verbosity() > 0:
+        terminalreporter.write_line(
+            "kinds, from the left: " + ", ".join(next(iter(found.values())))
+        )
+        for name, row in rows.items():
+            terminalreporter.write_line(f"{''.join(marks[o] for o in row)}  {name}")
+
+
 def dot_test_error(forward, adjoint, n_in, n_out, seed=0):
     """Give ``|<A u, v> - <u, A^T v>|`` relative to ``||A u|| ||v||`` for random u and v."""
     rng = np.random.default_rng(seed)

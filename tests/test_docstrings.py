@@ -55,10 +55,18 @@ OBJECTS = public_objects()
 METHODS = [method for dotted in OBJECTS for method in public_methods(dotted)]
 
 
+def resolved(dotted):
+    """Give what a dotted name of `OBJECTS` or `METHODS` stands for."""
+    _, room, *names = dotted.split(".")
+    thing = importlib.import_module(f"skgrav.{room}")
+    for name in names:
+        thing = getattr(thing, name)
+    return thing
+
+
 def is_exception(dotted):
     """Tell whether a public name is an exception or a warning."""
-    module, name = dotted.rsplit(".", 1)
-    thing = getattr(importlib.import_module(module), name)
+    thing = resolved(dotted)
     return inspect.isclass(thing) and issubclass(thing, BaseException)
 
 

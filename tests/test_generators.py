@@ -935,11 +935,11 @@ def test_cells_that_are_no_square_need_a_mesh(kind):
         ),
         (
             {"density_range": (6, 3)},
-            r"'density_range' is \(6, 3\); it must be two finite densities, the lower first",
+            r"'density_range' is \(6, 3\); it must be two finite numbers, the lower first",
         ),
         (
             {"density_range": (6, 6)},
-            r"'density_range' is \(6, 6\); it must be two finite densities, the lower first",
+            r"'density_range' is \(6, 6\); it must be two finite numbers, the lower first",
         ),
         ({"architecture": "unet"}, "'architecture' parameter of .*Generator must be a str among"),
         ({"learning_rate": 0.0}, "'learning_rate' parameter of .*Generator must be a float in the"),
@@ -1019,5 +1019,5 @@ def test_start_codes_are_checked(kind):
 @BOTH
 @pytest.mark.parametrize("density_range", [(0, 6, 12), (0, np.inf)])
 def test_ranges_that_are_none_are_refused(kind, density_range):
-    with pytest.raises(ValueError, match=r"'density_range' is .*; it must be two finite densities"):
+    with pytest.raises(ValueError, match=r"'density_range' is .*; it must be two finite numbers"):
         small(kind, density_range=density_range).fit(X)

@@ -130,7 +130,7 @@ def test_metrics_take_operators_that_give_frames():
         (lambda: relative_l2_error([1, 2], RHO[:2]), r"'y_true' \(2, 1\); .* samples and cells"),
         (lambda: relative_l2_error(RHO, RHO * np.nan), "Input y_pred contains NaN"),
         (lambda: relative_l2_error(RHO, RHO, multioutput="sum"), "'multioutput' is 'sum'; allowed"),
-        (lambda: relative_l2_error(RHO, RHO, sample_weight=[1]), "inconsistent numbers of samples"),
+        (lambda: relative_l2_error(RHO, RHO, sample_weight=[1]), "'sample_weight' has shape"),
         (lambda: relative_data_misfit(OPERATOR, RHO[:, 1:], G), "X has 35 features"),
         (lambda: relative_data_misfit(OPERATOR, RHO[:1], G), r"'g' .* \(5, 36\).*\(1, 36\)"),
         (lambda: relative_data_misfit(OPERATOR, RHO, G[:, 1:]), r"'g' .* \(5, 35\).*\(5, 36\)"),

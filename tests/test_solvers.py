@@ -708,7 +708,7 @@ def test_weighted_svd_is_computed_once(small, monkeypatch):
         (lambda: CGLS().solve(WIDE, WIDE_G[0]), "Expected 2D array"),
         (lambda: CGLS().solve(WIDE, WIDE_G[:0]), "Found array with 0 sample"),
         (lambda: CGLS().solve(WIDE, WIDE_G, sigma=-1), "'sigma' has minimum -1.* at least 0"),
-        (lambda: CGLS().solve(WIDE, WIDE_G, sigma=np.nan), "'sigma' has minimum nan"),
+        (lambda: CGLS().solve(WIDE, WIDE_G, sigma=np.nan), "'sigma' contains NaN"),
         (lambda: CGLS().solve(WIDE, WIDE_G, sigma=[1, 2]), r"'sigma' has shape \(2,\).*\(5, 1\)"),
         (
             lambda: CGLS().solve(WIDE, WIDE_G, sigma=np.arange(1, 151).reshape(5, 30)),

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
+from skgrav._checks import real_array
 from skgrav.datasets._pelotas import layer_means
 from skgrav.geometry import Mesh
 
@@ -75,6 +76,10 @@ def make_margin_models(
         raise ValueError(f"'mesh' has {mesh.ndim} axes; a section needs two, (z, x).")
     if n_samples < 1:
         raise ValueError(f"'n_samples' is {n_samples}; it must be at least 1.")
+    if not 0 < reference_moho < np.inf:
+        raise ValueError(
+            f"'reference_moho' is {reference_moho}; it must be a finite depth above 0."
+        )
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
     x = _columns(mesh)
     t = (x - x[0]) / ((x[-1] - x[0]) or 1.0)
@@ -87,7 +92,13 @@ def make_margin_models(
     if water_depth is None:
         water = seaward * draw(1500.0, 4500.0) * (1.0 + 0.1 * _relief(rng, n_samples, x))
     else:
-        water = np.broadcast_to(np.asarray(water_depth, dtype=float), (n_samples, x.size))
+        water = real_array(water_depth, "water_depth")
+        if water.shape not in ((), (x.size,)) or not (water >= 0).all():
+            raise ValueError(
+                f"'water_depth' has shape {water.shape}; it must be a depth of at least 0 for each "
+                f"of {x.size} columns."
+            )
+        water = np.broadcast_to(water, (n_samples, x.size))
     basin = np.exp(-(((t - hinge - draw(-0.05, 0.3)) / draw(0.1, 0.35)) ** 2))
     sediments = draw(0.0, 5000.0) * seaward + draw(0.0, 7500.0) * basin
     sediments *= np.clip(1.0 + draw(0.0, 0.3) * _relief(rng, n_samples, x), 0.0, None)

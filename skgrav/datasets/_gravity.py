@@ -76,8 +76,8 @@ def make_gravity_dataset(
     >>> data.data.shape, data.target.shape
     ((10, 300), (10, 2500))
     """
-    if not noise_level >= 0:
-        raise ValueError(f"'noise_level' is {noise_level}; it must be at least 0.")
+    if not 0 <= noise_level < np.inf:
+        raise ValueError(f"'noise_level' is {noise_level}; it must be finite and at least 0.")
     rng = check_random_state(random_state)
     mesh = Mesh.square() if mesh is None else mesh
     operator = ForwardOperator(mesh, survey, kernel=kernel, units=units).fit()

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
+from .._checks import check_range
 from ..geometry import Mesh
 from ._families import FAMILIES
 
@@ -184,13 +185,9 @@ def _check_families(families: str | Sequence[str] | None) -> list[str]:
 
 def _check_density_range(density_range: tuple[float, float]) -> tuple[float, float]:
     try:
-        low, high = (float(bound) for bound in density_range)
-        valid = bool(np.isfinite([low, high]).all()) and low < high
+        return check_range(density_range, "density_range")
     except (TypeError, ValueError):
-        valid = False
-    if not valid:
         raise ValueError(
             f"'density_range' must be two finite numbers (lower, upper) with lower < upper, "
             f"got {density_range!r}; the paper's is (0.0, 12.0)."
-        )
-    return low, high
+        ) from None

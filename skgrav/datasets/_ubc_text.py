@@ -13,6 +13,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skgrav._checks import real_array
+
 # float() would also take "nan" and "1_000", and neither int() nor Decimal() endless rows of digits.
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _COUNT = re.compile(r"0*[1-9][0-9]{0,8}")
@@ -99,7 +101,7 @@ class UBCLines:
 
 def finite_array(values: ArrayLike, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return finite values of this shape as float64."""
-    array = np.asarray(values, dtype=np.float64)
+    array = real_array(values, name, finite=False)
     if array.shape != shape or not np.isfinite(array).all():
         raise ValueError(
             f"'{name}' has shape {array.shape}; it must hold finite numbers, of shape {shape}."

@@ -18,10 +18,12 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from skgrav._checks import check_array, check_range, check_size, validate_data
 from skgrav.generators._persistence import SavedGenerator
 from skgrav.geometry import Mesh
+from skgrav.networks._checks import check_tensor
 from skgrav.networks._least_squares import LatentProblem, chunks, lbfgs
 from skgrav.networks._progress import LongTraining
 from skgrav.networks._training import TrainingNet, resolve_device, seeded
@@ -174,7 +176,7 @@ class DensityGenerator(
             The fitted generator.
         """
         self._validate_params()
-        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        X = validate_data(self, X, ensure_min_samples=2)
         shape = self._shape(X.shape[1])
         scaled = self._scaled_by_range(X)
         settings = self._resolved(*X.shape)
@@ -225,7 +227,7 @@ class DensityGenerator(
             Codes.
         """
         check_is_fitted(self)
-        return self._encode(validate_data(self, X, reset=False, dtype=np.float64))
+        return self._encode(validate_data(self, X, reset=False))
 
     def inverse_transform(self, X: ArrayLike) -> Array:
         """Decode codes.
@@ -241,7 +243,7 @@ class DensityGenerator(
             Densities within `density_range_`.
         """
         check_is_fitted(self)
-        X = check_array(X, dtype=np.float64, input_name="X")
+        X = check_array(X, "X")
         if X.shape[1] != self.n_components_:
             raise ValueError(
                 f"'X' has {X.shape[1]} columns, but codes of this {type(self).__name__} have "
@@ -291,7 +293,7 @@ class DensityGenerator(
             Minus the mean relative L2 error of the reconstruction; 0 is perfect.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        X = validate_data(self, X, reset=False)
         error = np.linalg.norm(X - self.inverse_transform(self._encode(X)), axis=1)
         norm = np.linalg.norm(X, axis=1)
         return -float(np.mean(error / np.where(norm > 0, norm, 1.0)))
@@ -313,10 +315,10 @@ class DensityGenerator(
             decides between sections that are as good as equal.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        X = validate_data(self, X, reset=False)
         if z0 is None:
             z0 = np.zeros((len(X), self.n_components_))
-        z0 = check_array(z0, dtype=np.float64, input_name="z0")
+        z0 = check_array(z0, "z0")
         if z0.shape != (len(X), self.n_components_):
             raise ValueError(
                 f"'z0' has shape {z0.shape}; it must be one code for each section, "
@@ -337,6 +339,7 @@ class DensityGenerator(
         rho : torch.Tensor of shape (n_samples, n_cells)
             Densities in the unit of the training set.
         """
+        check_tensor(z, "z", self.n_components_)
         low, high = self.density_range_
         return low + (high - low) * self._decoder(z)
 
@@ -345,7 +348,7 @@ class DensityGenerator(
         decoder = copy.deepcopy(self._decoder).to(dtype)
         jacobian = self._average_jacobian.to(dtype)
         # Copies, which torch aligns: sums, and so codes, do not depend on where arrays lie.
-        start = torch.tensor(z0, dtype=dtype)
+        start = torch.tensor(np.ascontiguousarray(z0), dtype=dtype)
         data = torch.tensor(self._scaled(X), dtype=dtype)
         rows = []
         for part in chunks(len(X)):
@@ -364,8 +367,15 @@ class DensityGenerator(
     def _average_jacobian(self) -> torch.Tensor:
         """Derivative of the scaled densities by the codes, averaged over drawn codes."""
         device = self.net_.device
-        with seeded(0, device), torch.no_grad():
-            z = torch.randn(_N_DRAWN, self.n_components_, device=device, dtype=torch.float32)
+        generator = torch.Generator(device).manual_seed(0)
+        with torch.no_grad():
+            z = torch.randn(
+                _N_DRAWN,
+                self.n_components_,
+                device=device,
+                dtype=torch.float32,
+                generator=generator,
+            )
             scaled = torch.cat([self._decoder(z[part]) for part in chunks(len(z))])
         z -= z.mean(dim=0)
         return torch.cholesky_solve(z.T @ scaled, torch.linalg.cholesky(z.T @ z))
@@ -432,14 +442,8 @@ class DensityGenerator(
         """Fix the density range and scale training densities by it."""
         low, high = float(X.min()), float(X.max())
         if self.density_range is not None:
-            given = np.asarray(self.density_range, dtype=np.float64)
-            if given.shape != (2,) or not np.isfinite(given).all() or not given[0] < given[1]:
-                raise ValueError(
-                    f"'density_range' is {self.density_range}; it must be two finite densities, "
-                    "the lower first."
-                )
-            low, high = given
-        self.density_range_ = float(low), float(high)
+            low, high = check_range(self.density_range, "density_range")
+        self.density_range_ = low, high
         if X.min() < low or X.max() > high:
             warnings.warn(
                 f"'X' ranges from {X.min():g} to {X.max():g}, beyond density_range=({low:g}, "
@@ -450,7 +454,9 @@ class DensityGenerator(
 
     def _scaled(self, X: Array) -> NDArray[np.float32]:
         low, high = self.density_range_
-        return ((X - low) / ((high - low) or 1.0)).astype(np.float32)
+        scaled = (X - low) / ((high - low) or 1.0)
+        check_size(scaled, "X relative to the density_range")
+        return scaled.astype(np.float32)
 
     def _principal_components(self, scaled: NDArray[np.float32], seed: int) -> PCA:
         with np.errstate(invalid="ignore"):  # sections that are all alike have no variance

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback
 from skorch.dataset import ValidSplit
 from torch import nn
 
+from skgrav._checks import validate_data
 from skgrav.generators._base import DensityGenerator, Settings, start_linear
 from skgrav.networks._least_squares import chunks
 from skgrav.networks._paper_generators import PaperDecoder, PaperEncoder
@@ -160,7 +161,7 @@ class VAEGenerator(DensityGenerator):
             How much a code tells about its section.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        X = validate_data(self, X, reset=False)
         mean, log_variance = self._posterior(X)
         return divergence(mean, log_variance).double().numpy()
 

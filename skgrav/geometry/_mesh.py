@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skgrav._checks import named, real_array
 from skgrav.geometry import _pyvista, _xarray
-from skgrav.geometry._values import AXES, ValueObject, frozen
+from skgrav.geometry._values import AXES, ValueObject, frozen, whole_numbers
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,6 +68,8 @@ class Mesh(ValueObject):
     edges: tuple[NDArray[np.float64], ...]
 
     def __init__(self, edges: Sequence[ArrayLike]) -> None:
+        with named("edges"):
+            edges = tuple(edges)
         if len(edges) not in AXES:
             raise ValueError(
                 f"'edges' has {len(edges)} axes; a mesh needs one array of edges per axis, "
@@ -122,7 +125,13 @@ class Mesh(ValueObject):
         mesh : Mesh
             The mesh.
         """
-        steps = np.broadcast_to(np.asarray(spacing, dtype=float), (len(shape),))
+        shape, steps = whole_numbers(shape, "shape"), real_array(spacing, "spacing")
+        if steps.shape not in ((), (len(shape),)) or not (steps > 0).all():
+            raise ValueError(
+                f"'spacing' is {spacing!r}; it must be one positive number or one for each of the "
+                f"{len(shape)} axes in 'shape'."
+            )
+        steps = np.broadcast_to(steps, (len(shape),))
         origins = [top] + [-n * h / 2 for n, h in zip(shape[1:], steps[1:], strict=True)]
         return cls(
             [o + h * np.arange(n + 1) for o, h, n in zip(origins, steps, shape, strict=True)]
@@ -165,7 +174,7 @@ class Mesh(ValueObject):
         images : ndarray of shape `shape` or (n_samples, *shape)
             The densities as sections or volumes, depth first.
         """
-        rho = np.asarray(rho, dtype=np.float64)
+        rho = real_array(rho, "rho", finite=False)
         if rho.shape[-1:] != (self.n_cells,):
             raise ValueError(
                 f"'rho' has shape {rho.shape}; its last axis must hold the {self.n_cells} cells "

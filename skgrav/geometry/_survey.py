@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skgrav._checks import real_array
 from skgrav.geometry import _xarray
 from skgrav.geometry._mesh import Mesh
-from skgrav.geometry._values import AXES, ValueObject, frozen
+from skgrav.geometry._values import AXES, ValueObject, frozen, whole_numbers
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -97,9 +98,10 @@ class Survey(ValueObject):
         if uncertainty is not None:
             uncertainty = frozen(uncertainty, "uncertainty")
             if uncertainty.shape not in ((), (n_data,)) or not (uncertainty > 0).all():
+                least = uncertainty.min(initial=np.inf)
                 raise ValueError(
-                    f"'uncertainty' has shape {uncertainty.shape} and minimum "
-                    f"{uncertainty.min():g}; it must be one positive number or one per datum, "
+                    f"'uncertainty' has shape {uncertainty.shape} and minimum {least:g}; it must "
+                    "be one positive number or one per datum, "
                     f"({n_data},)."
                 )
             uncertainty = frozen(np.broadcast_to(uncertainty, n_data), "uncertainty")
@@ -181,8 +183,8 @@ class Survey(ValueObject):
             raise ValueError(
                 f"'mesh' has {mesh.ndim} axes; Survey.grid needs 3. Use Survey.line in 2D."
             )
-        counts = mesh.shape[1:] if shape is None else tuple(shape)
-        if len(counts) != 2 or min(counts) < 1:
+        counts = mesh.shape[1:] if shape is None else whole_numbers(shape, "shape")
+        if len(counts) != 2:
             raise ValueError(
                 f"'shape' is {shape!r}; it must be two positive numbers of stations, (ny, nx)."
             )
@@ -219,7 +221,7 @@ class Survey(ValueObject):
         profiles : ndarray of shape (n_components, n_stations) or (n_samples, ...)
             The data of each component.
         """
-        g = np.asarray(g, dtype=np.float64)
+        g = real_array(g, "g", finite=False)
         if g.shape[-1:] != (self.n_data,):
             raise ValueError(
                 f"'g' has shape {g.shape}; its last axis must hold the {self.n_data} data of "

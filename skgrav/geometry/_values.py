@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import fields
+from operator import index
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from skgrav._checks import named, real_array
 
 #: Axis names by number of dimensions, in the order of mesh axes and station columns.
 AXES = {2: ("z", "x"), 3: ("z", "y", "x")}
@@ -15,11 +19,18 @@ AXES = {2: ("z", "x"), 3: ("z", "y", "x")}
 
 def frozen(values: ArrayLike, name: str) -> NDArray[np.float64]:
     """Return a read-only float64 copy of finite `values`."""
-    array = np.array(values, dtype=np.float64, order="C")
-    if not np.isfinite(array).all():
-        raise ValueError(f"'{name}' contains NaN or infinity; each value must be a finite number.")
+    array = real_array(values, name, copy=True)
     array.setflags(write=False)
     return array
+
+
+def whole_numbers(values: Sequence[int], name: str) -> tuple[int, ...]:
+    """Return whole numbers of at least 1."""
+    with named(name):
+        numbers = tuple(index(value) for value in values)
+    if not numbers or min(numbers) < 1:
+        raise ValueError(f"'{name}' is {values!r}; it must be whole numbers of at least 1.")
+    return numbers
 
 
 class ValueObject(ABC):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skgrav._checks import real_array
 from skgrav.geometry._values import AXES
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def edges_of(array: Any) -> list[Array]:
     return [_edges_along(axis, array) for axis in _axes_of(array, "array")]
 
 
-def density_image(mesh: Mesh, array: Any) -> Array:
+def density_image(mesh: Mesh, array: Any) -> NDArray[Any]:
     """Return a labelled array in the order of the mesh, once it lies on its cells."""
     axes = AXES[mesh.ndim]
     if _axes_of(array, "images") != axes or not hasattr(array, "values"):
@@ -60,7 +61,7 @@ def density_image(mesh: Mesh, array: Any) -> Array:
                 f"coordinate '{axis}' of 'images' are not the cell centres of this mesh along "
                 f"{axis}. Interpolate with array.interp, or take Mesh.from_xarray(array)."
             )
-    return np.asarray(array.transpose(..., *axes).values, dtype=np.float64)
+    return array.transpose(..., *axes).values
 
 
 def gravity_dataset(survey: Survey, g: ArrayLike, units: str) -> Any:
@@ -109,7 +110,7 @@ def survey_arguments(dataset: Any) -> tuple[Array, tuple[str, ...], Array | None
             f"'dataset' has an uncertainty of components {uncertain} alone; give all of "
             f"{components} one, or drop it."
         )
-    sigma = [np.asarray(dataset[f"g{c}_uncertainty"].values, np.float64) for c in components]
+    sigma = [real_array(dataset[n].values, n) for n in (f"g{c}_uncertainty" for c in components)]
     return stations, components, np.concatenate(sigma)
 
 
@@ -125,7 +126,7 @@ def gravity_profiles(survey: Survey, dataset: Any) -> Array:
             "'profiles' has other stations than this survey; take Survey.from_xarray(profiles)."
         )
     parts = [dataset[f"g{c}"].transpose(..., along).values for c in survey.components]
-    return np.stack([np.asarray(part, dtype=np.float64) for part in parts], axis=-2)
+    return np.stack([real_array(part, "profiles", finite=False) for part in parts], axis=-2)
 
 
 def _stations(axes: Sequence[str], dataset: Any) -> tuple[Array, str]:
@@ -196,7 +197,7 @@ def _values(array: Any, name: str) -> Array:
             f"coordinate '{name}' is positive {coordinate.attrs['positive']}; z must be positive "
             "down. Change the sign, sort by z and set attrs['positive'] = 'down'."
         )
-    return np.asarray(coordinate.values, dtype=np.float64)
+    return real_array(coordinate.values, f"coordinate {name}")
 
 
 def _axis_attributes(axis: str, what: str) -> dict[str, str]:
@@ -217,7 +218,7 @@ def _import_xarray(what: str) -> Any:
 
 def as_array(values: Any, shape: Sequence[int], argument: str, what: str) -> Array:
     """Return images whose last axes have the given shape as float64."""
-    array = np.asarray(values, dtype=np.float64)
+    array = real_array(values, argument, finite=False)
     n = len(shape)
     if array.ndim < n or array.shape[-n:] != tuple(shape):
         raise ValueError(

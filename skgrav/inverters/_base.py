@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin, TransformerMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
+from skgrav._checks import validate_data
 from skgrav._files import SavedMixin
 from skgrav.operators._lazy import is_lazy, lazily
 
@@ -70,7 +71,7 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
             return lazily(self.transform, X)
         check_is_fitted(self)
         rho = np.asarray(self.predict(X), dtype=np.float64)
-        data = self._data(validate_data(self, X, reset=False, dtype=np.float64))
+        data = self._data(validate_data(self, X, reset=False))
         return np.hstack([rho.reshape(len(data), -1), data])
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from skgrav._checks import validate_data
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._noise import check_levels, noise_of, relative_noise, usual_rms
 from skgrav.inverters._prior import GaussianPrior
@@ -150,8 +151,7 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
             The fitted inverter.
         """
         self._validate_params()
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
-        y = np.asarray(y, dtype=np.float64)
+        X, y = validate_data(self, X, y)
         self._y_ndim = y.ndim
         rho = y.reshape(len(y), -1)
         self.n_outputs_ = rho.shape[1]
@@ -263,7 +263,7 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     def _posterior(self, X: ArrayLike, noise_level: ArrayLike | None) -> tuple[Array, Array]:
         """Return the posterior mean and the noise of each weighted sample, (n_samples,)."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        X = validate_data(self, X, reset=False)
         g = X if self._uncertainty is None else X / self._uncertainty
         residual = g - self._prior.data_mean
         sigma = self._noise(g, residual, noise_level)

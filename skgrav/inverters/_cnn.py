@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from skgrav._checks import validate_data
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._network import SETTINGS, NetTraining
 from skgrav.inverters._noise import CONTRADICTED, check_levels
@@ -331,7 +332,7 @@ class CNNInverter(InverterMixin, NetTraining):
         if is_lazy(X):
             return lazily(self.predict, X, noise_level=noise_level)
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        X = validate_data(self, X, reset=False)
         pairs = self._pairs
         if isinstance(pairs, WhitenedPairs):
             sigma = self._noise(X, noise_level)

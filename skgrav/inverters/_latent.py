@@ -13,8 +13,9 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from skgrav._checks import validate_data
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._latent_search import LatentResult, LatentSearch
 from skgrav.inverters._latent_space import (
@@ -246,12 +247,8 @@ class LatentInverter(InverterMixin, BaseEstimator):
             self,
             X,
             y,
-            dtype=np.float64,
-            multi_output=True,
-            y_numeric=True,
             ensure_min_samples=2,  # one section has no spread to learn
         )
-        y = np.asarray(y, dtype=np.float64)
         self._y_ndim = y.ndim
         rho = y.reshape(len(y), -1)
         self.n_outputs_ = rho.shape[1]
@@ -328,7 +325,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
             Densities, codes, misfits, iterations and candidates of each sample.
         """
         check_is_fitted(self, "operator_")
-        return self._invert(validate_data(self, X, reset=False, dtype=np.float64))
+        return self._invert(validate_data(self, X, reset=False))
 
     def _invert(self, X: Array) -> LatentResult:
         g = self._data(X)

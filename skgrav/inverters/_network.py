@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import validate_data
 from skorch.callbacks import GradientNormClipping
 
+from skgrav._checks import check_range, real_array, validate_data
 from skgrav.inverters._drawn import DrawnPairs, LaterPairs
 from skgrav.inverters._noise import relative_noise
 from skgrav.inverters._pairs import ScaledPairs, WhitenedPairs, row_weights
@@ -125,8 +125,7 @@ class NetTraining(LongTraining, BaseEstimator):
 
         They are no copies of float arrays, so that those on disk stay there.
         """
-        kinds = {"dtype": (np.float64, np.float32), "multi_output": True, "y_numeric": True}
-        X, y = validate_data(self, X, y, reset=reset, **kinds)
+        X, y = validate_data(self, X, y, reset=reset, dtype=(np.float64, np.float32))
         if not reset and y.size // len(y) != self.n_outputs_:
             raise ValueError(
                 f"'y' has {y.size // len(y)} cells, but the network was trained for "
@@ -154,12 +153,9 @@ class NetTraining(LongTraining, BaseEstimator):
     def _prepare(self, X: Numbers, y: Numbers) -> None:
         """Fix everything that training must not change: scales, ranges and net."""
         self._check_noise_level()
-        low, high = (y.min(), y.max()) if self.density_range is None else self.density_range
-        if self.density_range is not None and not low < high:
-            raise ValueError(
-                f"'density_range' is {self.density_range}; the lower bound must be below the upper."
-            )
-        density_range = float(low), float(high)
+        density_range = float(y.min()), float(y.max())
+        if self.density_range is not None:
+            density_range = check_range(self.density_range, "density_range")
         pairs: ScaledPairs | WhitenedPairs
         if self.architecture == "residual":
             pairs = self._whitened(X, y)
@@ -230,8 +226,9 @@ class NetTraining(LongTraining, BaseEstimator):
     def _check_noise_level(self) -> tuple[float, float]:
         """Return the bounds of the relative noise of training data."""
         noise_level = self._settings("noise_level")
-        low, high = np.ravel(noise_level)[[0, -1]]
-        if np.size(noise_level) > 2 or not 0 <= low <= high:
+        levels = real_array(noise_level, "noise_level")
+        low, high = levels.min(initial=np.inf), levels.max(initial=0.0)
+        if levels.shape not in ((), (2,)) or not 0 <= low <= high or levels.ravel()[0] > low:
             raise ValueError(
                 f"'noise_level' is {noise_level}; it must be a number of at least 0 or an "
                 "increasing pair of them."

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skgrav._checks import real_array
 from skgrav.solvers._gaussian import DataSpace
 
 Array = NDArray[np.float64]
@@ -109,7 +110,7 @@ def noise_of(
 def check_levels(noise_level: Any, n_samples: int) -> Array:
     """Return one relative level per sample, or raise ValueError."""
     try:
-        level = np.asarray(noise_level, dtype=np.float64)
+        level = real_array(noise_level, "noise_level")
     except (TypeError, ValueError):
         level = np.array(np.nan)
     if level.shape not in ((), (n_samples,)) or not ((level >= 0) & np.isfinite(level)).all():

@@ -14,8 +14,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from skgrav._checks import validate_data
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._correction import ErrorCorrection
 from skgrav.inverters._noise import missing_noise, relative_noise
@@ -181,12 +182,8 @@ class Refiner(InverterMixin, BaseEstimator):
             self,
             X,
             y,
-            dtype=np.float64,
-            multi_output=True,
-            y_numeric=True,
             ensure_min_samples=1 if solver else 2,  # one start has no spread of errors
         )
-        y = np.asarray(y, dtype=np.float64)
         self._y_ndim = y.ndim
         rho = y.reshape(len(y), -1)
         self.n_outputs_ = rho.shape[1]
@@ -243,7 +240,7 @@ class Refiner(InverterMixin, BaseEstimator):
                 f"return_std=True, but solver {self.solver!r} knows nothing of the errors of the "
                 "start; use Refiner('bayes')."
             )
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        X = validate_data(self, X, reset=False)
         g = self._data(X)
         sigma = noise_std(self.operator_, g, self.noise_level)
         rho, std = self.solver_.correct(self.operator_, g, self._start(X, g), sigma)
@@ -264,7 +261,7 @@ class Refiner(InverterMixin, BaseEstimator):
             `converged` of each sample.
         """
         check_is_fitted(self, "operator_")
-        return self._refine(validate_data(self, X, reset=False, dtype=np.float64))
+        return self._refine(validate_data(self, X, reset=False))
 
     def _refine(self, X: Array) -> SolverResult:
         g = self._data(X)

@@ -14,8 +14,9 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from skgrav._checks import real_array, validate_data
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._noise import noise_with_rounding, relative_noise
 from skgrav.operators._base import BaseOperator
@@ -126,12 +127,11 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         self._validate_params()
         self._bounds = check_bounds(self.bounds)
         if y is None:
-            X = validate_data(self, X, dtype=np.float64)
+            X = validate_data(self, X)
             self._y_ndim, rho = 2, None
             self.operator_ = operator_of_data(self.operator, X.shape[1])
         else:
-            X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
-            y = np.asarray(y, dtype=np.float64)
+            X, y = validate_data(self, X, y)
             self._y_ndim, rho = y.ndim, y.reshape(len(y), -1)
             level = relative_noise(self.operator, X, self.noise_level)
             self.operator_ = resolve_operator(self.operator, rho, X, noise_level=level)
@@ -196,7 +196,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             `n_iter` and `converged` of each sample.
         """
         check_is_fitted(self)
-        return self._invert(validate_data(self, X, reset=False, dtype=np.float64))
+        return self._invert(validate_data(self, X, reset=False))
 
     def _invert(self, X: Array) -> RegularizedResult:
         d, sigma = self._weighted(X)
@@ -240,8 +240,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             if rho is None:
                 raise ValueError("'reference' is 'mean', but y is None. Give densities or numbers.")
             return rho.mean(axis=0)
-        reference = np.asarray(self.reference, dtype=np.float64)
-        if reference.shape not in ((), (self.n_outputs_,)) or not np.isfinite(reference).all():
+        reference = real_array(self.reference, "reference")
+        if reference.shape not in ((), (self.n_outputs_,)):
             raise ValueError(
                 f"'reference' has shape {reference.shape}; it must be a finite number, one for "
                 f"each of {self.n_outputs_} cells, 'mean' or None."

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from skgrav._checks import check_array, validate_data
 from skgrav.inverters._damping import DampedLeastSquares, DampingCurves
 from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
@@ -237,7 +238,7 @@ class TikhonovInverter(RegularizedInverter):
             Arrays of shape (n_alphas, n_samples).
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        X = validate_data(self, X, reset=False)
         if not self.operator_._factorized:
             raise ValueError(
                 f"'operator' has {X.shape[1]} data, too many for curves over all alphas. Compare "
@@ -251,7 +252,7 @@ class TikhonovInverter(RegularizedInverter):
         if alphas is None:
             damping = np.tile(system.grid(), (len(X), 1))
         else:
-            alphas = check_array(alphas, dtype=np.float64, ensure_2d=False, input_name="alphas")
+            alphas = check_array(alphas, "alphas", ensure_2d=False)
             if alphas.ndim != 1 or not (alphas > 0).all():
                 raise ValueError(
                     f"'alphas' has shape {alphas.shape} and minimum {alphas.min():g}; give a "

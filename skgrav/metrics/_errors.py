@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_array, check_consistent_length
 
+from skgrav._checks import check_array, named, real_array
 from skgrav.operators._base import BaseOperator
 
 Output = Literal["uniform_average", "raw_values"]
@@ -143,7 +143,8 @@ def chi_factor(
     Returns
     -------
     chi : float or ndarray of shape (n_samples,)
-        1 means that the data are fitted to their noise, less that noise is fitted too.
+        1 means that the data are fitted to their noise, less that noise is fitted too; infinite
+        where data are missed and their noise is next to nothing.
 
     Raises
     ------
@@ -172,7 +173,8 @@ def chi_factor(
             "'noise_level' and 'uncertainty' are None and the operator's survey has no "
             "uncertainty: a chi factor needs one of them."
         )
-    chi = np.mean(_ratio(_residual(operator, rho, g), sigma) ** 2, axis=1)
+    with np.errstate(over="ignore"):
+        chi = np.mean(_ratio(_residual(operator, rho, g), sigma) ** 2, axis=1)
     return _average(chi, None, multioutput)
 
 
@@ -197,24 +199,26 @@ def noise_std(
         uncertainty = None if survey is None else survey.uncertainty
     if uncertainty is None:
         return None
-    sigma = np.asarray(uncertainty, dtype=np.float64)
+    sigma = real_array(uncertainty, "uncertainty")
     if not (sigma > 0).all() or sigma.shape not in ((), (g.shape[1],)):
         raise ValueError(
             f"'uncertainty' has shape {sigma.shape}; it must be one positive number or one for "
-            f"each of {g.shape[1]} data."
+            f"each of {g.shape[1]} data, as many as 'g' has."
         )
     return np.broadcast_to(sigma, g.shape[1:])[None]
 
 
 def _as_samples(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    values = check_array(values, dtype=np.float64, ensure_2d=False, input_name=name)
+    values = check_array(values, name, ensure_2d=False)
     return values.reshape(-1, 1) if values.ndim == 1 else values
 
 
 def _residual(
     operator: BaseOperator, rho: ArrayLike, g: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    predicted = np.asarray(operator.transform(_as_samples(rho, "rho")))
+    rho = _as_samples(rho, "rho")
+    with named("rho"):
+        predicted = np.asarray(operator.transform(rho))
     if predicted.shape != g.shape:
         raise ValueError(
             f"'g' has shape {g.shape}, but the gravity of 'rho' {predicted.shape}; both must hold "
@@ -237,6 +241,12 @@ def _average(
         raise ValueError(
             f"'multioutput' is {multioutput!r}; allowed are 'uniform_average' and 'raw_values'."
         )
-    weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-    check_consistent_length(values, weights)
-    return float(np.average(values, weights=weights))
+    if sample_weight is None:
+        return float(np.mean(values))
+    weights = real_array(sample_weight, "sample_weight")
+    if weights.shape != values.shape or not (weights >= 0).all() or not weights.any():
+        raise ValueError(
+            f"'sample_weight' has shape {weights.shape}; it must be one number of at least 0 for "
+            f"each of {len(values)} samples, and not all of them 0."
+        )
+    return float(np.average(values, weights=weights / weights.max()))

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils.validation import check_array, check_consistent_length
+from sklearn.utils.validation import check_consistent_length, column_or_1d
+
+from skgrav._checks import check_array, named
 
 #: Principal components in which sections are compared: distances between all cells are mostly
 #: about thin details.
@@ -72,8 +74,11 @@ def sample_coverage(
     covered = nearest <= radius
     if labels is None:
         return float(covered.mean())
-    labels = np.asarray(labels)
-    check_consistent_length(true, labels)
+    with named("labels"):
+        labels = column_or_1d(labels)
+        check_consistent_length(true, labels)
+        if (labels != labels).any():  # noqa: PLR0124 - NaN of any type
+            raise ValueError("it holds NaN, which is no family.")
     return {str(name): float(covered[labels == name].mean()) for name in np.unique(labels)}
 
 
@@ -114,8 +119,8 @@ def sample_diversity(y_true: ArrayLike, y_sampled: ArrayLike) -> float:
 def _sections(
     y_true: ArrayLike, y_sampled: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    true = check_array(y_true, dtype=np.float64, ensure_min_samples=2, input_name="y_true")
-    sampled = check_array(y_sampled, dtype=np.float64, input_name="y_sampled")
+    true = check_array(y_true, "y_true", ensure_min_samples=2)
+    sampled = check_array(y_sampled, "y_sampled")
     if true.shape[1] != sampled.shape[1]:
         raise ValueError(
             f"'y_sampled' has {sampled.shape[1]} cells, but 'y_true' has {true.shape[1]}."
@@ -127,5 +132,7 @@ def _components(
     y_true: ArrayLike, y_sampled: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     true, sampled = _sections(y_true, y_sampled)
+    if not np.var(true, axis=0).any():
+        raise ValueError("'y_true' holds sections that are all alike; coverage needs some.")
     pca = PCA(min(_N_COMPONENTS, *true.shape), random_state=0).fit(true)
     return pca.transform(true), pca.transform(sampled)

@@ -1,4 +1,7 @@
-"""Torch modules, and the training that the inverters and generators share."""
+"""Torch modules, and the training that the inverters and generators share.
+
+Processes forked after this import compute in one thread: torch would wait forever for others.
+"""
 
 from skgrav.networks._consistency import DataConsistency
 from skgrav.networks._distributed import SharedTraining

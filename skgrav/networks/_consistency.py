@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 import torch
 from numpy.typing import ArrayLike
 from scipy.special import chdtri
-from sklearn.utils.validation import check_array
 from torch import nn
 
+from skgrav._checks import check_array, check_matrix
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._svd import thin_svd
 from skgrav.operators._toeplitz import ToeplitzOperator
@@ -116,7 +116,8 @@ class DataConsistency(nn.Module):
                 "data to their noise; 'sigma' of 0 fits them exactly."
             )
         self.rcond, self.chi_factor, self.physics = rcond, chi_factor, physics
-        matrix = check_array(matrix, dtype="float64", copy=True, input_name="matrix")
+        matrix = check_matrix(check_array(matrix, "matrix", copy=True), "matrix")
+        self.n_data, self.n_cells = matrix.shape
         svd = SVDSystem(thin_svd(matrix))
         self._exact = {name: torch.tensor(getattr(svd, name)) for name in ("U", "s", "Vt")}
         for name, values in self._exact.items():
@@ -167,14 +168,17 @@ class DataConsistency(nn.Module):
         filtered = torch.where(noisy, damping / (1.0 + damping), 1.0)
         return rho + (filtered * torch.where(kept, 1.0 / s, 0.0) * d) @ self.Vt
 
-    def _check(self, rho: Tensor, g: Tensor, sigma: Tensor) -> None:
+    def _check(self, rho: Any, g: Any, sigma: Any) -> None:
+        for name, values in {"rho": rho, "g": g, "sigma": sigma}.items():
+            if not isinstance(values, Tensor):
+                raise TypeError(f"'{name}' is a {type(values).__name__}; give a torch.Tensor.")
         n, dtype = len(rho), self.s.dtype
         shapes = {"rho": (n, self.Vt.shape[1]), "g": (n, self.U.shape[0]), "sigma": (n,)}
         for (name, shape), values in zip(shapes.items(), (rho, g, sigma), strict=True):
             if values.shape != shape:
                 raise ValueError(
-                    f"'{name}' has shape {tuple(values.shape)}; with {n} densities and this "
-                    f"matrix it must be {shape}."
+                    f"'{name}' has shape {tuple(values.shape)}; with {n} densities in 'rho' "
+                    f"and this matrix it must be {shape}."
                 )
             if values.dtype != dtype:
                 raise ValueError(

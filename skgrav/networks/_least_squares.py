@@ -9,6 +9,8 @@ from functools import cached_property
 import torch
 from torch.func import jvp, vjp
 
+from skgrav.networks._threads import one_forward_derivative
+
 Tensor = torch.Tensor
 
 #: Inner iterations of a Gauss-Newton step at most, and the share of the residual that ends them
@@ -78,7 +80,7 @@ class LatentProblem:
             gradient = pull(self.weights * residual)[0] + self.prior * (u - self.centre)
 
         def hessian(direction: Tensor) -> Tensor:
-            with torch.no_grad():
+            with torch.no_grad(), one_forward_derivative():
                 change = jvp(self.forward, (u,), (direction,))[1]
                 return pull(self.weights**2 * change)[0] + self.prior * direction
 

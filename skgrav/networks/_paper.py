@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from skgrav.networks._checks import check_tensor
+
 
 class PaperCNN(nn.Module):
     """Network of arXiv:2510.09632 from standardised gravity to density in [0, 1].
@@ -51,7 +53,7 @@ class PaperCNN(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.n_components = n_components
+        self.n_data, self.n_components = n_data, n_components
         length, channels = n_data // n_components, n_components
         convolutions: list[nn.Module] = []
         for n_filters in filters:
@@ -81,6 +83,7 @@ class PaperCNN(nn.Module):
         rho : torch.Tensor of shape (n_samples, n_cells)
             Densities in [0, 1].
         """
+        check_tensor(g, "g", self.n_data, self.dense[0].weight)
         channels = g.unflatten(1, (self.n_components, -1))
         return self.dense(self.convolutions(channels).flatten(1))
 

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import nn
 
+from skgrav.networks._checks import check_tensor
 from skgrav.networks._sections import coarsened, upsampling
 
 
@@ -33,6 +34,7 @@ class PaperEncoder(nn.Module):
 
     def __init__(self, shape: tuple[int, int], n_components: int) -> None:
         super().__init__()
+        self.n_cells = math.prod(shape)
         self.convolutions = nn.Sequential(
             nn.Conv1d(1, 32, 3, stride=2, padding=1),
             nn.ReLU(),
@@ -41,7 +43,7 @@ class PaperEncoder(nn.Module):
             nn.Conv1d(64, 128, 3, padding=1),
             nn.ReLU(),
         )
-        length = math.ceil(math.prod(shape) / 4)
+        length = math.ceil(self.n_cells / 4)
         self.dense = nn.Sequential(nn.Linear(128 * length, 500), nn.ReLU())
         self.head = nn.Linear(500, 2 * n_components)
 
@@ -58,6 +60,7 @@ class PaperEncoder(nn.Module):
         mean, log_variance : torch.Tensor of shape (n_samples, n_components)
             Gaussian posterior of each code.
         """
+        check_tensor(rho, "rho", self.n_cells, self.head.weight)
         features = self.convolutions(rho[:, None]).flatten(1)
         mean, log_variance = self.head(self.dense(features)).chunk(2, dim=1)
         return mean, log_variance
@@ -87,7 +90,7 @@ class PaperDecoder(nn.Module):
 
     def __init__(self, shape: tuple[int, int], n_components: int) -> None:
         super().__init__()
-        self.n_cells = math.prod(shape)
+        self.n_cells, self.n_components = math.prod(shape), n_components
         length = math.ceil(self.n_cells / 4)
         self.dense = nn.Sequential(
             nn.Linear(n_components, 500), nn.ReLU(), nn.Linear(500, 128 * length), nn.ReLU()
@@ -113,6 +116,7 @@ class PaperDecoder(nn.Module):
         rho : torch.Tensor of shape (n_samples, n_cells)
             Densities in [0, 1].
         """
+        check_tensor(z, "z", self.n_components, self.convolutions[0].weight)
         features = self.dense(z).unflatten(1, (128, -1))
         return torch.sigmoid(self.convolutions(features)[:, 0, : self.n_cells])
 
@@ -140,6 +144,7 @@ class PaperGenerator(nn.Module):
 
     def __init__(self, shape: tuple[int, int], n_components: int) -> None:
         super().__init__()
+        self.n_components = n_components
         sizes = coarsened(shape, 3)[::-1]
         self.coarse = (128, *sizes[0])
         self.dense = nn.Sequential(nn.Linear(n_components, math.prod(self.coarse)), nn.ReLU())
@@ -164,6 +169,7 @@ class PaperGenerator(nn.Module):
         rho : torch.Tensor of shape (n_samples, n_cells)
             Densities in [0, 1].
         """
+        check_tensor(z, "z", self.n_components, self.upsample[0].weight)
         features = self.dense(z).unflatten(1, self.coarse)
         return torch.sigmoid(self.upsample(features)).flatten(1)
 
@@ -214,5 +220,6 @@ class PaperDiscriminator(nn.Module):
         score : torch.Tensor of shape (n_samples,)
             Log-odds of being real.
         """
+        check_tensor(rho, "rho", math.prod(self.shape), self.score.weight)
         sections = rho.unflatten(1, (1, *self.shape))
         return self.score(self.convolutions(sections).flatten(1))[:, 0]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import nn
 from torch.nn.functional import gelu
 
+from skgrav._checks import check_array, real_array
+from skgrav.networks._checks import check_tensor
 from skgrav.networks._consistency import DataConsistency
 from skgrav.networks._sections import zeroed
 
@@ -52,8 +54,10 @@ class ResidualMLP(nn.Module):
         self, n_data: int, scale: ArrayLike, *, width: int = 512, n_blocks: int = 4
     ) -> None:
         super().__init__()
+        self.n_data = n_data
         self.scale: torch.Tensor
-        self.register_buffer("scale", torch.tensor(np.asarray(scale), dtype=torch.float32))
+        sizes = check_array(scale, "scale", ensure_2d=False)
+        self.register_buffer("scale", torch.tensor(sizes.ravel(), dtype=torch.float32))
         self.first = nn.Linear(n_data + self._N_BESIDE, width)
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -81,6 +85,7 @@ class ResidualMLP(nn.Module):
         components : torch.Tensor of shape (n_samples, n_components)
             Components of the missing density, in its unit.
         """
+        check_tensor(x, "x", self.n_data + 1, self.last.weight)
         z, level = x[:, :-1], x[:, -1:]
         size = torch.sqrt(z.square().mean(dim=1, keepdim=True) + 0.01)
         beside = [(level + 3.0) / 2.0, torch.sin(level), torch.cos(level), torch.log(size)]
@@ -142,9 +147,17 @@ class NullSpaceNetwork(nn.Module):
         super().__init__()
         self.network, self.data_rms = network, data_rms
         self.consistency = DataConsistency(matrix, physics=physics)
-        frame = {"components": components, "regression": regression, "std": std}
+        n_data, n_cells = self.consistency.n_data, self.consistency.n_cells
+        of = f"for a 'matrix' of shape ({n_data}, {n_cells})"
+        frame = {
+            "components": _of_shape(components, "components", (None, n_cells), of),
+            "regression": _of_shape(regression, "regression", (n_data, n_cells), of),
+            "std": _of_shape(std, "std", (n_data,), of),
+        }
+        if not (frame["std"].astype(np.float32) > 0).all():
+            raise ValueError(f"'std' has minimum {frame['std'].min():g}; give positive numbers.")
         for name, values in frame.items():
-            held = torch.tensor(np.asarray(values), dtype=torch.float32)
+            held = torch.tensor(values, dtype=torch.float32)
             self.register_buffer(name, held, persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -161,6 +174,7 @@ class NullSpaceNetwork(nn.Module):
         missed : torch.Tensor of shape (n_samples, n_cells)
             Missing density, in its unit.
         """
+        check_tensor(x, "x", len(self.std) + 1)
         missed = self.network(x).float()
         with torch.autocast(x.device.type, enabled=False):  # half precision fits no data
             z, sigma = x[:, :-1], self.data_rms * 10.0 ** x[:, -1]
@@ -187,3 +201,17 @@ class RelativeLoss(nn.Module):
         components, beyond2, norm = true[:, :-2], true[:, -2], true[:, -1]
         error2 = (predicted - components).square().sum(dim=1) + beyond2
         return (error2 / norm.square() + _LEAST).sqrt().mean()  # the root of 0 has no derivative
+
+
+def _of_shape(
+    values: ArrayLike, name: str, shape: tuple[int | None, ...], of: str
+) -> NDArray[np.float64]:
+    """Return finite numbers of a shape, in which None is any length."""
+    array = real_array(values, name, copy=True)
+    if array.ndim != len(shape) or any(
+        found == 0 or wanted not in (None, found)
+        for found, wanted in zip(array.shape, shape, strict=True)
+    ):
+        wanted = str(shape).replace("None", "n")
+        raise ValueError(f"'{name}' has shape {array.shape}; it must be {wanted} {of}.")
+    return array

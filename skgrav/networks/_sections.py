@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn.functional import pad, softplus
 from torch.nn.utils.parametrizations import spectral_norm
 
+from skgrav.networks._checks import check_tensor
+
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 #: Sharpness of the bounds of a density: they are felt within about 1 / 50 of the range.
@@ -69,6 +71,7 @@ class SectionEncoder(nn.Module):
         mean, log_variance : torch.Tensor of shape (n_samples, n_components)
             Gaussian posterior of each code.
         """
+        check_tensor(rho, "rho", self.linear.in_features, self.linear.weight)
         sections = 2.0 * rho.unflatten(1, (1, *self.shape)) - 1.0
         correction, log_variance = self.head(self.convolutions(sections).flatten(1)).chunk(2, dim=1)
         return self.linear(rho) + correction, log_variance.clamp(-15.0, 5.0)
@@ -131,6 +134,7 @@ class SectionDecoder(nn.Module):
         rho : torch.Tensor of shape (n_samples, n_cells)
             Densities in [0, 1].
         """
+        check_tensor(z, "z", self.linear.in_features, self.linear.weight)
         nz, nx = self.shape
         blurred = self.linear(z).unflatten(1, (1, nz, nx))
         even = pad(2.0 * blurred - 1.0, (0, nx % 2, 0, nz % 2), mode="replicate")
@@ -191,6 +195,7 @@ class SectionGenerator(nn.Module):
         rho : torch.Tensor of shape (n_samples, n_cells)
             Densities in [0, 1].
         """
+        check_tensor(z, "z", self.linear.in_features, self.linear.weight)
         drawn = self.upsample(self.dense(z).unflatten(1, self.coarse))
         return bounded(self.linear(z) + drawn.flatten(1))
 
@@ -244,6 +249,7 @@ class SectionCritic(nn.Module):
         score : torch.Tensor of shape (n_samples,)
             Higher is more real.
         """
+        check_tensor(rho, "rho", math.prod(self.shape), self.score.bias)
         features = self.convolutions(2.0 * rho.unflatten(1, (1, *self.shape)) - 1.0)
         spread = features.std(dim=0, correction=0).mean()
         spread = spread.expand(len(features), 1, *features.shape[2:])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,8 @@ import torch
 from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback
 from torch import nn
+
+from skgrav.networks._threads import one_generator
 
 
 class BatchIterator:
@@ -392,15 +393,11 @@ def flushed_denormals() -> Iterator[None]:
         torch.set_flush_denormal(was_flushed)
 
 
-#: All threads share torch's generator.
-_alone = threading.RLock()
-
-
 @contextmanager
 def seeded(seed: int, device: str) -> Iterator[None]:
     """Seed torch meanwhile, and give it its own state back; other threads wait for that."""
     n_devices = 0 if device == "cpu" else torch.cuda.device_count()
-    with _alone, torch.random.fork_rng(devices=range(n_devices)):
+    with one_generator(), torch.random.fork_rng(devices=range(n_devices)):
         torch.manual_seed(seed)
         yield
 

@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from skgrav._checks import check_array, validate_data
 from skgrav.operators._dense import DenseMatrix
 from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._rows import RowOperator
@@ -99,7 +100,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         if is_lazy(X):
             return lazily(self.transform, X)
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        X = validate_data(self, X, reset=False)
         return self._applied.forward(X)
 
     def adjoint(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -232,7 +233,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
 
     def _checked_data(self, X: ArrayLike) -> NDArray[np.float64]:
         check_is_fitted(self)
-        X = check_array(X, dtype=np.float64, input_name="X")
+        X = check_array(X, "X")
         if X.shape[1] != self.n_data_:
             raise ValueError(f"'X' has {X.shape[1]} data, but this operator has {self.n_data_}.")
         return X

@@ -9,11 +9,10 @@ from math import isqrt
 from numbers import Real
 from typing import Any, ClassVar, Literal, Self
 
-import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import validate_data
 
+from skgrav._checks import validate_data
 from skgrav.geometry import Mesh, Survey
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._cells import UNITS, Geometry
@@ -166,7 +165,7 @@ class ForwardOperator(BaseOperator):
         self._validate_params()
         n_samples = 1
         if X is not None:
-            n_samples = len(validate_data(self, X, dtype=np.float64))
+            n_samples = len(validate_data(self, X))
         elif self.mesh is None:
             raise ValueError("'X' is None and so is 'mesh': give densities to fit, or a mesh.")
         else:

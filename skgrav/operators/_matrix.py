@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import Ridge
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_array, validate_data
 
+from skgrav._checks import check_array, check_matrix, validate_data
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._dense import DenseMatrix
 
@@ -100,8 +100,8 @@ class MatrixOperator(BaseOperator):
         """
         self._validate_params()
         if self.matrix is not None:
-            X = validate_data(self, X, dtype=np.float64)
-            matrix = check_array(self.matrix, dtype=np.float64, input_name="matrix", copy=True)
+            X = validate_data(self, X)
+            matrix = check_matrix(check_array(self.matrix, "matrix", copy=True), "matrix")
             if matrix.shape[1] != X.shape[1]:
                 raise ValueError(
                     f"'X' has {X.shape[1]} columns, but 'matrix' of shape {matrix.shape} maps "
@@ -113,8 +113,8 @@ class MatrixOperator(BaseOperator):
                     "requires y to be passed, but the target y is None: 'matrix' is None too, and "
                     "identifying it takes the gravity of the densities."
                 )
-            X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
-            matrix = self._identify(X, np.asarray(y, dtype=np.float64).reshape(len(X), -1))
+            X, y = validate_data(self, X, y)
+            matrix = self._identify(X, y.reshape(len(X), -1))
         self._held = DenseMatrix(matrix)
         if hasattr(self, "held_out_error_"):  # of another matrix
             del self.held_out_error_

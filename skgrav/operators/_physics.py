@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from skgrav._checks import check_array
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
 from skgrav.operators._matrix import MatrixOperator
@@ -88,6 +89,9 @@ def resolve_operator(
     >>> resolve_operator(None, data.target, data.data)
     ForwardOperator(units='normalized')
     """
+    rho, g = check_array(rho, "rho"), check_array(g, "g")
+    if len(rho) != len(g):
+        raise ValueError(f"'g' has {len(g)} samples, but 'rho' has {len(rho)}; give pairs.")
     if operator is not None:
         return _checked(operator, rho, g, noise_level)
     held_out = np.linspace(0, len(rho) - 1, min(len(rho), _N_CHECKED)).astype(int)

@@ -11,8 +11,11 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skgrav._checks import real_array
 from skgrav.plotting._drawing import given_axes, pyplot
 from skgrav.plotting._estimators import named, parts_of
+
+Array = NDArray[np.float64]
 
 #: Attributes of networks with a value per epoch, and what they are called.
 _CURVES = {
@@ -220,15 +223,17 @@ class ConvergenceDisplay:
         return self
 
     def _draw_losses(self, ax: Any, losses: dict[str, ArrayLike], keywords: dict[str, Any]) -> None:
+        curves: list[Array] = []
         for name, values in losses.items():
-            curve = np.asarray(values, dtype=np.float64)
-            if curve.ndim != 1:
+            curve = real_array(values, f"losses[{name!r}]", finite=False)
+            if curve.ndim != 1 or not curve.size:
                 raise ValueError(
                     f"losses[{name!r}] has shape {curve.shape}; it must be (n_epochs,)."
                 )
             style: dict[str, Any] = {"label": name, "marker": _marker(curve)} | keywords
+            curves.append(curve)
             self.loss_lines_[name] = ax.plot(np.arange(1, curve.size + 1), curve, **style)[0]
-        _finish(ax, "epoch", "loss", list(losses.values()))
+        _finish(ax, "epoch", "loss", curves)
 
     def _draw_residuals(
         self,
@@ -237,21 +242,23 @@ class ConvergenceDisplay:
         keywords: dict[str, Any],
         band_kw: dict[str, Any],
     ) -> None:
-        medians: list[ArrayLike] = []
+        medians: list[Array] = []
         for name, values in residuals.items():
-            history = np.asarray(values, dtype=np.float64)
-            if history.ndim not in {1, 2}:
+            history = real_array(values, f"residuals[{name!r}]", finite=False)
+            if history.ndim not in {1, 2} or not history.size:
                 raise ValueError(
                     f"residuals[{name!r}] has shape {history.shape}; it must be "
                     "(n_iter + 1, n_samples)."
                 )
             samples = history.reshape(len(history), -1)
-            iteration, median = np.arange(len(samples)), np.median(samples, axis=1)
+            iteration = np.arange(len(samples))
+            with np.errstate(invalid="ignore"):  # between two infinite ones
+                median = np.median(samples, axis=1)
+                low, high = np.percentile(samples, [10, 90], axis=1)
             style: dict[str, Any] = {"label": name, "marker": _marker(median)} | keywords
             line = self.residual_lines_[name] = ax.plot(iteration, median, **style)[0]
             medians.append(median)
             if samples.shape[1] > 1:
-                low, high = np.percentile(samples, [10, 90], axis=1)
                 style = {"color": line.get_color(), "alpha": 0.2, "linewidth": 0} | band_kw
                 self.residual_bands_[name] = ax.fill_between(iteration, low, high, **style)
         if self.noise_level:
@@ -260,12 +267,12 @@ class ConvergenceDisplay:
         _finish(ax, "iteration", "relative data misfit", medians)
 
 
-def _marker(curve: NDArray[np.float64]) -> str:
+def _marker(curve: Array) -> str:
     """Return a marker for curves of so few points that a line may not show them."""
     return "." if curve.size < 20 else ""
 
 
-def _finish(ax: Any, xlabel: str, ylabel: str, curves: list[ArrayLike]) -> None:
+def _finish(ax: Any, xlabel: str, ylabel: str, curves: list[Array]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     least, most = min(map(np.min, curves)), max(map(np.max, curves))

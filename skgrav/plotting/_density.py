@@ -17,12 +17,16 @@ from skgrav.plotting._drawing import (
     check_units,
     colours,
     is_contrast,
+    limits_of,
     pyplot,
+    shown,
     value_range,
 )
 from skgrav.plotting._estimators import mesh_of, named, one_row, operator_of, row_of, units_of
 from skgrav.plotting._layout import Grid, draw_sections, wrapped
 from skgrav.plotting._sections import Section, sections_of, strongest
+
+Array = NDArray[np.float64]
 
 _COLUMNS = 4  # panels in a row
 _STYLES = ["-", "--", "-.", ":"]  # of interfaces
@@ -304,15 +308,16 @@ class DensityDisplay:
         if self.interfaces and self.mesh.ndim == 3:
             raise ValueError("'interfaces' are lines of a 2D section, but 'mesh' has 3 axes.")
         plt = pyplot(self)
-        limits = self.limits or value_range([*self.densities.values()])
-        off = value_range([*(self.differences or {}).values()])
-        spread = value_range([] if self.std is None else [self.std])[1]
+        blocks = self._blocks()
+        limits = limits_of(self.limits, [*blocks["density"].values()])
+        off = value_range([*blocks["difference"].values()])
+        spread = value_range([*blocks["std"].values()])[1]
         keywords = {
             "density": colours(limits, image_kw),
             "difference": colours(off, difference_kw, centred=True),
             "std": colours((0.0, spread), std_kw, centred=False),
         }
-        drawn = draw_sections(plt, self._grid(), ax, self.mesh, keywords)
+        drawn = draw_sections(plt, self._grid(blocks), ax, self.mesh, keywords)
         contrast = "density contrast" if is_contrast(limits) else "density"
         labels = {"density": contrast, "difference": "difference", "std": "standard deviation"}
         unit = DENSITY_UNITS[self.units]
@@ -337,13 +342,26 @@ class DensityDisplay:
         self.figure_: Any = drawn.axes[0].figure
         return self
 
-    def _grid(self) -> Grid:
+    def _blocks(self) -> dict[str, dict[str, Array]]:
+        """Return what there is to draw by kind and title."""
+        given = {"densities": self.densities, "differences": self.differences or {}}
+        densities, differences = (
+            {
+                title: row_of(rho, 0, self.mesh.n_cells, f"{name}[{title!r}]")
+                for title, rho in block.items()
+            }
+            for name, block in given.items()
+        )
+        std = {}
+        if self.std is not None:
+            std = {"standard deviation": row_of(self.std, 0, self.mesh.n_cells, "std")}
+        return {"density": densities, "difference": differences, "std": std}
+
+    def _grid(self, blocks: dict[str, dict[str, Array]]) -> Grid:
         """Return the sections by row and column of the picture; None is a gap."""
         at = self.at
         if self.mesh.ndim == 3 and at is None:
-            at = strongest(self.mesh, next(iter(self.densities.values())))
-        std = {} if self.std is None else {"standard deviation": self.std}
-        blocks = {"density": self.densities, "difference": self.differences or {}, "std": std}
+            at = strongest(self.mesh, next(iter(blocks["density"].values())))
         panels = {
             kind: [sections_of(self.mesh, rho, title, kind, at) for title, rho in block.items()]
             for kind, block in blocks.items()
@@ -367,10 +385,16 @@ class DensityDisplay:
         # A white border keeps black lines apart from dark cells.
         border = [withStroke(linewidth=2.2, foreground="w")]
         lines = []
-        for (name, (x, depth)), style in zip(self.interfaces.items(), cycle(_STYLES), strict=False):
+        for (name, line), style in zip(self.interfaces.items(), cycle(_STYLES), strict=False):
             keywords = {"color": "k", "linewidth": 1, "linestyle": style, "label": name}
             keywords |= {"path_effects": border, "scalex": False, "scaley": False} | (given or {})
-            lines += ax.plot(np.asarray(x) / scale, np.asarray(depth) / scale, **keywords)
+            x, depth = (shown(values, f"interfaces[{name!r}]") for values in line)
+            if x.shape != depth.shape:
+                raise ValueError(
+                    f"interfaces[{name!r}] has x of shape {x.shape} and depth of shape "
+                    f"{depth.shape}; they must be alike."
+                )
+            lines += ax.plot(x / scale, depth / scale, **keywords)
         return lines
 
 

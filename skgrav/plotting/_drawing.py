@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skgrav._checks import check_size, real_array
+
 Array = NDArray[np.float64]
 
 #: Lightness of viridis rises in equal steps. That of coolwarm falls alike to both sides of a light
@@ -47,10 +49,26 @@ def length_unit(*coordinates: Array) -> tuple[float, str]:
     return (1e3, "km") if extent >= _KILOMETRES_FROM else (1.0, "m")
 
 
-def value_range(values: Sequence[ArrayLike]) -> tuple[float, float]:
+def shown(values: ArrayLike, name: str) -> Array:
+    """Return numbers to draw, where NaN is a gap, with errors that name them."""
+    array = real_array(values, name, finite=False)
+    check_size(array[~np.isnan(array)], name)
+    return array
+
+
+def limits_of(given: ArrayLike | None, values: Sequence[Array]) -> tuple[float, float]:
+    """Return the limits of colours that were given, or those of all values."""
+    if given is None:
+        return value_range(values)
+    limits = real_array(given, "limits")
+    if limits.shape != (2,) or limits[0] > limits[1]:
+        raise ValueError(f"'limits' is {given!r}; it must be two numbers, the least first.")
+    return float(limits[0]), float(limits[1])
+
+
+def value_range(values: Sequence[Array]) -> tuple[float, float]:
     """Return the least and the greatest of all values, NaN aside."""
-    found = [np.asarray(v, dtype=np.float64) for v in values]
-    finite = np.concatenate([np.empty(0), *(v[np.isfinite(v)] for v in found)])
+    finite = np.concatenate([np.empty(0), *(v[np.isfinite(v)] for v in values)])
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
 
 

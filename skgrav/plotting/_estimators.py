@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.frozen import FrozenEstimator
 
+from skgrav._checks import real_array
 from skgrav.geometry import Mesh, Survey
+from skgrav.plotting._drawing import shown
 
 Array = NDArray[np.float64]
 
@@ -71,7 +73,7 @@ def units_of(units: str | None, operator: Any) -> str:
 
 def row_of(values: ArrayLike, sample: int, size: int, argument: str) -> Array:
     """Return one sample of vectors of a size; a single vector is its own."""
-    array = np.asarray(values, dtype=np.float64)
+    array = shown(values, argument)
     if array.ndim > 2 or array.shape[-1:] != (size,):
         raise ValueError(
             f"'{argument}' has shape {array.shape}; it must be ({size},) or (n_samples, {size})."
@@ -92,7 +94,7 @@ def named(values: Any, name: str) -> dict[str, Any]:
 
 def one_row(X: Any, sample: int) -> Array:
     """Return the row of X to predict, as a batch of one."""
-    X = np.asarray(X, dtype=np.float64)
+    X = real_array(X, "X", finite=False)  # what NaN means is for the estimator to say
     if X.ndim != 2:
         raise ValueError(f"'X' has shape {X.shape}; it must be (n_samples, n_data).")
     return row_of(X, sample, X.shape[1], "X")[None]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from skgrav._checks import real_array
 from skgrav.geometry import Survey
 from skgrav.plotting._drawing import (
     GRAVITY_UNITS,
@@ -287,14 +288,13 @@ class GravityDisplay:
         sigma = self.survey.uncertainty if self.uncertainty is None else self.uncertainty
         if sigma is None:
             return None
-        shape = np.shape(sigma)
-        if shape not in {(), (self.survey.n_data,)}:
+        sigma = real_array(sigma, "uncertainty")
+        if sigma.shape not in {(), (self.survey.n_data,)} or not (sigma > 0).all():
             raise ValueError(
-                f"'uncertainty' has shape {shape}; it must be one number or one per datum, "
-                f"({self.survey.n_data},)."
+                f"'uncertainty' has shape {sigma.shape}; it must be one number or one per datum, "
+                f"({self.survey.n_data},), and positive."
             )
-        sigma = np.broadcast_to(np.asarray(sigma, dtype=np.float64), self.survey.n_data)
-        return self.survey.unflatten(sigma)
+        return self.survey.unflatten(np.broadcast_to(sigma, self.survey.n_data))
 
     def _axes(self, plt: Any, ax: Any, n_predicted: int) -> Any:
         n = len(self.survey.components)
@@ -399,7 +399,9 @@ class GravityDisplay:
         """Return a name with how well the data are fitted, as far as their noise is known."""
         if sigma is None:
             return name
-        return f"{name}, chi factor {np.mean((residual / sigma) ** 2):.2g}"
+        with np.errstate(over="ignore"):  # by far less noise than any residual
+            chi = np.mean((residual / sigma) ** 2)
+        return f"{name}, chi factor {chi:.2g}"
 
 
 def _check_operator(operator: Any) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from skgrav._checks import check_array
 from skgrav.plotting._drawing import pyplot
 
 #: Labels of both axes by criterion.
@@ -128,7 +129,7 @@ class LCurveDisplay:
                 f"'estimator' is {estimator!r}, which has no curve of alphas; give a fitted "
                 "TikhonovInverter."
             )
-        X = np.asarray(X)
+        X = check_array(X, "X")
         if not -len(X) <= sample < len(X):
             raise ValueError(f"'sample' is {sample}, but X has {len(X)} rows; give one of them.")
         if criterion is None:

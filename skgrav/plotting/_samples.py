@@ -16,7 +16,9 @@ from skgrav.plotting._drawing import (
     check_units,
     colours,
     is_contrast,
+    limits_of,
     pyplot,
+    shown,
     value_range,
 )
 from skgrav.plotting._estimators import (
@@ -149,15 +151,21 @@ class SampleGalleryDisplay:
             The display, drawn.
         """
         check_is_fitted(estimator)
-        rows: dict[str, ArrayLike] = {}
+        operator = operator_of(estimator)
+        if mesh is None:
+            meshes = [getattr(part, "mesh", None) for part in parts_of(estimator)]
+            mesh = next((m for m in meshes if m is not None), None)
+        mesh = mesh_of(mesh, operator)
+        rows: dict[str, Array] = {}
         titles: dict[str, list[str]] = {}
         if hasattr(estimator, "sample"):
             if X is not None:
-                rows["given"] = np.asarray(X)[:n_samples]
+                rows["given"] = _rows(X, mesh, "X")[:n_samples]
             rows["drawn"] = estimator.sample(n_samples, random_state=random_state)
         elif hasattr(estimator, "sample_y"):
             known = _known(estimator, X, y, sample)
-            titles[f"sample {sample}"], rows[f"sample {sample}"] = list(known), [*known.values()]
+            name = f"sample {sample}"
+            titles[name], rows[name] = list(known), np.stack([*known.values()])
             draws = estimator.sample_y(one_row(X, sample), n_samples, random_state=random_state)
             rows["drawn"] = draws[0].T
         else:
@@ -165,15 +173,11 @@ class SampleGalleryDisplay:
                 f"'estimator' is {estimator!r}, which draws no samples; give a generator or a "
                 "BayesLinearInverter."
             )
-        operator = operator_of(estimator)
-        if mesh is None:
-            meshes = [getattr(part, "mesh", None) for part in parts_of(estimator)]
-            mesh = next((m for m in meshes if m is not None), None)
         # What exceeds given sections is to be seen.
         limits = value_range([rows["given"]]) if "given" in rows else None
         display = cls(
             rows,
-            mesh=mesh_of(mesh, operator),
+            mesh=mesh,
             titles=titles,
             limits=limits,
             units=units_of(units, operator),
@@ -272,7 +276,7 @@ class SampleGalleryDisplay:
             raise ValueError("'mesh' has 3 axes; a gallery shows sections. Use DensityDisplay.")
         plt = pyplot(self)
         rows = {name: _rows(rho, self.mesh, "sections") for name, rho in self.sections.items()}
-        limits = self.limits or value_range(list(rows.values()))
+        limits = limits_of(self.limits, list(rows.values()))
         grid = [self._row(name, rho) for name, rho in rows.items()]
         drawn = draw_sections(plt, grid, ax, self.mesh, {"density": colours(limits, image_kw)})
         label = "density contrast" if is_contrast(limits) else "density"
@@ -312,7 +316,7 @@ def _known(estimator: Any, X: Any, y: ArrayLike | None, sample: int) -> dict[str
 
 
 def _rows(rho: ArrayLike, mesh: Mesh, argument: str) -> Array:
-    rho = np.asarray(rho, dtype=np.float64)
+    rho = shown(rho, argument)
     if rho.ndim != 2 or rho.shape[1] != mesh.n_cells or not len(rho):
         raise ValueError(
             f"'{argument}' has shape {rho.shape}; it must be (n_sections, {mesh.n_cells})."

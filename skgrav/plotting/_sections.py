@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from skgrav.geometry import Mesh
 from skgrav.plotting._drawing import length_unit
@@ -71,7 +71,7 @@ class Section:
 
 
 def sections_of(
-    mesh: Mesh, rho: ArrayLike, title: str, kind: str, at: Sequence[float] | None = None
+    mesh: Mesh, rho: Array, title: str, kind: str, at: Sequence[float] | None = None
 ) -> list[Section]:
     """Return the section of a 2D density, or a depth slice and two vertical sections in 3D."""
     image = mesh.unflatten(rho)
@@ -92,9 +92,8 @@ def sections_of(
     ]
 
 
-def strongest(mesh: Mesh, rho: ArrayLike) -> tuple[float, ...]:
+def strongest(mesh: Mesh, rho: Array) -> tuple[float, ...]:
     """Return the centre of the cell whose density differs most from the median."""
-    rho = np.asarray(rho, dtype=np.float64)
     contrast = np.nan_to_num(np.abs(rho - np.nanmedian(rho)))
     cell = np.unravel_index(int(contrast.argmax()), mesh.shape)
     return tuple(float(c[i]) for c, i in zip(mesh.centers, cell, strict=True))

@@ -11,9 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtri
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_array
 
-from skgrav.solvers._system import LinearSystem, as_linear_operator, make_system
+from skgrav._checks import check_array, real_array
+from skgrav.solvers._system import (
+    LinearSystem,
+    as_linear_operator,
+    check_operator,
+    make_system,
+)
 from skgrav.solvers._weights import depth_weights
 
 Array = NDArray[np.float64]
@@ -157,12 +162,13 @@ class Solver(BaseEstimator, ABC):
             Densities, iterations, histories.
         """
         self._validate_params()
+        operator = check_operator(operator)
         shape = as_linear_operator(operator).shape
-        g = check_array(g, dtype=np.float64, input_name="g")
+        g = check_array(g, "g")
         _check_width("g", g, shape[0], "data")
         if rho0 is None:
             rho0 = np.zeros((len(g), shape[1]))
-        rho0 = check_array(rho0, dtype=np.float64, input_name="rho0")
+        rho0 = check_array(rho0, "rho0")
         _check_width("rho0", rho0, shape[1], "cells")
         if len(rho0) != len(g):
             raise ValueError(f"'rho0' has {len(rho0)} samples, but 'g' has {len(g)}.")
@@ -223,8 +229,8 @@ def split_noise(sigma: ArrayLike | None, g: Array) -> tuple[Array | float, Array
     """Return row weights that make the noise white, and its level per sample after them."""
     if sigma is None:
         return 1.0, np.zeros(len(g))
-    sigma = np.asarray(sigma, dtype=np.float64)
-    if not (sigma >= 0).all() or not np.isfinite(sigma).all():
+    sigma = real_array(sigma, "sigma")
+    if not (sigma >= 0).all():
         raise ValueError(
             f"'sigma' has minimum {np.min(sigma)}; standard deviations are finite and at least 0."
         )

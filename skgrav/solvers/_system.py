@@ -6,8 +6,10 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
+from skgrav._checks import check_array, check_matrix, real_array
 from skgrav.operators._base import SVD_SIZE, BaseOperator
 from skgrav.operators._dense import DenseMatrix
 from skgrav.operators._svd import SVD
@@ -112,6 +114,16 @@ def as_linear_operator(operator: Any) -> LinearOperator:
     if hasattr(operator, "aslinearoperator"):
         return operator.aslinearoperator()
     return aslinearoperator(operator)
+
+
+def check_operator(operator: Any) -> Any:
+    """Return an operator as it is, and array-likes as matrices that products do not lose."""
+    if isinstance(operator, BaseOperator | LinearOperator):
+        return operator
+    if issparse(operator):
+        check_matrix(real_array(operator.data, "operator"), "operator")
+        return operator
+    return check_matrix(check_array(operator, "operator"), "operator")
 
 
 def make_system(

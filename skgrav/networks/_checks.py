@@ -1,0 +1,29 @@
+"""What tensors must be at the door of a module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def check_tensor(values: Any, name: str, width: int, like: Any = None) -> None:
+    """Raise unless these are rows of real numbers, of the precision of weights if some are given.
+
+    NaN is not looked for, which would stop a GPU at every step: as everywhere in torch it stays in
+    its row.
+    """
+    wanted = f"a torch.Tensor of real numbers and of shape (n_samples, {width})"
+    if not isinstance(values, torch.Tensor):
+        raise TypeError(f"'{name}' is a {type(values).__name__}; it must be {wanted}.")
+    if values.ndim != 2 or values.shape[1] != width or not len(values):
+        raise ValueError(
+            f"'{name}' has shape {tuple(values.shape)}; it must be {wanted}, at least one."
+        )
+    if not values.is_floating_point():
+        raise TypeError(f"'{name}' is {values.dtype}; it must be {wanted}.")
+    if like is not None and values.dtype != like.dtype and not torch.is_autocast_enabled():
+        raise TypeError(
+            f"'{name}' is {values.dtype}, but the module is {like.dtype}. Convert it with "
+            f".to({like.dtype}), or the module with .to({values.dtype})."
+        )

@@ -1,0 +1,473 @@
+"""A good call of every public callable that takes arrays, with its arguments by name."""
+
+from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+import xarray as xr
+from bad_kinds import Call
+from matplotlib.figure import Figure
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+
+import skgrav
+from skgrav import ForwardOperator, MatrixOperator, Mesh, Survey, datasets, metrics, networks
+from skgrav.datasets import make_gravity_dataset
+from skgrav.plotting import (
+    ConvergenceDisplay,
+    DensityDisplay,
+    GravityDisplay,
+    LCurveDisplay,
+    SampleGalleryDisplay,
+)
+from skgrav.solvers import SOLVERS
+
+# No size occurs twice, so that nothing fits where it does not belong.
+MESH, VOLUME = Mesh.regular((4, 6), 10.0), Mesh.regular((2, 3, 4), 10.0)
+SURVEY = Survey.line(MESH)
+DATA = make_gravity_dataset(
+    30, mesh=MESH, survey=SURVEY, density_range=(100.0, 900.0), units="mGal", random_state=0
+)
+X, Y, OPERATOR = DATA.data, DATA.target, DATA.operator
+FEW_X, FEW_Y = X[:3], Y[:3]
+CODES = np.random.default_rng(0).normal(size=(7, 5))
+
+
+def calls(name, run, *, only=None, **arrays):
+    """Give one call for each array argument; the others stay as they are."""
+    flags = {
+        k: arrays.pop(k)
+        for k in ("tensor", "layout", "tolerance", "aliases", "infinite")
+        if k in arrays
+    }
+
+    def one(argument):
+        return lambda value: run(**{**arrays, argument: value})
+
+    return [
+        Call(name, argument, np.asarray(good), one(argument), **flags)
+        for argument, good in arrays.items()
+        if only is None or argument in only
+    ]
+
+
+def pair(values):
+    """Give numbers as the tuple that a parameter asks for; other containers as they are."""
+    return tuple(values.tolist()) if isinstance(values, np.ndarray) else values
+
+
+NETWORK = partial(networks.PaperCNN, filters=(8,), hidden_layer_sizes=(16,), dropout=0.0)
+
+ESTIMATORS = {
+    "BayesLinearInverter": skgrav.BayesLinearInverter(operator=OPERATOR, store_covariance=True),
+    "TikhonovInverter": skgrav.TikhonovInverter("gcv", operator=OPERATOR),
+    "TikhonovInverter discrepancy": skgrav.TikhonovInverter(
+        noise_level=0.01, order=1, bounds=(0.0, 1e4), depth_weighting=2.0, operator=OPERATOR
+    ),
+    "SparseInverter": skgrav.SparseInverter(noise_level=0.05, operator=OPERATOR),
+    "CNNInverter": skgrav.CNNInverter(operator=OPERATOR, max_epochs=2, random_state=0),
+    "CNNInverter callable": skgrav.CNNInverter(NETWORK, max_epochs=2, random_state=0),
+    "LatentInverter": skgrav.LatentInverter(PCA(5), operator=OPERATOR, noise_level=0.01),
+    "Refiner": skgrav.Refiner("cgls", init="zero", operator=OPERATOR, noise_level=0.01),
+    "Refiner bayes": skgrav.Refiner(
+        "bayes", init=Ridge(), operator=OPERATOR, noise_level=0.01, random_state=0
+    ),
+}
+
+GENERATORS = {
+    name: getattr(skgrav, name)(n_components=5, mesh=MESH, max_epochs=2, random_state=0)
+    for name in ("VAEGenerator", "GANGenerator")
+}
+
+
+def drawn_curve(inverter, X):
+    """Give the curve that a display draws."""
+    figure = Figure()
+    display = LCurveDisplay.from_estimator(inverter, X, ax=figure.add_subplot())
+    return display.x, display.y
+
+
+@cache
+def fitted(name):
+    """Give an estimator after a fit to good pairs, one for all tests."""
+    if name in GENERATORS:
+        return clone(GENERATORS[name]).fit(Y)
+    return clone(ESTIMATORS[name]).fit(X, Y)
+
+
+def of_inverters():
+    """Give the calls of the methods of all inverters."""
+    for name, estimator in ESTIMATORS.items():
+        room = f"inverters.{name}"
+        loose = 1e-3 if "CNN" in name else 1e-6
+
+        def fit(X, y, estimator=estimator, method="fit"):
+            return getattr(clone(estimator), method)(X, y).predict(FEW_X)
+
+        def method(verb, name=name):
+            return getattr(fitted(name), verb)
+
+        yield from calls(f"{room}.fit", fit, X=X, y=Y, tolerance=loose)
+        for verb in ("predict", "transform"):
+            yield from calls(f"{room}.{verb}", method(verb), X=FEW_X, tolerance=loose)
+        for verb in {"invert", "refine"} & set(dir(estimator)):
+            yield from calls(f"{room}.{verb}", method(verb), X=FEW_X, tolerance=loose)
+        if "CNN" in name:
+            partial_fit = partial(fit, method="partial_fit")
+            yield from calls(f"{room}.partial_fit", partial_fit, X=X, y=Y, tolerance=loose)
+    levels = np.array([0.01, 0.02, 0.03])
+    for name in ("BayesLinearInverter", "CNNInverter"):
+        told = lambda noise_level, name=name: fitted(name).predict(FEW_X, noise_level=noise_level)  # noqa: E731
+        yield from calls(f"inverters.{name}.predict", told, noise_level=levels, tolerance=1e-5)
+    bayes = lambda **arrays: fitted("BayesLinearInverter").sample_y(**arrays)  # noqa: E731
+    yield from calls("inverters.BayesLinearInverter.sample_y", bayes, X=FEW_X, noise_level=levels)
+    curve = lambda X, alphas: fitted("TikhonovInverter").alpha_curve(X, alphas=alphas).misfit  # noqa: E731
+    alphas = np.array([1e-3, 1e-2, 0.1, 1.0])
+    yield from calls("inverters.TikhonovInverter.alpha_curve", curve, X=FEW_X, alphas=alphas)
+    drawn = lambda X: drawn_curve(fitted("TikhonovInverter"), X)  # noqa: E731
+    yield from calls("plotting.LCurveDisplay.from_estimator", drawn, X=FEW_X)
+    for name in ("TikhonovInverter", "SparseInverter"):
+        estimator = ESTIMATORS[name]
+
+        def told(estimator=estimator, **params):
+            return clone(estimator).set_params(**params).fit(X).predict(FEW_X)
+
+        reference, bounds = Y[0], np.array([0.0, 2000.0])
+        yield from calls(f"inverters.{name}", told, reference=reference)
+        within = lambda bounds, told=told: told(bounds=pair(bounds))  # noqa: E731
+        yield from calls(f"inverters.{name}", within, bounds=bounds)
+    for name, good in {"noise_level": [0.0, 0.1], "density_range": [0.0, 1000.0]}.items():
+
+        def told(name=name, **params):
+            params = {name: pair(value) for name, value in params.items()}
+            return clone(ESTIMATORS["CNNInverter"]).set_params(**params).fit(X, Y).predict(FEW_X)
+
+        yield from calls("inverters.CNNInverter", told, **{name: np.array(good)}, tolerance=1e-3)
+
+
+def of_generators():
+    """Give the calls of the methods of all generators."""
+    for name, estimator in GENERATORS.items():
+        room = f"generators.{name}"
+
+        def fit(X, estimator=estimator, **params):
+            return clone(estimator).set_params(**params).fit(X).inverse_transform(CODES)
+
+        def method(verb, name=name):
+            return getattr(fitted(name), verb)
+
+        yield from calls(f"{room}.fit", fit, X=Y, tolerance=1e-3)
+        range_ = np.array([0.0, 1000.0])
+        within = lambda density_range, fit=fit: fit(Y, density_range=pair(density_range))  # noqa: E731
+        yield from calls(room, within, density_range=range_, tolerance=1e-3)
+        for verb in ("transform", "score", "kl_divergence"):
+            if hasattr(estimator, verb):
+                yield from calls(f"{room}.{verb}", method(verb), X=Y[:7], tolerance=1e-3)
+        nearest = method("nearest_code")
+        yield from calls(f"{room}.nearest_code", nearest, X=Y[:7], z0=CODES, tolerance=1e-2)
+        yield from calls(f"{room}.inverse_transform", method("inverse_transform"), X=CODES)
+        yield from calls(f"{room}.decode", method("decode"), z=CODES, tensor=True, tolerance=1e-5)
+
+
+def of_operators():
+    """Give the calls of the methods of all operators, applied in all ways."""
+    for method in ("dense", "fft", "rows"):
+        operator = ForwardOperator(MESH, SURVEY, method=method).fit()
+        room = f"operators.ForwardOperator {method}"
+        yield from calls(f"{room}.transform", operator.transform, X=FEW_Y)
+        yield from calls(f"{room}.adjoint", operator.adjoint, X=FEW_X)
+        yield from calls(f"{room}.inverse_transform", operator.inverse_transform, X=FEW_X)
+        again = lambda X, operator=operator: clone(operator).fit(X).transform(FEW_Y)  # noqa: E731
+        yield from calls(f"{room}.fit", again, X=Y)
+    given = MatrixOperator(OPERATOR.matrix_).fit(Y)
+    for verb in ("transform", "adjoint", "inverse_transform"):
+        good = FEW_Y if verb == "transform" else FEW_X
+        yield from calls(f"operators.MatrixOperator.{verb}", getattr(given, verb), X=good)
+    identify = lambda X, y: MatrixOperator().fit(X, y).transform(FEW_Y)  # noqa: E731
+    # Fewer pairs than cells would magnify rounding.
+    yield from calls("operators.MatrixOperator.fit", identify, X=Y, y=X, tolerance=1e-5)
+    take = lambda matrix: MatrixOperator(matrix).fit(FEW_Y).transform(FEW_Y)  # noqa: E731
+    yield from calls("operators.MatrixOperator", take, matrix=OPERATOR.matrix_)
+    resolve = lambda rho, g: skgrav.operators.resolve_operator(OPERATOR, rho, g).matrix_  # noqa: E731
+    # Its errors speak of the X and y of estimators.
+    room = "operators.resolve_operator"
+    yield from calls(room, resolve, rho=Y, g=X, aliases=("X", "y"))
+    for name, solver in SOLVERS.items():
+        solve = lambda solver=solver, operator=OPERATOR, **a: solver().solve(operator, **a)  # noqa: E731
+        arrays = {"g": FEW_X, "rho0": 1.01 * FEW_Y, "sigma": np.full((3, 1), 1e-3)}
+        room = f"solvers.{solver.__name__}.solve"
+        yield from calls(room, solve, **arrays, tolerance=1e-4)
+        on_matrix = lambda operator, solve=solve: solve(operator=operator, g=FEW_X)  # noqa: E731
+        yield from calls(room, on_matrix, operator=OPERATOR.matrix_, tolerance=1e-4)
+        if name == "projection":
+            within = lambda bounds: SOLVERS["projection"](bounds=pair(bounds)).solve(OPERATOR, X)  # noqa: E731
+            yield from calls("solvers.Projection", within, bounds=np.array([0.0, 2000.0]))
+
+
+def of_geometry():
+    """Give the calls of meshes, surveys and kernels."""
+    z, x = np.array([0.0, 10.0, 30.0]), np.array([-20.0, 0.0, 10.0, 40.0])
+    yield from calls("geometry.Mesh", lambda edges: Mesh([edges, x]).edges, edges=z)
+    regular = lambda **params: Mesh.regular(**params).edges  # noqa: E731
+    sizes = {"shape": np.array([3, 5]), "spacing": np.array([10.0, 20.0])}
+    yield from calls("geometry.Mesh.regular", regular, **sizes)
+    yield from calls("geometry.Mesh.unflatten", MESH.unflatten, rho=FEW_Y, layout=True)
+    arrays = {"stations": SURVEY.stations[:5], "uncertainty": np.linspace(0.1, 1.0, 10)}
+
+    def survey(**arrays):
+        made = Survey(components=("x", "z"), **arrays)
+        return made.stations, made.uncertainty
+
+    yield from calls("geometry.Survey", survey, **arrays)
+    yield from calls("geometry.Survey.unflatten", SURVEY.unflatten, g=FEW_X, layout=True)
+    grid = lambda shape: Survey.grid(VOLUME, height=1.0, shape=shape).stations  # noqa: E731
+    yield from calls("geometry.Survey.grid", grid, shape=np.array([3, 5]))
+    for name, ndim in {"point": 3, "rectangle_node": 2, "prism_node": 3}.items():
+        node = getattr(skgrav.kernels, name)
+        rest = tuple(np.full(4, 2.0) for _ in range(ndim - 1))
+        run = lambda offsets, node=node, rest=rest: node((offsets, *rest), 0)  # noqa: E731
+        yield from calls(f"kernels.{name}", run, offsets=np.array([1.0, 2.0, 3.0, 4.0]))
+
+
+def of_labelled():
+    """Give the calls of what labels numbers and takes labels off."""
+    labelled = lambda rho: MESH.to_xarray(rho).values  # noqa: E731
+    yield from calls("geometry.Mesh.to_xarray", labelled, rho=FEW_Y, layout=True)
+    flat = {"images": MESH.unflatten(FEW_Y)}
+    yield from calls("geometry.Mesh.flatten", MESH.flatten, **flat, layout=True)
+    grid = lambda rho: MESH.to_pyvista(rho).cell_data["density"]  # noqa: E731
+    yield from calls("geometry.Mesh.to_pyvista", grid, rho=Y[0], layout=True)
+    variables = lambda g: [v.values for v in SURVEY.to_xarray(g).data_vars.values()]  # noqa: E731
+    yield from calls("geometry.Survey.to_xarray", variables, g=FEW_X, layout=True)
+    flat = {"profiles": SURVEY.unflatten(FEW_X)}
+    yield from calls("geometry.Survey.flatten", SURVEY.flatten, **flat, layout=True)
+
+    def mesh(array):
+        coords = {"z": array, "x": [10.0, 20.0]}
+        return Mesh.from_xarray(
+            made("array", lambda: xr.DataArray(np.zeros((len(array), 2)), coords, ["z", "x"]))
+        ).edges
+
+    def survey(dataset):
+        def line():
+            along = {"gz": ("i", np.ones(len(dataset))), "z": ("i", np.zeros(len(dataset)))}
+            return xr.Dataset({**along, "x": ("i", dataset)}).set_coords(["x", "z"])
+
+        return Survey.from_xarray(made("dataset", line)).stations
+
+    # Errors name the coordinate, which is what is wrong.
+    names = ("coordinate", "coordinates", "edges", "stations", "centres")
+    steps = np.array([5.0, 15.0, 25.0])
+    yield from calls("geometry.Mesh.from_xarray", mesh, array=steps, aliases=names)
+    yield from calls("geometry.Survey.from_xarray", survey, dataset=steps, aliases=names)
+
+
+def made(argument, make):
+    """Give what xarray makes of values; those that it refuses never come to the library."""
+    try:
+        return make()
+    except Exception as error:
+        raise TypeError(f"'{argument}' is nothing for xarray") from error
+
+
+def on_axes(n, draw):
+    """Give a function that returns the numbers in the picture that a function draws."""
+
+    def run(**arrays):
+        figure = Figure()
+        draw(ax=[figure.add_subplot(1, n, 1 + i) for i in range(n)], **arrays)
+        lines = [line.get_ydata() for ax in figure.axes for line in ax.lines]
+        cells = [c.get_array() for ax in figure.axes for c in ax.collections]
+        return [np.ma.filled(part, np.nan) for part in (*lines, *cells) if part is not None]
+
+    return run
+
+
+def of_displays():
+    """Give the calls of displays, which leave gaps where numbers are missing."""
+
+    def entries(name, n, draw, **arrays):
+        yield from calls(f"plotting.{name}", on_axes(n, draw), layout=True, **arrays)
+
+    def density(ax, densities, differences, std, interfaces, limits):
+        interfaces = {"moho": (np.linspace(-20.0, 20.0, 5), interfaces)}
+        densities, differences = {"one": densities}, {"off": differences}
+        display = DensityDisplay(
+            densities,
+            mesh=MESH,
+            differences=differences,
+            std=std,
+            interfaces=interfaces,
+            limits=pair(limits),
+        )
+        return display.plot(ax, colorbar=False)
+
+    depth, limits = np.linspace(5.0, 20.0, 5), np.array([0.0, 1000.0])
+    arrays = {"densities": Y[0], "differences": Y[1] - Y[0], "std": np.linspace(1.0, 2.0, 24)}
+    yield from entries("DensityDisplay", 3, density, **arrays, interfaces=depth, limits=limits)
+
+    def estimated(ax, X, y, interfaces):
+        interfaces = {"moho": (np.linspace(-20.0, 20.0, 5), interfaces)}
+        options = {"difference": False, "colorbar": False, "ax": ax, "interfaces": interfaces}
+        return DensityDisplay.from_estimator(fitted("BayesLinearInverter"), X, y, **options)
+
+    estimates = {"X": FEW_X, "y": FEW_Y}
+    yield from entries("DensityDisplay.from_estimator", 2, estimated, **estimates, interfaces=depth)
+
+    def predicted(ax, y_true, y_pred, std, interfaces):
+        interfaces = {"moho": (np.linspace(-20.0, 20.0, 5), interfaces)}
+        options = {"mesh": MESH, "colorbar": False, "ax": ax, "interfaces": interfaces}
+        return DensityDisplay.from_predictions(y_true, y_pred, std=std, **options)
+
+    predictions = {"y_true": FEW_Y, "y_pred": FEW_Y + 1.0}
+    arrays = {**predictions, "std": np.ones_like(FEW_Y), "interfaces": depth}
+    yield from entries("DensityDisplay.from_predictions", 4, predicted, **arrays)
+
+    def gravity(ax, observed, predicted, uncertainty):
+        predicted = {"one": predicted}
+        display = GravityDisplay(observed, predicted, survey=SURVEY, uncertainty=uncertainty)
+        return display.plot(ax)
+
+    arrays = {"observed": X[0], "predicted": X[1], "uncertainty": np.linspace(0.1, 1.0, 36)}
+    yield from entries("GravityDisplay", 4, gravity, **arrays)
+    of = partial(GravityDisplay.from_estimator, fitted("BayesLinearInverter"))
+    yield from entries("GravityDisplay.from_estimator", 4, of, **estimates)
+    of = partial(GravityDisplay.from_predictions, operator=OPERATOR)
+    yield from entries("GravityDisplay.from_predictions", 4, of, X=FEW_X, y_pred=FEW_Y)
+
+    def gallery(ax, sections, limits):
+        display = SampleGalleryDisplay({"row": sections}, mesh=MESH, limits=pair(limits))
+        return display.plot(ax, colorbar=False)
+
+    yield from entries("SampleGalleryDisplay", 3, gallery, sections=FEW_Y, limits=limits)
+    options = {"mesh": MESH, "n_samples": 2, "colorbar": False}
+    of = partial(SampleGalleryDisplay.from_estimator, fitted("BayesLinearInverter"), **options)
+    yield from entries("SampleGalleryDisplay.from_estimator", 4, of, **estimates)
+    of = partial(SampleGalleryDisplay.from_estimator, fitted("VAEGenerator"), **options)
+    yield from entries("SampleGalleryDisplay.from_estimator generator", 4, of, X=FEW_Y)
+    of = partial(SampleGalleryDisplay.from_predictions, **options)
+    yield from entries("SampleGalleryDisplay.from_predictions", 4, of, **predictions)
+
+    def convergence(ax, losses, residuals):
+        return ConvergenceDisplay({"one": losses}, {"two": residuals}).plot(ax)
+
+    arrays = {"losses": np.array([9.0, 5.0, 3.0, 2.0]), "residuals": np.geomspace(1.0, 0.1, 10)}
+    arrays["residuals"] = arrays["residuals"].reshape(5, 2)
+    yield from entries("ConvergenceDisplay", 2, convergence, **arrays)
+    of = partial(ConvergenceDisplay.from_estimator, fitted("Refiner"))
+    yield from entries("ConvergenceDisplay.from_estimator", 1, of, X=FEW_X)
+
+
+def of_metrics():
+    """Give the calls of metrics and data sets."""
+    weights = np.array([1.0, 2.0, 3.0])
+    pairs = {"y_true": FEW_Y, "y_pred": FEW_Y + 1.0, "sample_weight": weights}
+    yield from calls("metrics.relative_l2_error", metrics.relative_l2_error, **pairs, infinite=True)
+    misfit = partial(metrics.relative_data_misfit, OPERATOR)
+    pairs = {"rho": FEW_Y + 1.0, "g": FEW_X, "sample_weight": weights}
+    yield from calls("metrics.relative_data_misfit", misfit, **pairs, infinite=True)
+    pairs = {"rho": FEW_Y + 1.0, "g": FEW_X, "uncertainty": np.linspace(0.1, 1.0, X.shape[1])}
+    chi = partial(metrics.chi_factor, OPERATOR)
+    yield from calls("metrics.chi_factor", chi, **pairs, infinite=True)
+    score = lambda X: metrics.DataMisfitScorer(OPERATOR)(fitted("BayesLinearInverter"), X)  # noqa: E731
+    yield from calls("metrics.DataMisfitScorer.__call__", score, X=FEW_X, infinite=True)
+    draws = {"y_true": Y[:20], "y_sampled": Y[20:] + 1.0}
+    yield from calls("metrics.sample_diversity", metrics.sample_diversity, **draws)
+    coverage = partial(metrics.sample_coverage, labels=None)
+    yield from calls("metrics.sample_coverage", coverage, **draws)
+    labelled = lambda labels: metrics.sample_coverage(**draws, labels=labels)  # noqa: E731
+    yield from calls("metrics.sample_coverage", labelled, labels=np.repeat([1.0, 2.0], 10))
+    margin = Mesh([np.linspace(0, 43200, 11), np.linspace(0, 383e3, 9)])
+    for name, run, good in (
+        ("make_density_models", partial(datasets.make_density_models, mesh=MESH), [0.0, 12.0]),
+        ("make_gravity_dataset", partial(make_gravity_dataset, mesh=MESH), [0.0, 12.0]),
+    ):
+
+        def drawn(density_range, run=run):
+            made = run(5, density_range=density_range, random_state=0)
+            return getattr(made, "target", made)
+
+        yield from calls(f"datasets.{name}", drawn, density_range=np.array(good))
+    deep = lambda water_depth: datasets.make_margin_models(  # noqa: E731
+        3, mesh=margin, water_depth=water_depth, random_state=0
+    )
+    yield from calls("datasets.make_margin_models", deep, water_depth=np.linspace(10.0, 5e3, 8))
+
+    def model(rho):
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "model.den")
+            datasets.write_ubc_model(path, VOLUME, rho)
+            return datasets.read_ubc_model(path, VOLUME)
+
+    def survey(data):
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "survey.obs")
+            datasets.write_ubc_survey(path, Survey.grid(VOLUME, height=1.0), data)
+            return datasets.read_ubc_survey(path)[1]
+
+    yield from calls("datasets.write_ubc_model", model, rho=np.arange(1.0, 25.0))
+    yield from calls("datasets.write_ubc_survey", survey, data=np.arange(1.0, 13.0))
+
+
+def of_networks():
+    """Give the calls of torch modules."""
+    torch.manual_seed(0)
+    shape, n_cells = MESH.shape, MESH.n_cells
+    matrix = OPERATOR.matrix_
+    rng = np.random.default_rng(0)
+    unit = rng.uniform(size=(7, n_cells))
+    modules = {
+        "PaperCNN": (networks.PaperCNN(36, n_cells, 2), {"g": rng.normal(size=(7, 36))}),
+        "PaperDecoder": (networks.PaperDecoder(shape, 5), {"z": CODES}),
+        "PaperGenerator": (networks.PaperGenerator(shape, 5), {"z": CODES}),
+        "SectionDecoder": (networks.SectionDecoder(shape, 5), {"z": CODES}),
+        "SectionGenerator": (networks.SectionGenerator(shape, 5), {"z": CODES}),
+        "PaperEncoder": (networks.PaperEncoder(shape, 5), {"rho": unit}),
+        "PaperDiscriminator": (networks.PaperDiscriminator(shape), {"rho": unit}),
+        "SectionEncoder": (networks.SectionEncoder(shape, 5), {"rho": unit}),
+        "SectionCritic": (networks.SectionCritic(shape), {"rho": unit}),
+        "ResidualMLP": (networks.ResidualMLP(36, np.ones(5)), {"x": rng.normal(size=(7, 37))}),
+    }
+    frame = {
+        "components": rng.normal(size=(5, n_cells)),
+        "regression": rng.normal(size=(36, n_cells)),
+        "matrix": matrix,
+        "std": np.linspace(1.0, 2.0, 36),
+    }
+    network, x = modules["ResidualMLP"][0], rng.normal(size=(7, 37))
+    null_space = partial(networks.NullSpaceNetwork, network, data_rms=1.0)
+    modules["NullSpaceNetwork"] = null_space(**frame), {"x": x}
+    for name, (module, arrays) in modules.items():
+        module.eval()
+        room = f"networks.{name}.forward"
+        # The last column of a null-space network's input is the noise.
+        aliases = ("sigma",) if name == "NullSpaceNetwork" else ()
+        yield from calls(room, module, **arrays, tensor=True, tolerance=1e-5, aliases=aliases)
+    batch = torch.tensor(x, dtype=torch.float32)
+    made = lambda **arrays: null_space(**arrays).eval()(batch)  # noqa: E731
+    yield from calls("networks.NullSpaceNetwork", made, **frame, tolerance=1e-3)
+    scaled = lambda scale: networks.ResidualMLP(36, scale).scale  # noqa: E731
+    yield from calls("networks.ResidualMLP", scaled, scale=np.linspace(1.0, 2.0, 5))
+    arrays = {"rho": FEW_Y, "g": FEW_X, "sigma": np.full(3, 1e-3)}
+    tensors = {name: torch.tensor(value, dtype=torch.float32) for name, value in arrays.items()}
+    layer = networks.DataConsistency(matrix)
+    for name, value in arrays.items():
+        run = lambda value, name=name: layer(**{**tensors, name: value})  # noqa: E731
+        yield Call("networks.DataConsistency.forward", name, value, run, True, tolerance=1e-4)
+    consistent = lambda matrix: networks.DataConsistency(matrix)(**tensors)  # noqa: E731
+    yield from calls("networks.DataConsistency", consistent, matrix=matrix, tolerance=1e-3)
+
+
+CALLS = [
+    *of_inverters(),
+    *of_generators(),
+    *of_operators(),
+    *of_geometry(),
+    *of_labelled(),
+    *of_displays(),
+    *of_metrics(),
+    *of_networks(),
+]
