@@ -283,6 +283,22 @@ def test_what_is_of_a_machine_is_left_out(tmp_path):
     assert Pipeline.load(tmp_path / "estimator").memory is None
 
 
+def test_no_file_names_a_place_on_the_disk(small, tmp_path):
+    for name in [*_registry._HOMES, *_registry._OTHERS]:
+        constraints = getattr(_registry.kind_named(name).cls, "_parameter_constraints", {})
+        for parameter, allowed in constraints.items():
+            assert os.PathLike not in allowed or parameter in _registry.LEFT_OUT
+    generator = vae(checkpoint=tmp_path / "checkpoint").fit(Y)
+    generator.save(tmp_path / "estimator")
+    assert VAEGenerator.load(tmp_path / "estimator").checkpoint is None
+    for parameter in ("checkpoint", "device"):
+        header, tensors = copy.deepcopy(small)
+        header["estimator"]["parameters"][parameter] = "../../.profile"
+        write(tmp_path / "estimator", header, tensors)
+        with pytest.raises(ValueError, match=f"holds '{parameter}' of VAEGenerator"):
+            VAEGenerator.load(tmp_path / "estimator")
+
+
 def test_architecture_is_that_of_the_fit(tmp_path):
     generator = vae().fit(Y).set_params(architecture="paper", n_components=3)
     loaded = again(generator, tmp_path)

@@ -86,9 +86,9 @@ _OTHERS: dict[str, tuple[str, dict[str, str]]] = {
     "sklearn.TruncatedSVD": ("sklearn.decomposition", _COMPONENTS),
 }
 
-#: Parameters that are of one machine, of one session or of training alone. joblib's memory would
-#: unpickle what it finds in the folder that it names.
-LEFT_OUT = frozenset({"callbacks", "device", "memory"})
+#: Parameters that are of one machine, of one session or of training alone. A file must not name
+#: places: joblib's memory unpickles what it finds there, and a checkpoint is written there.
+LEFT_OUT = frozenset({"callbacks", "checkpoint", "device", "memory"})
 
 
 @dataclass(frozen=True)

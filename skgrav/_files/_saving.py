@@ -42,7 +42,8 @@ class SavedMixin:
         """Write the fitted estimator to a file, with all that it was fitted with.
 
         The file holds numbers and text alone (safetensors): no code and no training data. What
-        belongs to a machine or to training alone is left out: `device`, `callbacks`, `memory`.
+        belongs to a machine or to training alone is left out: `device`, `callbacks`, `checkpoint`,
+        `memory`.
 
         Parameters
         ----------
