@@ -55,6 +55,25 @@ def test_l_curve_shows_the_estimate_on_it(alpha, sections):
     assert display.point_.get_marker() == "o"
 
 
+@pytest.mark.parametrize("criterion", ["lcurve", "gcv", "discrepancy"])
+def test_computed_curve_is_drawn_as_by_the_estimator(criterion, sections):
+    fitted = inverter(sections, 0.5)
+    curve, alpha = fitted.alpha_curve(sections.data), fitted.invert(sections.data).alpha[1]
+    drawn = LCurveDisplay.from_predictions(curve, alpha, sample=1, criterion=criterion)
+    known = LCurveDisplay.from_estimator(fitted, sections.data, sample=1, criterion=criterion)
+    np.testing.assert_array_equal(drawn.line_.get_xydata(), known.line_.get_xydata())
+    np.testing.assert_allclose(drawn.point_.get_xydata(), known.point_.get_xydata(), rtol=0.02)
+    assert drawn.ax_.get_ylabel() == known.ax_.get_ylabel()
+
+
+def test_computed_curve_is_asked_for_what_it_has(sections):
+    curve = inverter(sections, 0.5).alpha_curve(sections.data)
+    with pytest.raises(ValueError, match="'sample' is 4, but 'curve' has 4 columns"):
+        LCurveDisplay.from_predictions(curve, 0.5, sample=4)
+    with pytest.raises(ValueError, match="'alpha' is 0; it must be positive"):
+        LCurveDisplay.from_predictions(curve, 0)
+
+
 def test_gcv_is_marked_at_its_least(sections):
     fitted = inverter(sections, "gcv", order=1)
     display = LCurveDisplay.from_estimator(fitted, sections.data, sample=1)

@@ -23,7 +23,7 @@ _LABELS = {
 class LCurveDisplay:
     """Curve by which Tikhonov's alpha was chosen for one sample, with the choice marked.
 
-    It is best made by `from_estimator`.
+    It is best made by `from_estimator` or `from_predictions`.
 
     Parameters
     ----------
@@ -136,6 +136,58 @@ class LCurveDisplay:
             criterion = "lcurve" if isinstance(estimator.alpha, Real) else estimator.alpha
         _check_criterion(criterion)
         display = cls(**_drawn(estimator, X[[sample]], criterion))
+        return display.plot(ax, line_kw=line_kw, point_kw=point_kw)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        curve: Any,
+        alpha: float,
+        *,
+        sample: int = 0,
+        criterion: Literal["lcurve", "gcv", "discrepancy"] = "lcurve",
+        ax: Any = None,
+        line_kw: dict[str, Any] | None = None,
+        point_kw: dict[str, Any] | None = None,
+    ) -> Self:
+        """Draw a curve that has been computed.
+
+        Parameters
+        ----------
+        curve : AlphaCurve
+            What `TikhonovInverter.alpha_curve` returned.
+        alpha : float
+            The alpha to mark, such as one of ``invert(X).alpha``; its place is interpolated.
+        sample : int, default=0
+            Column of the curve to draw.
+        criterion : {"lcurve", "gcv", "discrepancy"}, default="lcurve"
+            Curve to draw.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes a figure.
+        line_kw, point_kw : dict, default=None
+            Keywords for matplotlib's `plot` of the curve and the mark.
+
+        Returns
+        -------
+        display : LCurveDisplay
+            The display, drawn.
+        """
+        _check_criterion(criterion)
+        n_samples = curve.alpha.shape[1]
+        if not -n_samples <= sample < n_samples:
+            raise ValueError(
+                f"'sample' is {sample}, but 'curve' has {n_samples} columns; give one of them."
+            )
+        if not alpha > 0:
+            raise ValueError(f"'alpha' is {alpha}; it must be positive.")
+        names = {"lcurve": ("misfit", "model_norm"), "gcv": ("alpha", "gcv")}
+        x, y = (
+            getattr(curve, name)[:, sample]
+            for name in names.get(criterion, ("alpha", "chi_factor"))
+        )
+        order = np.log(curve.alpha[:, sample])
+        point = [float(np.exp(np.interp(np.log(alpha), order, np.log(v)))) for v in (x, y)]
+        display = cls(x, y, point=(point[0], point[1]), alpha=float(alpha), criterion=criterion)
         return display.plot(ax, line_kw=line_kw, point_kw=point_kw)
 
     def plot(
