@@ -13,6 +13,7 @@ from multiprocessing import get_context
 
 import joblib
 from _timing import markdown, put_into, report, versions
+from joblib.externals.loky import get_reusable_executor
 
 N_RUNS, N_JOBS = 5, 2
 HEADER = ["workers", "processes x threads", "wall, s", "fastest", "slowest", "ratio"]
@@ -110,8 +111,10 @@ def draw_in_worker(trim):
 
 
 def stop():
-    """Stop the workers of this process."""
+    """Stop the workers of this process, which it would wait for at its end."""
     _state["context"].close()
+    if _state["config"][0] == "loky":
+        get_reusable_executor().shutdown(kill_workers=True)
 
 
 def process(threads=None):
