@@ -128,8 +128,8 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         rank : int
             Number of singular values.
         n_power_iter : int, default=2
-            Power iterations; the error falls with each like the ratio of singular values cubed,
-            at the price of a product and an adjoint of rank + 10 vectors.
+            Power iterations; each multiplies what smaller singular values leave by their squared
+            ratio to the larger ones, at the price of a product and an adjoint of rank + 10 vectors.
         random_state : int, RandomState instance or None, default=0
             Seed of the projection.
 

@@ -38,7 +38,7 @@ class OperatorPlan:
     n_bytes : int
         Memory that the operator needs, without that of data and densities.
     reason : str
-        Why this way was taken, and what others would need.
+        What is held, and what a matrix would take where there is none.
 
     See Also
     --------
