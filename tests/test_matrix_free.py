@@ -175,6 +175,20 @@ def test_auto_computes_rows_where_memory_does_not_allow_a_matrix():
     np.testing.assert_allclose(limited.fit().transform(rho), operator.fit().transform(rho))
 
 
+def test_rows_keep_to_a_limit_of_a_single_row_of_all_components():
+    mesh, stations = OFF_LATTICE["3D, stations anywhere"]
+    limit = 8 * 3 * mesh.n_cells
+    params = {"method": "rows", "memory_limit": limit}
+    operator, dense = pair(mesh, stations, **params)
+    assert operator.memory_usage() == limit
+    assert_equal_to_dense(operator, dense, 1e-12)
+    # One that may take more is not shared with it.
+    ample = ForwardOperator(mesh, operator.survey_, method="rows").fit()
+    assert ample._applied._size > operator._applied._size == 1
+    with pytest.raises(MemoryError, match="method='rows' needs"):
+        operator.set_params(memory_limit=limit - 1).plan()
+
+
 def test_plan_says_what_was_chosen_what_it_needs_and_why(caplog):
     operator = ForwardOperator(BIG)
     plan = operator.plan()

@@ -233,7 +233,7 @@ class ForwardOperator(BaseOperator):
             memory_limit=self.memory_limit,
             n_samples=n_samples,
         )
-        return plan, lambda: shared((geometry.key, plan.method, self.precision), build)
+        return plan, lambda: shared((geometry.key, plan, self.precision), build)
 
     def _file_state(self) -> dict[str, Any]:
         return vars(self) | {"method_": self.plan_.method}

@@ -18,11 +18,16 @@ _BYTES = 2**27
 
 
 class RowOperator:
-    """A sensitivity that is computed anew for every product, a block of stations a thread."""
+    """A sensitivity that is computed anew for every product, a block of stations a thread.
+
+    Where the limit holds fewer rows than there are cores, some cores rest.
+    """
 
     def __init__(self, geometry: Geometry, limit: float) -> None:
         self.geometry, self.shape = geometry, geometry.shape
-        self._size = max(1, int(min(_BYTES, limit) // (cpu_count() * self._row_bytes(geometry))))
+        n_rows = max(1, int(min(_BYTES, limit) // self._row_bytes(geometry)))
+        self._n_jobs = min(cpu_count(), n_rows)
+        self._size = n_rows // self._n_jobs
 
     def forward(self, rho: Array) -> Array:
         """Return the gravity of densities, (n_samples, n_data)."""
@@ -60,7 +65,7 @@ class RowOperator:
         """Yield what a function makes of blocks of stations, always in order."""
         stations = np.arange(self.geometry.survey.n_stations)
         blocks = (stations[i : i + self._size] for i in range(0, len(stations), self._size))
-        parallel = Parallel(n_jobs=-1, require="sharedmem", return_as="generator")
+        parallel = Parallel(n_jobs=self._n_jobs, require="sharedmem", return_as="generator")
         return parallel(delayed(function)(block) for block in blocks)
 
     @staticmethod
@@ -70,5 +75,5 @@ class RowOperator:
     @classmethod
     def required_bytes(cls, geometry: Geometry, limit: float) -> int:
         """Return the size of the rows that are held at a time, in bytes."""
-        n_bytes = max(min(_BYTES, limit), cpu_count() * cls._row_bytes(geometry))
+        n_bytes = max(min(_BYTES, limit), cls._row_bytes(geometry))
         return int(min(n_bytes, cls._row_bytes(geometry) * geometry.survey.n_stations))
