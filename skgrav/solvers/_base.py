@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtri
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from skgrav._checks import check_array, real_array
 from skgrav.solvers._system import (
+    Engine,
     LinearSystem,
     as_linear_operator,
     check_operator,
     make_system,
 )
-from skgrav.solvers._weights import depth_weights
+from skgrav.solvers._weights import DEPTH_WEIGHTING, depth_weights
 
 Array = NDArray[np.float64]
 
@@ -187,6 +189,30 @@ class Solver(BaseEstimator, ABC):
     @abstractmethod
     def _iterate(self, problem: Problem) -> tuple[Array, Progress]:
         """Return the correction of each sample in model coordinates, and the record."""
+
+
+class LeastSquaresSolver(Solver):
+    """Base of iterations on the least-squares problem that have a tolerance and an end."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "rtol": [Interval(Real, 0, 1, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "depth_weighting": DEPTH_WEIGHTING,
+        "engine": Solver._engine_constraint,
+    }
+
+    def __init__(
+        self,
+        *,
+        rtol: float = 1e-6,
+        max_iter: int = 1000,
+        depth_weighting: float | Literal["sensitivity"] | None = None,
+        engine: Engine = "auto",
+    ) -> None:
+        self.rtol = rtol
+        self.max_iter = max_iter
+        self.depth_weighting = depth_weighting
+        self.engine = engine
 
 
 def make_problem(system: LinearSystem, data: Array, m: Array, noise: Array) -> Problem:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval
 
-from skgrav.solvers._base import Array, Problem, Progress, Solver, fraction_to_noise
-from skgrav.solvers._system import Engine, LinearSystem
-from skgrav.solvers._weights import DEPTH_WEIGHTING
+from skgrav.solvers._base import (
+    Array,
+    LeastSquaresSolver,
+    Problem,
+    Progress,
+    fraction_to_noise,
+)
+from skgrav.solvers._system import LinearSystem
 
 
-class LSMR(Solver):
+class LSMR(LeastSquaresSolver):
     """Minimal residuals of the normal equations by Golub-Kahan bidiagonalisation.
 
     Equivalent to MINRES on ``A^T A``, which is never formed: the gradient ``A^T (g - A rho)``
@@ -52,26 +54,6 @@ class LSMR(Solver):
     >>> LSMR().solve(A, [[2.0, 2.0]]).rho.round(6) + 0.0
     array([[1., 1., 1.]])
     """
-
-    _parameter_constraints: dict[str, list[Any]] = {
-        "rtol": [Interval(Real, 0, 1, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "depth_weighting": DEPTH_WEIGHTING,
-        "engine": Solver._engine_constraint,
-    }
-
-    def __init__(
-        self,
-        *,
-        rtol: float = 1e-6,
-        max_iter: int = 1000,
-        depth_weighting: float | Literal["sensitivity"] | None = None,
-        engine: Engine = "auto",
-    ) -> None:
-        self.rtol = rtol
-        self.max_iter = max_iter
-        self.depth_weighting = depth_weighting
-        self.engine = engine
 
     def _iterate(self, problem: Problem) -> tuple[Array, Progress]:
         residual = problem.residual.copy()
