@@ -19,6 +19,9 @@ LARGEST = 1e15
 #: Largest number of a matrix, at least: its square, and that of a thousandth of it, are normal.
 SMALLEST = 1e-140
 
+#: Columns of a trend's basis whose directions agree to this share are dependent.
+_DEPENDENT = 1e-10
+
 
 def validate_data(
     estimator: Any,
@@ -109,6 +112,41 @@ def check_matrix(matrix: Array, name: str) -> Array:
             "its unit, or multiply it and the gravity."
         )
     return matrix
+
+
+def check_uncertainty(uncertainty: ArrayLike, n_data: int) -> Array:
+    """Return a positive standard deviation for each datum, or raise ValueError."""
+    sigma = real_array(uncertainty, "uncertainty")
+    if sigma.shape not in ((), (n_data,)) or not (sigma > 0).all():
+        raise ValueError(
+            f"'uncertainty' has shape {sigma.shape} and minimum {sigma.min(initial=np.inf):g}; it "
+            f"must be one positive number or one for each of {n_data} data."
+        )
+    return np.broadcast_to(sigma, n_data)
+
+
+def check_basis(basis: ArrayLike, n_data: int) -> Array:
+    """Return the basis of a trend with independent columns, or raise ValueError."""
+    basis = real_array(basis, "trend")
+    basis = basis[:, None] if basis.ndim == 1 else basis
+    if basis.ndim != 2 or basis.shape[0] != n_data:
+        raise ValueError(
+            f"'trend' has shape {basis.shape}; a basis has one row for each of {n_data} data and "
+            "one column for each coefficient."
+        )
+    n_columns = basis.shape[1]
+    if not n_columns:
+        return basis
+    size = np.linalg.norm(basis, axis=0)
+    unit = np.divide(basis, size, out=np.zeros_like(basis), where=size > 0)
+    rank = int(np.sum(np.linalg.svd(unit, compute_uv=False) > _DEPENDENT))
+    if rank < n_columns or n_columns >= n_data:
+        raise ValueError(
+            f"'trend' has {n_columns} coefficients, but the stations determine only "
+            f"{min(rank, n_data - 1)} and leave something of the {n_data} data. Take a lower "
+            "degree or fewer columns."
+        )
+    return basis
 
 
 @contextmanager

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skgrav._checks import real_array
+from skgrav._checks import check_basis, check_uncertainty, real_array
 from skgrav.geometry import _xarray
 from skgrav.geometry._mesh import Mesh
 from skgrav.geometry._values import AXES, ValueObject, frozen, whole_numbers
@@ -31,6 +33,11 @@ class Survey(ValueObject):
         Components measured at each station, in the order of the data.
     uncertainty : float or array-like of shape (n_data,), default=None
         Standard deviation of the noise of each datum, in the unit of the data.
+    trend : {0, 1, 2}, array-like of shape (n_data, n_coefficients) or None, default=None
+        What of the data is neither gravity of the mesh nor independent noise: a polynomial of
+        that degree in the horizontal coordinates for each component (an unknown base level, a
+        plane or quadratic regional field), or the basis of such a trend, one column for each
+        coefficient. Its coefficients are free: no density is estimated from what it explains.
 
     Attributes
     ----------
@@ -40,12 +47,17 @@ class Survey(ValueObject):
         Number of stations.
     n_data : int
         Number of data, stations times components.
+    trend_basis : ndarray of shape (n_data, n_coefficients)
+        Basis of the trend: powers of the horizontal distance from the mean station in metres, for
+        each component; no columns where there is no trend.
+    trend_names : tuple of str
+        What each coefficient multiplies, such as ``"gz"`` and ``"gz x"``.
 
     Raises
     ------
     ValueError
-        If the coordinates are not finite, a component is unknown or repeated, or the uncertainty
-        is not positive.
+        If the coordinates are not finite, a component is unknown or repeated, the uncertainty is
+        not positive, or the stations do not determine the trend.
 
     See Also
     --------
@@ -65,17 +77,20 @@ class Survey(ValueObject):
         "stations": "[n ndim]",
         "components": "values",
         "uncertainty": "[n_data] | None",
+        "trend": "int | [n_data k] | None",
     }
 
     stations: NDArray[np.float64]
     components: tuple[str, ...]
     uncertainty: NDArray[np.float64] | None
+    trend: int | NDArray[np.float64] | None
 
     def __init__(
         self,
         stations: ArrayLike,
         components: Sequence[str] = ("x", "z"),
         uncertainty: ArrayLike | None = None,
+        trend: ArrayLike | None = None,
     ) -> None:
         stations = frozen(stations, "stations")
         if stations.ndim != 2 or stations.shape[1] not in AXES or stations.shape[0] == 0:
@@ -96,18 +111,22 @@ class Survey(ValueObject):
             )
         n_data = len(stations) * len(components)
         if uncertainty is not None:
-            uncertainty = frozen(uncertainty, "uncertainty")
-            if uncertainty.shape not in ((), (n_data,)) or not (uncertainty > 0).all():
-                least = uncertainty.min(initial=np.inf)
+            uncertainty = frozen(check_uncertainty(uncertainty, n_data), "uncertainty")
+        if isinstance(trend, Integral) and not isinstance(trend, bool):
+            trend = int(trend)
+            if trend not in (0, 1, 2):
                 raise ValueError(
-                    f"'uncertainty' has shape {uncertainty.shape} and minimum {least:g}; it must "
-                    "be one positive number or one per datum, "
-                    f"({n_data},)."
+                    f"'trend' is {trend}; it must be a degree of 0, 1 or 2, a basis of shape "
+                    f"({n_data}, n_coefficients), or None."
                 )
-            uncertainty = frozen(np.broadcast_to(uncertainty, n_data), "uncertainty")
+        elif trend is not None:
+            trend = frozen(check_basis(trend, n_data), "trend")
         object.__setattr__(self, "stations", stations)
         object.__setattr__(self, "components", components)
         object.__setattr__(self, "uncertainty", uncertainty)
+        object.__setattr__(self, "trend", trend)
+        if isinstance(trend, int):
+            check_basis(self.trend_basis, n_data)
 
     @classmethod
     def line(
@@ -208,6 +227,34 @@ class Survey(ValueObject):
     def n_data(self) -> int:
         return self.n_stations * len(self.components)
 
+    @property
+    def trend_basis(self) -> NDArray[np.float64]:
+        if self.trend is None:
+            return np.zeros((self.n_data, 0))
+        if not isinstance(self.trend, int):
+            return self.trend
+        away = self.stations[:, 1:] - self.stations[:, 1:].mean(axis=0)
+        powers = np.column_stack([np.prod(away**p, axis=1) for p in self._powers()])
+        return np.kron(np.eye(len(self.components)), powers)
+
+    @property
+    def trend_names(self) -> tuple[str, ...]:
+        if not isinstance(self.trend, int):
+            n_columns = 0 if self.trend is None else self.trend.shape[1]
+            return tuple(f"trend{i}" for i in range(n_columns))
+        axes = AXES[self.ndim][1:]
+        powers = [
+            " ".join(a if k == 1 else f"{a}^{k}" for a, k in zip(axes, p, strict=True) if k)
+            for p in self._powers()
+        ]
+        return tuple(f"g{c} {power}".rstrip() for c in self.components for power in powers)
+
+    def _powers(self) -> list[tuple[int, ...]]:
+        """Return the powers of horizontal coordinates in the trend, by rising degree."""
+        degree = int(self.trend) if isinstance(self.trend, int) else -1
+        every = product(range(degree + 1), repeat=self.ndim - 1)
+        return sorted((p for p in every if sum(p) <= degree), key=lambda p: (sum(p), p))
+
     def unflatten(self, g: ArrayLike) -> NDArray[np.float64]:
         """Turn data vectors into one row of stations per component.
 
@@ -298,8 +345,13 @@ class Survey(ValueObject):
         return cls(*_xarray.survey_arguments(dataset))
 
     def _key(self) -> tuple[Any, ...]:
-        uncertainty = None if self.uncertainty is None else self.uncertainty.tobytes()
-        return self.stations.shape, self.stations.tobytes(), self.components, uncertainty
+        noise = (None if v is None else np.asarray(v).tobytes() for v in (self.uncertainty, self.trend))
+        return self.stations.shape, self.stations.tobytes(), self.components, *noise
 
     def __repr__(self) -> str:
-        return f"Survey({self.n_stations} stations, components {', '.join(self.components)})"
+        trend = ""
+        if isinstance(self.trend, int):
+            trend = f", trend of degree {self.trend}"
+        elif self.trend is not None:
+            trend = f", trend of {self.trend.shape[1]} coefficients"
+        return f"Survey({self.n_stations} stations, components {', '.join(self.components)}{trend})"
