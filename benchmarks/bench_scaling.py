@@ -132,7 +132,7 @@ def crossover():
         g = rng.uniform(0, 1, (n_samples, survey.n_data))
         peers = {}
         for method in ("dense", "fft"):
-            applied = ForwardOperator(mesh, survey, method=method).fit()._applied
+            applied = ForwardOperator(mesh, survey, method=method).fit().products_
             peers[method] = lambda a=applied, rho=rho, g=g: (a.forward(rho), a.adjoint(g))
         seconds = median_seconds(peers, at_least=0.02)
         rows.append(

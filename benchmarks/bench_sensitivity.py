@@ -15,8 +15,7 @@ from _timing import median_seconds, processor, report, versions
 from threadpoolctl import threadpool_limits
 
 from skgrav import Mesh, Survey
-from skgrav.operators._cells import Geometry
-from skgrav.operators._dense import sensitivity
+from skgrav.operators import Geometry, sensitivity
 
 SHAPE, SECTIONS = (20, 40, 40), (50, 200)
 

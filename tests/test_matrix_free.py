@@ -124,7 +124,7 @@ def test_stations_halfway_between_lattice_points_are_one_lattice():
     survey = Survey.line(mesh, n_stations=90)
     dense = ForwardOperator(mesh, survey, method="dense").fit()
     operator = ForwardOperator(mesh, survey, method="fft").fit()
-    assert len(operator._applied.blocks) == 1
+    assert len(operator.products_.blocks) == 1
     assert_equal_to_dense(operator, dense, 1e-12)
 
 
@@ -132,7 +132,7 @@ def test_two_grids_of_different_offset_and_height_are_two_lattices():
     grid = Survey.grid(VOLUME, height=1.0).stations
     stations = np.concatenate([grid, grid + [-0.5, 0.3, 0.1]])
     operator, dense = pair(VOLUME, stations, method="fft")
-    assert len(operator._applied.blocks) == 2
+    assert len(operator.products_.blocks) == 2
     assert_equal_to_dense(operator, dense, 1e-12)
 
 
@@ -184,7 +184,7 @@ def test_rows_keep_to_a_limit_of_a_single_row_of_all_components():
     assert_equal_to_dense(operator, dense, 1e-12)
     # One that may take more is not shared with it.
     ample = ForwardOperator(mesh, operator.survey_, method="rows").fit()
-    assert ample._applied._size > operator._applied._size == 1
+    assert ample.products_._size > operator.products_._size == 1
     with pytest.raises(MemoryError, match="method='rows' needs"):
         operator.set_params(memory_limit=limit - 1).plan()
 
@@ -200,7 +200,7 @@ def test_plan_says_what_was_chosen_what_it_needs_and_why(caplog):
         small.fit()
     assert small.plan_ == small.plan()
     assert str(small.plan_) in caplog.text
-    blocks = small._applied.blocks
+    blocks = small.products_.blocks
     assert sum(block.spectra.nbytes for block in blocks) == small.plan_.n_bytes
 
 
@@ -216,7 +216,7 @@ def test_what_does_not_fit_is_a_memory_error_before_it_is_built(method, monkeypa
 
 def test_clones_share_spectra_and_pickles_leave_them_behind(monkeypatch):
     operator = ForwardOperator(Mesh.regular((10, 20, 20), 50.0), method="fft").fit()
-    assert clone(operator).fit()._applied is operator._applied
+    assert clone(operator).fit().products_ is operator.products_
     pickled = pickle.dumps(operator)
     assert len(pickled) < 50_000 < operator.memory_usage()
     monkeypatch.setattr(_plan, "_shared", {})  # as in another process

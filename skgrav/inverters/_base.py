@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skgrav._checks import validate_data
 from skgrav._files import SavedMixin
-from skgrav.operators._lazy import is_lazy, lazily
+from skgrav.operators import is_lazy, lazily
 
 
 class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):

@@ -17,9 +17,7 @@ from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._noise import check_levels, noise_of, relative_noise, usual_rms
 from skgrav.inverters._prior import GaussianPrior
 from skgrav.metrics._errors import noise_std
-from skgrav.operators._base import BaseOperator
-from skgrav.operators._lazy import is_lazy, lazily
-from skgrav.operators._physics import resolve_operator
+from skgrav.operators import BaseOperator, is_lazy, lazily, resolve_operator
 
 Array = NDArray[np.float64]
 

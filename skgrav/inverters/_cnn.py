@@ -26,8 +26,7 @@ from skgrav.inverters._persistence import (
 )
 from skgrav.networks._augmentation import LEAST_NOISE
 from skgrav.networks._weights import weights_of
-from skgrav.operators._base import BaseOperator
-from skgrav.operators._lazy import is_lazy, lazily
+from skgrav.operators import BaseOperator, is_lazy, lazily
 from skgrav.solvers import Projection
 
 Array = NDArray[np.float64]

@@ -29,10 +29,7 @@ from skgrav.inverters._latent_space import (
 from skgrav.inverters._noise import missing_noise, noise_with_rounding
 from skgrav.metrics import relative_data_misfit
 from skgrav.metrics._errors import noise_std
-from skgrav.operators._base import BaseOperator
-from skgrav.operators._forward import ForwardOperator
-from skgrav.operators._lazy import is_lazy, lazily
-from skgrav.operators._physics import resolve_operator
+from skgrav.operators import BaseOperator, ForwardOperator, is_lazy, lazily, resolve_operator
 from skgrav.solvers import Projection
 from skgrav.solvers._base import split_noise
 from skgrav.solvers._system import SVDSystem, make_system

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import chdtri
 
 from skgrav.inverters._latent_space import LatentSpace
-from skgrav.operators._base import BaseOperator
+from skgrav.operators import BaseOperator
 
 Array = NDArray[np.float64]
 

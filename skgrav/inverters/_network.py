@@ -38,10 +38,7 @@ from skgrav.networks._training import (
     seeded,
 )
 from skgrav.networks._weights import put_weights
-from skgrav.operators._base import BaseOperator
-from skgrav.operators._forward import ForwardOperator
-from skgrav.operators._matrix import MatrixOperator
-from skgrav.operators._physics import resolve_operator
+from skgrav.operators import BaseOperator, ForwardOperator, MatrixOperator, resolve_operator
 
 #: Numbers of any kind: what is computed from them is float64.
 Numbers = NDArray[Any]

@@ -19,7 +19,7 @@ from skgrav.inverters._rows import Encoded, Rows
 from skgrav.networks._augmentation import LEAST_NOISE, Augmentation, Mirror, draw_levels
 from skgrav.networks._consistency import fast_physics
 from skgrav.networks._residual import NullSpaceNetwork, ResidualMLP
-from skgrav.operators._base import BaseOperator
+from skgrav.operators import BaseOperator
 from skgrav.solvers._gaussian import DataSpace
 
 Array = NDArray[np.float64]

@@ -15,8 +15,7 @@ from skgrav.inverters._pairs import WhitenedPairs
 from skgrav.networks._augmentation import Mirror
 from skgrav.networks._paper import PaperCNN
 from skgrav.networks._weights import check_weights
-from skgrav.operators import ForwardOperator, MatrixOperator
-from skgrav.operators._base import BaseOperator
+from skgrav.operators import BaseOperator, ForwardOperator, MatrixOperator
 
 _PRETRAINED = Path(__file__).parents[1] / "pretrained"
 

@@ -21,9 +21,7 @@ from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._correction import ErrorCorrection
 from skgrav.inverters._noise import missing_noise, relative_noise
 from skgrav.metrics._errors import noise_std
-from skgrav.operators._base import BaseOperator
-from skgrav.operators._lazy import is_lazy, lazily
-from skgrav.operators._physics import resolve_operator
+from skgrav.operators import BaseOperator, is_lazy, lazily, resolve_operator
 from skgrav.solvers import SOLVERS, Solver, SolverResult
 
 Array = NDArray[np.float64]

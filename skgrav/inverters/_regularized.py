@@ -19,9 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import real_array, validate_data
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._noise import noise_with_rounding, relative_noise
-from skgrav.operators._base import BaseOperator
-from skgrav.operators._lazy import is_lazy, lazily
-from skgrav.operators._physics import operator_of_data, resolve_operator
+from skgrav.operators import BaseOperator, is_lazy, lazily, operator_of_data, resolve_operator
 from skgrav.solvers._projection import check_bounds
 
 Array = NDArray[np.float64]
@@ -225,7 +223,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
 
     def _weighted(self, X: Array) -> tuple[Array, Array]:
         """Return what the reference leaves of data, and the noise of each sample beside it."""
-        d = X - self.operator_._applied.forward(self.reference_[None])
+        d = X - self.operator_.products_.forward(self.reference_[None])
         if self._uncertainty is not None:
             return d / self._uncertainty, np.ones(len(X))
         if self.noise_level is None:

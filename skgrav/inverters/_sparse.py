@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.inverters._regularized import RegularizedInverter
-from skgrav.operators._base import BaseOperator
+from skgrav.operators import BaseOperator
 from skgrav.solvers._sparse import SparseLeastSquares
 from skgrav.solvers._weights import relative_volumes
 
@@ -160,7 +160,7 @@ class SparseInverter(RegularizedInverter):
         norm = ModelNorm.of(self.operator_, 0, self.depth_weighting, rows)
         # The square norm's weights hold the root of the volume.
         self._weights = norm.weights * np.sqrt(relative_volumes(self.operator_))
-        U, s, Vt = self.operator_._dense.scaled(rows, 1.0 / self._weights).svd
+        U, s, Vt = self.operator_.dense_.scaled(rows, 1.0 / self._weights).svd
         kept = s >= max(_RCOND * s[0], np.finfo(float).tiny)
         self._U, self._s, self._Vt = U[:, kept], s[kept], Vt[kept]
 

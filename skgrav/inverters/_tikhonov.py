@@ -17,8 +17,7 @@ from skgrav.inverters._damping import DampedLeastSquares, DampingCurves
 from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.inverters._regularized import RegularizedInverter
-from skgrav.operators._base import BaseOperator
-from skgrav.operators._dense import DenseMatrix
+from skgrav.operators import BaseOperator, DenseMatrix
 from skgrav.solvers._splitting import BoundedLeastNorm
 
 Array = NDArray[np.float64]
@@ -239,7 +238,7 @@ class TikhonovInverter(RegularizedInverter):
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
-        if not self.operator_._factorized:
+        if not self.operator_.is_decomposable_:
             raise ValueError(
                 f"'operator' has {X.shape[1]} data, too many for curves over all alphas. Compare "
                 "a few numbers as 'alpha' by `invert`, which tells misfit and model norm."
@@ -284,9 +283,9 @@ class TikhonovInverter(RegularizedInverter):
         """Whether the decomposition is affordable, and worth it where products would do."""
         operator = self.operator_
         if self.bounds is not None or self.alpha in ("gcv", "lcurve"):
-            return operator._factorized
+            return operator.is_decomposable_
         cheap = operator.n_data_**2 * operator.n_cells_ <= _DECOMPOSED
-        return operator._factorized and (cheap or isinstance(operator._applied, DenseMatrix))
+        return operator.is_decomposable_ and (cheap or isinstance(operator.products_, DenseMatrix))
 
     def _decomposition(self, rows: Array | float) -> tuple[DampedLeastSquares, Array]:
         matrix = self.operator_.matrix_
@@ -389,8 +388,8 @@ class TikhonovInverter(RegularizedInverter):
 
 def _modal_forward(operator: BaseOperator, norm: ModelNorm, rows: Any, q: Array) -> Array:
     """Return the weighted gravity of coefficients of modes."""
-    return rows * operator._applied.forward(norm.weighted(q) / norm.weights)
+    return rows * operator.products_.forward(norm.weighted(q) / norm.weights)
 
 
 def _modal_adjoint(operator: BaseOperator, norm: ModelNorm, rows: Any, d: Array) -> Array:
-    return norm.operator_modes(operator._applied.adjoint(rows * d))
+    return norm.operator_modes(operator.products_.adjoint(rows * d))

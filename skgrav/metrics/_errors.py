@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skgrav._checks import check_array, named, real_array
-from skgrav.operators._base import BaseOperator
+from skgrav.operators import BaseOperator
 
 Output = Literal["uniform_average", "raw_values"]
 

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import make_scorer
 
 from skgrav.metrics._errors import chi_factor, relative_data_misfit, relative_l2_error
-from skgrav.operators._base import BaseOperator
+from skgrav.operators import BaseOperator
 
 #: Scorer of `relative_l2_error`, negated so that greater is better.
 relative_l2_scorer = make_scorer(relative_l2_error, greater_is_better=False)

@@ -11,9 +11,7 @@ from scipy.special import chdtri
 from torch import nn
 
 from skgrav._checks import check_array, check_matrix
-from skgrav.operators._base import BaseOperator
-from skgrav.operators._svd import thin_svd
-from skgrav.operators._toeplitz import ToeplitzOperator
+from skgrav.operators import BaseOperator, ToeplitzOperator, thin_svd
 from skgrav.solvers._projection import _IN_REACH
 from skgrav.solvers._system import SVDSystem
 
@@ -204,7 +202,7 @@ def fast_physics(operator: BaseOperator, to_coordinates: ArrayLike) -> nn.Module
 
     `to_coordinates` is the matrix from data to coordinates, (n_data, n_coordinates).
     """
-    if not isinstance(operator._applied, ToeplitzOperator):
+    if not isinstance(operator.products_, ToeplitzOperator):
         return None
     return nn.Sequential(operator.to_torch(), _Coordinates(to_coordinates))
 

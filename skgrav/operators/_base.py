@@ -17,7 +17,7 @@ from skgrav._checks import check_array, validate_data
 from skgrav.operators._dense import DenseMatrix
 from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._rows import RowOperator
-from skgrav.operators._svd import SVD, Applied, randomized_svd
+from skgrav.operators._svd import SVD, Products, randomized_svd
 
 if TYPE_CHECKING:
     from skgrav.operators._torch import TorchOperator
@@ -36,42 +36,45 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
 
     @property
     @abstractmethod
-    def _applied(self) -> Applied:
-        """What the fitted operator applies: a matrix, spectra or rows."""
+    def products_(self) -> Products:
+        """Products with the fitted operator, on arrays that are checked already.
+
+        A `DenseMatrix`, a `ToeplitzOperator` or a `RowOperator`: what the plan chose.
+        """
 
     @property
     @abstractmethod
-    def _dense(self) -> DenseMatrix:
-        """Matrix of the fitted operator, built where it isn't held."""
+    def dense_(self) -> DenseMatrix:
+        """The matrix with its SVD, and scaled copies of it; built if it is not held."""
 
     @property
     def matrix_(self) -> NDArray[np.float64]:
         """Read-only sensitivity matrix of shape (n_data, n_cells)."""
         check_is_fitted(self)
-        return self._dense.matrix
+        return self.dense_.matrix
 
     @property
     def svd_(self) -> SVD:
         """SVD ``(U, s, Vt)`` of the matrix, computed once; of large operators the leading part."""
         check_is_fitted(self)
-        if self._factorized:
-            return self._dense.svd
+        if self.is_decomposable_:
+            return self.dense_.svd
         if getattr(self, "_leading", None) is None:
             self._leading = self.truncated_svd(_RANK)
         return self._leading
 
     @property
-    def _factorized(self) -> bool:
+    def is_decomposable_(self) -> bool:
         """Whether the whole SVD is affordable."""
-        n_data, n_cells = self._applied.shape
-        held = isinstance(self._applied, DenseMatrix)
+        n_data, n_cells = self.products_.shape
+        held = isinstance(self.products_, DenseMatrix)
         return min(n_data, n_cells) <= SVD_SIZE and (held or 8 * n_data * n_cells <= _SVD_BYTES)
 
     @property
     def column_norms_(self) -> NDArray[np.float64]:
         """Norm of each column of the matrix, (n_cells,): how sensitive the data are to a cell."""
         check_is_fitted(self)
-        return np.sqrt(self._applied.column_norms2(np.ones(self.n_data_)))
+        return np.sqrt(self.products_.column_norms2(np.ones(self.n_data_)))
 
     @property
     def n_cells_(self) -> int:
@@ -82,7 +85,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
     def n_data_(self) -> int:
         """Number of data, the length of a gravity vector."""
         check_is_fitted(self)
-        return self._applied.shape[0]
+        return self.products_.shape[0]
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Compute the gravity of densities.
@@ -101,7 +104,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
             return lazily(self.transform, X)
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
-        return self._applied.forward(X)
+        return self.products_.forward(X)
 
     def adjoint(self, X: ArrayLike) -> NDArray[np.float64]:
         """Apply the transpose of the operator.
@@ -116,7 +119,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         image : ndarray of shape (n_samples, n_cells)
             ``X @ A``, such as the gradient of a misfit.
         """
-        return self._applied.adjoint(self._checked_data(X))
+        return self.products_.adjoint(self._checked_data(X))
 
     def truncated_svd(
         self, rank: int, *, n_power_iter: int = 2, random_state: RandomState = 0
@@ -139,13 +142,13 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
             The `rank` largest singular values and their vectors.
         """
         check_is_fitted(self)
-        if not 1 <= rank <= min(self._applied.shape):
+        if not 1 <= rank <= min(self.products_.shape):
             raise ValueError(
-                f"'rank' is {rank}; it must be between 1 and {min(self._applied.shape)}, the "
+                f"'rank' is {rank}; it must be between 1 and {min(self.products_.shape)}, the "
                 "smaller side of this operator."
             )
         seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-        return randomized_svd(self._applied, rank, n_power_iter, np.random.default_rng(seed))
+        return randomized_svd(self.products_, rank, n_power_iter, np.random.default_rng(seed))
 
     def inverse_transform(self, X: ArrayLike, *, rcond: float = 1e-2) -> NDArray[np.float64]:
         """Compute the filtered minimum-norm density that explains gravity.
@@ -170,7 +173,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
             raise ValueError(f"'rcond' is {rcond}; it must be at least 0 and below 1.")
         U, s, Vt = self.svd_
         kept = s > rcond * s[0]
-        if kept.all() and not self._factorized:
+        if kept.all() and not self.is_decomposable_:
             warnings.warn(
                 f"'rcond' is {rcond}, but of this large operator only the {len(s)} largest "
                 f"singular values are computed, down to {s[-1] / s[0]:.2g} of the largest. Use "
@@ -188,7 +191,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
             Operator of shape (n_data, n_cells) with its adjoint.
         """
         check_is_fitted(self)
-        applied = self._applied
+        applied = self.products_
         if isinstance(applied, DenseMatrix) and applied.matrix.dtype == np.float64:
             return aslinearoperator(applied.matrix)
         return LinearOperator(
@@ -224,7 +227,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         from skgrav.operators._torch import TorchOperator
 
         check_is_fitted(self)
-        if isinstance(self._applied, RowOperator):
+        if isinstance(self.products_, RowOperator):
             raise ValueError(
                 "method='rows' computes rows by NumPy, for each product anew. Take stations on a "
                 "lattice, or method='dense' where memory allows."

@@ -18,7 +18,7 @@ from skgrav.operators._base import BaseOperator
 from skgrav.operators._cells import UNITS, Geometry
 from skgrav.operators._dense import DenseMatrix
 from skgrav.operators._plan import OperatorPlan, make_plan, shared
-from skgrav.operators._svd import Applied
+from skgrav.operators._svd import Products
 
 _logger = logging.getLogger(__name__)
 
@@ -184,8 +184,8 @@ class ForwardOperator(BaseOperator):
             )
         self.plan_, build = self._planned(self.mesh_, self.survey_, n_samples)
         _logger.info("%s", self.plan_)
-        self._held: Applied | None = build()
-        self._matrix: Applied | None = None
+        self._held: Products | None = build()
+        self._matrix: Products | None = None
         return self
 
     def plan(self, n_samples: int = 1) -> OperatorPlan:
@@ -224,7 +224,7 @@ class ForwardOperator(BaseOperator):
 
     def _planned(
         self, mesh: Mesh, survey: Survey, n_samples: int = 1, method: str | None = None
-    ) -> tuple[OperatorPlan, Callable[[], Applied]]:
+    ) -> tuple[OperatorPlan, Callable[[], Products]]:
         geometry = Geometry(mesh, survey, self.kernel, self.units)
         plan, build = make_plan(
             geometry,
@@ -250,14 +250,14 @@ class ForwardOperator(BaseOperator):
 
     # Pickles leave behind what the operator holds: building it again is faster than reading it.
     @property
-    def _applied(self) -> Applied:
+    def products_(self) -> Products:
         if self._held is None:
             self._held = self._built(self.plan_.method)
         return self._held
 
     @property
-    def _dense(self) -> DenseMatrix:
-        held = self._applied if self._matrix is None else self._matrix
+    def dense_(self) -> DenseMatrix:
+        held = self.products_ if self._matrix is None else self._matrix
         if not isinstance(held, DenseMatrix):
             held = self._matrix = self._built("dense")
         return held

@@ -132,11 +132,11 @@ class MatrixOperator(BaseOperator):
         self.__dict__.update(state)
 
     @property
-    def _applied(self) -> DenseMatrix:
+    def products_(self) -> DenseMatrix:
         return self._held
 
     @property
-    def _dense(self) -> DenseMatrix:
+    def dense_(self) -> DenseMatrix:
         return self._held
 
     def _identify(self, rho: NDArray[np.float64], g: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ import numpy as np
 from skgrav.operators._cells import Geometry, lattices
 from skgrav.operators._dense import DenseMatrix, sensitivity
 from skgrav.operators._rows import RowOperator
-from skgrav.operators._svd import Applied
+from skgrav.operators._svd import Products
 from skgrav.operators._toeplitz import ToeplitzOperator
 
 #: Bytes up to which a matrix is faster than FFTs: in the cache, and for sections, which come in
@@ -66,7 +66,7 @@ def make_plan(
     precision: str = "float64",
     memory_limit: float | None = None,
     n_samples: int = 1,
-) -> tuple[OperatorPlan, Callable[[], Applied]]:
+) -> tuple[OperatorPlan, Callable[[], Products]]:
     """Choose how to apply a sensitivity, or check the way asked for, and return how to build it."""
     available = available_bytes()
     limit = available / 2 if memory_limit is None else memory_limit
@@ -90,7 +90,7 @@ def make_plan(
         )
     if method == "dense":
         plan = OperatorPlan(method, dense, f"a matrix of {sizes}")
-        build: Callable[[], Applied] = lambda: DenseMatrix(sensitivity(geometry, precision))  # noqa: E731
+        build: Callable[[], Products] = lambda: DenseMatrix(sensitivity(geometry, precision))  # noqa: E731
     elif method == "fft" and found is not None:
         reason = f"spectra of {sizes}; a matrix would take {_readable(dense)}"
         plan = OperatorPlan(method, int(fft), reason)
@@ -114,11 +114,11 @@ def make_plan(
 
 
 #: Clones of an operator share what they hold, for as long as one of them lives.
-_shared: weakref.WeakValueDictionary[tuple[object, ...], Applied] = weakref.WeakValueDictionary()
+_shared: weakref.WeakValueDictionary[tuple[object, ...], Products] = weakref.WeakValueDictionary()
 _sharing = threading.Lock()
 
 
-def shared(key: tuple[object, ...], build: Callable[[], Applied]) -> Applied:
+def shared(key: tuple[object, ...], build: Callable[[], Products]) -> Products:
     """Return what an equal operator holds already, or build it."""
     with _sharing:  # the threads of a worker start together, and one matrix is enough
         found = _shared.get(key)

@@ -43,7 +43,7 @@ class SVD(NamedTuple):
     Vt: NDArray[np.float64]
 
 
-class Applied(Protocol):
+class Products(Protocol):
     """What applies a sensitivity and its transpose to rows of samples."""
 
     @property
@@ -70,7 +70,7 @@ def thin_svd(matrix: NDArray[Any]) -> SVD:
 
 
 def randomized_svd(
-    operator: Applied, rank: int, n_power_iter: int, rng: np.random.Generator
+    operator: Products, rank: int, n_power_iter: int, rng: np.random.Generator
 ) -> SVD:
     """Return the leading part of the SVD of an operator, read-only [1]_.
 

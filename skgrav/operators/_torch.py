@@ -48,7 +48,7 @@ class TorchOperator(nn.Module):
         super().__init__()
         dtype = dtype or torch.get_default_dtype()
         self.n_data, self.n_cells = operator.n_data_, operator.n_cells_
-        applied = operator._applied
+        applied = operator.products_
         blocks = getattr(applied, "blocks", [])
         self._layouts: list[Layout] = [block.layout for block in blocks]
         for i, block in enumerate(blocks):

@@ -8,8 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skgrav.operators._base import BaseOperator
-from skgrav.operators._forward import ForwardOperator
+from skgrav.operators import BaseOperator, ForwardOperator
 from skgrav.solvers._base import (
     Array,
     Problem,

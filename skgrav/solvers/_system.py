@@ -10,9 +10,7 @@ from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from skgrav._checks import check_array, check_matrix, real_array
-from skgrav.operators._base import SVD_SIZE, BaseOperator
-from skgrav.operators._dense import DenseMatrix
-from skgrav.operators._svd import SVD
+from skgrav.operators import SVD, SVD_SIZE, BaseOperator, DenseMatrix
 
 Array = NDArray[np.float64]
 Engine = Literal["auto", "svd", "operator"]
@@ -132,7 +130,7 @@ def make_system(
     """Return ``diag(rows) A diag(columns)`` in the coordinates of `engine`."""
     affordable = False
     if isinstance(operator, BaseOperator):
-        affordable = operator._factorized
+        affordable = operator.is_decomposable_
     elif isinstance(operator, np.ndarray):
         affordable = min(operator.shape) <= SVD_SIZE
     elif engine == "svd":
@@ -141,6 +139,6 @@ def make_system(
             "engine='operator'."
         )
     if engine == "svd" or (engine == "auto" and affordable):
-        dense = getattr(operator, "_dense", None) or DenseMatrix(np.array(operator, np.float64))
+        dense = getattr(operator, "dense_", None) or DenseMatrix(np.array(operator, np.float64))
         return SVDSystem(dense.scaled(rows, columns).svd)
     return OperatorSystem(as_linear_operator(operator), rows, columns)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skgrav.operators._base import BaseOperator
+from skgrav.operators import BaseOperator
 
 Array = NDArray[np.float64]
 
@@ -61,7 +61,7 @@ def relative_volumes(operator: Any) -> Array:
 def _column_norms(operator: Any, rows: Array | float) -> Array:
     if isinstance(operator, BaseOperator):
         weights = np.broadcast_to(np.square(rows), (operator.n_data_,))
-        return np.sqrt(operator._applied.column_norms2(weights))
+        return np.sqrt(operator.products_.column_norms2(weights))
     if isinstance(operator, np.ndarray):
         return np.linalg.norm(np.reshape(rows, (-1, 1)) * operator, axis=0)
     raise ValueError(
