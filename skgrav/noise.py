@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg
+from scipy.spatial import KDTree
 
 from skgrav._checks import check_array, check_basis, check_uncertainty, real_array
 
@@ -330,13 +331,8 @@ class Noise:
         return self.whitening.n_white < self.whitening.n_data
 
     def rms(self, g: Array) -> Array:
-        """Return the rms of each sample's whitened data, to which levels are relative."""
-        return self.white_rms(self.whitening(g))
-
-    @staticmethod
-    def white_rms(white: Array) -> Array:
-        """Return the rms of each sample of whitened data, (n_samples,)."""
-        return np.sqrt(np.mean(white**2, axis=1))
+        """Return the rms of each sample without its trend, to which levels are relative."""
+        return np.sqrt(np.mean(self.whitening.detrended(g) ** 2, axis=1))
 
     def scale(self, g: Array) -> Array | None:
         """Return the standard deviation of each sample's whitened noise, or None if not known.
@@ -380,8 +376,8 @@ class Noise:
         sigma = self.scale(g)
         if sigma is None:
             return None
-        rms = np.sqrt(np.mean(self.whitening(g) ** 2)) or 1.0
-        return float(np.sqrt(np.mean(sigma**2)) / rms)
+        rms = float(np.sqrt(np.mean(self.rms(g) ** 2))) or 1.0
+        return float(np.sqrt(np.mean(sigma**2))) / rms
 
     def chi_factor(self, residual: Array, g: Array) -> Array | None:
         """Return the mean of ``(residual / std)**2`` without the trend, (n_samples,), or None.
@@ -391,7 +387,7 @@ class Noise:
         sigma = self.scale(g)
         if sigma is None:
             return None
-        size = self.white_rms(self.whitening(residual))
+        size = np.sqrt(np.mean(self.whitening(residual) ** 2, axis=1))
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             return np.where(size == 0, 0.0, size / sigma) ** 2
 
@@ -555,7 +551,52 @@ def check_levels(level: Any, n_samples: int) -> Array:
     array = np.asarray(level, dtype=np.float64)
     if array.shape not in ((), (n_samples,)):
         raise ValueError(
-            f"'noise_level' has {array.size} values; it must be one number or one for each of "
-            f"{n_samples} samples."
+            f"'noise_level' has {array.size} values; it must be a number of at least 0 or one for "
+            f"each of {n_samples} samples."
         )
     return np.broadcast_to(array, (n_samples,))
+
+
+def no_noise(what: str, remedy: str) -> str:
+    """Return the text of the error where `what` needs a noise level that nothing gives."""
+    return (
+        f"{what} needs the noise of the data: 'noise_level' is None and the survey of 'operator' "
+        "has no uncertainty. Give noise_level=..., relative to the rms of a sample's data, or a "
+        f"Survey with 'uncertainty', or take {remedy}."
+    )
+
+
+def coherent(residual: Array, noise: Noise, operator: Any) -> NDArray[np.bool_]:
+    """Return in which samples residuals are correlated between neighbouring stations.
+
+    The residuals of white noise are not: the sum over n pairs of neighbours of products of
+    residuals, over that of their squares, has a standard deviation of about ``n**-0.5``.
+    """
+    survey = getattr(operator, "survey_", None)
+    weighted = noise.whitening.detrended(residual) / noise.whitening.weights
+    if survey is None:
+        first, second = np.arange(weighted.shape[1] - 1), np.arange(1, weighted.shape[1])
+    else:
+        first, second = _neighbours(survey)
+    if len(first) < 4:
+        return np.zeros(len(residual), dtype=bool)
+    products = np.sum(weighted[:, first] * weighted[:, second], axis=1)
+    squares = np.sum(weighted[:, first] ** 2, axis=1) * np.sum(weighted[:, second] ** 2, axis=1)
+    correlation = np.divide(
+        products, np.sqrt(squares), out=np.zeros(len(residual)), where=squares > 0
+    )
+    return correlation > 4.0 / np.sqrt(len(first))
+
+
+def _neighbours(survey: Any) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return pairs of data of one component at neighbouring stations."""
+    horizontal = survey.stations[:, 1:]
+    if survey.ndim == 2:
+        order = np.argsort(horizontal[:, 0], kind="stable")
+        pairs = order[:-1], order[1:]
+    else:
+        _, nearest = KDTree(horizontal).query(horizontal, k=min(2, len(horizontal)))
+        pairs = np.arange(len(horizontal)), np.reshape(nearest, (len(horizontal), -1))[:, -1]
+    shifts = survey.n_stations * np.arange(len(survey.components))
+    first, second = (np.add.outer(shifts, side).ravel() for side in pairs)
+    return first, second

@@ -345,7 +345,9 @@ class Survey(ValueObject):
         return cls(*_xarray.survey_arguments(dataset))
 
     def _key(self) -> tuple[Any, ...]:
-        noise = (None if v is None else np.asarray(v).tobytes() for v in (self.uncertainty, self.trend))
+        noise = (
+            None if v is None else np.asarray(v).tobytes() for v in (self.uncertainty, self.trend)
+        )
         return self.stations.shape, self.stations.tobytes(), self.components, *noise
 
     def __repr__(self) -> str:

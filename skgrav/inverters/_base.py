@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from inspect import signature
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -103,3 +104,16 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def predicted_start(
+    init: Any, g: NDArray[np.float64], noise_level: ArrayLike | None
+) -> NDArray[np.float64]:
+    """Return the densities that a fitted start estimates, (n_samples, n_cells).
+
+    It gets the noise level of a call if its `predict` takes one.
+    """
+    options = {}
+    if noise_level is not None and "noise_level" in signature(init.predict).parameters:
+        options["noise_level"] = noise_level
+    return np.asarray(init.predict(g, **options), dtype=np.float64).reshape(len(g), -1)

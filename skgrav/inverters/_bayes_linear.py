@@ -14,9 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import validate_data
 from skgrav.inverters._base import InverterMixin
-from skgrav.inverters._noise import check_levels, noise_of, relative_noise, usual_rms
 from skgrav.inverters._prior import GaussianPrior
-from skgrav.metrics._errors import noise_std
+from skgrav.noise import Noise
 from skgrav.operators import BaseOperator, is_lazy, lazily, resolve_operator
 
 Array = NDArray[np.float64]
@@ -26,15 +25,16 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     """Posterior mean of density under the mean and covariance of the training densities.
 
     The estimate with the least mean squared error of all that are linear in the data, in closed
-    form, and what every network must beat. Noise belongs to the estimate: each sample is damped
-    by its own.
+    form, and what every network must beat. The noise level enters the estimate: each sample is
+    damped by its own.
 
     Parameters
     ----------
-    noise_level : "auto" or float, default="auto"
-        Standard deviation of the noise relative to the rms of each sample's own data. ``"auto"``
-        takes the uncertainty of the operator's survey; without one, the noise of each sample is
-        estimated by maximum likelihood, from what it holds where signal is rare.
+    noise_level : float, "auto" or None, default=None
+        Standard deviation of the noise relative to the rms of each sample's own data without their
+        trend. ``"auto"`` estimates it for each sample by maximum likelihood, from what the sample
+        holds where signal is rare. None takes the uncertainty of the operator's survey, and
+        without one ``"auto"``.
     operator : ForwardOperator or MatrixOperator, default=None
         The physics. None takes the paper's geometry for these sizes if it reproduces the
         training pairs, and otherwise identifies the operator from them, with a warning.
@@ -70,7 +70,7 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     PhysicsWarning
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
-        If the data of `predict` show far more noise than is announced.
+        If the data of `predict` show far more noise than is stated.
 
     See Also
     --------
@@ -81,7 +81,7 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     -----
     With mean m and covariance C of density and noise of variance s2 the estimate is
     ``m + C A^T (A C A^T + s2 I)^-1 (g - A m)`` [1]_, and its variance that of the prior less what
-    the data explain. One singular value decomposition serves noise of any level. Announced
+    the data explain. One singular value decomposition serves noise of any level. Stated
     levels below 1e-6, the rounding of data in single precision, are raised to the rounding that a
     sample shows, so that a level of 0 is safe with any data without noise.
 
@@ -104,7 +104,7 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "noise_level": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "noise_level": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left"), None],
         "operator": [BaseOperator, None],
         "shrinkage": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
         "store_covariance": ["boolean"],
@@ -112,7 +112,6 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     _file_forms: ClassVar = {
         **InverterMixin._file_forms,
         "operator_": "ForwardOperator | MatrixOperator",
-        "_uncertainty": "[n_features_in_] | None",
         "_prior": "GaussianPrior",
         "mean_": "[n_outputs_]",
         "variance_": "[n_outputs_]",
@@ -122,7 +121,7 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
 
     def __init__(
         self,
-        noise_level: float | Literal["auto"] = "auto",
+        noise_level: float | Literal["auto"] | None = None,
         *,
         operator: BaseOperator | None = None,
         shrinkage: float | Literal["auto"] = "auto",
@@ -153,10 +152,8 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         self._y_ndim = y.ndim
         rho = y.reshape(len(y), -1)
         self.n_outputs_ = rho.shape[1]
-        known = None if self.noise_level == "auto" else self.noise_level
-        known = relative_noise(self.operator, X, known)
-        self.operator_ = resolve_operator(self.operator, rho, X, noise_level=known)
-        self._uncertainty = self._survey_uncertainty()
+        stated = Noise.of(self.operator, self.noise_level, n_data=X.shape[1]).relative(X)
+        self.operator_ = resolve_operator(self.operator, rho, X, noise_level=stated)
         shrinkage = None if self.shrinkage == "auto" else float(self.shrinkage)
         prior = GaussianPrior.of(rho, self._matrix(), shrinkage, drawable=self.store_covariance)
         self._prior = prior
@@ -195,7 +192,7 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         return_std : bool, default=False
             Whether to return the standard deviation of each cell, too.
         noise_level : float or array-like of shape (n_samples,), default=None
-            Relative noise of each sample, instead of the estimator's `noise_level`.
+            Relative noise of each sample, or ``"auto"``; None takes that of the estimator.
 
         Returns
         -------
@@ -234,7 +231,7 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         random_state : int, RandomState instance or None, default=0
             Seed of the draws.
         noise_level : float or array-like of shape (n_samples_X,), default=None
-            Relative noise of each sample, instead of the estimator's `noise_level`.
+            Relative noise of each sample, or ``"auto"``; None takes that of the estimator.
 
         Returns
         -------
@@ -253,44 +250,23 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         draws = np.empty((*mean.shape, n_samples))
         for k in range(n_samples):
             deviation = self._prior.draw(len(mean), rng)
-            data = deviation @ matrix.T
+            data = deviation @ matrix.T  # whitened
             data += sigma[:, None] * rng.normal(size=data.shape)
             draws[:, :, k] = mean + deviation - self._prior.space.estimate(data, sigma**2)
         return draws[:, 0] if self._y_ndim == 1 else draws
 
     def _posterior(self, X: ArrayLike, noise_level: ArrayLike | None) -> tuple[Array, Array]:
-        """Return the posterior mean and the noise of each weighted sample, (n_samples,)."""
+        """Return the posterior mean and the noise of each whitened sample, (n_samples,)."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
-        g = X if self._uncertainty is None else X / self._uncertainty
-        residual = g - self._prior.data_mean
-        sigma = self._noise(g, residual, noise_level)
+        noise = self._noise().at(noise_level)
+        residual = noise.whitening(X) - self._prior.data_mean
+        sigma = noise.estimated(X, residual, self._prior.space, self._data_rms)
         return self.mean_ + self._prior.space.estimate(residual, sigma**2), sigma
 
-    def _noise(self, g: Array, residual: Array, noise_level: ArrayLike | None) -> Array:
-        space, scale = self._prior.space, self._data_rms
-        rms = usual_rms(g, scale)
-        if self._uncertainty is not None:
-            if noise_level is not None:
-                raise ValueError(
-                    f"'noise_level' is {noise_level!r}, but the operator's survey tells the "
-                    "uncertainty of each datum already; leave one of them out."
-                )
-            remedy = "Give the survey a larger uncertainty, or none for an estimate."
-            return noise_of(space, residual, rms, scale, np.ones(len(g)), remedy)
-        level = self.noise_level if noise_level is None else noise_level
-        if isinstance(level, str) and level == "auto":
-            return noise_of(space, residual, rms, scale, None)
-        return noise_of(space, residual, rms, scale, check_levels(level, len(g)) * rms)
+    def _noise(self) -> Noise:
+        return Noise.of(self.operator_, self.noise_level)
 
     def _matrix(self) -> Array:
-        """Return the matrix from densities to weighted data."""
-        matrix = self.operator_.matrix_
-        return matrix if self._uncertainty is None else matrix / self._uncertainty[:, None]
-
-    def _survey_uncertainty(self) -> Array | None:
-        """Return the noise of each datum if that is what counts, (n_data,)."""
-        if self.noise_level != "auto":
-            return None
-        sigma = noise_std(self.operator_, np.zeros((1, self.n_features_in_)))
-        return None if sigma is None else sigma[0]
+        """Return the matrix from densities to whitened data."""
+        return self._noise().whitening.matrix(self.operator_.matrix_)

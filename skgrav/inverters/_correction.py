@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from skgrav.inverters._noise import noise_with_visible_rounding, usual_rms
 from skgrav.inverters._prior import GaussianPrior
+from skgrav.noise import Whitening, at_least_typical, with_visible_rounding
 from skgrav.solvers import SolverResult
-from skgrav.solvers._base import split_noise
 
 Array = NDArray[np.float64]
 
@@ -42,12 +41,18 @@ class ErrorCorrection:
     share: Array
     #: Share of the variance that each coordinate would explain of errors independent of the noise.
     explained: Array
-    #: Rms of usual data.
+    #: Rms of typical whitened data.
     data_rms: float
 
     @classmethod
     def learn(
-        cls, operator: Any, start: Array, rho: Array, g: Array, sigma: Array | None
+        cls,
+        operator: Any,
+        start: Array,
+        rho: Array,
+        g: Array,
+        whitening: Whitening,
+        sigma: Array,
     ) -> ErrorCorrection:
         """Learn from starts that have not seen their pairs.
 
@@ -59,34 +64,40 @@ class ErrorCorrection:
             Held-out estimates, and the truth.
         g : ndarray of shape (n_samples, n_data)
             Data of which the estimates were made.
-        sigma : ndarray or None
-            Noise of the data, as `noise_std` gives it.
+        whitening : Whitening
+            Makes the noise of the data white.
+        sigma : ndarray of shape (n_samples,)
+            Standard deviation of the whitened noise.
         """
-        learned = cls._learn(operator, start, rho, g, sigma)
+        learned = cls._learn(operator, start, rho, g, whitening, sigma)
         half = np.random.RandomState(0).permutation(len(g)) % 2 == 0
         before = after = 0.0
         for part in (half, ~half):
-            here, there = (
-                (start[k], rho[k], g[k], sigma if sigma is None or len(sigma) == 1 else sigma[k])
-                for k in (part, ~part)
+            correction = cls._learn(
+                operator, start[part], rho[part], g[part], whitening, sigma[part]
             )
-            correction, (rho0, truth, data, noise) = cls._learn(operator, *here), there
-            corrected, _ = correction.correct(operator, data, rho0, noise)
+            rho0, truth = start[~part], rho[~part]
+            corrected, _ = correction.correct(operator, g[~part], rho0, whitening, sigma[~part])
             before += np.linalg.norm(truth - rho0, axis=1).sum()
             after += np.linalg.norm(truth - corrected, axis=1).sum()
         return learned if after < before else learned.none()
 
     @classmethod
     def _learn(
-        cls, operator: Any, start: Array, rho: Array, g: Array, sigma: Array | None
+        cls,
+        operator: Any,
+        start: Array,
+        rho: Array,
+        g: Array,
+        whitening: Whitening,
+        sigma: Array,
     ) -> ErrorCorrection:
-        rows, _ = split_noise(sigma, g)
         error = rho - start
-        prior = GaussianPrior.of(error, operator.matrix_ * np.reshape(rows, (-1, 1)))
-        every = np.ones(g.shape[1])
-        data_rms = float(np.sqrt(np.mean((g * rows) ** 2))) or 1.0
+        prior = GaussianPrior.of(error, whitening.matrix(operator.matrix_))
+        every = np.ones(whitening.n_white)
+        data_rms = float(np.sqrt(np.mean(whitening(g) ** 2))) or 1.0
         whole = cls(prior, prior.mean, every, every, data_rms)
-        residual, weights = whole._weighed(operator, g, start, sigma)
+        residual, weights = whole._weighed(operator, g, start, whitening, sigma)
         weighed, cross = weights * residual, prior.space.cross
         size = np.sum(cross**2, axis=1)
         gain = np.sum(weighed * ((error - prior.mean) @ cross.T), axis=0)
@@ -109,32 +120,35 @@ class ErrorCorrection:
             explained=nothing,
         )
 
-    def solve(self, operator: Any, g: Array, rho0: Array, *, sigma: Array | None) -> SolverResult:
+    def solve_whitened(
+        self, operator: Any, g: Array, rho0: Array, whitening: Whitening, sigma: Array
+    ) -> SolverResult:
         """Correct starts as solvers do."""
-        rho, _ = self.correct(operator, g, rho0, sigma)
-        rows, _ = split_noise(sigma, g)
-        norm = np.linalg.norm(g * rows, axis=1)
-        misfits = [np.linalg.norm((g - operator.transform(r)) * rows, axis=1) for r in (rho0, rho)]
+        rho, _ = self.correct(operator, g, rho0, whitening, sigma)
+        norm = np.linalg.norm(whitening(g), axis=1)
+        misfits = [
+            np.linalg.norm(whitening(g - operator.transform(r)), axis=1) for r in (rho0, rho)
+        ]
         history = np.divide(misfits, norm, out=np.zeros((2, len(g))), where=norm > 0)
         n_iter = np.ones(len(g), dtype=int)
-        return SolverResult(rho, n_iter, history, np.ones(len(g), dtype=bool))
+        return SolverResult(rho, n_iter, history, np.zeros(len(g), dtype=int))
 
     def correct(
-        self, operator: Any, g: Array, rho0: Array, sigma: Array | None
+        self, operator: Any, g: Array, rho0: Array, whitening: Whitening, sigma: Array
     ) -> tuple[Array, Array]:
         """Return corrected starts, and the standard deviation of the error left in each cell."""
-        residual, weights = self._weighed(operator, g, rho0, sigma)
+        residual, weights = self._weighed(operator, g, rho0, whitening, sigma)
         cross = self.prior.space.cross
         rho = rho0 + self.offset + (self.share * weights * residual) @ cross
         return rho, self.prior.std((self.explained * weights) @ cross**2)
 
     def _weighed(
-        self, operator: Any, g: Array, rho0: Array, sigma: Array | None
+        self, operator: Any, g: Array, rho0: Array, whitening: Whitening, sigma: Array
     ) -> tuple[Array, Array]:
         """Return residuals in coordinates of their own, and one over their variances."""
-        rows, level = split_noise(sigma, g)
-        space, rms = self.prior.space, usual_rms(g * rows, self.data_rms)
-        residual = (g - operator.transform(rho0)) * rows - self.prior.data_mean
+        space, typical = self.prior.space, self.data_rms
+        rms = at_least_typical(np.sqrt(np.mean(whitening(g) ** 2, axis=1)), typical)
+        residual = whitening(g - operator.transform(rho0)) - self.prior.data_mean
         visible = np.sqrt(space.noise_variance(residual))
-        noise = noise_with_visible_rounding(level, visible, rms, self.data_rms)
+        noise = with_visible_rounding(sigma, visible, rms, typical)
         return space.coordinates(residual), space.weights(noise**2)

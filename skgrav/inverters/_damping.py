@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtri
 
-from skgrav.solvers._gaussian import DataSpace
-from skgrav.solvers._projection import discrepancy_strength
+from skgrav.solvers import DataSpace, discrepancy_strength, noise_in_data
 
 Array = NDArray[np.float64]
 
@@ -89,24 +88,47 @@ class DampingCurves:
         """Return the alphas in which a criterion is looked for."""
         return np.logspace(*_DECADES, _STEPS) * (self.variance[0] or 1.0)
 
+    def noise(self, c: Array, alpha: Array) -> Array:
+        """Return the noise that residuals at the alpha of each sample show, (n_samples,)."""
+        h = self.variance
+        residual2, _ = self.curve(c, alpha[:, None])
+        trace = self.n_left - np.sum(h / (h + alpha[:, None]), axis=1)
+        return np.sqrt(residual2[:, 0] / np.maximum(trace, 1.0))
+
     def discrepancy(self, c: Array, sigma: Array) -> Array:
         """Return the alphas whose residuals are as large as the noise, infinity where less is left.
 
         What estimates can reach of the residual is never fitted closer than noise would be in
         one sample of twenty.
         """
-        strength = discrepancy_strength(np.sqrt(self.variance), c, self.target2(c, sigma))
+        s, target2 = np.sqrt(self.variance), self.target2(c, sigma)
+        strength = discrepancy_strength(s, c, target2)
+        exceeds = self.exceeds(c, sigma)
+        if exceeds.any():  # the floor of the target would leave what is in reach unfitted
+            reached, lost2, _ = self._reach(c[exceeds])
+            above2 = target2[exceeds] - lost2
+            strength[exceeds] = discrepancy_strength(s[reached], c[exceeds][:, reached], above2)
         with np.errstate(divide="ignore"):
             return 1.0 / strength
 
     def target2(self, c: Array, sigma: Array) -> Array:
         """Return the squared residual of each sample that counts as fitted to its noise."""
+        reached, lost2, n_lost = self._reach(c)
+        noise, exceeds = noise_in_data(sigma, lost2, n_lost)
+        least = lost2 + noise**2 * chdtri(max(1, np.count_nonzero(reached)), 0.95)
+        return np.where(exceeds, least, np.maximum(self.n_data * sigma**2, least))
+
+    def exceeds(self, c: Array, sigma: Array) -> NDArray[np.bool_]:
+        """Return which samples hold more out of reach of all densities than their noise."""
+        _, lost2, n_lost = self._reach(c)
+        return noise_in_data(sigma, lost2, n_lost)[1]
+
+    def _reach(self, c: Array) -> tuple[NDArray[np.bool_], Array, int]:
+        """Return which coordinates densities reach, and the squared norm and number of others."""
         h = self.variance
         reached = h > _IN_REACH * h[0]
-        lost2 = np.sum(c[:, ~reached] ** 2, axis=1)
-        n_lost = len(h) - np.count_nonzero(reached)
-        least = lost2 + sigma**2 * chdtri(max(1, self.n_data - n_lost), 0.95)
-        return np.maximum(self.n_data * sigma**2, least)
+        n_lost = 0 if reached.all() else max(0, self.n_left - np.count_nonzero(reached))
+        return reached, np.sum(c[:, ~reached] ** 2, axis=1), n_lost
 
     def search(self, c: Array, criterion: str) -> Array:
         """Return the alphas of least "gcv", or at the corner of the "lcurve"."""
@@ -142,6 +164,7 @@ class DampedLeastSquares(DampingCurves):
         "space": "DataSpace",
         "rest": "[n_data n_data]",
         "trend": "[n_data c]",
+        "compliance": "[c]",
     }
 
     space: DataSpace
@@ -149,6 +172,8 @@ class DampedLeastSquares(DampingCurves):
     rest: Array
     #: Maps data to the coefficients that are fitted freely, all cells' columns.
     trend: Array
+    #: One over the stiffness of each coefficient, zero where it has none.
+    compliance: Array
 
     @classmethod
     def of(cls, matrix: Array, stiffness: Array) -> DampedLeastSquares:
@@ -171,7 +196,8 @@ class DampedLeastSquares(DampingCurves):
             space.rotation, np.where(kept, space.variance, 0.0), space.cross * kept[:, None]
         )
         n_left = n_data - round(float(np.trace(free @ inverse)))
-        return cls(space.variance, n_data, n_left, space, rest, trend)
+        compliance = np.divide(1.0, stiffness, out=np.zeros_like(stiffness), where=stiff)
+        return cls(space.variance, n_data, n_left, space, rest, trend, compliance)
 
     def coordinates(self, d: Array) -> Array:
         """Return what data leave to be damped, in coordinates of their own."""
@@ -180,6 +206,39 @@ class DampedLeastSquares(DampingCurves):
     def estimate(self, d: Array, alpha: Array) -> Array:
         """Return the minimisers of data, (n_samples, n_cells), for the alpha of each."""
         return d @ self.trend + self.space.estimate(d @ self.rest, alpha)
+
+    def covariance_of(
+        self, maps: Array, adjoint: Callable[[Array], Array], damping: Array, sigma: Array
+    ) -> Array:
+        """Return the posterior covariance of linear functions of the coefficients.
+
+        With the damping as a Gaussian prior, coefficients that have stiffness have the covariance
+        ``sigma**2 / damping`` times ``1 / stiffness`` less what the data explain of it, and those
+        that are fitted freely follow from them and the data.
+
+        Parameters
+        ----------
+        maps : ndarray of shape (k, n_coefficients)
+            The functions, one a row.
+        adjoint : callable
+            Maps rows of data to rows of coefficients by the transpose of the matrix.
+        damping, sigma : ndarray of shape (n_samples,)
+            Alpha times the variance of the noise, and its standard deviation.
+
+        Returns
+        -------
+        covariance : ndarray of shape (n_samples, k, k)
+            The covariances.
+        """
+        free = maps @ self.trend.T
+        stiff = maps - adjoint(free) if self.compliance.min() == 0 else maps
+        prior = (stiff * self.compliance) @ stiff.T
+        explained = maps @ self.space.cross.T
+        weights = 1.0 / (damping[:, None] + self.variance)
+        left = prior - np.einsum("ik,nk,jk->nij", explained, weights, explained)
+        with np.errstate(divide="ignore"):
+            scale = np.where(np.isfinite(damping), sigma**2 / damping, 0.0)
+        return scale[:, None, None] * left + (sigma**2)[:, None, None] * (free @ free.T)
 
 
 def _most_damped_corner(curvature: Array) -> NDArray[np.intp]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
 
 from skgrav.inverters._damping import DampingCurves
+from skgrav.solvers import Status
 
 Array = NDArray[np.float64]
 Map = Callable[[Array], Array]
@@ -56,13 +57,13 @@ class KrylovLeastSquares:
 
     def solve(
         self, d: Array, sigma: Array, choose: Choice
-    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.bool_]]:
-        """Return minimisers, alphas, iterations and whether they converged, by sample."""
+    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
+        """Return minimisers, alphas, iterations and status, by sample."""
         found = [self._solve(d[i], sigma[i : i + 1], choose) for i in range(len(d))]
-        q, alpha, n_iter, converged = (np.array(values) for values in zip(*found, strict=True))
-        return q, alpha, n_iter, converged
+        q, alpha, n_iter, status = (np.array(values) for values in zip(*found, strict=True))
+        return q, alpha, n_iter, status
 
-    def _solve(self, d: Array, sigma: Array, choose: Choice) -> tuple[Array, float, int, bool]:
+    def _solve(self, d: Array, sigma: Array, choose: Choice) -> tuple[Array, float, int, Status]:
         start = self._rest(d)
         norm = float(np.linalg.norm(start))
         size = min(self.max_iter, self.n_data)
@@ -70,6 +71,7 @@ class KrylovLeastSquares:
         diagonal, beside = np.zeros(size), np.zeros(size)
         basis[0] = start / (norm or 1.0)
         w, alpha, k, look, converged = np.zeros(self.n_data), np.inf, 0, _STRIDE, norm == 0
+        exceeds = False
         while k < size and not converged:
             image = self._normal(basis[k])
             diagonal[k] = basis[k] @ image
@@ -87,6 +89,7 @@ class KrylovLeastSquares:
             curves = DampingCurves(values, self.n_data, self.n_data - self.trend.shape[1])
             c = norm * vectors[:1]
             alpha = float(choose(curves, c, sigma)[0])
+            exceeds = bool(curves.exceeds(c, sigma)[0])
             if np.isinf(alpha):
                 converged = True  # the data are fitted to their noise by nothing at all
                 break
@@ -100,7 +103,10 @@ class KrylovLeastSquares:
         q = self.compliance * self.adjoint(self._rest(w)[None])[0]
         if self.trend.shape[1]:
             q[~self.stiff] = self.inverse @ (d - self.forward(q[None])[0])
-        return q, alpha, max(k, 1), converged
+        status = Status.REACHED if converged else Status.MAX_ITER
+        if exceeds:
+            status = Status.OUT_OF_REACH
+        return q, alpha, max(k, 1), status
 
     def _normal(self, w: Array) -> Array:
         q = self.compliance * self.adjoint(self._rest(w)[None])[0]

@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import validate_data
-from skgrav.inverters._base import InverterMixin
+from skgrav.inverters._base import InverterMixin, predicted_start
 from skgrav.inverters._latent_search import LatentResult, LatentSearch
 from skgrav.inverters._latent_space import (
     CodePrior,
@@ -26,13 +26,10 @@ from skgrav.inverters._latent_space import (
     LinearDecoder,
     Starts,
 )
-from skgrav.inverters._noise import missing_noise, noise_with_rounding
 from skgrav.metrics import relative_data_misfit
-from skgrav.metrics._errors import noise_std
+from skgrav.noise import Noise, noise_with_rounding
 from skgrav.operators import BaseOperator, ForwardOperator, is_lazy, lazily, resolve_operator
-from skgrav.solvers import Projection
-from skgrav.solvers._base import split_noise
-from skgrav.solvers._system import SVDSystem, make_system
+from skgrav.solvers import Projection, SVDSystem, make_system
 
 Array = NDArray[np.float64]
 
@@ -251,20 +248,22 @@ class LatentInverter(InverterMixin, BaseEstimator):
         self.n_outputs_ = rho.shape[1]
         self._start_in_X = self._holds_start(X.shape[1])
         g = self._data(X)
-        self.operator_ = resolve_operator(self.operator, rho, g, noise_level=self.noise_level)
-        if noise_std(self.operator_, g[:1], self.noise_level) is None:
+        stated = Noise.of(self.operator, self.noise_level, n_data=g.shape[1]).relative(g)
+        self.operator_ = resolve_operator(self.operator, rho, g, noise_level=stated)
+        noise = self._noise()
+        if not noise.is_known:
             warnings.warn(
-                "'noise_level' is None: data count as noise-free. Give the noise relative to the "
-                "rms of a sample's data, or 0 if there is none.",
+                "'noise_level' is None and the survey of 'operator' has no uncertainty: data count "
+                "as noise-free. Give the noise relative to the rms of a sample's data, or 0 if "
+                "there is none.",
                 stacklevel=2,
             )
         self.generator_ = clone(self.generator).fit(rho, None)
         self.__dict__.pop("init_", None)
         if hasattr(self.init, "fit"):
             self.init_ = clone(self.init).fit(g, y)
-        # What a start is worth shows on data that have the noise which is announced.
-        sigma = noise_std(self.operator_, g, self.noise_level)
-        missing, share = missing_noise(self.operator_, g, rho, sigma)
+        # What a start is worth shows on data that have the noise which is stated.
+        missing, share = noise.missing(g - self.operator_.transform(rho), g)
         if self._start_in_X and share > 0.9:
             warnings.warn(
                 "the estimates in X were made from data with less noise than 'noise_level' says, "
@@ -276,7 +275,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
             X = g = g + missing * rng.normal(size=g.shape)
         self._learn(X, rho)
         self._share = 1.0
-        recorded = self._invert(X[:_N_RECORDED])
+        recorded = self._invert(X[:_N_RECORDED], None)
         self.n_iter_ = int(recorded.n_iter.max())
         starts = self._starts(X[:_N_RECORDED], g[:_N_RECORDED])
         if starts is not None:
@@ -284,7 +283,11 @@ class LatentInverter(InverterMixin, BaseEstimator):
         return self
 
     def predict(
-        self, X: ArrayLike, *, return_candidates: bool = False
+        self,
+        X: ArrayLike,
+        *,
+        return_candidates: bool = False,
+        noise_level: ArrayLike | None = None,
     ) -> Array | tuple[Array, Array]:
         """Estimate densities.
 
@@ -294,6 +297,8 @@ class LatentInverter(InverterMixin, BaseEstimator):
             Gravity as in `fit`.
         return_candidates : bool, default=False
             Whether to return the densities of all starts as well.
+        noise_level : float or array-like of shape (n_samples,), default=None
+            Relative noise of each sample; None takes that of the estimator.
 
         Returns
         -------
@@ -303,18 +308,20 @@ class LatentInverter(InverterMixin, BaseEstimator):
             Densities of all starts, only with `return_candidates`.
         """
         if is_lazy(X) and not return_candidates:
-            return lazily(self.predict, X)
-        result = self.invert(X)
+            return lazily(self.predict, X, noise_level=noise_level)
+        result = self.invert(X, noise_level=noise_level)
         rho = self._as_fitted(result.rho)
         return (rho, result.candidates) if return_candidates else rho
 
-    def invert(self, X: ArrayLike) -> LatentResult:
-        """Estimate densities and tell how they were found.
+    def invert(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> LatentResult:
+        """Estimate densities, with their codes and the course of the search.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features_in_)
             Gravity as in `fit`.
+        noise_level : float or array-like of shape (n_samples,), default=None
+            Relative noise of each sample; None takes that of the estimator.
 
         Returns
         -------
@@ -322,12 +329,13 @@ class LatentInverter(InverterMixin, BaseEstimator):
             Densities, codes, misfits, iterations and candidates of each sample.
         """
         check_is_fitted(self, "operator_")
-        return self._invert(validate_data(self, X, reset=False))
+        return self._invert(validate_data(self, X, reset=False), noise_level)
 
-    def _invert(self, X: Array) -> LatentResult:
+    def _invert(self, X: Array, noise_level: ArrayLike | None) -> LatentResult:
         g = self._data(X)
-        starts = self._starts(X, g)
-        search = self._search(g, starts)
+        noise = self._noise(noise_level)
+        starts = self._starts(X, g, noise_level)
+        search = self._search(g, starts, noise)
         rng = check_random_state(self.random_state)
         found = [search.run(self._first_codes(search, i, rng)) for i in range(self.n_starts)]
         codes, objective, n_iter, converged = map(np.stack, zip(*found, strict=True))
@@ -339,7 +347,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        candidates = np.stack([self._densities(z, g, starts) for z in codes])
+        candidates = np.stack([self._densities(z, g, starts, noise) for z in codes])
         rho = candidates[best]
         misfit = relative_data_misfit(self.operator_, rho, g, multioutput="raw_values")
         return LatentResult(
@@ -374,7 +382,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
         z = self.generator_.transform(rho)
         decoded = self.generator_.inverse_transform(z)
         starts = self._starts(X, g)
-        system = self._coordinates(g)[0]
+        system, _ = self._coordinates(self._noise())
         data = system.forward(system.model_coordinates(rho))
         error = DataError.none(system.n_data)
         if self.approximation_error:
@@ -386,12 +394,14 @@ class LatentInverter(InverterMixin, BaseEstimator):
             prior=CodePrior.of(z, None if starts is None else starts.codes),
             error=error,
             regression=CodeRegression.of(data, z),
-            data_rms=float(np.sqrt(np.mean(g**2))) or 1.0,
+            data_rms=float(np.sqrt(np.mean(self._noise().rms(g) ** 2))) or 1.0,
         )
 
-    def _search(self, g: Array, starts: Starts | None) -> LatentSearch:
+    def _search(self, g: Array, starts: Starts | None, noise: Noise) -> LatentSearch:
         """Prepare the search for codes of some data."""
-        system, to_coordinates, data, level = self._coordinates(g)
+        system, to_coordinates = self._coordinates(noise)
+        data, sigma = g @ to_coordinates, noise.scale(g)
+        sigma = np.zeros(len(g)) if sigma is None else sigma
         if starts is not None:
             data = data - system.forward(system.model_coordinates(starts.remainder))
         return LatentSearch(
@@ -401,8 +411,8 @@ class LatentInverter(InverterMixin, BaseEstimator):
             operator=self.operator_,
             to_coordinates=to_coordinates,
             data=data,
-            sigma=noise_with_rounding(level, g, self._space.data_rms),
-            is_noisy=bool(level.any()),
+            sigma=noise_with_rounding(sigma, noise.rms(g), self._space.data_rms),
+            is_noisy=bool(sigma.any()),
             centre=self._space.prior.centre(None if starts is None else starts.codes),
             prior=float(self.prior),
             solver=self.solver,
@@ -423,30 +433,32 @@ class LatentInverter(InverterMixin, BaseEstimator):
             return self._space.prior.whitened(codes)
         return np.broadcast_to(search.centre, (n_samples, self.n_components_)).copy()
 
-    def _coordinates(self, g: Array) -> tuple[SVDSystem, Array, Array, Array]:
-        """Return the system whose noise is white, what maps data to it, these, and their noise."""
-        sigma = noise_std(self.operator_, g, self.noise_level)
-        rows, level = split_noise(sigma, g)
-        system = make_system(self.operator_, "svd", rows)
-        assert isinstance(system, SVDSystem)
-        to_coordinates = np.reshape(rows, (-1, 1)) * system.U
-        return system, to_coordinates, g @ to_coordinates, level
+    def _noise(self, noise_level: ArrayLike | None = None) -> Noise:
+        return Noise.of(self.operator_, self.noise_level).at(noise_level)
 
-    def _densities(self, codes: Array, g: Array, starts: Starts | None) -> Array:
+    def _coordinates(self, noise: Noise) -> tuple[SVDSystem, Array]:
+        """Return the system whose noise is white, and what maps data to its coordinates."""
+        system = make_system(self.operator_, "svd", noise.whitening)
+        assert isinstance(system, SVDSystem)
+        return system, noise.whitening.adjoint(system.U.T).T
+
+    def _densities(self, codes: Array, g: Array, starts: Starts | None, noise: Noise) -> Array:
         rho = np.asarray(self.generator_.inverse_transform(codes), dtype=np.float64)
         if starts is not None:
             rho = starts.rho + self._share * (rho + starts.remainder - starts.rho)
         if not self.projection:
             return rho
-        sigma = noise_std(self.operator_, g, self.noise_level)
-        return Projection().solve(self.operator_, g, rho, sigma=sigma).rho
+        sigma = noise.scale(g)
+        sigma = np.zeros(len(g)) if sigma is None else sigma
+        solver = Projection()
+        return solver.solve_whitened(self.operator_, g, rho, noise.whitening, sigma).rho
 
-    def _starts(self, X: Array, g: Array) -> Starts | None:
+    def _starts(self, X: Array, g: Array, noise_level: ArrayLike | None = None) -> Starts | None:
         """Encode the estimates that the search starts from, if there are."""
         if self._start_in_X:
             rho = X[:, : self.n_outputs_]
         elif hasattr(self, "init_"):
-            rho = np.asarray(self.init_.predict(g), dtype=np.float64).reshape(len(g), -1)
+            rho = predicted_start(self.init_, g, noise_level)
         else:
             return None
         encode = getattr(self.generator_, "nearest_code", self.generator_.transform)

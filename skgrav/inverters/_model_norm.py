@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from skgrav.solvers._weights import depth_weights, relative_volumes
+from skgrav.noise import Whitening
+from skgrav.solvers import depth_weights, relative_volumes
 
 Array = NDArray[np.float64]
 
@@ -47,12 +48,12 @@ class ModelNorm:
         operator: Any,
         order: int,
         depth_weighting: float | str | None,
-        rows: Array | float = 1.0,
+        whitening: Whitening | None = None,
     ) -> ModelNorm:
-        """Build the norm for a fitted operator and the weights of its rows."""
+        """Build the norm for a fitted operator and the whitening of its data."""
         mesh = getattr(operator, "mesh_", None)
         volumes = relative_volumes(operator)
-        weights = depth_weights(operator, depth_weighting, rows)
+        weights = depth_weights(operator, depth_weighting, whitening)
         weights /= np.sqrt(np.average(weights**2, weights=volumes))
         if order == 0:
             return cls(weights * np.sqrt(volumes), (), (), np.ones(len(weights)))

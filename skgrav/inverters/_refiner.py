@@ -10,19 +10,18 @@ from typing import Any, ClassVar, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import validate_data
-from skgrav.inverters._base import InverterMixin
+from skgrav.inverters._base import InverterMixin, predicted_start
 from skgrav.inverters._correction import ErrorCorrection
-from skgrav.inverters._noise import missing_noise, relative_noise
-from skgrav.metrics._errors import noise_std
+from skgrav.inverters._plausible import warn_implausible
+from skgrav.noise import Noise, Whitening, coherent
 from skgrav.operators import BaseOperator, is_lazy, lazily, resolve_operator
-from skgrav.solvers import SOLVERS, Solver, SolverResult
+from skgrav.solvers import SOLVERS, Solver, SolverResult, warn_unfitted
 
 Array = NDArray[np.float64]
 
@@ -47,17 +46,16 @@ class Refiner(InverterMixin, BaseEstimator):
         of the start's own errors, learned from estimates of sections that the start has not
         seen.
     init : estimator, "zero" or None, default=None
-        Where the start comes from: an inverter that is cloned and fitted inside and not told
-        `noise_level`, zero everywhere, or the columns of X that a previous inverter put before the
-        data.
+        Where the start comes from: an inverter that is cloned and fitted inside, zero everywhere,
+        or the columns of X that a previous inverter put before the data.
     operator : ForwardOperator or MatrixOperator, default=None
         The physics. None takes the paper's geometry for these sizes if it reproduces the
         training pairs, and otherwise identifies the operator from them, with a warning.
     noise_level : float, default=None
-        Standard deviation of the noise relative to the rms of each sample's own data: solvers
-        stop, and the projection is filtered, at that misfit. None takes the uncertainty of the
-        operator's survey; without one, data are fitted as if noise-free, with a warning. Give 0
-        for noise-free data.
+        Standard deviation of the noise relative to the rms of each sample's own data without their
+        trend: solvers stop, and the projection is filtered, at that misfit. None takes the
+        uncertainty of the operator's survey; without one, data are fitted as if noise-free, with a
+        warning. Give 0 for noise-free data.
     cv : int, cross-validation splitter or "prefit", default=5
         How held-out estimates are made of `init` for ``"bayes"``, as in StackingRegressor:
         clones are fitted to all folds but one and predict that. With ``"prefit"`` or a frozen
@@ -91,7 +89,8 @@ class Refiner(InverterMixin, BaseEstimator):
     Warns
     -----
     ConvergenceWarning
-        If the iterations ran out before the stopping rule was met.
+        If data are not fitted to their noise: since no density on the mesh or within bounds can,
+        or since the iterations ran out.
     PhysicsWarning
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
@@ -187,16 +186,16 @@ class Refiner(InverterMixin, BaseEstimator):
         self.n_outputs_ = rho.shape[1]
         self._check_start(X)
         g = self._data(X)
-        noise_level = relative_noise(self.operator, g, self.noise_level)
-        self.operator_ = resolve_operator(self.operator, rho, g, noise_level=noise_level)
+        stated = Noise.of(self.operator, self.noise_level, n_data=g.shape[1]).relative(g)
+        self.operator_ = resolve_operator(self.operator, rho, g, noise_level=stated)
         if self.init not in (None, "zero"):
             init: Any = self.init
             self.init_ = init if self.cv == "prefit" else clone(init).fit(g, y)
-        if noise_std(self.operator_, g[:1], self.noise_level) is None:
+        if not Noise.of(self.operator_, self.noise_level).is_known:
             warnings.warn(
-                "'noise_level' is None: the Refiner fits the data as if noise-free, and noise "
-                "would end up in the density. Give the noise relative to the rms of a sample's "
-                "data, or 0 if there is none.",
+                "'noise_level' is None and the survey of 'operator' has no uncertainty: the data "
+                "are fitted as if noise-free, and noise would become density. Give the noise "
+                "relative to the rms of a sample's data, or 0 if there is none.",
                 stacklevel=2,
             )
         self.solver_ = self._learn_errors(X, g, y) if solver is None else solver
@@ -205,12 +204,26 @@ class Refiner(InverterMixin, BaseEstimator):
         return self
 
     @overload
-    def predict(self, X: ArrayLike, return_std: Literal[False] = False) -> Array: ...
+    def predict(
+        self,
+        X: ArrayLike,
+        return_std: Literal[False] = False,
+        *,
+        noise_level: ArrayLike | None = None,
+    ) -> Array: ...
 
     @overload
-    def predict(self, X: ArrayLike, return_std: Literal[True]) -> tuple[Array, Array]: ...
+    def predict(
+        self, X: ArrayLike, return_std: Literal[True], *, noise_level: ArrayLike | None = None
+    ) -> tuple[Array, Array]: ...
 
-    def predict(self, X: ArrayLike, return_std: bool = False) -> Array | tuple[Array, Array]:
+    def predict(
+        self,
+        X: ArrayLike,
+        return_std: bool = False,
+        *,
+        noise_level: ArrayLike | None = None,
+    ) -> Array | tuple[Array, Array]:
         """Estimate densities, and with ``"bayes"`` how uncertain they are.
 
         Parameters
@@ -219,6 +232,9 @@ class Refiner(InverterMixin, BaseEstimator):
             Gravity as in `fit`, with the start before it where `init` is None.
         return_std : bool, default=False
             Whether to return the standard deviation of the error of each cell, too.
+        noise_level : float or array-like of shape (n_samples,), default=None
+            Relative noise of each sample; None takes that of the estimator. An `init` whose
+            `predict` has this argument gets it, too.
 
         Returns
         -------
@@ -229,64 +245,76 @@ class Refiner(InverterMixin, BaseEstimator):
             True.
         """
         if is_lazy(X):
-            return lazily(self.predict, X, return_std=return_std)
+            return lazily(self.predict, X, return_std=return_std, noise_level=noise_level)
         if not return_std:
-            return self._as_fitted(self.refine(X).rho)
+            return self._as_fitted(self.refine(X, noise_level=noise_level).rho)
         check_is_fitted(self, "residual_history_")
         if not isinstance(self.solver_, ErrorCorrection):
             raise ValueError(
-                f"return_std=True, but solver {self.solver!r} knows nothing of the errors of the "
+                f"return_std=True, but solver {self.solver!r} does not estimate the errors of the "
                 "start; use Refiner('bayes')."
             )
         X = validate_data(self, X, reset=False)
         g = self._data(X)
-        sigma = noise_std(self.operator_, g, self.noise_level)
-        rho, std = self.solver_.correct(self.operator_, g, self._start(X, g), sigma)
+        rho, std = self.solver_.correct(
+            self.operator_, g, self._start(X, g, noise_level), *self._noise(g, noise_level)
+        )
         return self._as_fitted(rho), self._as_fitted(std)
 
-    def refine(self, X: ArrayLike) -> SolverResult:
-        """Estimate densities and tell how the solver got there.
+    def refine(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> SolverResult:
+        """Estimate densities, with the iterations, misfits and status of the solver.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features_in_)
             Gravity as in `fit`, with the start before it where `init` is None.
+        noise_level : float or array-like of shape (n_samples,), default=None
+            Relative noise of each sample; None takes that of the estimator.
 
         Returns
         -------
         result : SolverResult
             Densities `rho` of shape (n_samples, n_cells), `n_iter`, `residual_history` and
-            `converged` of each sample.
+            `status` of each sample.
         """
         check_is_fitted(self, "operator_")
-        return self._refine(validate_data(self, X, reset=False))
-
-    def _refine(self, X: Array) -> SolverResult:
+        X = validate_data(self, X, reset=False)
+        result = self._refine(X, noise_level)
         g = self._data(X)
-        start = self._start(X, g)
-        sigma = noise_std(self.operator_, g, self.noise_level)
-        result = self.solver_.solve(self.operator_, g, start, sigma=sigma)
-        if not result.converged.all():
-            warnings.warn(
-                f"{np.sum(~result.converged)} of {len(X)} samples did not meet the stopping rule "
-                f"of {self.solver_} in time; raise 'max_iter' or loosen the tolerance.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        noise = Noise.of(self.operator_, self.noise_level).at(noise_level)
+        residual = g - self.operator_.transform(result.rho)
+        chi = noise.chi_factor(residual, g)
+        warn_unfitted(
+            result.status,
+            np.zeros(len(g)) if chi is None else chi,
+            coherent(residual, noise, self.operator_),
+        )
+        warn_implausible(result.rho, self.operator_)
         return result
 
-    def _start(self, X: Array, g: Array) -> Array:
+    def _refine(self, X: Array, noise_level: ArrayLike | None = None) -> SolverResult:
+        g = self._data(X)
+        return self.solver_.solve_whitened(
+            self.operator_, g, self._start(X, g, noise_level), *self._noise(g, noise_level)
+        )
+
+    def _noise(self, g: Array, noise_level: ArrayLike | None = None) -> tuple[Whitening, Array]:
+        """Return what whitens data, and the noise of each sample after it, 0 if not known."""
+        noise = Noise.of(self.operator_, self.noise_level).at(noise_level)
+        sigma = noise.scale(g)
+        return noise.whitening, np.zeros(len(g)) if sigma is None else sigma
+
+    def _start(self, X: Array, g: Array, noise_level: ArrayLike | None = None) -> Array:
         """Return the densities that refining starts from, (n_samples, n_cells)."""
         if self.init is None:
             return X[:, : self.n_outputs_]
         if self.init == "zero":
             return np.zeros((len(X), self.n_outputs_))
-        return np.asarray(self.init_.predict(g), dtype=np.float64).reshape(len(X), -1)
+        return predicted_start(self.init_, g, noise_level)
 
     def _learn_errors(self, X: Array, g: Array, y: Array) -> ErrorCorrection:
         """Learn the errors of starts from estimates that have not seen their sections."""
         rho = y.reshape(len(y), -1)
-        sigma = noise_std(self.operator_, g, self.noise_level)
         if self.init is None:
             warnings.warn(
                 "solver 'bayes' takes the starts in X for held-out ones. A previous step of a "
@@ -297,10 +325,11 @@ class Refiner(InverterMixin, BaseEstimator):
             start = self._start(X, g)
         else:
             rng = check_random_state(self.random_state)
-            missing, _ = missing_noise(self.operator_, g, rho, sigma)
+            noise = Noise.of(self.operator_, self.noise_level)
+            missing, _ = noise.missing(g - self.operator_.transform(rho), g)
             noisy = g + missing * rng.normal(size=g.shape)
             start, g = self._held_out_start(g, y, noisy), noisy
-        return ErrorCorrection.learn(self.operator_, start, rho, g, sigma)
+        return ErrorCorrection.learn(self.operator_, start, rho, g, *self._noise(g))
 
     def _held_out_start(self, g: Array, y: Array, noisy: Array) -> Array:
         """Return starts of noisy data from estimators that have not seen these pairs.

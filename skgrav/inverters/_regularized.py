@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from numbers import Real
@@ -11,21 +10,25 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import real_array, validate_data
 from skgrav.inverters._base import InverterMixin
-from skgrav.inverters._noise import noise_with_rounding, relative_noise
+from skgrav.inverters._plausible import warn_implausible, warn_not_gravity
+from skgrav.noise import (
+    Noise,
+    Trend,
+    Whitening,
+    coherent,
+    no_noise,
+    noise_with_rounding,
+)
 from skgrav.operators import BaseOperator, is_lazy, lazily, operator_of_data, resolve_operator
-from skgrav.solvers._projection import check_bounds
+from skgrav.solvers import Status, check_bounds, warn_unfitted
 
 Array = NDArray[np.float64]
-
-#: Training samples that are inverted in `fit` to record their alphas.
-_N_RECORDED = 200
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,19 @@ class RegularizedResult:
     alpha : ndarray of shape (n_samples,)
         Weight of the model norm; infinite where the reference fits to the noise already.
     misfit : ndarray of shape (n_samples,)
-        Norm of the residual ``(g - A rho) / sigma``, in the unit of the data where no noise is
-        known.
+        Norm of the whitened residual ``(g - A rho - trend) / sigma``, in the unit of the data
+        where no noise is known.
     model_norm : ndarray of shape (n_samples,)
         Norm of ``W (rho - reference)``.
     n_iter : ndarray of shape (n_samples,)
         Iterations taken; a closed form counts as one.
-    converged : ndarray of shape (n_samples,)
-        Whether the stopping rule was met before the iterations ran out.
+    status : ndarray of shape (n_samples,)
+        0 where the data are fitted as asked, 1 where the iterations ran out, 2 where no density
+        fits the data to their noise, 3 where none does within bounds.
+    chi_factor : ndarray of shape (n_samples,)
+        Mean square of the residual in units of the noise; NaN where no noise is known.
+    trend : Trend
+        The trend that the residual holds.
 
     See Also
     --------
@@ -67,7 +75,14 @@ class RegularizedResult:
     misfit: Array
     model_norm: Array
     n_iter: NDArray[np.intp]
-    converged: NDArray[np.bool_]
+    status: NDArray[np.intp]
+    chi_factor: Array
+    trend: Trend
+
+    @property
+    def converged(self) -> NDArray[np.bool_]:
+        """Whether the data are fitted as asked, (n_samples,)."""
+        return self.status == Status.REACHED
 
 
 class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
@@ -81,7 +96,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         ],
         "reference": [StrOptions({"mean"}), Real, "array-like", None],
         "bounds": [tuple, list, None],
-        "noise_level": [Interval(Real, 0, None, closed="left"), None],
+        "noise_level": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"}), None],
         "operator": [BaseOperator, None],
         "max_iter": [Interval(Real, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],
@@ -91,14 +106,9 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         "operator_": "ForwardOperator | MatrixOperator",
         "reference_": "[n_outputs_]",
         "_bounds": "values",
-        "_uncertainty": "[n_features_in_] | None",
         "_data_rms": "float",
-        "alpha_": "[r]",
         "n_iter_": "int",
     }
-
-    #: What an error advises beside, where no noise is known.
-    _without_noise: ClassVar[str] = ""
 
     alpha: Any
     reference: Any
@@ -107,7 +117,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
     operator: Any
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Prepare the inversion; nothing is learned but sizes, and the mean if asked for.
+        """Prepare the inversion of any data; nothing is inverted yet.
 
         Parameters
         ----------
@@ -131,44 +141,47 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         else:
             X, y = validate_data(self, X, y)
             self._y_ndim, rho = y.ndim, y.reshape(len(y), -1)
-            level = relative_noise(self.operator, X, self.noise_level)
+            level = Noise.of(self.operator, self.noise_level, n_data=X.shape[1]).relative(X)
             self.operator_ = resolve_operator(self.operator, rho, X, noise_level=level)
         self.n_outputs_ = self.operator_.n_cells_
         self.reference_ = self._reference(rho)
-        survey = getattr(self.operator_, "survey_", None)
-        known = None if survey is None or self.noise_level is not None else survey.uncertainty
-        self._uncertainty = known
-        if self.alpha == "discrepancy" and known is None and self.noise_level is None:
-            raise ValueError(
-                "'alpha' is 'discrepancy', but no noise is known. Give 'noise_level', relative to "
-                "the rms of a sample's data, or an operator whose survey has an uncertainty"
-                f"{self._without_noise}."
-            )
-        self._prepare(1.0 if known is None else 1.0 / known)
-        self._data_rms = float(np.sqrt(np.mean(X**2))) or 1.0
-        recorded = self._invert(X[:_N_RECORDED])
-        self.alpha_, self.n_iter_ = recorded.alpha, int(recorded.n_iter.max())
+        noise = self._noise(None)
+        warn_not_gravity(X)
+        self._data_rms = float(np.sqrt(np.mean(noise.rms(X) ** 2))) or 1.0
+        self._prepare(noise.whitening)
+        self.n_iter_ = 1
         return self
 
     @abstractmethod
-    def _prepare(self, rows: Array | float) -> None:
-        """Prepare the inversion; `rows` weigh data by the survey's uncertainty, if any."""
+    def _prepare(self, whitening: Whitening) -> None:
+        """Prepare the inversion of data that `whitening` makes white."""
 
     @abstractmethod
-    def _solve(self, d: Array, sigma: Array) -> tuple[Array, Array, Any, Any]:
-        """Return departures from the reference, alphas in units of sigma, n_iter, converged."""
+    def _solve(
+        self, white: Array, sigma: Array, choice: str | float
+    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
+        """Return departures from the reference, damping, n_iter and status of whitened data.
+
+        `choice` is a number, alpha, or how to choose it; damping is alpha times `sigma` squared.
+        """
 
     @abstractmethod
     def _model_norm(self, departure: Array) -> Array:
         """Return the norm of departures from the reference, (n_samples,)."""
 
-    def predict(self, X: ArrayLike) -> Array:
+    def _trend_spread(self, damping: Array, sigma: Array) -> Array | None:
+        """Return the covariance of trends that comes from the uncertainty of the densities."""
+        return None
+
+    def predict(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> Array:
         """Estimate densities.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
+        noise_level : float or array-like of shape (n_samples,), default=None
+            Relative noise of each sample; None takes that of the estimator.
 
         Returns
         -------
@@ -176,60 +189,71 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             Densities.
         """
         if is_lazy(X):
-            return lazily(self.predict, X)
-        return self._as_fitted(self.invert(X).rho)
+            return lazily(self.predict, X, noise_level=noise_level)
+        return self._as_fitted(self._invert(X, noise_level).rho)
 
-    def invert(self, X: ArrayLike) -> RegularizedResult:
-        """Estimate densities and tell what they cost.
+    def invert(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> RegularizedResult:
+        """Estimate densities, with alpha, misfit and trend of each sample.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
+        noise_level : float or array-like of shape (n_samples,), default=None
+            Relative noise of each sample; None takes that of the estimator.
 
         Returns
         -------
         result : RegularizedResult
             Densities `rho` of shape (n_samples, n_cells), and `alpha`, `misfit`, `model_norm`,
-            `n_iter` and `converged` of each sample.
+            `n_iter`, `status`, `chi_factor` and `trend` of each sample.
         """
-        check_is_fitted(self)
-        return self._invert(validate_data(self, X, reset=False))
+        return self._invert(X, noise_level)
 
-    def _invert(self, X: Array) -> RegularizedResult:
-        d, sigma = self._weighted(X)
-        departure, alpha, n_iter, converged = self._solve(d, sigma)
+    def _invert(self, X: ArrayLike, noise_level: ArrayLike | None) -> RegularizedResult:
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False)
+        noise = self._noise(noise_level)
+        sigma, choice = self._scale(noise, X), self.alpha
+        if choice == "auto":
+            choice = "discrepancy" if noise.is_known else "gcv"
+        elif choice == "discrepancy" and not noise.is_known:
+            raise ValueError(no_noise("alpha='discrepancy'", "alpha='auto'"))
+        white = noise.whitening(X - self.operator_.transform(self.reference_[None]))
+        departure, damping, n_iter, status = self._solve(white, sigma, choice)
         rho = self.reference_ + departure
         if self._bounds is not None:
             rho = np.clip(rho, *self._bounds)  # what rounding has left
         residual = X - self.operator_.transform(rho)
-        if self._uncertainty is not None:
-            residual = residual / self._uncertainty
-        if not converged.all():
-            warnings.warn(
-                f"{np.sum(~converged)} of {len(X)} samples did not converge: the bounds contradict "
-                "the data, or 'max_iter' is too small or 'tol' too strict.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
+        misfit = np.linalg.norm(noise.whitening(residual), axis=1) / sigma
+        chi = misfit**2 / noise.whitening.n_white
+        warn_unfitted(status, chi, coherent(residual, noise, self.operator_))
+        warn_implausible(rho, self.operator_)
+        known = sigma if noise.is_known else None
+        spread = self._trend_spread(damping, sigma) if noise.is_known else None
         return RegularizedResult(
             rho=rho,
-            alpha=alpha,
-            misfit=np.linalg.norm(residual, axis=1) / sigma,
+            alpha=damping / sigma**2,
+            misfit=misfit,
             model_norm=self._model_norm(rho - self.reference_),
             n_iter=n_iter,
-            converged=converged,
+            status=status,
+            chi_factor=chi if noise.is_known else np.full(len(X), np.nan),
+            trend=noise.trend(residual, known, spread=spread),
         )
 
-    def _weighted(self, X: Array) -> tuple[Array, Array]:
-        """Return what the reference leaves of data, and the noise of each sample beside it."""
-        d = X - self.operator_.products_.forward(self.reference_[None])
-        if self._uncertainty is not None:
-            return d / self._uncertainty, np.ones(len(X))
-        if self.noise_level is None:
-            return d, np.ones(len(X))
-        rms = np.sqrt(np.mean(X**2, axis=1))
-        return d, noise_with_rounding(self.noise_level * rms, X, self._data_rms)
+    def _noise(self, noise_level: ArrayLike | None) -> Noise:
+        level = self.noise_level if noise_level is None else noise_level
+        return Noise.of(self.operator_, level)
+
+    def _scale(self, noise: Noise, X: Array) -> Array:
+        """Return the noise of each sample, at least rounding; 1 where it is not known."""
+        sigma = noise.scale(X)
+        if sigma is None:
+            return np.ones(len(X))
+        if noise.is_relative:
+            return noise_with_rounding(sigma, noise.rms(X), self._data_rms)
+        return sigma
 
     def _reference(self, rho: Array | None) -> Array:
         if self.reference is None:

@@ -10,11 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtri
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skgrav.inverters._damping import DampingCurves
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.inverters._regularized import RegularizedInverter
+from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator
-from skgrav.solvers._sparse import SparseLeastSquares
-from skgrav.solvers._weights import relative_volumes
+from skgrav.solvers import SparseLeastSquares, Status, noise_in_data, relative_volumes
 
 Array = NDArray[np.float64]
 
@@ -34,9 +35,11 @@ class SparseInverter(RegularizedInverter):
 
     Parameters
     ----------
-    alpha : "discrepancy" or float, default="discrepancy"
+    alpha : "auto", "discrepancy", "gcv" or float, default="auto"
         Weight of the model norm; ``"discrepancy"`` chooses it for each sample so that the
-        residual is as large as the noise.
+        residual is as large as the noise. ``"gcv"`` does the same with the noise that generalised
+        cross-validation of the estimate of least squares finds. ``"auto"`` is the discrepancy
+        principle where the noise is known and ``"gcv"`` where it is not.
     depth_weighting : float, "sensitivity" or None, default=None
         Departures are multiplied by a weight that falls with depth as the data's sensitivity
         does, so that they need not stay at the top. A number is the beta of
@@ -49,9 +52,10 @@ class SparseInverter(RegularizedInverter):
     bounds : tuple of two floats, default=None
         Lowest and highest density; infinities are allowed. The estimate is the minimiser within
         them.
-    noise_level : float, default=None
-        Standard deviation of the noise relative to the rms of each sample's own data. None takes
-        the uncertainty of the operator's survey; without one, sigma is 1 in the unit of the data.
+    noise_level : float or "auto", default=None
+        Standard deviation of the noise relative to the rms of each sample's own data without
+        their trend. None takes the uncertainty of the operator's survey. Where it is not known,
+        or ``"auto"``, alpha is chosen without it and counts in the unit of the data.
     operator : ForwardOperator or MatrixOperator, default=None
         The physics. None takes the paper's geometry for these sizes if it reproduces the
         training pairs, and otherwise identifies the operator from them, with a warning; without
@@ -68,10 +72,8 @@ class SparseInverter(RegularizedInverter):
         The fitted operator in use.
     reference_ : ndarray of shape (n_cells,)
         Density from which departures count.
-    alpha_ : ndarray of shape (n_recorded,)
-        Alpha of each of the first 200 training samples.
     n_iter_ : int
-        Most iterations that one of them took.
+        Always 1: `fit` prepares the inversion in one step. `invert` gives the iterations.
     n_outputs_ : int
         Number of cells.
     n_features_in_ : int
@@ -80,7 +82,7 @@ class SparseInverter(RegularizedInverter):
     Raises
     ------
     ValueError
-        If no noise is known to the discrepancy principle, depths are asked of an operator without
+        If alpha="discrepancy" and the noise is not known, depths are asked of an operator without
         a mesh, or the operator does not fit the data.
 
     Warns
@@ -88,7 +90,10 @@ class SparseInverter(RegularizedInverter):
     PhysicsWarning
         If the operator was identified or assumed, or reproduces the pairs only roughly.
     ConvergenceWarning
-        If bounds contradict the data, or the iterations ran out.
+        If data are not fitted to their noise: since no density on the mesh or within bounds can,
+        or since the iterations ran out.
+    UserWarning
+        If densities result that no rock has.
 
     See Also
     --------
@@ -124,7 +129,10 @@ class SparseInverter(RegularizedInverter):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **RegularizedInverter._parameter_constraints,
-        "alpha": [StrOptions({"discrepancy"}), Interval(Real, 0, None, closed="neither")],
+        "alpha": [
+            StrOptions({"auto", "discrepancy", "gcv"}),
+            Interval(Real, 0, None, closed="neither"),
+        ],
     }
     _file_forms: ClassVar = {
         **RegularizedInverter._file_forms,
@@ -133,16 +141,15 @@ class SparseInverter(RegularizedInverter):
         "_s": "[k]",
         "_Vt": "[k n_outputs_]",
     }
-    _without_noise: ClassVar[str] = ", or a number as 'alpha'"
 
     def __init__(
         self,
-        alpha: float | Literal["discrepancy"] = "discrepancy",
+        alpha: float | Literal["auto", "discrepancy", "gcv"] = "auto",
         *,
         depth_weighting: float | Literal["sensitivity"] | None = None,
         reference: ArrayLike | Literal["mean"] | None = None,
         bounds: tuple[float, float] | None = None,
-        noise_level: float | None = None,
+        noise_level: float | Literal["auto"] | None = None,
         operator: BaseOperator | None = None,
         max_iter: int = 100,
         tol: float = 1e-4,
@@ -156,18 +163,22 @@ class SparseInverter(RegularizedInverter):
         self.max_iter = max_iter
         self.tol = tol
 
-    def _prepare(self, rows: Array | float) -> None:
-        norm = ModelNorm.of(self.operator_, 0, self.depth_weighting, rows)
+    def _prepare(self, whitening: Whitening) -> None:
+        norm = ModelNorm.of(self.operator_, 0, self.depth_weighting, whitening)
         # The square norm's weights hold the root of the volume.
         self._weights = norm.weights * np.sqrt(relative_volumes(self.operator_))
-        U, s, Vt = self.operator_.dense_.scaled(rows, 1.0 / self._weights).svd
+        U, s, Vt = self.operator_.dense_.whitened(whitening, 1.0 / self._weights).svd
         kept = s >= max(_RCOND * s[0], np.finfo(float).tiny)
+        if not kept.any():
+            raise ValueError("'operator' maps every density to zero; give one that sees cells.")
         self._U, self._s, self._Vt = U[:, kept], s[kept], Vt[kept]
 
-    def _solve(self, d: Array, sigma: Array) -> tuple[Array, Array, Any, Any]:
-        coordinates, s = d @ self._U, self._s
-        if not s.size:
-            raise ValueError("'operator' maps every density to zero; give one that sees cells.")
+    def _solve(
+        self, white: Array, sigma: Array, choice: str | float
+    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
+        coordinates, s = white @ self._U, self._s
+        n_data, rank = self._U.shape
+        lost2 = np.maximum(np.sum(white**2, axis=1) - np.sum(coordinates**2, axis=1), 0.0)
         size = np.max(np.abs((coordinates * s / (s**2 + _FIRST * s[0] ** 2)) @ self._Vt), axis=1)
         size[size == 0] = 1.0
         lower, upper = (
@@ -176,16 +187,29 @@ class SparseInverter(RegularizedInverter):
         problem = SparseLeastSquares(
             self._Vt, s, lower, upper, max_iter=int(self.max_iter), tol=self.tol
         )
-        if self.alpha == "discrepancy":
-            lost2 = np.maximum(np.sum(d**2, axis=1) - np.sum(coordinates**2, axis=1), 0.0)
-            # As much as all data's noise, but never closer than noise of one sample in twenty.
-            least = chdtri(len(s), 0.95)
-            radius = sigma * np.sqrt(np.maximum(d.shape[1] - lost2 / sigma**2, least))
-            u, found, n_iter, converged = problem.solve(coordinates, size, radius=radius)
+        exceeds = np.zeros(len(white), dtype=bool)
+        if isinstance(choice, str):
+            if choice == "gcv":
+                sigma = self._cross_validated_noise(coordinates, lost2)
+            sigma, exceeds = noise_in_data(sigma, lost2, n_data - rank)
+            # As much as all data's noise, but never closer than noise of one sample in twenty;
+            # close to least squares where the mesh does not explain the data.
+            least = sigma**2 * chdtri(rank, 0.95)
+            above2 = np.where(exceeds, least, np.maximum(n_data * sigma**2 - lost2, least))
+            u, found, n_iter, converged = problem.solve(coordinates, size, radius=np.sqrt(above2))
         else:
-            alpha = self.alpha * sigma**2
+            alpha = choice * sigma**2
             u, found, n_iter, converged = problem.solve(coordinates, size, alpha=alpha)
-        return u / self._weights, found / sigma**2, n_iter, converged
+        status = np.where(converged, Status.REACHED, Status.MAX_ITER)
+        return u / self._weights, found, n_iter, np.where(exceeds, Status.OUT_OF_REACH, status)
+
+    def _cross_validated_noise(self, coordinates: Array, lost2: Array) -> Array:
+        """Return the noise that the residuals of the smallest estimates show, by their GCV."""
+        # What no density reaches is one more coordinate, with its norm and without variance.
+        c = np.column_stack([coordinates, np.sqrt(lost2)])
+        n_data = len(self._U)
+        curves = DampingCurves(np.append(self._s**2, 0.0), n_data, n_data)
+        return curves.noise(c, curves.search(c, "gcv"))
 
     def _model_norm(self, departure: Array) -> Array:
         return np.sum(np.abs(departure * self._weights), axis=1)

@@ -17,8 +17,9 @@ from skgrav.inverters._damping import DampedLeastSquares, DampingCurves
 from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.inverters._regularized import RegularizedInverter
+from skgrav.noise import Whitening, no_noise
 from skgrav.operators import BaseOperator, DenseMatrix
-from skgrav.solvers._splitting import BoundedLeastNorm
+from skgrav.solvers import BoundedLeastNorm, Status
 
 Array = NDArray[np.float64]
 
@@ -78,11 +79,12 @@ class TikhonovInverter(RegularizedInverter):
 
     Parameters
     ----------
-    alpha : "discrepancy", "gcv", "lcurve" or float, default="discrepancy"
-        Weight of the model norm, or how to choose it for each sample: ``"discrepancy"`` leaves a
-        residual as large as the noise, ``"gcv"`` minimises generalised cross-validation,
-        ``"lcurve"`` takes the corner of misfit against model norm, of several about as sharp, or
-        all faint, the one with most damping. The last two need no noise level, choose as if
+    alpha : "auto", "discrepancy", "gcv", "lcurve" or float, default="auto"
+        Weight of the model norm, or how to choose it for each sample: ``"auto"`` is the
+        discrepancy principle where the noise is known and generalised cross-validation where it
+        is not. ``"discrepancy"`` leaves a residual as large as the noise, ``"gcv"`` minimises
+        generalised cross-validation, ``"lcurve"`` takes the corner of misfit against model norm,
+        of several about as sharp, or all faint, the one with most damping. The last two need no noise level, choose as if
         there were no bounds, and now and then choose far too little, which the discrepancy
         principle does not; they are for operators small enough to decompose.
     order : {0, 1, 2}, default=0
@@ -102,9 +104,10 @@ class TikhonovInverter(RegularizedInverter):
     bounds : tuple of two floats, default=None
         Lowest and highest density; infinities are allowed. The estimate is the minimiser within
         them.
-    noise_level : float, default=None
-        Standard deviation of the noise relative to the rms of each sample's own data. None takes
-        the uncertainty of the operator's survey; without one, sigma is 1 in the unit of the data.
+    noise_level : float or "auto", default=None
+        Standard deviation of the noise relative to the rms of each sample's own data without
+        their trend. None takes the uncertainty of the operator's survey. Where it is not known,
+        or ``"auto"``, alpha is chosen without it and counts in the unit of the data.
     operator : ForwardOperator or MatrixOperator, default=None
         The physics. None takes the paper's geometry for these sizes if it reproduces the
         training pairs, and otherwise identifies the operator from them, with a warning; without
@@ -120,10 +123,8 @@ class TikhonovInverter(RegularizedInverter):
         The fitted operator in use.
     reference_ : ndarray of shape (n_cells,)
         Density from which departures count.
-    alpha_ : ndarray of shape (n_recorded,)
-        Alpha of each of the first 200 training samples.
     n_iter_ : int
-        Most iterations that one of them took; a closed form counts as one.
+        Always 1: `fit` prepares the inversion in one step. `invert` gives the iterations.
     n_outputs_ : int
         Number of cells.
     n_features_in_ : int
@@ -132,7 +133,7 @@ class TikhonovInverter(RegularizedInverter):
     Raises
     ------
     ValueError
-        If no noise is known to the discrepancy principle, derivatives or depths are asked of an
+        If alpha="discrepancy" and the noise is not known, derivatives or depths are asked of an
         operator without a mesh, or the operator does not fit the data.
 
     Warns
@@ -140,7 +141,10 @@ class TikhonovInverter(RegularizedInverter):
     PhysicsWarning
         If the operator was identified or assumed, or reproduces the pairs only roughly.
     ConvergenceWarning
-        If bounds contradict the data, or took too many iterations.
+        If data are not fitted to their noise: since no density on the mesh or within bounds can,
+        or since the iterations ran out.
+    UserWarning
+        If densities result that no rock has.
 
     See Also
     --------
@@ -184,7 +188,7 @@ class TikhonovInverter(RegularizedInverter):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **RegularizedInverter._parameter_constraints,
         "alpha": [
-            StrOptions({"discrepancy", "gcv", "lcurve"}),
+            StrOptions({"auto", "discrepancy", "gcv", "lcurve"}),
             Interval(Real, 0, None, closed="neither"),
         ],
         "order": [Options(int, {0, 1, 2})],
@@ -195,17 +199,16 @@ class TikhonovInverter(RegularizedInverter):
         "_system": "DampedLeastSquares | None",
         "_modal": "[n_features_in_ n_outputs_] | None",
     }
-    _without_noise: ClassVar[str] = ", or take alpha='gcv' or 'lcurve', which need none"
 
     def __init__(
         self,
-        alpha: float | Literal["discrepancy", "gcv", "lcurve"] = "discrepancy",
+        alpha: float | Literal["auto", "discrepancy", "gcv", "lcurve"] = "auto",
         *,
         order: Literal[0, 1, 2] = 0,
         depth_weighting: float | Literal["sensitivity"] | None = None,
         reference: ArrayLike | Literal["mean"] | None = None,
         bounds: tuple[float, float] | None = None,
-        noise_level: float | None = None,
+        noise_level: float | Literal["auto"] | None = None,
         operator: BaseOperator | None = None,
         max_iter: int = 2000,
         tol: float = 1e-4,
@@ -220,7 +223,13 @@ class TikhonovInverter(RegularizedInverter):
         self.max_iter = max_iter
         self.tol = tol
 
-    def alpha_curve(self, X: ArrayLike, *, alphas: ArrayLike | None = None) -> AlphaCurve:
+    def alpha_curve(
+        self,
+        X: ArrayLike,
+        *,
+        alphas: ArrayLike | None = None,
+        noise_level: ArrayLike | None = None,
+    ) -> AlphaCurve:
         """Compute misfit, model norm and criteria of estimates without bounds for many alphas.
 
         Parameters
@@ -230,6 +239,8 @@ class TikhonovInverter(RegularizedInverter):
         alphas : array-like of shape (n_alphas,), default=None
             Positive alphas; None takes those of fourteen decades in which a criterion is looked
             for.
+        noise_level : float or array-like of shape (n_samples,), default=None
+            Relative noise of each sample; None takes that of the estimator.
 
         Returns
         -------
@@ -241,13 +252,13 @@ class TikhonovInverter(RegularizedInverter):
         if not self.operator_.is_decomposable_:
             raise ValueError(
                 f"'operator' has {X.shape[1]} data, too many for curves over all alphas. Compare "
-                "a few numbers as 'alpha' by `invert`, which tells misfit and model norm."
+                "a few numbers as 'alpha' by `invert`, which gives misfit and model norm."
             )
+        noise = self._noise(noise_level)
         system = self._system
         if isinstance(system, KrylovLeastSquares):
-            rows = 1.0 if self._uncertainty is None else 1.0 / self._uncertainty
-            system = self._decomposition(rows)[0]
-        d, sigma = self._weighted(X)
+            system = self._decomposition(noise.whitening)[0]
+        sigma = self._scale(noise, X)
         if alphas is None:
             damping = np.tile(system.grid(), (len(X), 1))
         else:
@@ -258,7 +269,8 @@ class TikhonovInverter(RegularizedInverter):
                     "vector of positive numbers."
                 )
             damping = alphas * sigma[:, None] ** 2
-        c = system.coordinates(d)
+        white = noise.whitening(X - self.operator_.transform(self.reference_[None]))
+        c = system.coordinates(white)
         residual2, norm2 = system.curve(c, damping)
         chi = residual2.T / sigma**2
         return AlphaCurve(
@@ -266,52 +278,55 @@ class TikhonovInverter(RegularizedInverter):
             misfit=np.sqrt(chi),
             model_norm=np.sqrt(norm2).T,
             gcv=system.gcv(c, damping).T / sigma**2,
-            chi_factor=chi / X.shape[1],
+            chi_factor=chi / noise.whitening.n_white,
         )
 
-    def _prepare(self, rows: Array | float) -> None:
-        self._norm = ModelNorm.of(self.operator_, self.order, self.depth_weighting, rows)
+    def _prepare(self, whitening: Whitening) -> None:
+        self._norm = ModelNorm.of(self.operator_, self.order, self.depth_weighting, whitening)
         self._system: DampedLeastSquares | KrylovLeastSquares
         if not self._decomposes:
-            self._prepare_krylov(rows)
+            self._prepare_krylov(whitening)
             return
-        self._system, modal = self._decomposition(rows)
+        self._system, modal = self._decomposition(whitening)
         self._modal: Any = None if self._bounds is None else modal
+
+    @property
+    def _needs_decomposition(self) -> bool:
+        """Whether bounds or the choice of alpha need the spectrum of the operator."""
+        unknown = self.alpha == "auto" and not self._noise(None).is_known
+        return self.bounds is not None or self.alpha in ("gcv", "lcurve") or unknown
 
     @property
     def _decomposes(self) -> bool:
         """Whether the decomposition is affordable, and worth it where products would do."""
         operator = self.operator_
-        if self.bounds is not None or self.alpha in ("gcv", "lcurve"):
+        if self._needs_decomposition:
             return operator.is_decomposable_
         cheap = operator.n_data_**2 * operator.n_cells_ <= _DECOMPOSED
         return operator.is_decomposable_ and (cheap or isinstance(operator.products_, DenseMatrix))
 
-    def _decomposition(self, rows: Array | float) -> tuple[DampedLeastSquares, Array]:
-        matrix = self.operator_.matrix_
-        modal = self._norm.operator_modes(matrix * np.reshape(rows, (-1, 1)))
+    def _decomposition(self, whitening: Whitening) -> tuple[DampedLeastSquares, Array]:
+        modal = self._norm.operator_modes(whitening.matrix(self.operator_.matrix_))
         return DampedLeastSquares.of(modal, self._norm.stiffness), modal
 
-    def _prepare_krylov(self, rows: Array | float) -> None:
+    def _prepare_krylov(self, whitening: Whitening) -> None:
         """Prepare for an operator that is too large for its eigendecomposition."""
-        for name, refused in (
-            ("bounds", self.bounds is not None),
-            ("alpha", self.alpha in ("gcv", "lcurve")),
-        ):
-            if refused:
-                raise ValueError(
-                    f"'{name}' is {getattr(self, name)!r}, which needs the decomposition of the "
-                    f"operator, but {self.operator_.n_data_} data are too many for it. Take "
-                    "bounds=None, and 'discrepancy' or a number as 'alpha'."
-                )
+        if self._needs_decomposition:
+            name = "alpha" if self.bounds is None else "bounds"
+            raise ValueError(
+                f"'{name}' is {getattr(self, name)!r}, which here needs the decomposition of the "
+                f"operator, but {self.operator_.n_data_} data are too many for it. Take "
+                "bounds=None, and a number as 'alpha' or give the noise by 'noise_level' or the "
+                "survey's 'uncertainty' for alpha='discrepancy'."
+            )
         # The operator and not what it applies, which pickles leave behind.
-        products = self.operator_, self._norm, rows
+        products = self.operator_, self._norm, whitening
         self._modal = None
         self._system = KrylovLeastSquares(
             partial(_modal_forward, *products),
             partial(_modal_adjoint, *products),
             self._norm.stiffness,
-            n_data=self.operator_.n_data_,
+            n_data=whitening.n_white,
             max_iter=int(self.max_iter),
             tol=self.tol,
         )
@@ -325,42 +340,66 @@ class TikhonovInverter(RegularizedInverter):
     def _restore(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if state["_system"] is None:
-            self._prepare_krylov(1.0 if self._uncertainty is None else 1.0 / self._uncertainty)
+            self._prepare_krylov(self._noise(None).whitening)
 
-    def _solve(self, d: Array, sigma: Array) -> tuple[Array, Array, Any, Any]:
+    def _solve(
+        self, white: Array, sigma: Array, choice: str | float
+    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
+        choose = partial(_damping, choice)
         if isinstance(self._system, KrylovLeastSquares):
-            q, damping, n_iter, converged = self._system.solve(d, sigma, self._damping)
-            return (
-                self._norm.weighted(q) / self._norm.weights,
-                damping / sigma**2,
-                n_iter,
-                converged,
-            )
-        damping = self._damping(self._system, self._system.coordinates(d), sigma)
-        u = self._norm.weighted(self._system.estimate(d, damping))
-        n_iter, converged = np.ones(len(d), dtype=int), np.ones(len(d), dtype=bool)
+            if choice in ("gcv", "lcurve"):
+                raise ValueError(
+                    no_noise(f"alpha={self.alpha!r} of so large an operator", "alpha=1.0")
+                )
+            q, damping, n_iter, status = self._system.solve(white, sigma, choose)
+            return self._norm.weighted(q) / self._norm.weights, damping, n_iter, status
+        c = self._system.coordinates(white)
+        damping = choose(self._system, c, sigma)
+        u = self._norm.weighted(self._system.estimate(white, damping))
+        n_iter, status = np.ones(len(white), dtype=int), np.zeros(len(white), dtype=int)
+        if choice == "discrepancy":
+            status[self._system.exceeds(c, sigma)] = Status.OUT_OF_REACH
         if self._bounds is not None:
             lower, upper = (self._norm.weights * (b - self.reference_) for b in self._bounds)
             outside = np.flatnonzero(np.any((u < lower) | (u > upper), axis=1))
             if outside.size:
-                u[outside], damping[outside], n_iter[outside], converged[outside] = self._within(
-                    lower, upper, d[outside], sigma[outside], damping[outside], u[outside]
+                u[outside], damping[outside], n_iter[outside], converged = self._within(
+                    lower,
+                    upper,
+                    white[outside],
+                    sigma[outside],
+                    damping[outside],
+                    u[outside],
+                    choice,
                 )
-        return u / self._norm.weights, damping / sigma**2, n_iter, converged
+                status[outside[~converged]] = Status.BOUNDS
+        return u / self._norm.weights, damping, n_iter, status
+
+    def _trend_spread(self, damping: Array, sigma: Array) -> Array | None:
+        whitening = self._noise(None).whitening
+        if not isinstance(self._system, DampedLeastSquares):
+            return None
+        return self._system.covariance_of(
+            self._norm.operator_modes(whitening.coefficients(self.operator_.matrix_.T).T),
+            lambda rows: self._norm.operator_modes(
+                self.operator_.products_.adjoint(whitening.adjoint(rows))
+            ),
+            damping,
+            sigma,
+        )
 
     def _model_norm(self, departure: Array) -> Array:
         return self._norm.norm(departure)
 
-    def _damping(self, curves: DampingCurves, c: Array, sigma: Array) -> Array:
-        """Return alpha times the variance of the noise of each sample, by its coordinates."""
-        if self.alpha == "discrepancy":
-            return curves.discrepancy(c, sigma)
-        if isinstance(self.alpha, str):
-            return curves.search(c, self.alpha)
-        return self.alpha * sigma**2
-
     def _within(
-        self, lower: Array, upper: Array, d: Array, sigma: Array, damping: Array, start: Array
+        self,
+        lower: Array,
+        upper: Array,
+        d: Array,
+        sigma: Array,
+        damping: Array,
+        start: Array,
+        choice: str | float,
     ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.bool_]]:
         """Return weighted departures within bounds, their damping, n_iter and converged."""
         norm = self._norm
@@ -374,7 +413,7 @@ class TikhonovInverter(RegularizedInverter):
             max_iter=int(self.max_iter),
             tol=self.tol,
         )
-        if self.alpha != "discrepancy":
+        if choice != "discrepancy":
             return problem.solve(d, start, alpha=damping)
         assert isinstance(self._system, DampedLeastSquares)  # bounds have been refused otherwise
         target2 = self._system.target2(self._system.coordinates(d), sigma)
@@ -386,10 +425,23 @@ class TikhonovInverter(RegularizedInverter):
         return u, found, n_iter, converged
 
 
-def _modal_forward(operator: BaseOperator, norm: ModelNorm, rows: Any, q: Array) -> Array:
-    """Return the weighted gravity of coefficients of modes."""
-    return rows * operator.products_.forward(norm.weighted(q) / norm.weights)
+def _damping(choice: str | float, curves: DampingCurves, c: Array, sigma: Array) -> Array:
+    """Return alpha times the variance of the noise of each sample, by its coordinates."""
+    if choice == "discrepancy":
+        return curves.discrepancy(c, sigma)
+    if isinstance(choice, str):
+        return curves.search(c, choice)
+    return choice * sigma**2
 
 
-def _modal_adjoint(operator: BaseOperator, norm: ModelNorm, rows: Any, d: Array) -> Array:
-    return norm.operator_modes(operator.products_.adjoint(rows * d))
+def _modal_forward(
+    operator: BaseOperator, norm: ModelNorm, whitening: Whitening, q: Array
+) -> Array:
+    """Return the whitened gravity of coefficients of modes."""
+    return whitening(operator.products_.forward(norm.weighted(q) / norm.weights))
+
+
+def _modal_adjoint(
+    operator: BaseOperator, norm: ModelNorm, whitening: Whitening, d: Array
+) -> Array:
+    return norm.operator_modes(operator.products_.adjoint(whitening.adjoint(d)))

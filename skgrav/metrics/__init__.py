@@ -1,6 +1,11 @@
 """How good an estimate is: errors of the model, misfits of the data, and scorers for searches."""
 
-from skgrav.metrics._errors import chi_factor, relative_data_misfit, relative_l2_error
+from skgrav.metrics._errors import (
+    chi_factor,
+    relative_data_misfit,
+    relative_l2_error,
+    residual_trend,
+)
 from skgrav.metrics._samples import sample_coverage, sample_diversity
 from skgrav.metrics._scorers import DataMisfitScorer, relative_l2_scorer
 
@@ -10,6 +15,7 @@ __all__ = [
     "relative_data_misfit",
     "relative_l2_error",
     "relative_l2_scorer",
+    "residual_trend",
     "sample_coverage",
     "sample_diversity",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skgrav._checks import check_array, named, real_array
+from skgrav.noise import Noise, Trend, no_noise
 from skgrav.operators import BaseOperator
 
 Output = Literal["uniform_average", "raw_values"]
@@ -92,7 +93,8 @@ def relative_data_misfit(
     Returns
     -------
     misfit : float or ndarray of shape (n_samples,)
-        0 fits exactly. Where `g` is zero everywhere, the rule of `relative_l2_error` holds.
+        0 fits exactly. Where `g` is zero everywhere, the rule of `relative_l2_error` holds. A
+        trend of the operator's survey is left out of both norms.
 
     See Also
     --------
@@ -110,8 +112,10 @@ def relative_data_misfit(
     0.5
     """
     g = _as_samples(g, "g")
-    misfit = np.linalg.norm(_residual(operator, rho, g), axis=1)
-    return _average(_ratio(misfit, np.linalg.norm(g, axis=1)), sample_weight, multioutput)
+    detrended = Noise.of(operator, n_data=g.shape[1]).whitening.detrended
+    misfit = np.linalg.norm(detrended(_residual(operator, rho, g)), axis=1)
+    norm = np.linalg.norm(detrended(g), axis=1)
+    return _average(_ratio(misfit, norm), sample_weight, multioutput)
 
 
 def chi_factor(
@@ -119,7 +123,7 @@ def chi_factor(
     rho: ArrayLike,
     g: ArrayLike,
     *,
-    noise_level: float | None = None,
+    noise_level: ArrayLike | None = None,
     uncertainty: ArrayLike | None = None,
     multioutput: Output = "uniform_average",
 ) -> float | NDArray[np.float64]:
@@ -133,8 +137,9 @@ def chi_factor(
         Estimated densities.
     g : array-like of shape (n_samples, n_data)
         Observed gravity.
-    noise_level : float, default=None
-        Standard deviation of the noise relative to the rms of each sample's own data.
+    noise_level : float or array-like of shape (n_samples,), default=None
+        Standard deviation of the noise relative to the rms of each sample's own data without their
+        trend. None takes the uncertainty.
     uncertainty : array-like of shape () or (n_data,), default=None
         Standard deviation of the noise of each datum; None takes that of the operator's survey.
     multioutput : {"uniform_average", "raw_values"}, default="uniform_average"
@@ -144,7 +149,8 @@ def chi_factor(
     -------
     chi : float or ndarray of shape (n_samples,)
         1 means that the data are fitted to their noise, less that noise is fitted too; infinite
-        where data are missed and their noise is next to nothing.
+        where data are missed and their noise is next to nothing. A trend of the operator's survey
+        is fitted to the residual first, and the mean is over the data less its coefficients.
 
     Raises
     ------
@@ -167,45 +173,69 @@ def chi_factor(
     1.0
     """
     g = _as_samples(g, "g")
-    sigma = noise_std(operator, g, noise_level, uncertainty)
-    if sigma is None:
-        raise ValueError(
-            "'noise_level' and 'uncertainty' are None and the operator's survey has no "
-            "uncertainty: a chi factor needs one of them."
-        )
-    with np.errstate(over="ignore"):
-        chi = np.mean(_ratio(_residual(operator, rho, g), sigma) ** 2, axis=1)
+    if isinstance(noise_level, str):
+        noise_level = None
+    noise = Noise.of(operator, noise_level, uncertainty=uncertainty, n_data=g.shape[1])
+    chi = noise.chi_factor(_residual(operator, rho, g), g)
+    if chi is None:
+        raise ValueError(no_noise("the chi factor", "'uncertainty'"))
     return _average(chi, None, multioutput)
 
 
-def noise_std(
+def residual_trend(
     operator: BaseOperator,
-    g: NDArray[np.float64],
-    noise_level: float | None = None,
-    uncertainty: ArrayLike | None = None,
-) -> NDArray[np.float64] | None:
-    """Return the noise of data, (n_samples, 1) if relative, (1, n_data) if absolute, or None."""
-    if noise_level is not None and uncertainty is not None:
-        raise ValueError("'noise_level' and 'uncertainty' are both given; give one of them.")
-    if noise_level is not None:
-        if not noise_level >= 0 or not np.isfinite(noise_level):
-            raise ValueError(
-                f"'noise_level' is {noise_level}; it must be at least 0, the standard deviation "
-                "of the noise relative to the rms of a sample's data."
-            )
-        return noise_level * np.sqrt(np.mean(g**2, axis=1, keepdims=True))
-    if uncertainty is None:
-        survey = getattr(operator, "survey_", None)
-        uncertainty = None if survey is None else survey.uncertainty
-    if uncertainty is None:
-        return None
-    sigma = real_array(uncertainty, "uncertainty")
-    if not (sigma > 0).all() or sigma.shape not in ((), (g.shape[1],)):
+    rho: ArrayLike,
+    g: ArrayLike,
+    *,
+    noise_level: ArrayLike | None = None,
+) -> Trend:
+    """Fit the trend of the operator's survey to the data that densities leave.
+
+    Parameters
+    ----------
+    operator : ForwardOperator
+        A fitted operator whose survey has a trend.
+    rho : array-like of shape (n_samples, n_cells)
+        Estimated densities.
+    g : array-like of shape (n_samples, n_data)
+        Observed gravity.
+    noise_level : float or array-like of shape (n_samples,), default=None
+        Relative noise of each sample; None takes the uncertainty of the survey.
+
+    Returns
+    -------
+    trend : Trend
+        Coefficients, their standard deviations for exact densities, and the trend at each datum.
+
+    Raises
+    ------
+    ValueError
+        If the survey has no trend.
+
+    See Also
+    --------
+    skgrav.Survey : Has the trend as a parameter.
+    skgrav.TikhonovInverter.invert : Gives standard deviations that include those of the density.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgrav import ForwardOperator, Mesh, Survey
+    >>> from skgrav.metrics import residual_trend
+    >>> stations = np.column_stack([np.full(9, -1.0), np.linspace(-4, 4, 9)])
+    >>> operator = ForwardOperator(Mesh.square(4), Survey(stations, ("z",), trend=0)).fit()
+    >>> rho = np.ones((1, 16))
+    >>> residual_trend(operator, rho, operator.transform(rho) + 7.0).coefficients.round(6)
+    array([[7.]])
+    """
+    g = _as_samples(g, "g")
+    noise = Noise.of(operator, noise_level, n_data=g.shape[1])
+    if not noise.has_trend:
         raise ValueError(
-            f"'uncertainty' has shape {sigma.shape}; it must be one positive number or one for "
-            f"each of {g.shape[1]} data, as many as 'g' has."
+            f"'operator' is {operator!r}, whose survey has no trend; give Survey(..., trend=0) or "
+            "another degree."
         )
-    return np.broadcast_to(sigma, g.shape[1:])[None]
+    return noise.trend(_residual(operator, rho, g), noise.scale(g))
 
 
 def _as_samples(values: ArrayLike, name: str) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skgrav.noise import Whitening
 from skgrav.operators._cells import Geometry, lattices
 from skgrav.operators._svd import SVD, thin_svd
 
@@ -20,7 +21,7 @@ class DenseMatrix:
     def __init__(self, matrix: NDArray[Any]) -> None:
         matrix.setflags(write=False)
         self.matrix = matrix
-        self._last_scaled: tuple[tuple[bytes, bytes], DenseMatrix | None] = ((b"", b""), None)
+        self._last_whitened: tuple[tuple[bytes, ...], DenseMatrix | None] = ((), None)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -47,18 +48,18 @@ class DenseMatrix:
         # Pickles leave the SVD behind, and what they bring back is read-only again.
         return DenseMatrix, (self.matrix,)
 
-    def scaled(
-        self, rows: NDArray[np.float64] | float = 1.0, columns: NDArray[np.float64] | float = 1.0
+    def whitened(
+        self, whitening: Whitening, columns: NDArray[np.float64] | float = 1.0
     ) -> DenseMatrix:
-        """Return ``diag(rows) A diag(columns)``; the last one asked for is kept with its SVD."""
-        rows, columns = np.atleast_1d(rows), np.atleast_1d(columns)
-        if (rows == 1.0).all() and (columns == 1.0).all():
+        """Return ``W A diag(columns)``; the last one asked for is kept with its SVD."""
+        columns = np.atleast_1d(columns)
+        if whitening.is_identity and (columns == 1.0).all():
             return self
-        key = rows.tobytes(), columns.tobytes()
-        kept_key, kept = self._last_scaled
+        key = *whitening.key, columns.tobytes()
+        kept_key, kept = self._last_whitened
         if kept is None or kept_key != key:
-            kept = DenseMatrix(self.matrix * rows[:, None] * columns)
-            self._last_scaled = key, kept
+            kept = DenseMatrix(whitening.matrix(np.asarray(self.matrix, np.float64)) * columns)
+            self._last_whitened = key, kept
         return kept
 
 

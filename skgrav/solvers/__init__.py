@@ -2,11 +2,17 @@
 
 from skgrav.solvers._base import Solver, SolverResult
 from skgrav.solvers._cgls import CGLS
+from skgrav.solvers._gaussian import DataSpace
 from skgrav.solvers._gradient_descent import GradientDescent
 from skgrav.solvers._icg import ICG
 from skgrav.solvers._krylov import GMRES, LGMRES
 from skgrav.solvers._lsmr import LSMR
-from skgrav.solvers._projection import Projection
+from skgrav.solvers._projection import Projection, check_bounds, discrepancy_strength
+from skgrav.solvers._sparse import SparseLeastSquares
+from skgrav.solvers._splitting import BoundedLeastNorm
+from skgrav.solvers._status import Status, noise_in_data, warn_unfitted
+from skgrav.solvers._system import SVDSystem, make_system
+from skgrav.solvers._weights import DEPTH_WEIGHTING, depth_weights, relative_volumes
 
 #: Solvers by the names that `Refiner` accepts.
 SOLVERS: dict[str, type[Solver]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +14,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skgrav._checks import check_array, real_array
+from skgrav.noise import Noise, Whitening
+from skgrav.solvers._status import Status, noise_in_data
 from skgrav.solvers._system import (
     Engine,
     LinearSystem,
@@ -40,8 +42,9 @@ class SolverResult:
         Relative data misfit ``||A rho - g|| / ||g||`` at the start and after each iteration;
         after a sample's last iteration its last value is repeated. With ``engine="scipy"`` only
         the first and the last, since SciPy does not tell.
-    converged : ndarray of shape (n_samples,)
-        Whether the stopping rule was met before the iterations ran out.
+    status : ndarray of shape (n_samples,)
+        How the fit of each sample ended: 0 where the stopping rule was met, 1 where the iterations
+        ran out, 2 where no density fits the data to their noise, 3 where none does within bounds.
 
     See Also
     --------
@@ -58,7 +61,12 @@ class SolverResult:
     rho: Array
     n_iter: NDArray[np.intp]
     residual_history: Array
-    converged: NDArray[np.bool_]
+    status: NDArray[np.intp]
+
+    @property
+    def converged(self) -> NDArray[np.bool_]:
+        """Whether the stopping rule was met, (n_samples,)."""
+        return self.status == Status.REACHED
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,9 @@ class Problem:
     residual: Array
     #: Squared norm of the part of the residual that no model can change.
     lost2: Array
+    #: Standard deviation of the noise, raised where the data show more than stated, and where.
+    sigma: Array
+    exceeds: NDArray[np.bool_]
     #: Squared norm of the residual at which its noise is reached, 0 if there is none.
     target2: Array
     #: Squared norm of the data.
@@ -77,9 +88,36 @@ class Problem:
     #: Norm of ``A^T g``, to which stopping rules are relative.
     gradient_norm: Array
 
+    def at(self, samples: NDArray[np.bool_]) -> Problem:
+        """Return the problem of some of the samples."""
+        parts = {f.name: getattr(self, f.name)[samples] for f in fields(self)[1:]}
+        return replace(self, **parts)
+
     def at_noise(self, residual2: Array) -> NDArray[np.bool_]:
         """Return which samples fit their data to the noise, up to rounding."""
         return residual2 <= self.target2 * (1.0 + 1e-9)
+
+    def missed(self, progress: Progress) -> NDArray[np.bool_]:
+        """Return which samples ended above their noise, in coordinates that hold all data."""
+        if self.system.n_lost:  # the coordinates hold what is in reach, and lost2 the rest
+            return np.zeros(len(self.residual), dtype=bool)
+        return (self.target2 > 0) & ~self.at_noise(progress.last2())
+
+    def raised(self, progress: Progress, missed: NDArray[np.bool_]) -> Problem:
+        """Return the problem with the noise that is left where the stated noise is out of reach.
+
+        The last iterate is near least squares, and fits noise by as many coordinates as there
+        were iterations: where it has residual norm r, noise alone leaves ``n r**2 / (n - k)``.
+        """
+        n = self.system.n_data
+        k = np.minimum(progress.n_iter, n // 2)
+        last2 = progress.last2()
+        return replace(
+            self,
+            exceeds=self.exceeds | missed,
+            sigma=np.where(missed, np.sqrt(last2 / (n - k)), self.sigma),
+            target2=np.where(missed, last2 * n / (n - k), self.target2),
+        )
 
     def history(self, residual2: Array) -> Array:
         """Turn squared norms of residual coordinates into relative data misfits."""
@@ -105,6 +143,18 @@ class Progress:
         if rows.max() >= len(self.residual2):
             self.residual2 = np.concatenate([self.residual2, np.zeros_like(self.residual2)])
         self.residual2[rows, samples] = residual2
+
+    def last2(self) -> Array:
+        """Return the squared residual of each sample at its end."""
+        return self.residual2[self.n_iter, np.arange(len(self.n_iter))]
+
+    def replace(self, samples: NDArray[np.bool_], other: Progress) -> None:
+        """Put the record of another run in place of some samples'."""
+        history = other.history()
+        grown = max(len(self.residual2), len(history)) - len(self.residual2)
+        self.residual2 = np.pad(self.residual2, ((0, grown), (0, 0)))
+        self.residual2[: len(history), samples] = history
+        self.n_iter[samples], self.converged[samples] = other.n_iter, other.converged
 
     def history(self) -> Array:
         """Return the squared residuals, each sample's last one repeated to the end."""
@@ -155,15 +205,15 @@ class Solver(BaseEstimator, ABC):
         sigma : array-like, default=None
             Standard deviation of the noise in the unit of `g`: a number, (n_samples, 1) or
             (1, n_data). Iterating stops once the residual has the size of this noise: the 95 %
-            quantile of chi-squared, which the noise of one sample in twenty exceeds. None or 0
-            treats the data as noise-free.
+            quantile of chi-squared, which the noise of one sample in twenty exceeds. None takes
+            the uncertainty of the operator's survey; without one, or with 0, data are noise-free.
+            The trend of the survey counts in any case.
 
         Returns
         -------
         result : SolverResult
             Densities, iterations, histories.
         """
-        self._validate_params()
         operator = check_operator(operator)
         shape = as_linear_operator(operator).shape
         g = check_array(g, "g")
@@ -174,16 +224,47 @@ class Solver(BaseEstimator, ABC):
         _check_width("rho0", rho0, shape[1], "cells")
         if len(rho0) != len(g):
             raise ValueError(f"'rho0' has {len(rho0)} samples, but 'g' has {len(g)}.")
-        return self._solve(operator, g, rho0, *split_noise(sigma, g))
+        return self.solve_whitened(operator, g, rho0, *stated_noise(operator, sigma, g))
+
+    def solve_whitened(
+        self, operator: Any, g: Array, rho0: Array, whitening: Whitening, sigma: Array
+    ) -> SolverResult:
+        """Solve for valid data whose noise has the standard deviation `sigma` after whitening.
+
+        Parameters
+        ----------
+        operator : ForwardOperator, MatrixOperator, ndarray, sparse array or LinearOperator
+            Map from density to gravity of shape (n_data, n_cells).
+        g : ndarray of shape (n_samples, n_data)
+            Gravity, component-major.
+        rho0 : ndarray of shape (n_samples, n_cells)
+            Densities to start from.
+        whitening : Whitening
+            Makes the noise of the data white, and leaves their trend out.
+        sigma : ndarray of shape (n_samples,)
+            Standard deviation of the whitened noise; 0 is noise-free.
+
+        Returns
+        -------
+        result : SolverResult
+            Densities, iterations, histories.
+        """
+        self._validate_params()
+        return self._solve(operator, g, rho0, whitening, sigma)
 
     def _solve(
-        self, operator: Any, g: Array, rho0: Array, rows: Array | float, noise: Array
+        self, operator: Any, g: Array, rho0: Array, whitening: Whitening, sigma: Array
     ) -> SolverResult:
         weighting = getattr(self, "depth_weighting", None)
-        weights = 1.0 if weighting is None else depth_weights(operator, weighting, rows)
-        system = make_system(operator, self.engine, rows, 1.0 / weights)
-        problem = make_problem(system, g * rows, rho0 * weights, noise)
+        weights = 1.0 if weighting is None else depth_weights(operator, weighting, whitening)
+        system = make_system(operator, self.engine, whitening, 1.0 / weights)
+        problem = make_problem(system, whitening(g), rho0 * weights, sigma)
         c, progress = self._iterate(problem)
+        missed = problem.missed(progress)
+        if missed.any():
+            problem = problem.raised(progress, missed)
+            c[missed], again = self._iterate(problem.at(missed))
+            progress.replace(missed, again)
         return make_result(problem, rho0 + system.model(c) / weights, progress)
 
     @abstractmethod
@@ -215,17 +296,23 @@ class LeastSquaresSolver(Solver):
         self.engine = engine
 
 
-def make_problem(system: LinearSystem, data: Array, m: Array, noise: Array) -> Problem:
-    """Express weighted data and models at the start in the coordinates of a system."""
-    coordinates = system.data_coordinates(data)
+def make_problem(system: LinearSystem, white: Array, m: Array, sigma: Array) -> Problem:
+    """Express whitened data and models at the start in the coordinates of a system."""
+    coordinates = system.data_coordinates(white)
+    lost2 = system.lost2(white)
+    noise, exceeds = noise_in_data(sigma, lost2, system.n_lost)
+    # White noise spreads evenly, so the part a model can change carries its share of it. Its
+    # 95 % quantile, since at its mean half of all samples would have part of it fitted. Where the
+    # mesh does not explain the data, close to least squares: the size of the noise is a guess.
+    quantile = np.where(exceeds, chdtri(system.n_data, 0.95), chdtri(system.n_data, 0.05))
     return Problem(
         system=system,
         residual=coordinates - system.forward(system.model_coordinates(m)),
-        lost2=system.lost2(data),
-        # White noise spreads evenly, so the part a model can change carries its share of it. Its
-        # 95 % quantile, since at its mean half of all samples would have part of it fitted.
-        target2=noise**2 * chdtri(system.n_data, 0.05),
-        data2=np.sum(data**2, axis=1),
+        lost2=lost2,
+        sigma=noise,
+        exceeds=exceeds,
+        target2=noise**2 * quantile,
+        data2=np.sum(white**2, axis=1),
         gradient_norm=np.linalg.norm(system.adjoint(coordinates), axis=1),
     )
 
@@ -233,7 +320,9 @@ def make_problem(system: LinearSystem, data: Array, m: Array, noise: Array) -> P
 def make_result(problem: Problem, rho: Array, progress: Progress) -> SolverResult:
     """Collect what was found and recorded."""
     history = problem.history(progress.history())
-    return SolverResult(rho, progress.n_iter, history, progress.converged)
+    status = np.where(progress.converged, Status.REACHED, Status.MAX_ITER)
+    status = np.where(problem.exceeds, Status.OUT_OF_REACH, status)
+    return SolverResult(rho, progress.n_iter, history, status)
 
 
 def fraction_to_noise(before: Array, after: Array, target2: Array) -> Array:
@@ -251,29 +340,33 @@ def fraction_to_noise(before: Array, after: Array, target2: Array) -> Array:
     return np.where(overshot, np.clip(crossing, 0.0, 1.0), 1.0)
 
 
-def split_noise(sigma: ArrayLike | None, g: Array) -> tuple[Array | float, Array]:
-    """Return row weights that make the noise white, and its level per sample after them."""
+def stated_noise(operator: Any, sigma: ArrayLike | None, g: Array) -> tuple[Whitening, Array]:
+    """Return what whitens data, and the standard deviation of each sample's noise after it."""
+    n_samples, n_data = g.shape
     if sigma is None:
-        return 1.0, np.zeros(len(g))
+        noise = Noise.of(operator, n_data=n_data)
+        stated = noise.scale(g)
+        return noise.whitening, np.zeros(n_samples) if stated is None else stated
     sigma = real_array(sigma, "sigma")
     if not (sigma >= 0).all():
         raise ValueError(
             f"'sigma' has minimum {np.min(sigma)}; standard deviations are finite and at least 0."
         )
+    uncertainty: ArrayLike = 1.0
     if sigma.ndim == 2 and sigma.shape[0] == 1 and np.ptp(sigma) > 0:
-        level = sigma.mean()
         if not (sigma > 0).all():
             raise ValueError("'sigma' is zero for some data only; give each datum its noise.")
-        return level / sigma[0], np.full(len(g), level)
-    if sigma.ndim == 2 and sigma.shape[1] > 1:
-        sigma = sigma[:, :1] if np.ptp(sigma, axis=1).max() == 0 else sigma
+        uncertainty, sigma = sigma[0], np.sqrt(np.mean(sigma**2))
+    elif sigma.ndim == 2 and sigma.shape[1] > 1 and np.ptp(sigma, axis=1).max() == 0:
+        sigma = sigma[:, 0]
     try:
-        return 1.0, np.broadcast_to(sigma.reshape(-1), (len(g),)).copy()
+        scale = np.broadcast_to(sigma.reshape(-1), (n_samples,)).copy()
     except ValueError:
         raise ValueError(
-            f"'sigma' has shape {sigma.shape}; it must be a number, ({len(g)}, 1) for one level "
-            f"per sample or (1, {g.shape[1]}) for one per datum."
+            f"'sigma' has shape {sigma.shape}; it must be a number, ({n_samples}, 1) for one level "
+            f"per sample or (1, {n_data}) for one per datum."
         ) from None
+    return Noise.of(operator, uncertainty=uncertainty, n_data=n_data).whitening, scale
 
 
 def _check_width(name: str, values: Array, width: int, what: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator, ForwardOperator
 from skgrav.solvers._base import (
     Array,
@@ -106,12 +107,12 @@ class ICG(Solver):
         raise AssertionError("ICG iterates on densities, not on corrections")
 
     def _solve(
-        self, operator: Any, g: Array, rho0: Array, rows: Array | float, noise: Array
+        self, operator: Any, g: Array, rho0: Array, whitening: Whitening, sigma: Array
     ) -> SolverResult:
         weights = self._weights(operator)
-        system = make_system(operator, self.engine, rows, 1.0 / weights)
+        system = make_system(operator, self.engine, whitening, 1.0 / weights)
         start = rho0 * weights
-        problem = make_problem(system, g * rows, start, noise)
+        problem = make_problem(system, whitening(g), start, sigma)
         origin = start if self.reference == "start" else np.zeros_like(start)
         # Damping also shrinks what no data see: one coordinate beside those of the row space.
         c = system.model_coordinates(start - origin)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skgrav.noise import Whitening
 from skgrav.solvers._arnoldi import ArnoldiCycle
 from skgrav.solvers._base import (
     Array,
@@ -56,10 +57,10 @@ class _RestartedKrylov(Solver):
         """Return the parameters that SciPy's solver takes beside the shared ones."""
 
     def _solve(
-        self, operator: Any, g: Array, rho0: Array, rows: Array | float, noise: Array
+        self, operator: Any, g: Array, rho0: Array, whitening: Whitening, sigma: Array
     ) -> SolverResult:
         if self.engine == "scipy":
-            if noise.any():
+            if sigma.any() or not whitening.is_identity:
                 raise ValueError(
                     "engine='scipy' is the paper's noise-free reference and cannot stop at the "
                     "noise; use engine='auto' or leave 'sigma' out."
@@ -72,7 +73,7 @@ class _RestartedKrylov(Solver):
             options = {"rtol": self.rtol, "atol": 0.0, "maxiter": self.max_iter}
             options |= self._scipy_options()
             return solve_with_scipy(self._scipy_name, options, operator, g, rho0)
-        return super()._solve(operator, g, rho0, rows, noise)
+        return super()._solve(operator, g, rho0, whitening, sigma)
 
     def _iterate(self, problem: Problem) -> tuple[Array, Progress]:
         system = problem.system

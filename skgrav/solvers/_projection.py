@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import chdtri
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skgrav.noise import Whitening
 from skgrav.solvers._base import (
     Array,
     Problem,
@@ -20,6 +21,7 @@ from skgrav.solvers._base import (
     make_result,
 )
 from skgrav.solvers._bounded import BoundedProjection
+from skgrav.solvers._status import Status
 from skgrav.solvers._system import SVDSystem, make_system
 
 #: Share of the noise's squared norm that is in reach, whatever the cut singular values hold.
@@ -141,20 +143,23 @@ class Projection(Solver):
         self.bounds = bounds
 
     def _solve(
-        self, operator: Any, g: Array, rho0: Array, rows: Array | float, noise: Array
+        self, operator: Any, g: Array, rho0: Array, whitening: Whitening, sigma: Array
     ) -> SolverResult:
         bounds = check_bounds(self.bounds)
-        system = make_system(operator, self.engine, rows)
-        problem = make_problem(system, g * rows, rho0, noise)
+        system = make_system(operator, self.engine, whitening)
+        problem = make_problem(system, whitening(g), rho0, sigma)
         if self.chi_factor is not None:
-            wanted = self.chi_factor * g.shape[1] * noise**2 - problem.lost2
-            least = noise**2 * chdtri(system.n_data, 0.95)
+            noise2 = problem.sigma**2
+            wanted = self.chi_factor * whitening.n_white * noise2 - problem.lost2
+            least = noise2 * chdtri(system.n_data, 0.95)
             problem = replace(problem, target2=np.maximum(wanted, least))
         c, progress = self._iterate(problem)
         if bounds is None:
             return make_result(problem, rho0 + system.model(c), progress)
         rho, progress = self._within(bounds, problem, rho0, c)
-        return make_result(problem, rho, progress)
+        result = make_result(problem, rho, progress)
+        status = np.where(result.status == Status.MAX_ITER, Status.BOUNDS, result.status)
+        return replace(result, status=status)
 
     def _iterate(self, problem: Problem) -> tuple[Array, Progress]:
         system = problem.system

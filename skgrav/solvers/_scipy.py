@@ -8,6 +8,7 @@ import numpy as np
 from scipy.sparse import linalg
 
 from skgrav.solvers._base import Array, SolverResult
+from skgrav.solvers._status import Status
 from skgrav.solvers._system import as_linear_operator
 
 
@@ -17,7 +18,7 @@ def solve_with_scipy(
     """Run ``scipy.sparse.linalg.<name>`` on ``A^T A rho = A^T g`` for each sample."""
     A = as_linear_operator(operator)
     n_iter = np.zeros(len(g), dtype=np.intp)
-    converged = np.zeros(len(g), dtype=bool)
+    status = np.zeros(len(g), dtype=np.intp)
     rho = np.empty_like(rho0)
     for i, (data, start) in enumerate(zip(g, rho0, strict=True)):
         products = 0
@@ -30,8 +31,9 @@ def solve_with_scipy(
         B = linalg.LinearOperator((A.shape[1],) * 2, matvec=normal, dtype=np.float64)
         rho[i], info = getattr(linalg, name)(B, A.rmatvec(data), x0=start.copy(), **options)
         # One product of the first residual and one of the last are no iterations.
-        n_iter[i], converged[i] = max(0, products - 2), info == 0
+        n_iter[i] = max(0, products - 2)
+        status[i] = Status.REACHED if info == 0 else Status.MAX_ITER
     residuals = [np.linalg.norm(g - A.matmat(x.T).T, axis=1) for x in (rho0, rho)]
     norm = np.linalg.norm(g, axis=1)
     history = np.array([np.divide(r, norm, out=np.zeros_like(r), where=r > 0) for r in residuals])
-    return SolverResult(rho, n_iter, history, converged)
+    return SolverResult(rho, n_iter, history, status)

@@ -10,6 +10,7 @@ from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from skgrav._checks import check_array, check_matrix, real_array
+from skgrav.noise import Whitening
 from skgrav.operators import SVD, SVD_SIZE, BaseOperator, DenseMatrix
 
 Array = NDArray[np.float64]
@@ -20,10 +21,11 @@ _NEGLIGIBLE = 1e-11
 
 
 class LinearSystem(Protocol):
-    """Weighted operator ``diag(rows) A diag(columns)`` on batches of coordinates, one row each."""
+    """Whitened operator ``W A diag(columns)`` on batches of coordinates, one row each."""
 
-    #: Dimension of the data coordinates.
+    #: Dimension of the data coordinates, and of the whitened data that no model can change.
     n_data: int
+    n_lost: int
 
     def forward(self, c: Array) -> Array:
         """Map model coordinates to data coordinates."""
@@ -35,10 +37,10 @@ class LinearSystem(Protocol):
         """Apply the normal equations, `adjoint` after `forward`."""
 
     def data_coordinates(self, data: Array) -> Array:
-        """Return the part of weighted data that a model can change."""
+        """Return the part of whitened data that a model can change."""
 
     def lost2(self, data: Array) -> Array:
-        """Return the squared norm of the part of weighted data that no model can change."""
+        """Return the squared norm of the part of whitened data that no model can change."""
 
     def model_coordinates(self, m: Array) -> Array:
         """Return the part of weighted models that the data see."""
@@ -54,7 +56,7 @@ class SVDSystem:
         U, s, Vt = svd
         rank = max(1, int(np.sum(s > _NEGLIGIBLE * s[0])))
         self.U, self.s, self.Vt = U[:, :rank], s[:rank], Vt[:rank]
-        self.n_data = rank
+        self.n_data, self.n_lost = rank, len(U) - rank
 
     def forward(self, c: Array) -> Array:
         return c * self.s
@@ -79,17 +81,19 @@ class SVDSystem:
 
 
 class OperatorSystem:
-    """Any linear operator, with rows and columns scaled, applied to all samples at once."""
+    """Any linear operator, whitened and with columns scaled, applied to all samples at once."""
 
-    def __init__(self, operator: LinearOperator, rows: Array | float, columns: Array | float):
-        self.operator, self.rows, self.columns = operator, rows, columns
-        self.n_data = operator.shape[0]
+    n_lost = 0
+
+    def __init__(self, operator: LinearOperator, whitening: Whitening, columns: Array | float):
+        self.operator, self.whitening, self.columns = operator, whitening, columns
+        self.n_data = whitening.n_white
 
     def forward(self, c: Array) -> Array:
-        return self.operator.matmat((c * self.columns).T).T * self.rows
+        return self.whitening(self.operator.matmat((c * self.columns).T).T)
 
     def adjoint(self, d: Array) -> Array:
-        return self.operator.rmatmat((d * self.rows).T).T * self.columns
+        return self.operator.rmatmat(self.whitening.adjoint(d).T).T * self.columns
 
     def normal(self, c: Array) -> Array:
         return self.adjoint(self.forward(c))
@@ -125,9 +129,9 @@ def check_operator(operator: Any) -> Any:
 
 
 def make_system(
-    operator: Any, engine: Engine, rows: Array | float = 1.0, columns: Array | float = 1.0
+    operator: Any, engine: Engine, whitening: Whitening, columns: Array | float = 1.0
 ) -> LinearSystem:
-    """Return ``diag(rows) A diag(columns)`` in the coordinates of `engine`."""
+    """Return ``W A diag(columns)`` in the coordinates of `engine`."""
     affordable = False
     if isinstance(operator, BaseOperator):
         affordable = operator.is_decomposable_
@@ -140,5 +144,5 @@ def make_system(
         )
     if engine == "svd" or (engine == "auto" and affordable):
         dense = getattr(operator, "dense_", None) or DenseMatrix(np.array(operator, np.float64))
-        return SVDSystem(dense.scaled(rows, columns).svd)
-    return OperatorSystem(as_linear_operator(operator), rows, columns)
+        return SVDSystem(dense.whitened(whitening, columns).svd)
+    return OperatorSystem(as_linear_operator(operator), whitening, columns)

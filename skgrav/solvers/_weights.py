@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator
 
 Array = NDArray[np.float64]
@@ -25,14 +26,14 @@ _LEAST_WEIGHT = 1e-3
 
 
 def depth_weights(
-    operator: Any, depth_weighting: float | str | None, rows: Array | float = 1.0
+    operator: Any, depth_weighting: float | str | None, whitening: Whitening | None = None
 ) -> Array:
-    """Return the weight of each cell; `rows` are those of the data."""
+    """Return the weight of each cell; `whitening` is that of the data."""
     volumes = relative_volumes(operator)
     if depth_weighting is None:
         return np.ones_like(volumes)
     if depth_weighting == "sensitivity":
-        weights = np.sqrt(_column_norms(operator, rows) / volumes)
+        weights = np.sqrt(_column_norms(operator, whitening) / volumes)
         return np.maximum(weights, _LEAST_WEIGHT * weights.max()) if weights.any() else weights + 1
     mesh, survey = getattr(operator, "mesh_", None), getattr(operator, "survey_", None)
     if mesh is None or survey is None:
@@ -58,7 +59,9 @@ def relative_volumes(operator: Any) -> Array:
     return mesh.volumes / mesh.volumes.mean()
 
 
-def _column_norms(operator: Any, rows: Array | float) -> Array:
+def _column_norms(operator: Any, whitening: Whitening | None) -> Array:
+    # The trend is left in: which cells it hides must not change where densities are put.
+    rows = 1.0 if whitening is None else 1.0 / whitening.weights
     if isinstance(operator, BaseOperator):
         weights = np.broadcast_to(np.square(rows), (operator.n_data_,))
         return np.sqrt(operator.products_.column_norms2(weights))
