@@ -246,9 +246,9 @@ def of_labelled():
     yield from calls("geometry.Survey.flatten", SURVEY.flatten, **flat, layout=True)
 
     def mesh(array):
-        coords = {"z": array, "x": [10.0, 20.0]}
+        coords = {"z": array, "x": [10.0, 20.0, 30.0]}
         return Mesh.from_xarray(
-            made("array", lambda: xr.DataArray(np.zeros((len(array), 2)), coords, ["z", "x"]))
+            made("array", lambda: xr.DataArray(np.zeros((len(array), 3)), coords, ["z", "x"]))
         ).edges
 
     def survey(dataset):

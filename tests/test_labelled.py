@@ -114,12 +114,138 @@ def test_dimensions_may_come_in_any_order():
 
 
 def test_arrays_of_others_need_evenly_spaced_centres():
-    array = xr.DataArray(np.zeros((2, 3)), {"z": [5.0, 15.0], "x": [0.0, 2.0, 4.0]}, ("z", "x"))
-    assert Mesh.from_xarray(array) == Mesh([[0, 10, 20], [-1, 1, 3, 5]])
-    with pytest.raises(ValueError, match="centres along 'x' do not tell the edges"):
+    coords = {"z": [5.0, 15.0, 25.0], "x": [0.0, 2.0, 4.0]}
+    array = xr.DataArray(np.zeros((3, 3)), coords, ("z", "x"))
+    assert Mesh.from_xarray(array) == Mesh([[0, 10, 20, 30], [-1, 1, 3, 5]])
+    with pytest.raises(ValueError, match="edges along 'x' do not follow from 3 centres"):
         Mesh.from_xarray(array.assign_coords(x=[0.0, 2.0, 5.0]))
-    with pytest.raises(ValueError, match="add the coordinates 'z_min' and 'z_max'"):
+    with pytest.raises(ValueError, match="Add the coordinates 'z_min' and 'z_max'"):
         Mesh.from_xarray(array.isel(z=[0]))
+
+
+def test_two_centres_are_not_enough_for_edges():
+    # Those of cells of 100 and 200 m; equal cells of 150 m would begin at -25 m.
+    array = Mesh([[0, 100, 300], [0, 100, 200]]).to_xarray(np.arange(4.0))
+    centres = array.drop_vars([c for c in array.coords if c not in ("z", "x")])
+    with pytest.raises(ValueError, match=r"along 'z' do not follow from 2 centres.*'z_min' and"):
+        Mesh.from_xarray(centres)
+
+
+def test_decreasing_coordinates_are_to_be_sorted():
+    array = VOLUME.to_xarray(density(VOLUME))
+    turned = array.isel(z=slice(None, None, -1))
+    for read in (Mesh.from_xarray, VOLUME.flatten):
+        with pytest.raises(ValueError, match=r"sort them by array\.sortby\('z'\)"):
+            read(turned)
+    bare = turned.drop_vars([c for c in array.coords if c not in ("z", "y", "x")])
+    with pytest.raises(ValueError, match=r"centres along 'z' decrease; sort them by array\.sortby"):
+        Mesh.from_xarray(bare)
+    assert Mesh.from_xarray(turned.sortby("z")) == VOLUME
+    np.testing.assert_array_equal(VOLUME.flatten(turned.sortby("z")), VOLUME.flatten(array))
+
+
+@pytest.mark.parametrize(
+    ("units", "factor"),
+    [
+        ("kg/m3", 1),
+        ("kg m-3", 1),
+        ("kg m**-3", 1),
+        ("kg/m³", 1),
+        ("g/cm3", 1000),
+        ("g cm^-3", 1000),
+        ("g cm⁻³", 1000),
+        ("G/CC", 1000),
+        ("t / m3", 1000),
+        ("normalized", 1),
+    ],
+)
+def test_densities_come_back_in_kg_per_m3(units, factor):
+    array = SECTION.to_xarray(density(SECTION), units=units)
+    np.testing.assert_array_equal(SECTION.flatten(array), factor * density(SECTION))
+
+
+@pytest.mark.parametrize(
+    ("units", "factor"),
+    [
+        ("mGal", 1),
+        ("MGAL", 1),
+        ("uGal", 1e-3),
+        ("µGal", 1e-3),
+        ("\u03bcGal", 1e-3),
+        ("Gal", 1e3),
+        ("gu", 0.1),
+        ("g.u.", 0.1),
+        ("um/s2", 0.1),
+        ("µm/s²", 0.1),
+        ("um s-2", 0.1),
+        ("µm·s⁻²", 0.1),
+        ("um/s^2", 0.1),
+        ("um/sec**2", 0.1),
+        ("nm/s2", 1e-4),
+        ("m s^-2", 1e5),
+        ("normalized", 1),
+    ],
+)
+def test_gravity_and_uncertainty_come_back_in_mgal(units, factor):
+    g = np.arange(6.0)
+    dataset = LINE.to_xarray(g, units=units)
+    assert dataset.gz.attrs["units"] == dataset.gz_uncertainty.attrs["units"] == units
+    np.testing.assert_array_equal(LINE.flatten(dataset), factor * g)
+    np.testing.assert_array_equal(
+        Survey.from_xarray(dataset).uncertainty, factor * LINE.uncertainty
+    )
+
+
+def test_what_says_nothing_is_in_mgal_and_kg_per_m3():
+    dataset = LINE.to_xarray(np.arange(6.0)).drop_attrs()
+    np.testing.assert_array_equal(LINE.flatten(dataset), np.arange(6.0))
+    array = SECTION.to_xarray(density(SECTION)).drop_attrs()
+    np.testing.assert_array_equal(SECTION.flatten(array), density(SECTION))
+
+
+def test_gz_that_is_positive_up_changes_its_sign():
+    dataset = LINE.to_xarray(np.arange(6.0))
+    dataset["gz"] = dataset.gz.assign_attrs(positive="up")
+    np.testing.assert_array_equal(LINE.flatten(dataset), [0, -1, -2, 3, 4, 5])
+    assert Survey.from_xarray(dataset) == LINE
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            lambda d: d.gz.assign_attrs(units="kGal"),
+            r"variable 'gz' is in 'kGal'; units of gravity",
+        ),
+        (
+            lambda d: d.gz.assign_attrs(units="g/cm3"),
+            r"'gz' is in 'g/cm3'.*mGal, uGal.*Convert the",
+        ),
+        (lambda d: d.gz.assign_attrs(positive="north"), r"'gz' is positive 'north'; gz may be"),
+    ],
+)
+def test_unknown_units_and_directions_are_refused(change, text):
+    dataset = LINE.to_xarray(np.arange(6.0))
+    dataset["gz"] = change(dataset)
+    for read in (LINE.flatten, Survey.from_xarray):
+        with pytest.raises(ValueError, match=text):
+            read(dataset)
+
+
+def test_other_unknown_units_are_refused():
+    dataset = LINE.to_xarray(np.arange(6.0))
+    with pytest.raises(ValueError, match=r"'gx' is positive 'west'.*gx and gy are positive toward"):
+        LINE.flatten(dataset.assign(gx=dataset.gx.assign_attrs(positive="west")))
+    sigma = dataset.gx_uncertainty.assign_attrs(units="%")
+    with pytest.raises(ValueError, match="'gx_uncertainty' is in '%'; units of gravity are"):
+        Survey.from_xarray(dataset.assign(gx_uncertainty=sigma))
+    array = SECTION.to_xarray(density(SECTION))
+    with pytest.raises(ValueError, match="'images' is in 'lb/ft3'; units of density are kg/m3, g"):
+        SECTION.flatten(array.assign_attrs(units="lb/ft3"))
+    with pytest.raises(ValueError, match="'units' is in 'mgal/s'; units of gravity are mGal"):
+        LINE.to_xarray(np.arange(6.0), units="mgal/s")
+    with pytest.raises(ValueError, match="'units' is in 'SI'; units of density are"):
+        SECTION.to_xarray(density(SECTION), units="SI")
 
 
 def test_flatten_is_the_inverse_of_unflatten():

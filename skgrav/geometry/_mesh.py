@@ -189,15 +189,21 @@ class Mesh(ValueObject):
         ----------
         images : array-like of shape `shape` or (n_samples, *shape), or xarray DataArray
             Densities, depth first. A labelled array may have its dimensions in any order, and its
-            coordinates must be the cell centres of this mesh.
+            coordinates must be the cell centres of this mesh. Its attribute ``units`` counts:
+            g/cm3 become kg/m3, and without one they are kg/m3.
 
         Returns
         -------
         rho : ndarray of shape (n_cells,) or (n_samples, n_cells)
             The densities, flattened in C order, top layer first.
+
+        Raises
+        ------
+        ValueError
+            If the shape or the coordinates are not those of the mesh, or the unit is unknown.
         """
         if _xarray.is_labelled(images):
-            images = _xarray.density_image(self, images)
+            images = _xarray.density_image(self.edges, images)
         images = _xarray.as_array(images, self.shape, "images", "the shape of this mesh")
         return images.reshape(*images.shape[: -self.ndim], self.n_cells)
 
@@ -211,7 +217,8 @@ class Mesh(ValueObject):
         name : str, default="density"
             Name of the array.
         units : str, default="kg/m3"
-            Unit of the densities, kept in the attributes.
+            Unit in which the densities are given, kept in the attributes. `flatten` converts it
+            back to kg/m3.
 
         Returns
         -------
@@ -226,7 +233,7 @@ class Mesh(ValueObject):
         ImportError
             If xarray is not installed.
         """
-        return _xarray.density_array(self, rho, name, units)
+        return _xarray.density_array(self.edges, self.unflatten(rho), name, units)
 
     @classmethod
     def from_xarray(cls, array: Any) -> Mesh:
@@ -235,8 +242,8 @@ class Mesh(ValueObject):
         Parameters
         ----------
         array : xarray.DataArray or Dataset of dimensions (z, x) or (z, y, x)
-            Coordinates in metres, z positive down, increasing. Edges are those of `to_xarray`, or
-            follow from centres that are evenly spaced.
+            Coordinates in metres, z positive down, increasing. Edges are those of `to_xarray`;
+            without them, three centres or more at equal distances are those of equal cells.
 
         Returns
         -------
@@ -273,7 +280,7 @@ class Mesh(ValueObject):
         ImportError
             If pyvista is not installed.
         """
-        return _pyvista.rectilinear_grid(self, rho, name)
+        return _pyvista.rectilinear_grid(self.edges, self.unflatten(rho), name)
 
     def _key(self) -> tuple[Any, ...]:
         return tuple(e.tobytes() for e in self.edges)

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from skgrav.geometry._mesh import Mesh
+Array = NDArray[np.float64]
 
 
-def rectilinear_grid(mesh: Mesh, rho: ArrayLike, name: str) -> Any:
-    """Return a mesh and a density on it as a RectilinearGrid whose z is positive up."""
+def rectilinear_grid(edges: Sequence[Array], image: Array, name: str) -> Any:
+    """Return a density on cells as a RectilinearGrid whose z is positive up."""
     try:
         import pyvista
     except ImportError as error:
         raise ImportError(
             "Mesh.to_pyvista needs pyvista; install it by pip install 'skgrav[plot3d]'."
         ) from error
-    image = mesh.unflatten(rho)
-    if image.ndim != mesh.ndim:
+    if image.ndim != len(edges):
         raise ValueError(
-            f"'rho' has shape {np.shape(rho)}; a grid shows one density of shape "
-            f"({mesh.n_cells},). Give one sample."
+            f"'rho' holds {len(image)} samples; a grid shows one density of shape "
+            "(n_cells,). Give one sample."
         )
-    z, *horizontal = mesh.edges
-    y = horizontal[0] if mesh.ndim == 3 else np.zeros(1)
+    z, *horizontal = edges
+    y = horizontal[0] if len(edges) == 3 else np.zeros(1)
     grid = pyvista.RectilinearGrid(horizontal[-1], y, -z[::-1])
     # VTK has x fastest and z slowest, as we have, but its lowest layer comes first.
     grid.cell_data[name] = image[::-1].ravel()

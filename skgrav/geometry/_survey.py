@@ -283,15 +283,23 @@ class Survey(ValueObject):
         ----------
         profiles : array-like of shape (n_components, n_stations) or (n_samples, ...), or Dataset
             The data of each component. A labelled Dataset has the variables gx and so on, at the
-            stations of this survey.
+            stations of this survey. Their attributes count: ``units`` such as uGal or m/s2 become
+            mGal, and a gz that is ``positive`` up changes its sign. Without them, data are in
+            mGal and gz is positive down.
 
         Returns
         -------
         g : ndarray of shape (n_data,) or (n_samples, n_data)
             Gravity, component-major.
+
+        Raises
+        ------
+        ValueError
+            If a component is missing, the stations are others, or a unit or a direction is
+            unknown.
         """
         if _xarray.is_labelled(profiles):
-            profiles = _xarray.gravity_profiles(self, profiles)
+            profiles = _xarray.gravity_profiles(self.stations, self.components, profiles)
         shape = len(self.components), self.n_stations
         profiles = _xarray.as_array(profiles, shape, "profiles", "components and stations")
         return profiles.reshape(*profiles.shape[:-2], self.n_data)
@@ -304,7 +312,8 @@ class Survey(ValueObject):
         g : array-like of shape (n_data,) or (n_samples, n_data)
             Gravity, component-major.
         units : str, default="mGal"
-            Unit of the data, kept in the attributes.
+            Unit in which the data and the uncertainty are given, kept in the attributes.
+            `flatten` and `from_xarray` convert it back to mGal.
 
         Returns
         -------
@@ -319,7 +328,12 @@ class Survey(ValueObject):
         ImportError
             If xarray is not installed.
         """
-        return _xarray.gravity_dataset(self, g, units)
+        return _xarray.gravity_dataset(
+            self.stations,
+            self._by_component(g),
+            None if self.uncertainty is None else self._by_component(self.uncertainty),
+            units,
+        )
 
     @classmethod
     def from_xarray(cls, dataset: Any) -> Survey:
@@ -329,7 +343,8 @@ class Survey(ValueObject):
         ----------
         dataset : xarray.Dataset
             Gravity as variables ``gx``, ``gy``, ``gz`` along one dimension of stations, with
-            coordinates x, z and in 3D y in metres, z positive down; as `to_xarray` makes it.
+            coordinates x, z and in 3D y in metres, z positive down; as `to_xarray` makes it. The
+            uncertainty is converted to mGal from its attribute ``units``.
 
         Returns
         -------
@@ -339,10 +354,14 @@ class Survey(ValueObject):
         Raises
         ------
         ValueError
-            If there is no gravity, a coordinate is missing or not in metres, or only some
-            components have an uncertainty.
+            If there is no gravity, a coordinate is missing or not in metres, a unit or a
+            direction is unknown, or only some components have an uncertainty.
         """
         return cls(*_xarray.survey_arguments(dataset))
+
+    def _by_component(self, g: ArrayLike) -> dict[str, NDArray[np.float64]]:
+        profiles = np.moveaxis(self.unflatten(g), -2, 0)
+        return dict(zip(self.components, profiles, strict=True))
 
     def _key(self) -> tuple[Any, ...]:
         noise = (

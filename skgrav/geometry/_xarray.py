@@ -6,38 +6,38 @@ with a slice, where edges in attributes would stay behind.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from skgrav._checks import real_array
+from skgrav.geometry._units import unit_name, unit_size
 from skgrav.geometry._values import AXES
-
-if TYPE_CHECKING:
-    from skgrav.geometry._mesh import Mesh
-    from skgrav.geometry._survey import Survey
 
 Array = NDArray[np.float64]
 
 _SAMPLE, _STATION = "sample", "station"
 
 
-def density_array(mesh: Mesh, rho: ArrayLike, name: str, units: str) -> Any:
+def density_array(edges: Sequence[Array], images: Array, name: str, units: str) -> Any:
     """Return densities as a DataArray of dimensions (sample,) z, (y,) x."""
     xarray = _import_xarray("Mesh.to_xarray")
-    images = mesh.unflatten(rho)
-    if images.ndim > mesh.ndim + 1:
+    axes = AXES[len(edges)]
+    if images.ndim > len(axes) + 1:
+        n_cells = int(np.prod(images.shape[-len(axes) :]))
         raise ValueError(
-            f"'rho' has shape {np.shape(rho)}; it must be (n_cells,) or (n_samples, n_cells)."
+            f"'rho' has shape {(*images.shape[: -len(axes)], n_cells)}; it must be (n_cells,) or "
+            "(n_samples, n_cells)."
         )
-    axes = AXES[mesh.ndim]
+    unit_size("density", units, "'units'")
     coords: dict[str, Any] = {}
-    for axis, edges, centers in zip(axes, mesh.edges, mesh.centers, strict=True):
+    for axis, along in zip(axes, edges, strict=True):
+        centers = (along[1:] + along[:-1]) / 2
         coords[axis] = axis, centers, _axis_attributes(axis, "cell centre")
-        coords[f"{axis}_min"] = axis, edges[:-1], _axis_attributes(axis, "smaller edge")
-        coords[f"{axis}_max"] = axis, edges[1:], _axis_attributes(axis, "larger edge")
+        coords[f"{axis}_min"] = axis, along[:-1], _axis_attributes(axis, "smaller edge")
+        coords[f"{axis}_max"] = axis, along[1:], _axis_attributes(axis, "larger edge")
     dims = (_SAMPLE, *axes)[-images.ndim :]
     attributes = {"long_name": name, "units": units}
     return xarray.DataArray(images, coords, dims, name=name, attrs=attributes)
@@ -48,52 +48,56 @@ def edges_of(array: Any) -> list[Array]:
     return [_edges_along(axis, array) for axis in _axes_of(array, "array")]
 
 
-def density_image(mesh: Mesh, array: Any) -> NDArray[Any]:
-    """Return a labelled array in the order of the mesh, once it lies on its cells."""
-    axes = AXES[mesh.ndim]
+def density_image(edges: Sequence[Array], array: Any) -> Array:
+    """Return a labelled array in kg/m3 and in the order of a mesh, once it lies on its cells."""
+    axes = AXES[len(edges)]
     if _axes_of(array, "images") != axes or not hasattr(array, "values"):
         raise ValueError(f"'images' must be one DataArray of dimensions {axes}, as is this mesh.")
-    for axis, centers in zip(axes, mesh.centers, strict=True):
-        found = _values(array, axis)
-        tolerance = 1e-6 * float(np.ptp(mesh.edges[axes.index(axis)]))
+    for axis, along in zip(axes, edges, strict=True):
+        found, centers = _values(array, axis), (along[1:] + along[:-1]) / 2
+        tolerance = 1e-6 * float(np.ptp(along))
         if found.shape != centers.shape or not np.allclose(found, centers, 0, tolerance):
+            remedy = "Interpolate with array.interp, or take Mesh.from_xarray(array)."
+            if _decreases(found):
+                remedy = f"They decrease: sort them by array.sortby('{axis}')."
             raise ValueError(
                 f"coordinate '{axis}' of 'images' are not the cell centres of this mesh along "
-                f"{axis}. Interpolate with array.interp, or take Mesh.from_xarray(array)."
+                f"{axis}. {remedy}"
             )
-    return array.transpose(..., *axes).values
+    image = real_array(array.transpose(..., *axes).values, "images", finite=False)
+    return image * unit_size("density", array.attrs.get("units", "kg/m3"), "'images'")
 
 
-def gravity_dataset(survey: Survey, g: ArrayLike, units: str) -> Any:
-    """Return gravity as a Dataset with one variable per component."""
+def gravity_dataset(
+    stations: Array,
+    profiles: Mapping[str, Array],
+    uncertainty: Mapping[str, Array] | None,
+    units: str,
+) -> Any:
+    """Return gravity of each component as a Dataset with one variable per component."""
     xarray = _import_xarray("Survey.to_xarray")
-    profiles = survey.unflatten(g)
-    if profiles.ndim > 3:
-        raise ValueError(
-            f"'g' has shape {np.shape(g)}; it must be (n_data,) or (n_samples, n_data)."
-        )
+    unit_size("gravity", units, "'units'")
     coords = {
         axis: (_STATION, column, _axis_attributes(axis, "station"))
-        for axis, column in zip(AXES[survey.ndim], survey.stations.T, strict=True)
+        for axis, column in zip(AXES[stations.shape[1]], stations.T, strict=True)
     }
-    dims = (_SAMPLE, _STATION)[-(profiles.ndim - 1) :]
     data: dict[str, Any] = {}
-    for k, component in enumerate(survey.components):
+    for component, g in profiles.items():
+        if g.ndim > 2:
+            shape = *g.shape[:-1], len(profiles) * len(stations)
+            raise ValueError(f"'g' has shape {shape}; it must be (n_data,) or (n_samples, n_data).")
         attributes = {"long_name": f"gravity, {component} component", "units": units}
         if component == "z":
             attributes["positive"] = "down"
-        data[f"g{component}"] = dims, profiles[..., k, :], attributes
-    if survey.uncertainty is not None:
-        for component, sigma in zip(
-            survey.components, survey.unflatten(survey.uncertainty), strict=True
-        ):
-            attributes = {"long_name": f"standard deviation of g{component}", "units": units}
-            data[f"g{component}_uncertainty"] = _STATION, sigma, attributes
+        data[f"g{component}"] = (_SAMPLE, _STATION)[-g.ndim :], g, attributes
+    for component, sigma in (uncertainty or {}).items():
+        attributes = {"long_name": f"standard deviation of g{component}", "units": units}
+        data[f"g{component}_uncertainty"] = _STATION, sigma, attributes
     return xarray.Dataset(data, coords)
 
 
 def survey_arguments(dataset: Any) -> tuple[Array, tuple[str, ...], Array | None]:
-    """Return stations, components and uncertainty of a labelled dataset."""
+    """Return stations, components and uncertainty in mGal of a labelled dataset."""
     axes = AXES[3] if "y" in dataset.coords else AXES[2]
     stations, _ = _stations(axes, dataset)
     components = tuple(str(n)[1:] for n in dataset.data_vars if n in {f"g{a}" for a in axes})
@@ -102,6 +106,8 @@ def survey_arguments(dataset: Any) -> tuple[Array, tuple[str, ...], Array | None
             f"'dataset' has the variables {list(dataset.data_vars)}; gravity must be among them "
             f"as {', '.join(f'g{a}' for a in axes)}."
         )
+    for component in components:
+        _in_mgal(dataset, f"g{component}")
     uncertain = [c for c in components if f"g{c}_uncertainty" in dataset]
     if not uncertain:
         return stations, components, None
@@ -110,23 +116,47 @@ def survey_arguments(dataset: Any) -> tuple[Array, tuple[str, ...], Array | None
             f"'dataset' has an uncertainty of components {uncertain} alone; give all of "
             f"{components} one, or drop it."
         )
-    sigma = [real_array(dataset[n].values, n) for n in (f"g{c}_uncertainty" for c in components)]
+    sigma = [
+        real_array(dataset[name].values, name) * _in_mgal(dataset, name)
+        for name in (f"g{c}_uncertainty" for c in components)
+    ]
     return stations, components, np.concatenate(sigma)
 
 
-def gravity_profiles(survey: Survey, dataset: Any) -> Array:
-    """Return a labelled dataset in the order of the survey, once its stations are the same."""
-    missing = [f"g{c}" for c in survey.components if f"g{c}" not in dataset]
+def gravity_profiles(stations: Array, components: Sequence[str], dataset: Any) -> Array:
+    """Return a labelled dataset in mGal and in the order of a survey, once its stations agree."""
+    missing = [f"g{c}" for c in components if f"g{c}" not in dataset]
     if missing:
         raise ValueError(f"'profiles' lacks {', '.join(missing)}, which this survey has.")
-    stations, along = _stations(AXES[survey.ndim], dataset)
-    same = stations.shape == survey.stations.shape
-    if not same or not np.allclose(stations, survey.stations, rtol=1e-9, atol=1e-6):
+    found, along = _stations(AXES[stations.shape[1]], dataset)
+    if found.shape != stations.shape or not np.allclose(found, stations, rtol=1e-9, atol=1e-6):
         raise ValueError(
             "'profiles' has other stations than this survey; take Survey.from_xarray(profiles)."
         )
-    parts = [dataset[f"g{c}"].transpose(..., along).values for c in survey.components]
-    return np.stack([real_array(part, "profiles", finite=False) for part in parts], axis=-2)
+    return np.stack(
+        [
+            real_array(dataset[name].transpose(..., along).values, "profiles", finite=False)
+            * _in_mgal(dataset, name)
+            for name in (f"g{c}" for c in components)
+        ],
+        axis=-2,
+    )
+
+
+def _in_mgal(dataset: Any, name: str) -> float:
+    """Return the factor to mGal, toward a positive mass, of a variable by its attributes."""
+    attributes = dataset[name].attrs
+    size = unit_size("gravity", attributes.get("units", "mGal"), f"variable '{name}'")
+    if "positive" not in attributes or name.endswith("_uncertainty"):
+        return size
+    sign = {"down": 1.0, "up": -1.0}.get(attributes["positive"]) if name == "gz" else None
+    if sign is None:
+        raise ValueError(
+            f"variable '{name}' is positive {attributes['positive']!r}; gz may be positive 'down' "
+            "or 'up', and gx and gy are positive toward larger x and y. Change the sign of the "
+            "values where needed, and delete attrs['positive']."
+        )
+    return sign * size
 
 
 def _stations(axes: Sequence[str], dataset: Any) -> tuple[Array, str]:
@@ -166,16 +196,26 @@ def _edges_along(axis: str, array: Any) -> Array:
     if {f"{axis}_min", f"{axis}_max"} <= set(array.coords):
         lower, upper = (_values(array, f"{axis}_{end}") for end in ("min", "max"))
         if not np.array_equal(lower[1:], upper[:-1]):
+            remedy = "Take neighbouring cells, in increasing order."
+            if _decreases(centers):
+                remedy = f"They decrease: sort them by array.sortby('{axis}')."
             raise ValueError(
                 f"cells along '{axis}' do not touch: each {axis}_min must be the {axis}_max of "
-                "the cell before. Take neighbouring cells, in increasing order."
+                f"the cell before. {remedy}"
             )
         return np.append(lower, upper[-1])
-    steps: Any = np.diff(centers)
-    if centers.size < 2 or not np.allclose(steps, steps[0], rtol=1e-5):
+    if _decreases(centers):
         raise ValueError(
-            f"the centres along '{axis}' do not tell the edges of cells of different widths; add "
-            f"the coordinates '{axis}_min' and '{axis}_max', or build Mesh(edges)."
+            f"the centres along '{axis}' decrease; sort them by array.sortby('{axis}')."
+        )
+    steps: Any = np.diff(centers)
+    # Two centres have one distance, whatever the widths of their cells.
+    if centers.size < 3 or not np.allclose(steps, steps[0], rtol=1e-5, atol=0):
+        raise ValueError(
+            f"the edges along '{axis}' do not follow from {centers.size} centres, since cells may "
+            "have different widths: only three centres or more at equal distances are taken as "
+            f"those of equal cells. Add the coordinates '{axis}_min' and '{axis}_max', or build "
+            "Mesh(edges)."
         )
     step = (centers[-1] - centers[0]) / (centers.size - 1)
     return np.asarray(centers[0] + step * (np.arange(centers.size + 1) - 0.5))
@@ -187,7 +227,7 @@ def _values(array: Any, name: str) -> Array:
         raise ValueError(f"coordinate '{name}' is missing; give it in metres by assign_coords.")
     coordinate = array.coords[name]
     units = coordinate.attrs.get("units", "m")
-    if units not in {"m", "metre", "metres", "meter", "meters"}:
+    if unit_name(str(units)) != "m":
         raise ValueError(
             f"coordinate '{name}' is in {units!r}; it must be in metres. Convert the values and "
             "set attrs['units'] = 'm'."
@@ -198,6 +238,10 @@ def _values(array: Any, name: str) -> Array:
             "down. Change the sign, sort by z and set attrs['positive'] = 'down'."
         )
     return real_array(coordinate.values, f"coordinate {name}")
+
+
+def _decreases(values: Array) -> bool:
+    return values.size > 1 and bool((np.diff(values) < 0).all())
 
 
 def _axis_attributes(axis: str, what: str) -> dict[str, str]:

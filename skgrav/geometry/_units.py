@@ -1,0 +1,95 @@
+"""Units of lengths, gravity and densities: how they are spelled, and their size in skgrav's own."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+#: Size of each unit in metres, mGal and kg/m3.
+UNIT_SIZES: dict[str, dict[str, float]] = {
+    "length": {"m": 1.0, "km": 1e3, "cm": 1e-2, "ft": 0.3048},
+    "gravity": {
+        "mGal": 1.0,
+        "uGal": 1e-3,
+        "Gal": 1e3,
+        "gu": 0.1,
+        "um/s2": 0.1,
+        "nm/s2": 1e-4,
+        "mm/s2": 1e2,
+        "m/s2": 1e5,
+        "normalized": 1.0,
+    },
+    "density": {"kg/m3": 1.0, "g/cm3": 1e3, "t/m3": 1e3, "normalized": 1.0},
+}
+
+_OTHER_NAMES = {
+    "metre": "m",
+    "metres": "m",
+    "meter": "m",
+    "meters": "m",
+    "kilometre": "km",
+    "kilometres": "km",
+    "kilometer": "km",
+    "kilometers": "km",
+    "foot": "ft",
+    "feet": "ft",
+    "mgals": "mGal",
+    "milligal": "mGal",
+    "milligals": "mGal",
+    "ugals": "uGal",
+    "microgal": "uGal",
+    "microgals": "uGal",
+    "g.u.": "gu",
+    "g/cc": "g/cm3",
+    "g/ccm": "g/cm3",
+    "gcc": "g/cm3",
+    "kg/cbm": "kg/m3",
+}
+
+_BY_NAME = {name.lower(): name for names in UNIT_SIZES.values() for name in names} | _OTHER_NAMES
+
+#: A power with a negative exponent, as in ``m s-2``, ``g cm^-3`` or ``kg*m**-3``.
+_DIVISOR = re.compile(r"[ .*·]*\b(s|m|cm)-([23])$")
+
+
+def unit_name(text: str) -> str | None:
+    """Return the usual spelling of a unit, as in ``um/s2`` for ``µm s⁻²``, or None.
+
+    Parameters
+    ----------
+    text : str
+        The unit as others write it, in upper or lower case.
+    """
+    # Compatibility forms: one letter mu, and digits for superscripts.
+    plain = unicodedata.normalize("NFKC", text).replace("−", "-").replace("μ", "u")
+    plain = plain.strip().lower().replace("**", "").replace("^", "")
+    plain = _DIVISOR.sub(r"/\1\2", plain)
+    plain = re.sub(r"\s*/\s*", "/", plain)
+    return _BY_NAME.get(plain.replace("sec", "s"))
+
+
+def unit_size(quantity: str, text: object, where: str) -> float:
+    """Return the size of a unit in metres, mGal or kg/m3.
+
+    Parameters
+    ----------
+    quantity : {"length", "gravity", "density"}
+        What has the unit.
+    text : str
+        The unit as others write it.
+    where : str
+        What says so, for the error.
+
+    Raises
+    ------
+    ValueError
+        If the unit is unknown, or one of another quantity.
+    """
+    sizes = UNIT_SIZES[quantity]
+    name = unit_name(str(text))
+    if name not in sizes:
+        raise ValueError(
+            f"{where} is in {text!r}; units of {quantity} are {', '.join(sizes)}. Convert the "
+            "values, or correct the unit."
+        )
+    return sizes[name]
