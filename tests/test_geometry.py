@@ -187,7 +187,7 @@ def test_bad_edges_are_refused(edges, text):
         (([[0, 1]], ("y",)), r"'components' is \('y',\); allowed are .*\('z', 'x'\).*2 coord"),
         (([[0, 1]], ("z", "z")), r"'components' is \('z', 'z'\); allowed are distinct"),
         (([[0, 1]], ()), r"'components' is \(\)"),
-        (([[0, 1]], "xz", [1, 2, 3]), r"'uncertainty' has shape \(3,\).*one per datum, \(2,\)"),
+        (([[0, 1]], "xz", [1, 2, 3]), r"'uncertainty' has shape \(3,\).*one for each of 2 data"),
         (([[0, 1]], "xz", 0), r"'uncertainty' has shape \(\) and minimum 0; .*one positive"),
         (([[0, 1]], "xz", [1, -2]), r"'uncertainty' has shape \(2,\) and minimum -2"),
         (([[0, 1]], "xz", np.nan), r"'uncertainty' contains NaN"),

@@ -141,12 +141,12 @@ def decoded_linearly(generator):
 
 def data_error(inverter, g):
     """Give mean and covariance of the errors of one sample's data, rounding included."""
-    error, U = inverter._space.error, inverter._coordinates(g[None])[0].U
+    error, U = inverter._space.error, inverter._coordinates(inverter._noise())[0].U
     rows = np.ones(len(g))
     noise = max(inverter.noise_level or 0.0, 1e-6) * np.sqrt(np.mean(g**2)) * rows
     if inverter.noise_level is None:
         noise = inverter.operator_.survey_.uncertainty
-        rows = np.mean(noise) / noise
+        rows = 1.0 / inverter._noise().whitening.weights
     spread = (U / rows[:, None]) @ error.rotation
     covariance = spread @ np.diag(error.variance) @ spread.T + np.diag(noise**2)
     return U @ error.mean / rows, covariance
@@ -189,7 +189,7 @@ def objective(inverter, X, codes, centre=None):
     residual = inverter.operator_.transform(inverter.generator_.inverse_transform(codes)) - g
     values = []
     # What the operator cannot reach is noise alone, and no part of the misfit.
-    U = inverter._coordinates(g)[0].U
+    U = inverter._coordinates(inverter._noise())[0].U
     for left, data, away in zip(residual, g, codes - centre, strict=True):
         mean, S = data_error(inverter, data)
         seen = U.T @ (left + mean)
@@ -201,7 +201,7 @@ def objective(inverter, X, codes, centre=None):
 
 def first_codes(inverter, X):
     """Give whitened codes at which a search starts, and those codes themselves."""
-    search = inverter._search(X, None)
+    search = inverter._search(X, None, inverter._noise())
     u = inverter._first_codes(search, 0, np.random.RandomState(0))
     return u, inverter._space.prior.codes(u)
 
@@ -297,7 +297,7 @@ def test_start_beside_the_data_leads_the_posterior_mean():
 def test_errors_of_the_generator_are_learned_from_what_training_sections_leave():
     inverter = latent(PCA(K)).fit(X[0.01], RHO)
     left = RHO - inverter.generator_.inverse_transform(inverter.generator_.transform(RHO))
-    left = OPERATOR.transform(left) @ inverter._coordinates(X[0.01])[0].U
+    left = OPERATOR.transform(left) @ inverter._coordinates(inverter._noise())[0].U
     learned, expected = inverter._space.error, DataError.of(left)
     np.testing.assert_allclose(learned.mean, left.mean(axis=0), atol=1e-12)
     covariances = [e.rotation @ np.diag(e.variance) @ e.rotation.T for e in (learned, expected)]
@@ -743,7 +743,7 @@ def test_search_starts_at_the_code_nearest_to_the_estimate(vae, cnn, chained):
     # The mean of codes given those of their starts, nearly as ordinary least squares has it.
     z, z0_train = vae.transform(RHO), vae.nearest_code(cnn.predict(X[0.01]))
     expected = Ridge(1.0).fit(z0_train, z).predict(z0)
-    search = last._search(NEW[0.01], starts)
+    search = last._search(NEW[0.01], starts, last._noise())
     mean = last._space.prior.codes(last._first_codes(search, 0, None))
     assert np.linalg.norm(mean - expected) < 0.5 * np.linalg.norm(z0 - expected)
 
@@ -833,7 +833,7 @@ def test_start_with_the_lowest_objective_is_kept(several):
     for i in range(3):
         misfit = OPERATOR.transform(result.candidates[i]) - NEW[0.05][:6]
         sigma = 0.05 * np.sqrt(np.mean(NEW[0.05][:6] ** 2, axis=1))
-        in_reach = misfit @ inverter._coordinates(NEW[0.05])[0].U
+        in_reach = misfit @ inverter._coordinates(inverter._noise())[0].U
         chi = np.sum(in_reach**2, axis=1) / sigma**2
         np.testing.assert_allclose(result.objective[i], chi / 2, rtol=1e-3)
 
@@ -992,7 +992,9 @@ def test_mean_model_is_beaten_and_more_components_are_better(in_vae):
 
 
 def test_unknown_noise_is_told_once():
-    text = "'noise_level' is None: data count as noise-free.* or 0 if there is none"
+    text = (
+        "'noise_level' is None and the survey .*: data count as noise-free.* or 0 if there is none"
+    )
     with pytest.warns(UserWarning, match=text) as caught:
         inverter = latent(PCA(K), noise_level=None).fit(X[0.0], RHO)
     assert [warning.filename for warning in caught] == [__file__]

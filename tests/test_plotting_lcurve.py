@@ -79,7 +79,7 @@ def test_gcv_is_marked_at_its_least(sections):
     fitted = inverter(sections, "gcv", order=1)
     display = LCurveDisplay.from_estimator(fitted, sections.data, sample=1)
     x, y = display.point_.get_data()
-    assert x[0] == pytest.approx(fitted.alpha_[1])
+    assert x[0] == pytest.approx(fitted.invert(sections.data).alpha[1])
     assert y[0] <= np.min(display.line_.get_ydata()) * (1 + 1e-9)
     assert display.ax_.get_ylabel() == "generalised cross-validation"
 
@@ -89,7 +89,7 @@ def test_discrepancy_is_marked_at_a_chi_factor_of_one(bounds, sections):
     fitted = inverter(sections, "discrepancy", bounds=bounds)
     display = LCurveDisplay.from_estimator(fitted, sections.data)
     x, y = display.point_.get_data()
-    assert x[0] == pytest.approx(fitted.alpha_[0])
+    assert x[0] == pytest.approx(fitted.invert(sections.data).alpha[0])
     assert y[0] == pytest.approx(1, abs=2e-3)
     others = [line for line in display.ax_.lines if line not in (display.line_, display.point_)]
     assert [set(line.get_ydata()) for line in others] == [{1.0}]
@@ -99,7 +99,7 @@ def test_discrepancy_is_marked_at_a_chi_factor_of_one(bounds, sections):
 def test_other_criteria_of_the_same_alpha(sections):
     fitted = inverter(sections, "discrepancy")
     display = LCurveDisplay.from_estimator(fitted, sections.data, criterion="gcv")
-    assert display.point[0] == pytest.approx(fitted.alpha_[0])
+    assert display.point[0] == pytest.approx(fitted.invert(sections.data).alpha[0])
     assert display.criterion == "gcv"
 
 

@@ -255,8 +255,8 @@ def test_refiner_tells_of_contradictions_and_only_of_them(sections):
     assert ((found >= 0) & (found <= 12)).all()
     np.testing.assert_allclose(operator.transform(found), g[:50], rtol=0, atol=1e-6)
     strict = clone(refiner).set_params(solver__bounds=(0, 1))
-    with pytest.warns(ConvergenceWarning, match="of 20 samples did not meet"):
-        strict.fit(g[:20], rho[:20])
+    with pytest.warns(ConvergenceWarning, match="of 20 samples cannot be fitted within 'bounds'"):
+        strict.fit(g[:20], rho[:20]).predict(g[:20])
 
 
 # Manners

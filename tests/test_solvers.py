@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skgrav import ForwardOperator, MatrixOperator, Mesh, Survey
+from skgrav.noise import Noise, Whitening
 from skgrav.solvers import CGLS, GMRES, ICG, LGMRES, SOLVERS, GradientDescent, Projection
 from skgrav.solvers._system import OperatorSystem, SVDSystem, make_system
 
@@ -107,21 +108,28 @@ def matrix_of(operator):
 @ENGINES
 def test_systems_have_an_adjoint(engine, scaled):
     rng = np.random.default_rng(0)
-    rows, columns = (rng.uniform(1, 2, 30), rng.uniform(1, 2, 50)) if scaled else (1.0, 1.0)
-    system = make_system(WIDE, engine, rows, columns)
+    weights, columns = (
+        (rng.uniform(1, 2, 30), rng.uniform(1, 2, 50)) if scaled else (np.ones(30), 1)
+    )
+    basis = rng.normal(size=(30, 2 if scaled else 0))
+    system = make_system(WIDE, engine, Whitening(weights, basis), columns)
     assert isinstance(system, SVDSystem if engine == "svd" else OperatorSystem)
-    n_in = 30 if engine == "svd" else 50
-    assert dot_test_error(system.forward, system.adjoint, n_in, 30) < 1e-13
+    n_out = 28 if scaled else 30
+    n_in = n_out if engine == "svd" else 50
+    assert dot_test_error(system.forward, system.adjoint, n_in, n_out) < 1e-13
 
 
 @ENGINES
 def test_systems_stand_for_the_scaled_operator(engine):
     rng = np.random.default_rng(0)
-    rows, columns = rng.uniform(1, 2, 30), rng.uniform(1, 2, 50)
-    system = make_system(WIDE, engine, rows, columns)
-    d = rng.normal(size=(3, 30))
+    whitening, columns = (
+        Whitening(rng.uniform(1, 2, 30), rng.normal(size=(30, 2))),
+        rng.uniform(1, 2, 50),
+    )
+    system = make_system(WIDE, engine, whitening, columns)
+    d = rng.normal(size=(3, 28))
     image = system.model(system.adjoint(system.data_coordinates(d)))
-    np.testing.assert_allclose(image, d @ (rows[:, None] * WIDE * columns), atol=1e-12)
+    np.testing.assert_allclose(image, d @ (whitening.matrix(WIDE) * columns), atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -431,7 +439,7 @@ def test_only_the_part_of_the_residual_that_a_model_can_change_is_held_to_the_no
     g, sigma = with_noise(g[:10], 0.01)
     solver = solver_of(name) if name != "gd" else GradientDescent(step_size="auto", max_iter=20000)
     found = solver.solve(operator, g, start[:10], sigma=sigma)
-    system = make_system(operator, "svd")
+    system = make_system(operator, "svd", Noise.of(operator).whitening)
     rank = system.n_data
     assert rank < operator.n_data_
     before, after = ((g - operator.transform(r)) @ system.U for r in (start[:10], found.rho))

@@ -34,7 +34,7 @@ def test_pipeline_of_bare_steps():
 
 @pytest.mark.slow
 @UNKNOWN_NOISE
-@pytest.mark.filterwarnings("ignore:.* samples did not meet the stopping rule")
+@pytest.mark.filterwarnings("ignore:.* did not converge within")
 def test_grid_search_in_processes():
     search = GridSearchCV(
         Pipeline([CNNInverter(), Refiner("lgmres")]),

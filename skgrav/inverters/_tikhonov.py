@@ -84,9 +84,9 @@ class TikhonovInverter(RegularizedInverter):
         discrepancy principle where the noise is known and generalised cross-validation where it
         is not. ``"discrepancy"`` leaves a residual as large as the noise, ``"gcv"`` minimises
         generalised cross-validation, ``"lcurve"`` takes the corner of misfit against model norm,
-        of several about as sharp, or all faint, the one with most damping. The last two need no noise level, choose as if
-        there were no bounds, and now and then choose far too little, which the discrepancy
-        principle does not; they are for operators small enough to decompose.
+        of several about as sharp, or all faint, the one with most damping. The last two need no
+        noise level, choose as if there were no bounds, and now and then choose far too little,
+        which the discrepancy principle does not; they are for operators small enough to decompose.
     order : {0, 1, 2}, default=0
         Derivative whose mean square over volume is kept small: the departure from the reference
         itself, or its first or second derivatives along each axis of the mesh in metres. What

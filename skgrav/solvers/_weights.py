@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skgrav.noise import Whitening
-from skgrav.operators import BaseOperator
+from skgrav.operators import BaseOperator, DenseMatrix
 
 Array = NDArray[np.float64]
 
@@ -60,14 +60,15 @@ def relative_volumes(operator: Any) -> Array:
 
 
 def _column_norms(operator: Any, whitening: Whitening | None) -> Array:
-    # The trend is left in: which cells it hides must not change where densities are put.
-    rows = 1.0 if whitening is None else 1.0 / whitening.weights
     if isinstance(operator, BaseOperator):
-        weights = np.broadcast_to(np.square(rows), (operator.n_data_,))
-        return np.sqrt(operator.products_.column_norms2(weights))
-    if isinstance(operator, np.ndarray):
-        return np.linalg.norm(np.reshape(rows, (-1, 1)) * operator, axis=0)
-    raise ValueError(
-        f"'depth_weighting' is 'sensitivity', but 'operator' is a {type(operator).__name__}, "
-        "whose columns are not known. Take None, or weights of your own in the operator."
-    )
+        products = operator.products_
+    elif isinstance(operator, np.ndarray):
+        products = DenseMatrix(operator)
+    else:
+        raise ValueError(
+            f"'depth_weighting' is 'sensitivity', but 'operator' is a {type(operator).__name__}, "
+            "whose columns are not known. Take None, or weights of your own in the operator."
+        )
+    # The trend is left in: what it explains must not change where densities are put.
+    weights = np.ones(products.shape[0]) if whitening is None else whitening.weights**-2
+    return np.sqrt(products.column_norms2(weights))
