@@ -189,6 +189,7 @@ class Refiner(InverterMixin, BaseEstimator):
         g = self._data(X)
         noise_level = relative_noise(self.operator, g, self.noise_level)
         self.operator_ = resolve_operator(self.operator, rho, g, noise_level=noise_level)
+        self.__dict__.pop("init_", None)  # of an earlier fit
         if self.init not in (None, "zero"):
             init: Any = self.init
             self.init_ = init if self.cv == "prefit" else clone(init).fit(g, y)
