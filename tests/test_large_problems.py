@@ -7,7 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skgrav import ForwardOperator, MatrixOperator, Mesh, Refiner, Survey, TikhonovInverter
 from skgrav.inverters import _tikhonov
-from skgrav.operators import _base, _plan
+from skgrav.operators import _base, _ways
 from skgrav.solvers import CGLS, GMRES, LGMRES, LSMR
 from skgrav.solvers import SOLVERS as SOLVER_TYPES
 
@@ -225,7 +225,7 @@ def test_decomposition_that_does_not_pay_is_left_until_curves_need_it(order, mon
 @pytest.mark.parametrize("order", [0, 1])
 def test_volume_is_inverted_to_its_noise_without_a_matrix(order, large, monkeypatch):
     operator, truth, g = large
-    monkeypatch.setattr(_plan, "sensitivity", None)  # nobody may build one
+    monkeypatch.setattr(_ways, "sensitivity", None)  # nobody may build one
     inverter = TikhonovInverter(order=order, depth_weighting=2.0, operator=operator).fit(g)
     result = inverter.invert(g)
     chi = result.misfit[0] ** 2 / operator.n_data_
@@ -245,7 +245,7 @@ def test_volume_is_inverted_to_its_noise_without_a_matrix(order, large, monkeypa
 @pytest.mark.parametrize("solver", ["cgls", "lsmr", "gmres", "lgmres"])
 def test_refiner_fits_a_volume_without_a_matrix(solver, large, monkeypatch):
     operator, truth, g = large
-    monkeypatch.setattr(_plan, "sensitivity", None)
+    monkeypatch.setattr(_ways, "sensitivity", None)
     refiner = Refiner(SOLVER_TYPES[solver](depth_weighting=2.0), init="zero", operator=operator)
     g, truth = np.concatenate([g, -g]), np.stack([truth.ravel(), -truth.ravel()])
     rho = refiner.fit(g, truth).predict(g)

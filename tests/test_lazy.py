@@ -24,7 +24,7 @@ from skgrav import (
     TikhonovInverter,
 )
 from skgrav.datasets import make_density_models, make_gravity_dataset
-from skgrav.operators import _plan
+from skgrav.operators import _shared, _ways
 
 dask = pytest.importorskip("dask", reason="needs dask, skgrav[dask]")
 da = pytest.importorskip("dask.array", reason="needs dask, skgrav[dask]")
@@ -113,12 +113,12 @@ def test_nothing_is_computed_before_it_is_asked_for_or_held_together():
 
 def test_threads_build_one_matrix(monkeypatch):
     built = []
-    sensitivity = _plan.sensitivity
-    monkeypatch.setattr(_plan, "_shared", {})
-    monkeypatch.setattr(_plan, "sensitivity", lambda *a: built.append(a) or sensitivity(*a))
+    sensitivity = _ways.sensitivity
+    monkeypatch.setattr(_shared, "_results", {})
+    monkeypatch.setattr(_ways, "sensitivity", lambda *a: built.append(a) or sensitivity(*a))
     operator = ForwardOperator(Mesh.square(30)).fit()
     operator._held = None  # as it comes to a worker
-    _plan._shared.clear()
+    _shared._results.clear()
     built.clear()
     g = operator.transform(da.ones((64, 900), chunks=(1, 900)))
     g.compute(scheduler="threads", num_workers=8)

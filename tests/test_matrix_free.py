@@ -12,7 +12,7 @@ from sklearn.base import clone
 from test_operators import OFF_LATTICE, ON_LATTICE, SECTION, VOLUME
 
 from skgrav import ForwardOperator, Mesh, Survey
-from skgrav.operators import _plan, _rows
+from skgrav.operators import _plan, _rows, _shared
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 BIG = Mesh.regular((40, 100, 100), 50.0)
@@ -219,7 +219,7 @@ def test_clones_share_spectra_and_pickles_leave_them_behind(monkeypatch):
     assert clone(operator).fit().products_ is operator.products_
     pickled = pickle.dumps(operator)
     assert len(pickled) < 50_000 < operator.memory_usage()
-    monkeypatch.setattr(_plan, "_shared", {})  # as in another process
+    monkeypatch.setattr(_shared, "_results", {})  # as in another process
     again = pickle.loads(pickled)
     rho = np.random.default_rng(0).normal(size=(1, 4000))
     np.testing.assert_array_equal(again.transform(rho), operator.transform(rho))

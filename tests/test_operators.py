@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skgrav import ForwardOperator, MatrixOperator, Mesh, Survey
-from skgrav.operators import _cells, _dense, _plan
+from skgrav.operators import _cells, _dense, _plan, _shared, _ways
 
 SECTION = Mesh([[0, 1, 3, 6], np.arange(-3.0, 4.0)])  # layers thicken with depth
 VOLUME = Mesh([[0, 1, 3, 6], np.arange(-2.0, 3.0), 2.0 * np.arange(-2, 4)])
@@ -83,9 +83,10 @@ def test_matrix_from_the_table_equals_the_one_built_in_blocks(name, kernel, monk
     mesh, stations = ON_LATTICE[name]
     survey = Survey(stations, ("z", "x") if mesh.ndim == 2 else ("y", "x", "z"))
     geometry = _cells.Geometry(mesh, survey, kernel, "normalized")
-    assert _cells.lattices(mesh, survey) is not None
+    assert geometry.lattices.found
+    assert geometry.lattices.obstacle == ""
     from_table = _dense.sensitivity(geometry)
-    monkeypatch.setattr(_dense, "lattices", lambda *_: None)
+    geometry.__dict__["lattices"] = _cells.Lattices([], "not asked for")
     in_one_block = _dense.sensitivity(geometry)
     monkeypatch.setattr(_cells, "_BLOCK_NODES", 50)
     in_blocks = _dense.sensitivity(geometry)
@@ -96,7 +97,7 @@ def test_matrix_from_the_table_equals_the_one_built_in_blocks(name, kernel, monk
 @pytest.mark.parametrize("name", OFF_LATTICE)
 def test_table_is_left_where_there_is_no_lattice_or_it_would_not_pay(name):
     mesh, stations = OFF_LATTICE[name]
-    assert _cells.lattices(mesh, Survey(stations, "z")) is None
+    assert _cells.find_lattices(mesh, Survey(stations, "z")).found == []
 
 
 @pytest.mark.parametrize("geometry", [*ON_LATTICE.values(), *OFF_LATTICE.values()])
@@ -262,9 +263,9 @@ def test_uncertainty_of_the_survey_does_not_build_the_matrix_again():
 def test_matrix_is_released_with_the_last_operator():
     mesh = Mesh.square(9, spacing=0.123)
     operator = ForwardOperator(mesh).fit()
-    n_shared = len(_plan._shared)
+    n_shared = len(_shared._results)
     del operator
-    assert len(_plan._shared) == n_shared - 1
+    assert len(_shared._results) == n_shared - 1
 
 
 @pytest.mark.parametrize(
@@ -290,7 +291,7 @@ def test_pickle_leaves_the_matrix_behind_and_is_equal_after(monkeypatch):
     assert operator.svd_.s.size == 240
     pickled = pickle.dumps(operator)
     assert len(pickled) < 20_000 < operator.matrix_.nbytes
-    monkeypatch.setattr(_plan, "_shared", {})  # as in another process
+    monkeypatch.setattr(_shared, "_results", {})  # as in another process
     again = pickle.loads(pickled)
     np.testing.assert_array_equal(again.matrix_, expected)
     assert again.mesh_ == operator.mesh_
@@ -368,7 +369,7 @@ def test_memory_is_known_before_building():
 
 def test_too_large_a_matrix_is_a_memory_error_before_anything_is_built(monkeypatch):
     monkeypatch.setattr(_plan, "available_bytes", lambda: 4e6)
-    monkeypatch.setattr(_plan, "sensitivity", None)
+    monkeypatch.setattr(_ways, "sensitivity", None)
     mesh = Mesh.square(53, spacing=0.7)
     text = r"method='dense' needs 7.1 MB for 318 data x 2809 cells, but 4.0 MB are free or allowed"
     with pytest.raises(MemoryError, match=text):

@@ -188,6 +188,7 @@ class Refiner(InverterMixin, BaseEstimator):
         g = self._data(X)
         stated = Noise.of(self.operator, self.noise_level, n_data=g.shape[1]).relative(g)
         self.operator_ = resolve_operator(self.operator, rho, g, noise_level=stated)
+        self.__dict__.pop("init_", None)  # of an earlier fit
         if self.init not in (None, "zero"):
             init: Any = self.init
             self.init_ = init if self.cv == "prefit" else clone(init).fit(g, y)

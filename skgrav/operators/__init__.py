@@ -12,7 +12,8 @@ from skgrav.operators._physics import (
     relative_misfit,
     resolve_operator,
 )
-from skgrav.operators._plan import OperatorPlan, shared
+from skgrav.operators._plan import OperatorPlan
+from skgrav.operators._shared import shared
 from skgrav.operators._svd import SVD, Products, thin_svd
 from skgrav.operators._toeplitz import ToeplitzOperator
 

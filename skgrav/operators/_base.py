@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,21 +33,56 @@ _RANK = 200
 RandomState = int | np.random.RandomState | None
 
 
+class Held:
+    """What a fitted operator keeps: made by one `fit`, replaced as a whole by the next.
+
+    The matrix and the leading part of the SVD are made when they are first asked for.
+    """
+
+    def __init__(
+        self, products: Products, build_dense: Callable[[], DenseMatrix] | None = None
+    ) -> None:
+        self.products, self._build_dense = products, build_dense
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Held, (self.products, self._build_dense)
+
+    @cached_property
+    def dense(self) -> DenseMatrix:
+        if isinstance(self.products, DenseMatrix):
+            return self.products
+        assert self._build_dense is not None
+        return self._build_dense()
+
+    @cached_property
+    def leading(self) -> SVD:
+        return _leading_svd(self.products, _RANK, n_power_iter=2, random_state=0)
+
+
 class BaseOperator(TransformerMixin, BaseEstimator, ABC):
     """Transformer from density to gravity."""
 
+    @abstractmethod
+    def _kept(self) -> Held:
+        """Return what `fit` made, or make it again after unpickling."""
+
     @property
     @abstractmethod
+    def identity_(self) -> tuple[object, ...]:
+        """What makes two fitted operators equal to the last digit, as a key of `shared`."""
+
+    @property
     def products_(self) -> Products:
         """Products with the fitted operator, on arrays that are checked already.
 
         A `DenseMatrix`, a `ToeplitzOperator` or a `RowOperator`: what the plan chose.
         """
+        return self._kept().products
 
     @property
-    @abstractmethod
     def dense_(self) -> DenseMatrix:
         """The matrix with its SVD, and scaled copies of it; built if it is not held."""
+        return self._kept().dense
 
     @property
     def matrix_(self) -> NDArray[np.float64]:
@@ -55,13 +92,13 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
 
     @property
     def svd_(self) -> SVD:
-        """SVD ``(U, s, Vt)`` of the matrix, computed once; of large operators the leading part."""
+        """Thin SVD ``(U, s, Vt)`` of the matrix, computed once; of large operators a part.
+
+        It is whole where the smaller side is at most 4,000 and the matrix is held, or would take
+        at most 1 GiB; otherwise it has the 200 largest singular values.
+        """
         check_is_fitted(self)
-        if self.is_decomposable_:
-            return self.dense_.svd
-        if getattr(self, "_leading", None) is None:
-            self._leading = self.truncated_svd(_RANK)
-        return self._leading
+        return self.dense_.svd if self.is_decomposable_ else self._kept().leading
 
     @property
     def is_decomposable_(self) -> bool:
@@ -147,8 +184,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
                 f"'rank' is {rank}; it must be between 1 and {min(self.products_.shape)}, the "
                 "smaller side of this operator."
             )
-        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-        return randomized_svd(self.products_, rank, n_power_iter, np.random.default_rng(seed))
+        return _leading_svd(self.products_, rank, n_power_iter, random_state)
 
     def inverse_transform(self, X: ArrayLike, *, rcond: float = 1e-2) -> NDArray[np.float64]:
         """Compute the filtered minimum-norm density that explains gravity.
@@ -259,3 +295,10 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
 
     def _data_names(self) -> list[str]:
         return [f"g{i}" for i in range(self.n_data_)]
+
+
+def _leading_svd(
+    products: Products, rank: int, n_power_iter: int, random_state: RandomState
+) -> SVD:
+    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    return randomized_svd(products, rank, n_power_iter, np.random.default_rng(seed))

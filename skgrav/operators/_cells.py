@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,12 @@ UNITS = {
 #: fast as passing through memory.
 _BLOCK_NODES = 2**16
 
-#: Coordinates count as lattice points up to this fraction of the spacing.
-_LATTICE_TOLERANCE = 1e-9
+#: Coordinates count as lattice points up to this fraction of the spacing. Moving a station by it
+#: changes the gravity of the nearest cells by about the same fraction, of all cells by less.
+_LATTICE_TOLERANCE = 1e-8
+
+#: Rounding of coordinates far from the origin, such as UTM, in units in the last place.
+_LAST_PLACES = 4
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,11 @@ class Geometry:
     def factor(self) -> float:
         """Factor from the attraction of a cell to gravity."""
         return UNITS[self.units][self.mesh.ndim]
+
+    @cached_property
+    def lattices(self) -> Lattices:
+        """The lattices on which the stations lie, if a table of offsets pays."""
+        return find_lattices(self.mesh, self.survey)
 
     def rows(self, stations: NDArray[np.intp], out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Compute the rows of some stations, (n_components, len(stations), n_cells)."""
@@ -122,24 +132,37 @@ class Lattice:
             yield layers, table
 
 
-def lattices(mesh: Mesh, survey: Survey) -> list[Lattice] | None:
-    """Sort the stations into lattices, or return None where no table of offsets would pay."""
-    steps = []
-    for edges, coordinate in zip(mesh.edges[1:], survey.stations.T[1:], strict=True):
-        uniform = edges[0] + _spacing(edges) * np.arange(edges.size)
-        if np.abs(edges - uniform).max() > _LATTICE_TOLERANCE * _spacing(edges):
-            return None
-        steps.append((coordinate - edges[0]) / _spacing(edges))
+class Lattices(NamedTuple):
+    """Stations sorted into lattices, or what keeps them from it."""
+
+    found: list[Lattice]
+    #: Why there are none, in words that follow "since"; empty where there are some.
+    obstacle: str
+
+
+def find_lattices(mesh: Mesh, survey: Survey) -> Lattices:
+    """Sort the stations into lattices where a table of their offsets pays."""
+    steps, tolerances = [], []
+    for name, edges, coordinate in zip(
+        AXES[mesh.ndim][1:], mesh.edges[1:], survey.stations.T[1:], strict=True
+    ):
+        spacing, tolerance = _spacing(edges), _tolerance(edges, coordinate)
+        uniform = edges[0] + spacing * np.arange(edges.size)
+        off = float(np.abs(edges - uniform).max())
+        if off > tolerance * spacing:
+            return Lattices([], f"the edges along {name} are up to {off:.2g} m off even spacing")
+        steps.append((coordinate - edges[0]) / spacing)
+        tolerances.append(tolerance)
     of_set = np.unique(survey.stations[:, 0], return_inverse=True)[1]
     points = []
-    for step in steps:
-        label, phase = _phases(step)
+    for step, tolerance in zip(steps, tolerances, strict=True):
+        label, phase = _phases(step, tolerance)
         points.append(np.rint(step - phase).astype(np.intp))
         if label.any():
             of_set = np.unique(of_set * (label.max() + 1) + label, return_inverse=True)[1]
     n_sets = int(of_set.max()) + 1
     if survey.n_stations < 2 * n_sets and survey.n_stations > 1:
-        return None
+        return Lattices([], _scatter(mesh, survey, steps, tolerances))
     index = np.stack(points, axis=1)
     found = []
     for label in range(n_sets):
@@ -152,8 +175,28 @@ def lattices(mesh: Mesh, survey: Survey) -> list[Lattice] | None:
         ]
         origin = survey.stations[first] - np.array([0.0, *shift])
         found.append(Lattice(stations, index[stations] - lowest, origin))
+    # Between stations that are few and far apart, the table holds mostly what nobody asks for.
     size = sum(int(np.prod(lattice.table_shape(mesh))) for lattice in found)
-    return found if size <= survey.n_stations * int(np.prod(mesh.shape[1:])) else None
+    if size > survey.n_stations * int(np.prod(mesh.shape[1:])):
+        return Lattices([], "the stations are few and far apart")
+    return Lattices(found, "")
+
+
+def _scatter(mesh: Mesh, survey: Survey, steps: list[Array], tolerances: list[float]) -> str:
+    """Say how far stations are off one lattice of whole columns."""
+    for name, edges, step, tolerance in zip(
+        AXES[mesh.ndim][1:], mesh.edges[1:], steps, tolerances, strict=True
+    ):
+        # About the mean phase on the circle, as 0.01 and 0.99 of a column are neighbours.
+        turn = np.exp(2j * np.pi * step)
+        off = float(np.abs(np.angle(turn * np.conj(turn.mean()))).max() / (2 * np.pi))
+        if off > tolerance:
+            return (
+                f"the stations are up to {off * _spacing(edges):.2g} m off whole columns of "
+                f"{_spacing(edges):g} m along {name}"
+            )
+    n_heights = len(np.unique(survey.stations[:, 0]))
+    return f"the {survey.n_stations} stations have {n_heights} heights"
 
 
 def attraction(edges: list[Array], kernel: str, component: int) -> Iterator[tuple[slice, Array]]:
@@ -194,15 +237,22 @@ def _spacing(edges: Array) -> float:
     return float((edges[-1] - edges[0]) / (edges.size - 1))
 
 
-def _phases(steps: Array) -> tuple[NDArray[np.intp], Array]:
+def _tolerance(edges: Array, coordinate: Array) -> float:
+    """Return the fraction of the spacing by which lattice points may be off, by rounding."""
+    furthest = max(np.abs(edges).max(), np.abs(coordinate).max())
+    return _LATTICE_TOLERANCE + _LAST_PLACES * float(np.spacing(furthest)) / _spacing(edges)
+
+
+def _phases(steps: Array, tolerance: float) -> tuple[NDArray[np.intp], Array]:
     """Return which coordinates differ by whole steps, and their distance from whole steps."""
     phase = steps - np.rint(steps)
-    if np.ptp(phase) <= _LATTICE_TOLERANCE:
+    if np.ptp(phase) <= tolerance:
         return np.zeros(len(steps), dtype=np.intp), phase
     order = np.argsort(phase)
     label = np.empty(len(steps), dtype=np.intp)
-    label[order] = np.cumsum(np.diff(phase[order], prepend=phase[order[0]]) > _LATTICE_TOLERANCE)
-    if phase[order[-1]] - phase[order[0]] > 1 - _LATTICE_TOLERANCE:  # the same, half a step up
+    # A new label wherever sorted phases leave a gap.
+    label[order] = np.cumsum(np.diff(phase[order], prepend=phase[order[0]]) > tolerance)
+    if phase[order[-1]] - phase[order[0]] > 1 - tolerance:  # the same, half a step up
         phase = np.where(label == label.max(), phase - 1, phase)
         label[label == label.max()] = 0
     return label, phase

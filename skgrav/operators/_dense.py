@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skgrav.noise import Whitening
-from skgrav.operators._cells import Geometry, lattices
+from skgrav.operators._cells import Geometry
 from skgrav.operators._svd import SVD, thin_svd
 
 Array = NDArray[np.float64]
@@ -44,6 +45,12 @@ class DenseMatrix:
     def svd(self) -> SVD:
         return thin_svd(self.matrix)
 
+    @cached_property
+    def digest(self) -> tuple[object, ...]:
+        """What makes two matrices equal: shape, type and a hash of the entries."""
+        entries = hashlib.blake2b(np.ascontiguousarray(self.matrix).data).digest()
+        return *self.matrix.shape, self.matrix.dtype.str, entries
+
     def __reduce__(self) -> tuple[type[DenseMatrix], tuple[NDArray[Any]]]:
         # Pickles leave the SVD behind, and what they bring back is read-only again.
         return DenseMatrix, (self.matrix,)
@@ -68,8 +75,8 @@ def sensitivity(geometry: Geometry, precision: str = "float64") -> NDArray[Any]:
     mesh, n_stations = geometry.mesh, geometry.survey.n_stations
     matrix = np.empty(geometry.shape, dtype=precision)
     rows = matrix.reshape(len(geometry.axes), n_stations, *mesh.shape)
-    found = lattices(mesh, geometry.survey)
-    if found is None:
+    found = geometry.lattices.found
+    if not found:
         flat = matrix.reshape(len(geometry.axes), n_stations, -1)
         for station in range(n_stations):
             geometry.rows(np.array([station]), out=flat[:, station : station + 1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
 from math import isqrt
 from numbers import Real
 from typing import Any, ClassVar, Literal, Self
@@ -14,11 +13,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skgrav._checks import validate_data
 from skgrav.geometry import Mesh, Survey
-from skgrav.operators._base import BaseOperator
+from skgrav.operators._base import BaseOperator, Held
 from skgrav.operators._cells import UNITS, Geometry
-from skgrav.operators._dense import DenseMatrix
-from skgrav.operators._plan import OperatorPlan, make_plan, shared
-from skgrav.operators._svd import Products
+from skgrav.operators._plan import OperatorPlan, make_plan
+from skgrav.operators._shared import shared
+from skgrav.operators._ways import Dense, Way
 
 _logger = logging.getLogger(__name__)
 
@@ -65,8 +64,9 @@ class ForwardOperator(BaseOperator):
     matrix_ : ndarray of shape (n_data, n_cells)
         Sensitivity matrix, read-only; built when first asked for, if `method` has none.
     svd_ : SVD
-        Thin singular value decomposition of the matrix, computed when first asked for; above 4,000
-        data and cells its 200 largest singular values.
+        Thin singular value decomposition of the matrix, computed when first asked for: whole where
+        the smaller side is at most 4,000 and the matrix is held or takes at most 1 GiB, otherwise
+        the 200 largest singular values.
     n_cells_ : int
         Number of cells.
     n_data_ : int
@@ -89,8 +89,9 @@ class ForwardOperator(BaseOperator):
     Notes
     -----
     ``g_c = gamma * sum_j rho_j * integral_j d_c / r**ndim dV`` with offsets `d` from station to
-    source and gamma = G in 3D, 2 G in 2D (equation 8 of [1]_). Immutable once fitted; clones of
-    equal geometry share what they hold. Layers of a regular mesh are Toeplitz blocks, which FFTs
+    source and gamma = G in 3D, 2 G in 2D (equation 8 of [1]_). What is fitted stays as it is until
+    the next `fit`, even if parameters are set, and operators of equal geometry share what they
+    hold, which is read-only. Layers of a regular mesh are Toeplitz blocks, which FFTs
     multiply with any density in N log N operations.
 
     References
@@ -118,6 +119,9 @@ class ForwardOperator(BaseOperator):
         "precision": [StrOptions({"float64", "float32"})],
         "memory_limit": [Interval(Real, 0, None, closed="neither"), None],
     }
+    #: Kernel, units and precision of the last `fit`.
+    _recipe: tuple[str, str, str]
+    _held: Held | None
     _file_forms: ClassVar = {
         "n_features_in_": "int",
         "feature_names_in_": "names?",
@@ -125,7 +129,7 @@ class ForwardOperator(BaseOperator):
         "survey_": "Survey",
         "method_": "str",
     }
-    _file_left_out: ClassVar = {"plan_", "_held", "_matrix", "_leading"}
+    _file_left_out: ClassVar = {"plan_", "_held", "_recipe"}
 
     def __init__(
         self,
@@ -170,22 +174,26 @@ class ForwardOperator(BaseOperator):
             raise ValueError("'X' is None and so is 'mesh': give densities to fit, or a mesh.")
         else:
             self.n_features_in_ = self.mesh.n_cells
-        self.mesh_ = _default_mesh(self.n_features_in_) if self.mesh is None else self.mesh
-        if self.mesh_.n_cells != self.n_features_in_:
+            if hasattr(self, "feature_names_in_"):  # of an earlier fit
+                del self.feature_names_in_
+        mesh = _default_mesh(self.n_features_in_) if self.mesh is None else self.mesh
+        if mesh.n_cells != self.n_features_in_:
             raise ValueError(
-                f"'X' has {self.n_features_in_} columns, but 'mesh' of shape {self.mesh_.shape} "
-                f"has {self.mesh_.n_cells} cells. Flatten each section in C order, depth first."
+                f"'X' has {self.n_features_in_} columns, but 'mesh' of shape {mesh.shape} "
+                f"has {mesh.n_cells} cells. Flatten each section in C order, depth first."
             )
-        self.survey_ = _default_survey(self.mesh_) if self.survey is None else self.survey
-        if self.survey_.ndim != self.mesh_.ndim:
+        survey = _default_survey(mesh) if self.survey is None else self.survey
+        if survey.ndim != mesh.ndim:
             raise ValueError(
-                f"'survey' has {self.survey_.ndim} coordinates, but 'mesh' has "
-                f"{self.mesh_.ndim} axes; both must be (z, x) or both (z, y, x)."
+                f"'survey' has {survey.ndim} coordinates, but 'mesh' has "
+                f"{mesh.ndim} axes; both must be (z, x) or both (z, y, x)."
             )
-        self.plan_, build = self._planned(self.mesh_, self.survey_, n_samples)
-        _logger.info("%s", self.plan_)
-        self._held: Products | None = build()
-        self._matrix: Products | None = None
+        geometry = Geometry(mesh, survey, self.kernel, self.units)
+        plan, way = self._planned(geometry, self.precision, self.method, n_samples)
+        _logger.info("%s", plan)
+        self.mesh_, self.survey_, self.plan_ = mesh, survey, plan
+        self._recipe = self.kernel, self.units, self.precision
+        self._held = self._hold(way)
         return self
 
     def plan(self, n_samples: int = 1) -> OperatorPlan:
@@ -205,7 +213,9 @@ class ForwardOperator(BaseOperator):
         mesh = self.mesh if self.mesh is not None else getattr(self, "mesh_", None)
         if mesh is None:
             raise ValueError("'mesh' is None: the memory is known once the mesh is.")
-        return self._planned(mesh, self.survey or _default_survey(mesh), n_samples)[0]
+        survey = self.survey or _default_survey(mesh)
+        geometry = Geometry(mesh, survey, self.kernel, self.units)
+        return self._planned(geometry, self.precision, self.method, n_samples)[0]
 
     def memory_usage(self) -> int:
         """Return the memory that the operator needs, known before it is built.
@@ -223,54 +233,66 @@ class ForwardOperator(BaseOperator):
         return [f"g{c}{i}" for c in self.survey_.components for i in stations]
 
     def _planned(
-        self, mesh: Mesh, survey: Survey, n_samples: int = 1, method: str | None = None
-    ) -> tuple[OperatorPlan, Callable[[], Products]]:
-        geometry = Geometry(mesh, survey, self.kernel, self.units)
-        plan, build = make_plan(
+        self, geometry: Geometry, precision: str, method: str, n_samples: int = 1
+    ) -> tuple[OperatorPlan, Way]:
+        return make_plan(
             geometry,
-            method or self.method,
-            precision=self.precision,
+            method,
+            precision=precision,
             memory_limit=self.memory_limit,
             n_samples=n_samples,
         )
-        return plan, lambda: shared((geometry.key, plan, self.precision), build)
+
+    def _hold(self, way: Way) -> Held:
+        # Equal operators share what they hold, and build a matrix only where one is asked for.
+        dense = Dense(way.geometry, way.precision, way.limit)
+        return Held(_built(way), lambda: _built(dense))
+
+    def _kept(self) -> Held:
+        # Pickles leave behind what is held: building it again is faster than reading it.
+        if self._held is None:
+            geometry, precision = self._fitted_geometry(), self._recipe[2]
+            self._held = self._hold(self._planned(geometry, precision, self.plan_.method)[1])
+        return self._held
+
+    def _fitted_geometry(self) -> Geometry:
+        # Of the parameters at the time of `fit`, which may have been set anew since.
+        return Geometry(self.mesh_, self.survey_, *self._recipe[:2])
+
+    @property
+    def identity_(self) -> tuple[object, ...]:
+        return self._fitted_geometry().key, self.plan_.method, self._recipe[2]
 
     def _file_state(self) -> dict[str, Any]:
+        if self._recipe != (self.kernel, self.units, self.precision):
+            raise ValueError(
+                f"'kernel', 'units' or 'precision' of {self!r} were changed after `fit`, which "
+                "took {}, {} and {}. Fit it again before saving it.".format(*self._recipe)
+            )
         return vars(self) | {"method_": self.plan_.method}
 
     def _restore(self, state: dict[str, Any]) -> None:
         method = state.pop("method_")
-        self.__dict__.update(state, _held=None, _matrix=None)
+        self.__dict__.update(state, _held=None)
+        self._recipe = self.kernel, self.units, self.precision
         if self.mesh_.n_cells != self.n_features_in_ or self.survey_.ndim != self.mesh_.ndim:
             raise ValueError(
                 f"its {self.mesh_!r} and {self.survey_!r} are none of {self.n_features_in_} cells"
             )
         # The way that was taken, lest another's rounding change what follows.
-        self.plan_, _ = self._planned(self.mesh_, self.survey_, method=method)
-
-    # Pickles leave behind what the operator holds: building it again is faster than reading it.
-    @property
-    def products_(self) -> Products:
-        if self._held is None:
-            self._held = self._built(self.plan_.method)
-        return self._held
-
-    @property
-    def dense_(self) -> DenseMatrix:
-        held = self.products_ if self._matrix is None else self._matrix
-        if not isinstance(held, DenseMatrix):
-            held = self._matrix = self._built("dense")
-        return held
-
-    def _built(self, method: str) -> Any:
-        return self._planned(self.mesh_, self.survey_, method=method)[1]()
+        self.plan_, _ = self._planned(self._fitted_geometry(), self.precision, method)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_held")
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        return state | dict.fromkeys({"_held", "_matrix", "_leading"} & state.keys())
+        return state | dict.fromkeys({"_held"} & state.keys())
+
+
+def _built(way: Way) -> Any:
+    # The bytes tell rows of one limit from those of another.
+    return shared((way.geometry.key, way.name, way.precision, way.n_bytes), way.build)
 
 
 def _default_mesh(n_cells: int) -> Mesh:

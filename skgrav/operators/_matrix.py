@@ -12,7 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
 
 from skgrav._checks import check_array, check_matrix, validate_data
-from skgrav.operators._base import BaseOperator
+from skgrav.operators._base import BaseOperator, Held
 from skgrav.operators._dense import DenseMatrix
 
 
@@ -32,8 +32,9 @@ class MatrixOperator(BaseOperator):
     ----------
     matrix_ : ndarray of shape (n_data, n_cells)
         Sensitivity matrix, read-only.
-    svd_ : tuple of ndarray (U, s, Vt)
-        Thin singular value decomposition of the matrix.
+    svd_ : SVD
+        Thin singular value decomposition of the matrix, computed when first asked for; where the
+        smaller side is above 4,000, its 200 largest singular values.
     held_out_error_ : float
         Misfit on held-out pairs, relative to their gravity, that noise does not explain; only
         where `resolve_operator` identified the matrix.
@@ -75,9 +76,10 @@ class MatrixOperator(BaseOperator):
         "matrix_": "[n_data n_features_in_]",
         "held_out_error_": "float?",
     }
-    _file_left_out: ClassVar = {"_held", "_leading"}
+    _file_left_out: ClassVar = {"_held"}
 
     held_out_error_: float
+    _held: Held
 
     def __init__(self, matrix: ArrayLike | None = None, *, alpha: float = 1e-8) -> None:
         self.matrix = matrix
@@ -115,7 +117,7 @@ class MatrixOperator(BaseOperator):
                 )
             X, y = validate_data(self, X, y)
             matrix = self._identify(X, y.reshape(len(X), -1))
-        self._held = DenseMatrix(matrix)
+        self._held = Held(DenseMatrix(matrix))
         if hasattr(self, "held_out_error_"):  # of another matrix
             del self.held_out_error_
         return self
@@ -125,19 +127,18 @@ class MatrixOperator(BaseOperator):
         return {"matrix": matrix, "alpha": self.alpha}
 
     def _file_state(self) -> dict[str, Any]:
-        return vars(self) | {"matrix_": self._held.matrix}
+        return vars(self) | {"matrix_": self.matrix_}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self._held = DenseMatrix(state.pop("matrix_"))
+        self._held = Held(DenseMatrix(state.pop("matrix_")))
         self.__dict__.update(state)
 
-    @property
-    def products_(self) -> DenseMatrix:
+    def _kept(self) -> Held:
         return self._held
 
     @property
-    def dense_(self) -> DenseMatrix:
-        return self._held
+    def identity_(self) -> tuple[object, ...]:
+        return self.dense_.digest
 
     def _identify(self, rho: NDArray[np.float64], g: NDArray[np.float64]) -> NDArray[np.float64]:
         scale = np.sum(rho**2) / min(rho.shape) or 1.0
