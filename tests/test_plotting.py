@@ -425,7 +425,7 @@ def test_wrong_arguments_of_gravity_are_refused(sections, linear):
         GravityDisplay.from_estimator(linear, X, noise_level=0)
     with pytest.raises(ValueError, match=r"'predicted\['a'\]' has shape \(3,\)"):
         GravityDisplay(X[0], {"a": [1, 2, 3]}, survey=survey).plot()
-    with pytest.raises(ValueError, match=r"'uncertainty' has shape \(2,\); it must be one number"):
+    with pytest.raises(ValueError, match=r"'uncertainty' has shape \(2,\) .* one for each of 60"):
         GravityDisplay(X[0], {"a": X[0]}, survey=survey, uncertainty=[1, 2]).plot()
     with pytest.raises(ValueError, match="'units' is 'gu'; allowed are 'mGal', 'normalized'"):
         GravityDisplay(X[0], survey=survey, units="gu").plot()

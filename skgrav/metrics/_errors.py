@@ -235,7 +235,7 @@ def residual_trend(
             f"'operator' is {operator!r}, whose survey has no trend; give Survey(..., trend=0) or "
             "another degree."
         )
-    return noise.trend(_residual(operator, rho, g), noise.scale(g))
+    return noise.trend(-_residual(operator, rho, g), noise.scale(g))
 
 
 def _as_samples(values: ArrayLike, name: str) -> NDArray[np.float64]:

@@ -25,7 +25,8 @@ class DataMisfitScorer:
     operator : ForwardOperator or MatrixOperator
         Operator of the survey; if it is not fitted, a clone is fitted at each call.
     noise_level : float, default=None
-        Standard deviation of the noise relative to the rms of each sample's own data.
+        Standard deviation of the noise relative to the rms of each sample's own data without their
+        trend; None takes the uncertainty of the operator's survey.
     metric : {"relative", "chi"}, default="relative"
         ``"relative"`` scores the negated relative data misfit; ``"chi"`` the negated distance
         of the chi factor from 1, so that fitting noise costs as much as not fitting data.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from skgrav._checks import check_array
+from skgrav.noise import Noise
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
 from skgrav.operators._matrix import MatrixOperator
@@ -174,9 +175,10 @@ def operator_of_data(operator: BaseOperator | None, n_data: int) -> BaseOperator
 
 
 def relative_misfit(operator: BaseOperator, rho: Array, g: Array) -> float:
-    """Return ``||A rho - g|| / ||g||`` over all pairs, 0 if both are zero."""
-    norm = np.linalg.norm(g)
-    misfit = np.linalg.norm(operator.transform(rho) - g)
+    """Return ``||A rho - g|| / ||g||`` over all pairs without their trend, 0 if both are zero."""
+    detrended = Noise.of(operator).whitening.detrended
+    norm = np.linalg.norm(detrended(g))
+    misfit = np.linalg.norm(detrended(operator.transform(rho) - g))
     return float(misfit / norm) if norm > 0 else float(misfit > 0)
 
 
@@ -228,7 +230,8 @@ def _checked(
     rows = np.linspace(0, len(rho) - 1, min(len(rho), _N_CHECKED)).astype(int)
     rho, g = rho[rows], g[rows]
     misfit = relative_misfit(fitted, rho, g)
-    if not _tolerable(misfit, g - fitted.transform(rho), noise_level):
+    residual = Noise.of(fitted).whitening.detrended(g - fitted.transform(rho))
+    if not _tolerable(misfit, residual, noise_level):
         message = (
             f"'operator' does not reproduce X from y: relative misfit {misfit:.2g} over "
             f"{len(rows)} training pairs. {_diagnosis(fitted, rho, g)}"
@@ -241,7 +244,8 @@ def _checked(
 
 def _diagnosis(operator: BaseOperator, rho: Array, g: Array) -> str:
     """Name the usual mistake that would explain the misfit."""
-    predicted = np.asarray(operator.transform(rho))
+    detrended = Noise.of(operator).whitening.detrended
+    g, predicted = detrended(g), detrended(operator.transform(rho))
     # Noise is left by the right advice as well, but not most of what the wrong physics leaves.
     limit = float(min(0.1 * np.linalg.norm(g), 0.5 * np.linalg.norm(predicted - g)))
     if isinstance(operator, ForwardOperator):
@@ -267,7 +271,7 @@ def _diagnosis(operator: BaseOperator, rho: Array, g: Array) -> str:
             if _explains(predicted, other.reshape(g.shape), limit):
                 return advice
         for advice, other in densities.items():
-            if _explains(operator.transform(other.reshape(rho.shape)), g, limit):
+            if _explains(detrended(operator.transform(other.reshape(rho.shape))), g, limit):
                 return advice
     scale = np.sum(predicted * g) / (np.sum(predicted**2) or 1.0)
     if _explains(scale * predicted, g, limit):

@@ -132,7 +132,7 @@ class ConvergenceDisplay:
             if hasattr(part, "residual_history_"):
                 solver = part.solver if isinstance(part.solver, str) else type(part.solver).__name__
                 residuals[solver] = part.residual_history_
-                noise_level = float(part.noise_level or 0.0)
+                noise_level = part.noise_level or 0.0
         if X is not None:
             residuals = {"refined": _refine(estimator, X).residual_history}
         if not losses and not residuals:

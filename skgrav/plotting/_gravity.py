@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from skgrav._checks import real_array
+from skgrav._checks import check_uncertainty
 from skgrav.geometry import Survey
+from skgrav.noise import Noise
 from skgrav.plotting._drawing import (
     GRAVITY_UNITS,
     check_units,
@@ -75,8 +76,9 @@ class GravityDisplay:
 
     Notes
     -----
-    The chi factor that is told of each prediction is the mean of (residual / uncertainty)^2 over
-    all data: 1 where they are fitted to their noise, less where the noise is fitted, too.
+    The chi factor of each prediction is that of `skgrav.metrics.chi_factor`: 1 where the data are
+    fitted to their noise, less where the noise is fitted, too. Where the survey has a trend,
+    predictions contain the trend that fits the data best, so that the data are drawn as measured.
 
     Examples
     --------
@@ -211,19 +213,21 @@ class GravityDisplay:
         """
         _check_operator(operator)
         observed = row_of(X, sample, operator.n_data_, "X")
-        predicted = {
-            name: operator.transform(row_of(rho, sample, operator.n_cells_, "y_pred")[None])[0]
-            for name, rho in named(y_pred, "estimate").items()
-        }
+        survey = survey_of(survey, operator)
+        noise = Noise.of_survey(survey, noise_level)
+        predicted = {}
+        for name, rho in named(y_pred, "estimate").items():
+            g = operator.transform(row_of(rho, sample, operator.n_cells_, "y_pred")[None])
+            predicted[name] = (g + noise.trend(observed - g).values)[0]
         uncertainty = None
         if noise_level is not None:
             if not noise_level > 0:
                 raise ValueError(f"'noise_level' is {noise_level}; it must be positive, or None.")
-            uncertainty = noise_level * np.sqrt(np.mean(observed**2))
+            uncertainty = noise.std(observed[None])[0]
         display = cls(
             observed,
             predicted,
-            survey=survey_of(survey, operator),
+            survey=survey,
             uncertainty=uncertainty,
             units=units_of(units, operator),
         )
@@ -288,13 +292,7 @@ class GravityDisplay:
         sigma = self.survey.uncertainty if self.uncertainty is None else self.uncertainty
         if sigma is None:
             return None
-        sigma = real_array(sigma, "uncertainty")
-        if sigma.shape not in {(), (self.survey.n_data,)} or not (sigma > 0).all():
-            raise ValueError(
-                f"'uncertainty' has shape {sigma.shape}; it must be one number or one per datum, "
-                f"({self.survey.n_data},), and positive."
-            )
-        return self.survey.unflatten(np.broadcast_to(sigma, self.survey.n_data))
+        return self.survey.unflatten(check_uncertainty(sigma, self.survey.n_data))
 
     def _axes(self, plt: Any, ax: Any, n_predicted: int) -> Any:
         n = len(self.survey.components)
@@ -400,7 +398,9 @@ class GravityDisplay:
         if sigma is None:
             return name
         with np.errstate(over="ignore"):  # by far less noise than any residual
-            chi = np.mean((residual / sigma) ** 2)
+            noise = Noise.of_survey(self.survey, uncertainty=self.survey.flatten(sigma))
+            g = self.survey.flatten(residual)[None]
+            chi = float(noise.chi_factor(g, g)[0])
         return f"{name}, chi factor {chi:.2g}"
 
 
