@@ -1,9 +1,14 @@
-"""What arrays must be at the door: dense, real and finite numbers, with squares that are finite."""
+"""What arrays must be at the door: dense, real and finite numbers, with squares that are finite.
+
+Missing values are refused wherever numbers come in, however they are marked: by NaN, by the mask
+of a masked array, by pandas' NA, or by a number such as -9999 far from all others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -16,11 +21,25 @@ Array = NDArray[np.float64]
 #: Whatever the unit, densities, gravity and lengths are far below it.
 LARGEST = 1e15
 
+#: Numbers that stand for missing values in tables and grids: rows of nines, and those of GIS files.
+DUMMIES = np.array(
+    [float(f"{'9' * n}{tail}") for n in range(3, 9) for tail in ("", ".9", ".99")]
+    + [32767.0, 32768.0]
+)
+
+#: A dummy is farther from the other values than they are from one another, so many times.
+_FAR = 10.0
+
 #: Largest number of a matrix, at least: its square, and that of a thousandth of it, are normal.
 SMALLEST = 1e-140
 
 #: Columns of a trend's basis whose directions agree to this share are dependent.
 _DEPENDENT = 1e-10
+
+_REMEDY = (
+    "Leave missing values out, together with their station or cell, or fill in values; none are "
+    "estimated here."
+)
 
 
 def validate_data(
@@ -43,11 +62,19 @@ def validate_data(
         The same; only if `y` is given.
     """
     alone = y is None or isinstance(y, str)
+    refuse_missing(X, "X")
+    given = X
     with named("X"):
         X = validation.validate_data(
-            estimator, X, y if alone else "no_validation", reset=reset, dtype=dtype, **params
+            estimator,
+            X,
+            y if alone else "no_validation",
+            reset=reset,
+            dtype=dtype,
+            ensure_all_finite=False,
+            **params,
         )
-    check_size(X, "X")
+    _check_values(X, "X", given)
     if alone:
         return X
     y = check_array(y, "y", dtype=dtype, ensure_2d=False, estimator=estimator)
@@ -63,14 +90,18 @@ def check_array(
     values: ArrayLike, name: str, *, dtype: Any = np.float64, **params: Any
 ) -> NDArray[Any]:
     """Return finite numbers by scikit-learn's check, with errors that name them."""
+    refuse_missing(values, name)
     with named(name):
-        array = validation.check_array(values, dtype=dtype, input_name=name, **params)
-    check_size(array, name)
+        array = validation.check_array(
+            values, dtype=dtype, input_name=name, ensure_all_finite=False, **params
+        )
+    _check_values(array, name, values)
     return array
 
 
 def real_array(values: ArrayLike, name: str, *, finite: bool = True, copy: bool = False) -> Array:
     """Return float64 numbers of any shape, with errors that name them."""
+    refuse_missing(values, name, nan=finite)
     with named(name):
         array = np.asarray(values)
         if array.dtype.kind not in "fiub":
@@ -83,6 +114,93 @@ def real_array(values: ArrayLike, name: str, *, finite: bool = True, copy: bool 
             )
         check_size(array, name)
     return array
+
+
+def refuse_missing(values: Any, name: str, *, nan: bool = True) -> None:
+    """Raise ValueError if a mask, or pandas, marks values as missing.
+
+    Parameters
+    ----------
+    values : array-like
+        Whatever was given, before it becomes an array.
+    name : str
+        The argument.
+    nan : bool, default=True
+        Whether what pandas counts as missing, NaN among it, is refused.
+    """
+    if isinstance(values, list | tuple):
+        nested = [v for v in values if isinstance(v, list | tuple | np.ma.MaskedArray)]
+        for value in nested:
+            refuse_missing(value, name, nan=nan)
+    elif isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        mask = np.atleast_1d(np.ma.getmaskarray(values))
+        raise ValueError(
+            f"'{name}' is masked in {np.count_nonzero(mask)} of {mask.size} places, first at "
+            f"{_place(mask)}: these values are missing. {_REMEDY}"
+        )
+    elif nan and type(values).__module__.startswith("pandas") and hasattr(values, "isna"):
+        missing = np.asarray(values.isna())
+        if missing.any():
+            raise ValueError(
+                f"Input {name} contains NaN or NA, first at {_place(missing)}"
+                f"{_column(values, missing)}. {_REMEDY}"
+            )
+
+
+def _check_values(array: NDArray[Any], name: str, given: Any) -> None:
+    """Raise ValueError unless numbers are finite, not too large, and none is a dummy value."""
+    if not array.size:
+        return
+    # Extremes are NaN or infinite if one number is; a mask of all would double an array on disk.
+    if not np.isfinite([array.min(), array.max()]).all():
+        kind = "NaN" if np.isnan(array.min()) else "infinity"
+        wrong = np.isnan(array) if kind == "NaN" else np.isinf(array)
+        raise ValueError(
+            f"Input {name} contains {kind}, first at {_place(wrong)}{_column(given, wrong)}. "
+            f"{_REMEDY}"
+        )
+    check_size(array, name)
+    check_dummies(array, name)
+
+
+def _place(wrong: NDArray[np.bool_]) -> str:
+    """Return the index of the first place that is wrong."""
+    return f"[{', '.join(map(str, np.argwhere(wrong)[0]))}]"
+
+
+def _column(values: Any, wrong: NDArray[np.bool_]) -> str:
+    """Return the name of its column, if columns have names."""
+    columns = getattr(values, "columns", None)
+    if columns is None or wrong.ndim != 2:
+        return ""
+    return f" in column {columns[int(np.argwhere(wrong)[0][1])]!r}"
+
+
+def check_dummies(array: NDArray[Any], name: str) -> None:
+    """Raise ValueError if a number such as -9999 is far from all others, as no datum is.
+
+    X may be in any unit, so that size alone tells nothing. A dummy value is one of `DUMMIES` to
+    the last digit, and ten times as far from the other values as they are from one another.
+    Where these are fewer than three, or all zero, there is nothing to compare with.
+    """
+    if not array.size:
+        return
+    for extreme in (float(array.min()), float(array.max())):
+        # Single precision rounds 99999.9 in the eighth digit.
+        if not np.isclose(DUMMIES, abs(extreme), rtol=1e-7, atol=0).any():
+            continue
+        # Files may mark with several numbers, which must not hide one another.
+        size = np.abs(array)
+        rest = array[~reduce(np.logical_or, (np.isclose(size, d, 1e-7, 0) for d in DUMMIES))]
+        if rest.size < 3 or not rest.any():
+            continue
+        low, high = float(rest.min()), float(rest.max())
+        if max(low - extreme, extreme - high) > _FAR * (high - low):
+            raise ValueError(
+                f"'{name}' contains {extreme:.10g}, {np.count_nonzero(array == extreme)} times and "
+                f"far from all other values, which are {low:.4g} to {high:.4g}: it marks missing "
+                f"values. {_REMEDY}"
+            )
 
 
 def check_size(array: Array, name: str) -> None:
@@ -165,6 +283,8 @@ def named(name: str) -> Iterator[None]:
 def _real(value: Any) -> float:
     if isinstance(value, str | bytes):
         raise TypeError(f"{value!r} is text; give numbers.")
+    if value is np.ma.masked:
+        raise ValueError("a value is masked: it is missing. Leave it out, or fill in a value.")
     if isinstance(value, complex | np.complexfloating):
         raise TypeError(f"{value!r} is a complex number; give real ones.")
     return float(value)

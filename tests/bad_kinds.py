@@ -46,6 +46,12 @@ def _with_one(value):
     return alter
 
 
+def _masked(a):
+    masked = np.ma.array(a, dtype=float)
+    masked[(masked.shape[0] // 2,) + (0,) * (masked.ndim - 1)] = np.ma.masked
+    return masked
+
+
 def _read_only(a):
     a = np.array(a)
     a.setflags(write=False)
@@ -82,6 +88,7 @@ def _scaled(largest):
 OTHER: dict[str, Callable[[np.ndarray], Any]] = {
     "NaN": _with_one(np.nan),
     "inf": _with_one(np.inf),
+    "masked": _masked,
     "empty": lambda a: a[:0],
     "text": lambda a: np.full(a.shape, "rock"),
     "complex": lambda a: a + 1j,
@@ -103,6 +110,7 @@ SAME: dict[str, Callable[[np.ndarray], Any]] = {
     "pandas": _frame,
     "xarray": _labelled,
     "torch": torch.tensor,
+    "unmasked": np.ma.array,
 }
 
 KINDS = [*OTHER, *SAME]
@@ -139,6 +147,8 @@ def outcome(call: Call, kind: str) -> str:
         return "DEFECT: the input was changed"
     if kind in SAME:
         return _compared(call, value, found)
+    if kind == "masked" and not call.tensor:
+        return "DEFECT: masked values were taken"
     if call.infinite and not any(np.isnan(part).any() for part in found):
         return "answer"
     if all(np.isfinite(part).all() for part in found):

@@ -249,7 +249,7 @@ class DensityGenerator(
                 f"'X' has {X.shape[1]} columns, but codes of this {type(self).__name__} have "
                 f"{self.n_components_} components."
             )
-        z = torch.from_numpy(X.astype(np.float32)).to(self.net_.device)
+        z = torch.from_numpy(X.astype(np.float32, order="C")).to(self.net_.device)
         low, high = self.density_range_
         with torch.no_grad():
             parts = [self._decoder(z[part]).cpu().double().numpy() for part in chunks(len(z))]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skgrav._checks import check_basis, check_uncertainty, real_array
+from skgrav._checks import check_basis, check_dummies, check_uncertainty, real_array
 from skgrav.geometry import _xarray
 from skgrav.geometry._mesh import Mesh
 from skgrav.geometry._values import AXES, ValueObject, frozen, whole_numbers
@@ -28,7 +28,8 @@ class Survey(ValueObject):
     Parameters
     ----------
     stations : array-like of shape (n_stations, ndim)
-        Coordinates in metres, with columns ``(z, x)`` or ``(z, y, x)``.
+        Coordinates in metres, with columns ``(z, x)`` or ``(z, y, x)``. The columns of a data
+        frame are taken by these names, in any order.
     components : sequence of {"x", "y", "z"}, default=("x", "z")
         Components measured at each station, in the order of the data.
     uncertainty : float or array-like of shape (n_data,), default=None
@@ -92,12 +93,14 @@ class Survey(ValueObject):
         uncertainty: ArrayLike | None = None,
         trend: ArrayLike | None = None,
     ) -> None:
-        stations = frozen(stations, "stations")
+        stations = frozen(_by_axis_names(stations), "stations")
         if stations.ndim != 2 or stations.shape[1] not in AXES or stations.shape[0] == 0:
             raise ValueError(
                 f"'stations' has shape {stations.shape}; it must be (n_stations, 2) with columns "
                 "(z, x) or (n_stations, 3) with columns (z, y, x)."
             )
+        for axis, column in zip(AXES[stations.shape[1]], stations.T, strict=True):
+            check_dummies(column, f"stations, {axis}")
         components = tuple(components)
         allowed = AXES[stations.shape[1]]
         if (
@@ -376,3 +379,17 @@ class Survey(ValueObject):
         elif self.trend is not None:
             trend = f", trend of {self.trend.shape[1]} coefficients"
         return f"Survey({self.n_stations} stations, components {', '.join(self.components)}{trend})"
+
+
+def _by_axis_names(stations: Any) -> Any:
+    """Return the columns of a data frame in the order of axes, if it has names of columns."""
+    names = list(getattr(stations, "columns", ()))
+    if not any(isinstance(name, str) for name in names):
+        return stations
+    for axes in AXES.values():
+        if len(names) == len(axes) and set(names) == set(axes):
+            return stations[list(axes)]
+    raise ValueError(
+        f"'stations' has the columns {names}; they must be z, x or z, y, x, in metres and z "
+        "positive down. Select and rename them, or give numbers alone by stations.to_numpy()."
+    )

@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from skgrav._checks import check_array, named
+from skgrav._checks import check_array, named, refuse_missing
 
 #: Principal components in which sections are compared: distances between all cells are mostly
 #: about thin details.
@@ -74,6 +74,7 @@ def sample_coverage(
     covered = nearest <= radius
     if labels is None:
         return float(covered.mean())
+    refuse_missing(labels, "labels")
     with named("labels"):
         labels = column_or_1d(labels)
         check_consistent_length(true, labels)

@@ -106,17 +106,18 @@ class Problem:
     def raised(self, progress: Progress, missed: NDArray[np.bool_]) -> Problem:
         """Return the problem with the noise that is left where the stated noise is out of reach.
 
-        The last iterate is near least squares, and fits noise by as many coordinates as there
-        were iterations: where it has residual norm r, noise alone leaves ``n r**2 / (n - k)``.
+        The last iterate is near least squares and fits noise by as many coordinates as there were
+        iterations, k: where it leaves a residual of norm r, the noise is ``r / (n - k)**0.5``.
         """
         n = self.system.n_data
-        k = np.minimum(progress.n_iter, n // 2)
+        k = np.clip(progress.n_iter, 1, n // 2)
         last2 = progress.last2()
+        noise2 = last2 / (n - k)
         return replace(
             self,
             exceeds=self.exceeds | missed,
-            sigma=np.where(missed, np.sqrt(last2 / (n - k)), self.sigma),
-            target2=np.where(missed, last2 * n / (n - k), self.target2),
+            sigma=np.where(missed, np.sqrt(noise2), self.sigma),
+            target2=np.where(missed, last2 + noise2 * chdtri(k, 0.95), self.target2),
         )
 
     def history(self, residual2: Array) -> Array:
