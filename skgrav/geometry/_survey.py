@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,12 +60,6 @@ class Survey(ValueObject):
     >>> survey.n_data
     300
     """
-
-    _file_forms: ClassVar = {
-        "stations": "[n ndim]",
-        "components": "values",
-        "uncertainty": "[n_data] | None",
-    }
 
     stations: NDArray[np.float64]
     components: tuple[str, ...]

@@ -11,7 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skgrav._checks import validate_data
-from skgrav._files import SavedMixin
+from skgrav.io import FEATURES, Field, SavedMixin
 from skgrav.operators._lazy import is_lazy, lazily
 
 
@@ -44,12 +44,11 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
     """
 
     #: What the file of any inverter holds.
-    _file_forms: ClassVar[dict[str, str]] = {
-        "n_features_in_": "int",
-        "feature_names_in_": "names?",
-        "n_outputs_": "int",
-        "_y_ndim": "int",
-    }
+    _file_fields: ClassVar[tuple[Field, ...]] = (
+        *FEATURES,
+        Field("n_outputs_", int),
+        Field("_y_ndim", int),
+    )
 
     n_outputs_: int
     _y_ndim: int

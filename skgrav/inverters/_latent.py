@@ -27,6 +27,7 @@ from skgrav.inverters._latent_space import (
     Starts,
 )
 from skgrav.inverters._noise import missing_noise, noise_with_rounding
+from skgrav.io import Estimator, Field, saved
 from skgrav.metrics import relative_data_misfit
 from skgrav.metrics._errors import noise_std
 from skgrav.operators._base import BaseOperator
@@ -49,6 +50,7 @@ _N_RECORDED = 100
 _MAX_ITER = {"gauss-newton": 30, "lbfgs": 200, "adam": 5000}
 
 
+@saved
 class LatentInverter(InverterMixin, BaseEstimator):
     """Inversion in the latent space of a generator, the paper's second method.
 
@@ -184,17 +186,17 @@ class LatentInverter(InverterMixin, BaseEstimator):
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
     }
-    _file_forms: ClassVar = {
-        **InverterMixin._file_forms,
-        "operator_": "ForwardOperator | MatrixOperator",
-        "generator_": "estimator",
-        "init_": "estimator?",
-        "n_components_": "int",
-        "n_iter_": "int",
-        "_start_in_X": "bool",
-        "_share": "float",
-        "_space": "LatentSpace",
-    }
+    _file_fields: ClassVar = (
+        *InverterMixin._file_fields,
+        Field("operator_", BaseOperator),
+        Field("generator_", Estimator),
+        Field("init_", Estimator, optional=True),
+        Field("n_components_", int),
+        Field("n_iter_", int),
+        Field("_start_in_X", bool),
+        Field("_share", float),
+        Field("_space", LatentSpace),
+    )
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import real_array, validate_data
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._noise import noise_with_rounding, relative_noise
+from skgrav.io import Field
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._physics import operator_of_data, resolve_operator
@@ -88,16 +89,16 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         "max_iter": [Interval(Real, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],
     }
-    _file_forms: ClassVar[dict[str, str]] = {
-        **InverterMixin._file_forms,
-        "operator_": "ForwardOperator | MatrixOperator",
-        "reference_": "[n_outputs_]",
-        "_bounds": "values",
-        "_uncertainty": "[n_features_in_] | None",
-        "_data_rms": "float",
-        "alpha_": "[r]",
-        "n_iter_": "int",
-    }
+    _file_fields: ClassVar[tuple[Field, ...]] = (
+        *InverterMixin._file_fields,
+        Field("operator_", BaseOperator),
+        Field("reference_", Array, ("n_outputs_",)),
+        Field("_bounds", tuple[float, float] | None),
+        Field("_uncertainty", Array | None, ("n_features_in_",)),
+        Field("_data_rms", float),
+        Field("alpha_", Array, ("n_samples",)),
+        Field("n_iter_", int),
+    )
 
     #: What an error advises beside, where no noise is known.
     _without_noise: ClassVar[str] = ""

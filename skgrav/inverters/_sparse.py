@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.inverters._regularized import RegularizedInverter
+from skgrav.io import Field, saved
 from skgrav.operators._base import BaseOperator
 from skgrav.solvers._sparse import SparseLeastSquares
 from skgrav.solvers._weights import relative_volumes
@@ -25,6 +26,7 @@ _FIRST = 1e-3
 _RCOND = 1e-8
 
 
+@saved
 class SparseInverter(RegularizedInverter):
     """Density that departs from a reference in few cells and fits the data.
 
@@ -126,13 +128,13 @@ class SparseInverter(RegularizedInverter):
         **RegularizedInverter._parameter_constraints,
         "alpha": [StrOptions({"discrepancy"}), Interval(Real, 0, None, closed="neither")],
     }
-    _file_forms: ClassVar = {
-        **RegularizedInverter._file_forms,
-        "_weights": "[n_outputs_]",
-        "_U": "[n_features_in_ k]",
-        "_s": "[k]",
-        "_Vt": "[k n_outputs_]",
-    }
+    _file_fields: ClassVar = (
+        *RegularizedInverter._file_fields,
+        Field("_weights", Array, ("n_outputs_",)),
+        Field("_U", Array, ("n_features_in_", "k")),
+        Field("_s", Array, ("k",)),
+        Field("_Vt", Array, ("k", "n_outputs_")),
+    )
     _without_noise: ClassVar[str] = ", or a number as 'alpha'"
 
     def __init__(

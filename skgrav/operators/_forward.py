@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skgrav._checks import validate_data
 from skgrav.geometry import Mesh, Survey
+from skgrav.io import FEATURES, Field, saved
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._cells import UNITS, Geometry
 from skgrav.operators._dense import DenseMatrix
@@ -23,6 +24,7 @@ from skgrav.operators._svd import Applied
 _logger = logging.getLogger(__name__)
 
 
+@saved
 class ForwardOperator(BaseOperator):
     """Gravity of densities on a tensor mesh, as a scikit-learn transformer.
 
@@ -118,13 +120,12 @@ class ForwardOperator(BaseOperator):
         "precision": [StrOptions({"float64", "float32"})],
         "memory_limit": [Interval(Real, 0, None, closed="neither"), None],
     }
-    _file_forms: ClassVar = {
-        "n_features_in_": "int",
-        "feature_names_in_": "names?",
-        "mesh_": "Mesh",
-        "survey_": "Survey",
-        "method_": "str",
-    }
+    _file_fields: ClassVar = (
+        *FEATURES,
+        Field("mesh_", Mesh),
+        Field("survey_", Survey),
+        Field("method_", str),
+    )
     _file_left_out: ClassVar = {"plan_", "_held", "_matrix", "_leading"}
 
     def __init__(
@@ -243,7 +244,7 @@ class ForwardOperator(BaseOperator):
         self.__dict__.update(state, _held=None, _matrix=None)
         if self.mesh_.n_cells != self.n_features_in_ or self.survey_.ndim != self.mesh_.ndim:
             raise ValueError(
-                f"its {self.mesh_!r} and {self.survey_!r} are none of {self.n_features_in_} cells"
+                f"its {self.mesh_!r} and {self.survey_!r} do not have {self.n_features_in_} cells"
             )
         # The way that was taken, lest another's rounding change what follows.
         self.plan_, _ = self._planned(self.mesh_, self.survey_, method=method)
