@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from skgrav import Mesh, Refiner
 from skgrav.inverters import InverterMixin
 from skgrav.io import Field, SavedMixin, Weights, _registry, saved, sized
+from skgrav.io._fields import check_field
 from skgrav.pipeline import Pipeline
 from skgrav.solvers import CGLS, SOLVERS
 
@@ -24,6 +25,7 @@ FIELDS = {
         np.ones(3),
         r"is an array of float64 of shape \(3,\), but it must be an array of .* \(k,\) with k = 2",
     ),
+    "any numbers": (Field("v", np.ndarray, ("k",)), np.arange(2), np.ones((2, 1)), "of numbers of"),
     "integers": (Field("order", NDArray[np.intp]), np.arange(2), np.ones(2), "an array of int64$"),
     "flags": (Field("f", NDArray[np.bool_]), np.ones(2, bool), np.ones(2), "an array of bool$"),
     "names": (Field("n", NDArray[np.object_]), np.array(["x"], object), np.ones(2), "of object"),
@@ -56,10 +58,10 @@ FIELDS = {
 def test_field_says_what_it_wants(name):
     declared, good, bad, text = FIELDS[name]
     sizes = {}
-    Field("matrix", ARRAY, ("n", "k")).check(np.ones((3, 2)), sizes)
-    declared.check(good, sizes)
+    check_field(Field("matrix", ARRAY, ("n", "k")), np.ones((3, 2)), sizes)
+    check_field(declared, good, sizes)
     with pytest.raises(TypeError, match=text):
-        declared.check(bad, sizes)
+        check_field(declared, bad, sizes)
 
 
 def test_all_solvers_and_classes_of_files_are_there():

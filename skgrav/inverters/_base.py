@@ -21,9 +21,13 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
     `fit` remembers whether densities came as a vector in `_y_ndim` and how many cells they have
     in `n_outputs_`; `predict` returns them alike.
 
+    A subclass has `save` and `load` if it is decorated by `skgrav.io.saved`, and lists in
+    ``_file_fields`` what its `fit` has learned.
+
     See Also
     --------
     CNNInverter, Refiner : Inverters.
+    skgrav.io.saved : The decorator.
 
     Examples
     --------
@@ -31,7 +35,12 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
     >>> from sklearn.base import BaseEstimator
     >>> from sklearn.utils.validation import validate_data
     >>> from skgrav.inverters import InverterMixin
-    >>> class Mean(InverterMixin, BaseEstimator):
+    >>> from skgrav.io import Field, saved
+    >>> learned = Field("mean_", np.ndarray, ("n_outputs_",))
+    >>> @saved
+    ... class Mean(InverterMixin, BaseEstimator):
+    ...     _file_fields = (*InverterMixin._file_fields, learned)
+    ...
     ...     def fit(self, X, y):
     ...         X, y = validate_data(self, X, y, multi_output=True)
     ...         self.n_outputs_, self._y_ndim, self.mean_ = y.shape[1], y.ndim, y.mean(axis=0)

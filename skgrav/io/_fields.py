@@ -39,8 +39,8 @@ class Field:
     name : str
         Name of the attribute.
     type : type
-        Its type: a class, ``float``, ``NDArray[np.float64]``, ``tuple[float, float]``,
-        ``list[float]``, or a union such as ``NDArray[np.float64] | None``.
+        Its type: a class, ``float``, ``np.ndarray``, ``NDArray[np.float64]``,
+        ``tuple[float, float]``, ``list[float]``, or a union such as ``np.ndarray | None``.
     shape : tuple of str, default=None
         Name of each axis of an array. Axes of one name have the same length in all fields of an
         estimator; a name may also be that of a field of type ``int``. None allows any shape.
@@ -57,9 +57,8 @@ class Field:
     Examples
     --------
     >>> import numpy as np
-    >>> from numpy.typing import NDArray
     >>> from skgrav.io import Field
-    >>> Field("mean_", NDArray[np.float64], ("n_outputs_",)).name
+    >>> Field("mean_", np.ndarray, ("n_outputs_",)).name
     'mean_'
     """
 
@@ -68,19 +67,6 @@ class Field:
     shape: tuple[str, ...] | None = None
     least: Precision | Callable[[str], Precision] = "float64"
     optional: bool = False
-
-    def check(self, value: Any, sizes: dict[str, int]) -> None:
-        """Raise TypeError unless a value has the type and shape; `sizes` collects the axes."""
-        fits = _fits(self.type, value, self.shape, sizes)
-        if self.type is int and fits:
-            fits = sizes.setdefault(self.name, int(value)) == value
-        if not fits:
-            names = dict.fromkeys([*(self.shape or ()), self.name])
-            known = ", ".join(f"{name} = {sizes[name]}" for name in names if name in sizes)
-            raise TypeError(
-                f"{self.name!r} is {described(value)}, but it must be "
-                f"{_text(self.type, self.shape)}{f' with {known}' if known else ''}"
-            )
 
 
 #: What every estimator knows of the columns that it was fitted to.
@@ -115,6 +101,20 @@ def fields_of(cls: type) -> tuple[Field, ...]:
     )
 
 
+def check_field(field: Field, value: Any, sizes: dict[str, int]) -> None:
+    """Raise TypeError unless a value has its type and shape; `sizes` collects lengths of axes."""
+    fits = _fits(field.type, value, field.shape, sizes)
+    if field.type is int and fits:
+        fits = sizes.setdefault(field.name, int(value)) == value
+    if not fits:
+        names = dict.fromkeys([*(field.shape or ()), field.name])
+        known = ", ".join(f"{name} = {sizes[name]}" for name in names if name in sizes)
+        raise TypeError(
+            f"{field.name!r} is {described(value)}, but it must be "
+            f"{_text(field.type, field.shape)}{f' with {known}' if known else ''}"
+        )
+
+
 def described(value: Any) -> str:
     """Return a short text of a value, for errors."""
     if isinstance(value, np.ndarray):
@@ -132,8 +132,8 @@ def _fits(hint: Any, value: Any, shape: tuple[str, ...] | None, sizes: dict[str,
         return True
     if origin in (Union, UnionType):
         return any(_fits(part, value, shape, sizes) for part in parts)
-    if origin is np.ndarray:
-        return isinstance(value, np.ndarray) and _is_array(parts[1], value, shape, sizes)
+    if np.ndarray in (hint, origin):
+        return isinstance(value, np.ndarray) and _is_array(hint, value, shape, sizes)
     if origin is tuple and parts[-1] is not ...:
         return (
             isinstance(value, tuple)
@@ -157,7 +157,7 @@ def _fits(hint: Any, value: Any, shape: tuple[str, ...] | None, sizes: dict[str,
 def _is_array(
     hint: Any, value: NDArray[Any], shape: tuple[str, ...] | None, sizes: dict[str, int]
 ) -> bool:
-    (number,) = get_args(hint)
+    number = _number(hint)
     kinds = "biuf" if number is Any else _KINDS[np.dtype(number).kind]
     if value.dtype.kind not in kinds or (shape is not None and len(shape) != value.ndim):
         return False
@@ -167,13 +167,19 @@ def _is_array(
     )
 
 
+def _number(hint: Any) -> Any:
+    """Return the type of an array's numbers, Any for a bare ``np.ndarray``."""
+    parts = get_args(hint)
+    return get_args(parts[1])[0] if parts else Any
+
+
 def _text(hint: Any, shape: tuple[str, ...] | None) -> str:
     """Return a type in words, for errors."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return " or ".join(_text(part, shape) for part in parts)
-    if origin is np.ndarray:
-        (number,) = get_args(parts[1])
+    if np.ndarray in (hint, origin):
+        number = _number(hint)
         kind = "numbers" if number is Any else np.dtype(number).name
         axes = "" if shape is None else f" of shape ({', '.join(shape)}{',' * (len(shape) == 1)})"
         return f"an array of {kind}{axes}"

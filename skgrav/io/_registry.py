@@ -89,7 +89,7 @@ class Kind:
 _registered: dict[str, Kind] = {}
 
 
-def saved(cls: Class) -> Class:
+def saved(kept: Class) -> Class:
     """Register a class, so that files may hold its objects.
 
     An estimator lists in the class attribute ``_file_fields`` what it has fitted, a tuple of
@@ -102,13 +102,13 @@ def saved(cls: Class) -> Class:
 
     Parameters
     ----------
-    cls : class
+    kept : class
         A subclass of scikit-learn's BaseEstimator, or a dataclass. Subclasses of it are registered
         by themselves.
 
     Returns
     -------
-    cls : class
+    kept : class
         The same class.
 
     Raises
@@ -126,12 +126,11 @@ def saved(cls: Class) -> Class:
     Examples
     --------
     >>> import numpy as np
-    >>> from numpy.typing import NDArray
     >>> from sklearn.base import BaseEstimator, TransformerMixin
     >>> from skgrav.io import Field, SavedMixin, saved
     >>> @saved
     ... class Centre(SavedMixin, TransformerMixin, BaseEstimator):
-    ...     _file_fields = (Field("mean_", NDArray[np.float64], ("n_data",)),)
+    ...     _file_fields = (Field("mean_", np.ndarray, ("n_data",)),)
     ...
     ...     def fit(self, X, y=None):
     ...         self.mean_ = np.mean(X, axis=0)
@@ -146,22 +145,22 @@ def saved(cls: Class) -> Class:
     >>> Centre.load(path).mean_
     array([2., 4.])
     """
-    if not (is_dataclass(cls) or issubclass(cls, BaseEstimator)):
+    if not (is_dataclass(kept) or issubclass(kept, BaseEstimator)):
         raise TypeError(
-            f"{cls.__name__} is neither an estimator nor a dataclass, so that 'saved' cannot know "
+            f"{kept.__name__} is neither an estimator nor a dataclass, so that 'saved' cannot know "
             "what its objects hold. Derive it from sklearn.base.BaseEstimator."
         )
     # Annotations are evaluated now, so that nothing is while a file is read.
-    kind = Kind.of(cls, fields_of(cls))
+    kind = Kind.of(kept, fields_of(kept))
     known = _registered.get(kind.name)
     # A notebook may define a class again: the last definition counts.
-    if known is not None and _place(known.cls) != _place(cls):
+    if known is not None and _place(known.cls) != _place(kept):
         raise ValueError(
-            f"{_place(cls)} cannot be registered as {kind.name!r}: files know {_place(known.cls)} "
+            f"{_place(kept)} cannot be registered as {kind.name!r}: files know {_place(known.cls)} "
             "by this name. Rename one of them."
         )
     _registered[kind.name] = kind
-    return cls
+    return kept
 
 
 def kind_named(name: Any) -> Kind | None:

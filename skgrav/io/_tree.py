@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav.io._container import Tensors, cast
-from skgrav.io._fields import Precision, described
+from skgrav.io._fields import Precision, check_field, described
 from skgrav.io._registry import LEFT_OUT, Kind, kind_named, kind_of
 
 #: Levels of a tree: estimators within estimators have far fewer.
@@ -137,7 +137,7 @@ class Writer:
                     f"{_join(place, name)!r} is missing: '_file_fields' of {kind.cls.__name__} "
                     "lists it, but 'fit' has not set it. Set it, or make the field optional."
                 )
-            field.check(state[name], sizes)
+            check_field(field, state[name], sizes)
             nodes[name] = self.node(state[name], _join(place, name), field.least)
         return nodes
 
@@ -267,7 +267,7 @@ class Reader:
             if name not in state and field.optional:
                 continue
             values[name] = self.value(state[name])
-            field.check(values[name], sizes)
+            check_field(field, values[name], sizes)
         return values
 
     @staticmethod
