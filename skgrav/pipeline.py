@@ -7,11 +7,12 @@ from typing import Any
 
 from sklearn import pipeline as _pipeline
 
-from skgrav._files import SavedMixin
+from skgrav.io import SavedMixin, saved
 
 __all__ = ["Pipeline", "make_pipeline"]
 
 
+@saved
 class Pipeline(SavedMixin, _pipeline.Pipeline):
     """Scikit-learn's Pipeline, whose steps need no names.
 

@@ -1,91 +1,35 @@
-"""Networks of CNNInverter in files, those of older versions among them; and the pretrained one."""
+"""Files of networks: precision, further training, the file itself, and the shipped network."""
 
 import builtins
 import copy
-import gzip
-import json
 import os
-import pickle
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from threading import Barrier
 
 import numpy as np
-import pandas as pd
 import pytest
 import safetensors.numpy
 import torch
-from conftest import ROOT
+from saved_estimators import again
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 
-from skgrav import CNNInverter, ForwardOperator, MatrixOperator, Mesh, Survey
+from skgrav import CNNInverter, Mesh
 from skgrav.datasets import make_gravity_dataset
-from skgrav.inverters import _persistence
+from skgrav.inverters import _pretrained
 from skgrav.metrics import relative_l2_error
-from skgrav.networks import PaperCNN
 
-OLD = ROOT / "tests" / "data"
-MESH = Mesh.square(10)
-DATA = make_gravity_dataset(200, mesh=MESH, random_state=0)
+DATA = make_gravity_dataset(200, mesh=Mesh.square(10), random_state=0)
 X, Y = DATA.data, DATA.target
-SURVEY = DATA.operator.survey_
-ABSOLUTE = Survey(SURVEY.stations, SURVEY.components, uncertainty=np.linspace(0.01, 0.02, 60))
-
-
-def fitted(**parameters):
-    settings = {"operator": DATA.operator, "max_epochs": 3, "random_state": 0}
-    return CNNInverter(**settings | parameters).fit(X, Y)
 
 
 @pytest.fixture(scope="module")
 def inverter():
-    return fitted()
+    return CNNInverter(operator=DATA.operator, max_epochs=3, random_state=0).fit(X, Y)
 
 
-@pytest.fixture(scope="module")
-def first_layout(tmp_path_factory):
-    """Give a file that skgrav 0.1.0 wrote before layout 2."""
-    path = tmp_path_factory.mktemp("layout 1") / "network"
-    path.write_bytes(gzip.decompress((OLD / "cnn_inverter_v1.safetensors.gz").read_bytes()))
-    return path
-
-
-def header_of(path):
-    with safetensors.safe_open(path, framework="numpy") as file:
-        return json.loads(file.metadata()["skgrav"])
-
-
-def rewrite(path, **changes):
-    """Change entries of a file's header."""
-    write(path, header_of(path) | changes, safetensors.numpy.load_file(path))
-
-
-def write(path, header, tensors):
-    safetensors.numpy.save_file(tensors, path, metadata={"skgrav": json.dumps(header)})
-
-
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {},
-        {"augment": "mirror"},
-        {"data_consistency": True},
-        {"operator": MatrixOperator(DATA.operator.matrix_)},
-        {"operator": ForwardOperator(MESH, ABSOLUTE, units="normalized")},
-        {"noise_level": (0.0, 0.02), "n_components": 7},
-    ],
-    ids=["plain", "mirror", "null space", "matrix", "uncertainty", "parameters"],
-)
-def test_loaded_network_predicts_alike(parameters, tmp_path):
-    inverter = fitted(**parameters)
-    inverter.save(tmp_path / "network.safetensors")
-    loaded = CNNInverter.load(tmp_path / "network.safetensors")
-    np.testing.assert_array_equal(loaded.predict(X), inverter.predict(X))
-    assert loaded.density_range_ == inverter.density_range_
-    assert loaded.loss_curve_ == pytest.approx(inverter.loss_curve_)
-    np.testing.assert_array_equal(loaded.transform(X)[:, 100:], X)
+# ------------------------------------------------------------------------------- precision
 
 
 def test_half_precision_halves_the_weights_and_keeps_the_estimate(inverter, tmp_path):
@@ -104,11 +48,8 @@ def test_half_precision_holds_densities_in_a_small_unit(parameters, tmp_path):
     inverter = CNNInverter(operator=DATA.operator, max_epochs=1, random_state=0, **parameters)
     inverter.fit(1e6 * X, 1e6 * Y)
     assert inverter._pairs.scale.max() > np.finfo(np.float16).max
-    inverter.save(tmp_path / "network", dtype="float16")
-    half, single = (
-        CNNInverter.load(tmp_path / "network").predict(1e6 * X),
-        inverter.predict(1e6 * X),
-    )
+    half = again(inverter, tmp_path, dtype="float16").predict(1e6 * X)
+    single = inverter.predict(1e6 * X)
     assert np.linalg.norm(half - single) < 2e-3 * np.linalg.norm(single)
 
 
@@ -120,8 +61,7 @@ def test_weights_beyond_half_precision_are_refused(inverter, tmp_path):
     with pytest.raises(ValueError, match=text):
         large.save(tmp_path / "network", dtype="float16")
     assert not list(tmp_path.iterdir())
-    large.save(tmp_path / "network")
-    assert CNNInverter.load(tmp_path / "network").net_.module_.first.weight.max() == 1e5
+    assert again(large, tmp_path).net_.module_.first.weight.max() == 1e5
 
 
 @pytest.mark.parametrize("dtype", ["int8", np.float32, None])
@@ -131,63 +71,12 @@ def test_other_dtypes_are_refused(inverter, dtype, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_file_tells_the_fit_whatever_the_parameters_are_now(tmp_path):
-    inverter = fitted(augment="mirror", n_components=7)
-    expected = inverter.predict(X)
-    inverter.set_params(
-        data_consistency=True, n_components=9, augment=None, noise_level=0.5, precision="bfloat16"
-    )
-    inverter.save(tmp_path / "network")
-    loaded = CNNInverter.load(tmp_path / "network")
-    np.testing.assert_allclose(loaded.predict(X), expected, rtol=1e-5, atol=1e-5)
-    kept = loaded.data_consistency, loaded.n_components, loaded.augment, loaded.precision
-    assert kept == (False, 7, "mirror", "float32")
-    assert loaded.noise_level == (0.0, 0.1)
-
-
-def test_parameters_may_be_numbers_of_numpy(tmp_path):
-    numbers = {
-        "n_components": np.int64(20),
-        "data_consistency": np.True_,
-        "learning_rate": np.float32(0.5),
-        "batch_size": np.int32(50),
-        "weight_decay": np.float64(0.25),
-        "max_epochs": np.int64(1),
-    }
-    fitted(**numbers).save(tmp_path / "network")
-    loaded = CNNInverter.load(tmp_path / "network").get_params()
-    assert {name: loaded[name] for name in numbers} == numbers
-    assert not any(isinstance(loaded[name], np.generic) for name in numbers)
-
-
-def test_training_parameters_may_be_left_to_the_architecture(inverter, tmp_path):
-    inverter.save(tmp_path / "network")
-    loaded = CNNInverter.load(tmp_path / "network")
-    assert (loaded.batch_size, loaded.weight_decay, loaded.max_epochs) == (None, None, 3)
-    assert loaded.learning_rate == 1e-3
-
-
-def test_names_of_data_are_kept(tmp_path):
-    names = [f"g{i}" for i in range(X.shape[1])]
-    frame = pd.DataFrame(X, columns=names)
-    inverter = CNNInverter(operator=DATA.operator, max_epochs=1, random_state=0).fit(frame, Y)
-    inverter.save(tmp_path / "network")
-    loaded = CNNInverter.load(tmp_path / "network")
-    assert list(loaded.feature_names_in_) == names
-    np.testing.assert_allclose(loaded.predict(frame), inverter.predict(frame), rtol=1e-5, atol=1e-5)
-    with pytest.raises(ValueError, match="feature names should match"):
-        loaded.predict(frame[names[::-1]])
-
-
-def test_unnamed_data_stay_unnamed(inverter, tmp_path):
-    inverter.save(tmp_path / "network")
-    assert not hasattr(CNNInverter.load(tmp_path / "network"), "feature_names_in_")
+# ------------------------------------------------------------------------ further training
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_training_that_diverges_leaves_the_loaded_network(method, inverter, tmp_path):
-    inverter.save(tmp_path / "network")
-    loaded = CNNInverter.load(tmp_path / "network")
+    loaded = again(inverter, tmp_path)
     before = loaded.predict(X)
     loaded.set_params(warm_start=True, learning_rate=1e30, weight_decay=1e10, max_epochs=20)
     if method == "partial_fit":
@@ -209,8 +98,7 @@ class Interrupt(Callback):
 
 
 def test_interrupt_in_the_first_epoch_leaves_the_loaded_network(inverter, tmp_path):
-    inverter.save(tmp_path / "network")
-    loaded = CNNInverter.load(tmp_path / "network")
+    loaded = again(inverter, tmp_path)
     before = loaded.predict(X)
     loaded.set_params(warm_start=True, callbacks=[Interrupt()])
     with pytest.warns(ConvergenceWarning, match="stopped by the user after 0 of 3 epochs"):
@@ -220,13 +108,15 @@ def test_interrupt_in_the_first_epoch_leaves_the_loaded_network(inverter, tmp_pa
 
 
 def test_loaded_network_goes_on_training(inverter, tmp_path):
-    inverter.save(tmp_path / "network")
-    loaded = CNNInverter.load(tmp_path / "network").set_params(max_epochs=2, warm_start=True)
+    loaded = again(inverter, tmp_path).set_params(max_epochs=2, warm_start=True)
     before = loaded.predict(X)
     loaded.fit(X, Y)
     assert loaded.n_epochs_ == 2
     assert np.abs(loaded.predict(X) - before).max() > 0
     assert relative_l2_error(Y, loaded.predict(X)) < 1.01 * relative_l2_error(Y, before)
+
+
+# ------------------------------------------------------------------------- the file itself
 
 
 def test_file_holds_no_training_data(inverter, tmp_path):
@@ -235,135 +125,6 @@ def test_file_holds_no_training_data(inverter, tmp_path):
     encoded = inverter._pairs.encode(X, Y)
     rows = [*X, *Y, *encoded[0], *encoded[1], *Y.astype(np.float32)]
     assert not any(row.tobytes() in content for row in rows)
-
-
-class Hostile:
-    """Runs code when it is unpickled."""
-
-    ran = False
-
-    def __reduce__(self):
-        return setattr, (Hostile, "ran", True)
-
-
-def test_file_of_layout_1_predicts_as_it_did(first_layout):
-    expected = json.loads((OLD / "cnn_inverter_v1.json").read_text(encoding="utf-8"))
-    loaded = CNNInverter.load(first_layout)
-    # The same machine gives the same digits; another one sums in another order.
-    np.testing.assert_allclose(loaded.predict(expected["X"]), expected["rho"], rtol=1e-5, atol=1e-5)
-    assert (loaded.augment, loaded.n_components, loaded.noise_level) == ("mirror", 10, (0.0, 0.02))
-    assert loaded.operator_.mesh_ == Mesh.square(8)
-
-
-def test_file_of_layout_1_is_saved_anew(first_layout, tmp_path):
-    old = CNNInverter.load(first_layout)
-    old.save(tmp_path / "network")
-    expected = json.loads((OLD / "cnn_inverter_v1.json").read_text(encoding="utf-8"))
-    new = CNNInverter.load(tmp_path / "network")
-    np.testing.assert_array_equal(new.predict(expected["X"]), old.predict(expected["X"]))
-    assert header_of(tmp_path / "network")["version"] == 2
-
-
-def test_kept_files_are_small():
-    assert sum(path.stat().st_size for path in OLD.iterdir()) < 200_000
-
-
-def test_hostile_file_is_refused_and_runs_nothing(tmp_path):
-    (tmp_path / "network").write_bytes(pickle.dumps(Hostile()))
-    with pytest.raises(ValueError, match="no file of skgrav, or damaged"):
-        CNNInverter.load(tmp_path / "network")
-    assert not Hostile.ran
-
-
-def test_damaged_foreign_and_newer_files_are_refused(inverter, tmp_path):
-    path = tmp_path / "network"
-    inverter.save(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="no file of skgrav, or damaged"):
-        CNNInverter.load(path)
-    path.write_bytes(whole)
-    rewrite(path, version=99)
-    with pytest.raises(ValueError, match=r"layout 99, but this version of skgrav reads up to 2"):
-        CNNInverter.load(path)
-    rewrite(path, format="other.Estimator")
-    with pytest.raises(ValueError, match="holds no estimator of skgrav"):
-        CNNInverter.load(path)
-    safetensors.numpy.save_file({"a": np.ones(2)}, path)
-    with pytest.raises(ValueError, match="holds no estimator of skgrav"):
-        CNNInverter.load(path)
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        CNNInverter.load(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize(
-    "header", [[1, 2], "text", 7, None], ids=["list", "text", "number", "null"]
-)
-def test_header_that_is_no_dict_is_refused(header, inverter, tmp_path):
-    inverter.save(tmp_path / "network")
-    write(tmp_path / "network", header, safetensors.numpy.load_file(tmp_path / "network"))
-    text = r"network is no file of skgrav, or damaged: its header is a \w+, not a dict\."
-    with pytest.raises(ValueError, match=text):
-        CNNInverter.load(tmp_path / "network")
-
-
-@pytest.mark.parametrize(
-    "lacking",
-    [
-        *("version", "parameters", "operator", "data_rms", "mirror", "sigma", "density_range"),
-        *("y_ndim", "loss_curve", "parameters.n_components", "parameters.augment"),
-        *("parameters.noise_level", "parameters.data_consistency", "parameters.precision"),
-        *("operator.kind", "operator.kernel", "operator.units", "operator.components"),
-    ],
-)
-def test_header_that_lacks_something_is_refused(lacking, first_layout, tmp_path):
-    header = header_of(first_layout)
-    *folder, name = lacking.split(".")
-    del (header[folder[0]] if folder else header)[name]
-    write(tmp_path / "network", header, safetensors.numpy.load_file(first_layout))
-    text = f"network is no file of skgrav, or damaged: it lacks '{name}'"
-    with pytest.raises(ValueError, match=text):
-        CNNInverter.load(tmp_path / "network")
-
-
-@pytest.mark.parametrize("layout", [1, 2])
-def test_file_that_lacks_a_tensor_is_refused(layout, inverter, first_layout, tmp_path):
-    inverter.save(tmp_path / "network")
-    if layout == 1:
-        (tmp_path / "network").write_bytes(first_layout.read_bytes())
-    header = header_of(tmp_path / "network")
-    tensors = safetensors.numpy.load_file(tmp_path / "network")
-    for name in tensors:
-        rest = {other: values for other, values in tensors.items() if other != name}
-        write(tmp_path / "network", header, rest)
-        with pytest.raises(ValueError, match="network is no file of skgrav, or damaged: "):
-            CNNInverter.load(tmp_path / "network")
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"version": "1"},
-        {"parameters": []},
-        {"density_range": None},
-        {"operator": {"kind": "forward"}},
-        {"mirror": None, "parameters": {"noise_level": 3}},
-    ],
-)
-def test_header_with_entries_of_another_kind_is_refused(changes, first_layout, tmp_path):
-    (tmp_path / "network").write_bytes(first_layout.read_bytes())
-    rewrite(tmp_path / "network", **changes)
-    with pytest.raises(ValueError, match="network is no file of skgrav, or damaged: "):
-        CNNInverter.load(tmp_path / "network")
-
-
-def test_weights_of_another_shape_are_refused_by_name(inverter, tmp_path):
-    inverter.save(tmp_path / "network")
-    tensors = safetensors.numpy.load_file(tmp_path / "network")
-    tensors["network.first.bias"] = tensors["network.first.bias"][:-1]
-    write(tmp_path / "network", header_of(tmp_path / "network"), tensors)
-    with pytest.raises(ValueError, match=r"damaged: weights are missing.*shape: first\.bias\."):
-        CNNInverter.load(tmp_path / "network")
 
 
 def test_threads_may_save_to_one_file(inverter, tmp_path, monkeypatch):
@@ -394,19 +155,34 @@ def test_failed_save_keeps_what_was_there(inverter, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(safetensors.numpy, "save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         inverter.save(path)
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["network"]
 
 
-def test_architectures_of_the_user_are_refused(tmp_path):
-    small = partial(PaperCNN, filters=(4,), hidden_layer_sizes=(8,))
-    inverter = CNNInverter(small, max_epochs=1, operator=DATA.operator).fit(X, Y)
-    text = r"'architecture' is a partial, which files .* do not hold\. .* code\. .*pickle .*weights"
-    with pytest.raises(ValueError, match=text):
-        inverter.save(tmp_path / "network")
-    assert not list(tmp_path.iterdir())
+UNWRITABLE = {
+    "no folder/a": (
+        FileNotFoundError,
+        "'path' is '.*/a', but the folder '.*no folder' does not",
+    ),
+    "file/a": (
+        FileNotFoundError,
+        "'path' is '.*/a', but the folder '.*file' does not exist",
+    ),
+    "": (IsADirectoryError, "'path' is .*, which is a folder. Give the name of a file in it"),
+    "a" * 300: (OSError, f"File name too long: '.*{'a' * 300}'$"),
+}
+
+
+@pytest.mark.parametrize("name", UNWRITABLE, ids=["folder", "file", "a folder", "long name"])
+def test_path_that_cannot_be_written_is_named(name, inverter, tmp_path):
+    error, text = UNWRITABLE[name]
+    (tmp_path / "file").touch()
+    with pytest.raises(error, match=text):
+        inverter.save(tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_new_file_follows_the_umask(inverter, tmp_path):
@@ -418,7 +194,7 @@ def test_new_file_follows_the_umask(inverter, tmp_path):
     assert stat.S_IMODE((tmp_path / "network").stat().st_mode) == 0o640
 
 
-def test_missing_safetensors_is_told(inverter, tmp_path, monkeypatch):
+def test_missing_safetensors_is_named(inverter, tmp_path, monkeypatch):
     real = builtins.__import__
 
     def without(name, *args, **kwargs):
@@ -429,6 +205,18 @@ def test_missing_safetensors_is_told(inverter, tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"skgrav\[io\]"):
         inverter.save(tmp_path / "network")
+
+
+# ----------------------------------------------------------------------- the shipped network
+
+
+def test_pretrained_network_estimates_as_it_did_when_it_was_trained():
+    network = CNNInverter.from_pretrained()
+    rho = np.ones((50, 50))
+    rho[10:20, 20:30] = 9.0
+    found = network.predict(network.operator_.transform(rho.reshape(1, -1))).reshape(50, 50)
+    estimates = [0.83056729, 6.30296442, 0.92287449, 1.12941263]
+    np.testing.assert_allclose(found[[2, 15, 15, 40], [25, 25, 10, 25]], estimates, rtol=1e-4)
 
 
 def test_pretrained_network_inverts_without_training():
@@ -446,14 +234,14 @@ def test_pretrained_network_inverts_without_training():
 def test_unknown_and_changed_pretrained_networks_are_refused(monkeypatch):
     with pytest.raises(ValueError, match=r"'name' is 'papper'; allowed are 'paper'"):
         CNNInverter.from_pretrained("papper")
-    name, _ = _persistence.PRETRAINED["paper"]
-    monkeypatch.setitem(_persistence.PRETRAINED, "paper", (name, "0" * 64))
+    name, _ = _pretrained.PRETRAINED["paper"]
+    monkeypatch.setitem(_pretrained.PRETRAINED, "paper", (name, "0" * 64))
     with pytest.raises(ValueError, match=r"has SHA-256 .*, not 0000.*damaged or changed"):
         CNNInverter.from_pretrained()
 
 
-def test_missing_pretrained_network_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(_persistence, "_PRETRAINED", tmp_path)
+def test_missing_pretrained_network_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(_pretrained, "_FOLDER", tmp_path)
     with pytest.raises(
         FileNotFoundError, match=r"paper.safetensors is missing.*Install skgrav anew"
     ):

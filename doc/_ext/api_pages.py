@@ -17,6 +17,7 @@ import skgrav
 #: From the data to the estimate; rooms that are not named here come last.
 ORDER = [
     "geometry",
+    "io",
     "operators",
     "kernels",
     "datasets",

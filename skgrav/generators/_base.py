@@ -6,9 +6,9 @@ import copy
 import os
 import warnings
 from abc import ABC, abstractmethod
-from math import isqrt
+from math import isqrt, prod
 from numbers import Integral, Real
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -21,12 +21,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_array, check_range, check_size, validate_data
-from skgrav.generators._persistence import SavedGenerator
 from skgrav.geometry import Mesh
+from skgrav.io import FEATURES, Field, SavedMixin, Weights
 from skgrav.networks._checks import check_tensor
 from skgrav.networks._least_squares import LatentProblem, chunks, lbfgs
 from skgrav.networks._progress import LongTraining
 from skgrav.networks._training import TrainingNet, resolve_device, seeded
+from skgrav.networks._weights import check_weights, least_precision, put_weights, weights_of
 
 Array = NDArray[np.float64]
 
@@ -47,7 +48,7 @@ class Settings(NamedTuple):
 
 
 class DensityGenerator(
-    SavedGenerator,
+    SavedMixin,
     LongTraining,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -121,6 +122,18 @@ class DensityGenerator(
         "verbose": ["verbose"],
         "checkpoint": [str, os.PathLike, None],
     }
+
+    _file_fields: ClassVar[tuple[Field, ...]] = (
+        *FEATURES,
+        Field("n_components_", int),
+        Field("density_range_", tuple[float, float]),
+        Field("loss_curve_", list[float]),
+        Field("validation_loss_curve_", list[float]),
+        Field("n_epochs_", int),
+        Field("shape_", tuple[int, int]),
+        Field("network", Weights, least=least_precision),
+    )
+    _file_left_out: ClassVar = {"net_"}
 
     _settings: dict[str, Settings]
 
@@ -472,6 +485,35 @@ class DensityGenerator(
             "device": device,
             "verbose": 0,
         }
+
+    def _decoding(self, module: Any) -> Any:
+        """Remove from a module all that neither decodes nor encodes."""
+        return module
+
+    def _file_parameters(self) -> dict[str, Any]:
+        parameters = self.get_params(deep=False)
+        if hasattr(self, "net_"):  # of the network, whatever the parameter is now
+            paper = self.net_.module.keywords["paper"]
+            parameters["architecture"] = "paper" if paper else "default"
+        return parameters
+
+    def _file_state(self) -> dict[str, Any]:
+        shape, _ = self.net_.module.args
+        return vars(self) | {"shape_": shape, "network": weights_of(self.net_.module_)}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        shape, weights = state.pop("shape_"), state.pop("network")
+        self.__dict__.update(state)
+        if min(shape) < 1 or prod(shape) != self.n_features_in_:
+            raise ValueError(f"its sections of {shape} do not have {self.n_features_in_} cells")
+        settings = self._settings[self.architecture]._replace(n_components=self.n_components_)
+        net = self._make_net(shape, settings, resolve_device(self.device), 0)
+        check_weights(lambda: self._decoding(net.module()), weights)
+        with seeded(0, net.device):
+            net.initialize()
+        put_weights(self._decoding(net.module_), weights)
+        net.optimizer_ = None  # as after unpickling: it holds what does not decode
+        self.net_ = net
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")

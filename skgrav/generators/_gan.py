@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.functional import relu, softplus
 
 from skgrav.generators._base import DensityGenerator, Settings, start_linear
+from skgrav.io import Field, saved
 from skgrav.metrics import sample_diversity
 from skgrav.networks._paper_generators import PaperDiscriminator, PaperGenerator
 from skgrav.networks._progress import EpochBar
@@ -42,6 +43,7 @@ _COLLAPSED = 0.5
 _AVERAGED, _N_DIRECTIONS = 500, 128
 
 
+@saved
 class GANGenerator(DensityGenerator):
     """Generative adversarial network of density sections.
 
@@ -153,11 +155,11 @@ class GANGenerator(DensityGenerator):
         "paper": Settings(50, 45, 25, 5e-4),
     }
     _has_encoder = False
-    _file_forms: ClassVar = {
-        **DensityGenerator._file_forms,
-        "generator_loss_curve_": "floats",
-        "diversity_": "float",
-    }
+    _file_fields: ClassVar = (
+        *DensityGenerator._file_fields,
+        Field("generator_loss_curve_", list[float]),
+        Field("diversity_", float),
+    )
 
     @property
     def _decoder(self) -> nn.Module:

@@ -17,6 +17,7 @@ from torch import nn
 
 from skgrav._checks import validate_data
 from skgrav.generators._base import DensityGenerator, Settings, start_linear
+from skgrav.io import saved
 from skgrav.networks._least_squares import chunks
 from skgrav.networks._paper_generators import PaperDecoder, PaperEncoder
 from skgrav.networks._progress import EpochBar
@@ -38,6 +39,7 @@ _WARM_UP = 0.25
 _PAPER_DECAY = 0.5**50
 
 
+@saved
 class VAEGenerator(DensityGenerator):
     """Variational autoencoder of density sections.
 

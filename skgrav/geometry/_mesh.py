@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -62,8 +62,6 @@ class Mesh(ValueObject):
     array([[1., 2., 3.],
            [4., 5., 6.]])
     """
-
-    _file_forms: ClassVar = {"edges": "values"}
 
     edges: tuple[NDArray[np.float64], ...]
 

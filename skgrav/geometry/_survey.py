@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -73,13 +73,6 @@ class Survey(ValueObject):
     >>> survey.n_data
     300
     """
-
-    _file_forms: ClassVar = {
-        "stations": "[n ndim]",
-        "components": "values",
-        "uncertainty": "[n_data] | None",
-        "trend": "int | [n_data k] | None",
-    }
 
     stations: NDArray[np.float64]
     components: tuple[str, ...]

@@ -12,7 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skgrav._checks import validate_data
-from skgrav._files import SavedMixin
+from skgrav.io import FEATURES, Field, SavedMixin
 from skgrav.operators import is_lazy, lazily
 
 
@@ -22,9 +22,13 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
     `fit` remembers whether densities came as a vector in `_y_ndim` and how many cells they have
     in `n_outputs_`; `predict` returns them alike.
 
+    A subclass has `save` and `load` if it is decorated by `skgrav.io.saved`, and lists in
+    ``_file_fields`` what its `fit` has learned.
+
     See Also
     --------
     CNNInverter, Refiner : Inverters.
+    skgrav.io.saved : The decorator.
 
     Examples
     --------
@@ -32,7 +36,12 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
     >>> from sklearn.base import BaseEstimator
     >>> from sklearn.utils.validation import validate_data
     >>> from skgrav.inverters import InverterMixin
-    >>> class Mean(InverterMixin, BaseEstimator):
+    >>> from skgrav.io import Field, saved
+    >>> learned = Field("mean_", np.ndarray, ("n_outputs_",))
+    >>> @saved
+    ... class Mean(InverterMixin, BaseEstimator):
+    ...     _file_fields = (*InverterMixin._file_fields, learned)
+    ...
     ...     def fit(self, X, y):
     ...         X, y = validate_data(self, X, y, multi_output=True)
     ...         self.n_outputs_, self._y_ndim, self.mean_ = y.shape[1], y.ndim, y.mean(axis=0)
@@ -45,12 +54,11 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
     """
 
     #: What the file of any inverter holds.
-    _file_forms: ClassVar[dict[str, str]] = {
-        "n_features_in_": "int",
-        "feature_names_in_": "names?",
-        "n_outputs_": "int",
-        "_y_ndim": "int",
-    }
+    _file_fields: ClassVar[tuple[Field, ...]] = (
+        *FEATURES,
+        Field("n_outputs_", int),
+        Field("_y_ndim", int),
+    )
 
     n_outputs_: int
     _y_ndim: int

@@ -15,12 +15,14 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import validate_data
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._prior import GaussianPrior
+from skgrav.io import Field, saved
 from skgrav.noise import Noise
 from skgrav.operators import BaseOperator, is_lazy, lazily, resolve_operator
 
 Array = NDArray[np.float64]
 
 
+@saved
 class BayesLinearInverter(InverterMixin, BaseEstimator):
     """Posterior mean of density under the mean and covariance of the training densities.
 
@@ -109,15 +111,16 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         "shrinkage": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
         "store_covariance": ["boolean"],
     }
-    _file_forms: ClassVar = {
-        **InverterMixin._file_forms,
-        "operator_": "ForwardOperator | MatrixOperator",
-        "_prior": "GaussianPrior",
-        "mean_": "[n_outputs_]",
-        "variance_": "[n_outputs_]",
-        "shrinkage_": "float",
-        "_data_rms": "float",
-    }
+    _file_fields: ClassVar = (
+        *InverterMixin._file_fields,
+        Field("operator_", BaseOperator),
+        Field("_uncertainty", Array | None, ("n_features_in_",)),
+        Field("_prior", GaussianPrior),
+        Field("mean_", Array, ("n_outputs_",)),
+        Field("variance_", Array, ("n_outputs_",)),
+        Field("shrinkage_", float),
+        Field("_data_rms", float),
+    )
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -17,21 +18,19 @@ from skgrav._checks import validate_data
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._network import SETTINGS, NetTraining
 from skgrav.inverters._noise import CONTRADICTED, check_levels
-from skgrav.inverters._pairs import WhitenedPairs
-from skgrav.inverters._persistence import (
-    fitted_parameters,
-    of_first_layout,
-    pretrained_file,
-    restore_network,
-)
+from skgrav.inverters._pairs import ScaledPairs, WhitenedPairs
+from skgrav.inverters._pretrained import pretrained_file
+from skgrav.io import Field, Weights, saved
 from skgrav.networks._augmentation import LEAST_NOISE
-from skgrav.networks._weights import weights_of
+from skgrav.networks._paper import PaperCNN
+from skgrav.networks._weights import check_weights, least_precision, weights_of
 from skgrav.operators import BaseOperator, is_lazy, lazily
 from skgrav.solvers import Projection
 
 Array = NDArray[np.float64]
 
 
+@saved
 class CNNInverter(InverterMixin, NetTraining):
     """Network that estimates density from gravity.
 
@@ -205,18 +204,18 @@ class CNNInverter(InverterMixin, NetTraining):
         "callbacks": ["array-like", None],
         "checkpoint": [str, os.PathLike, None],
     }
-    _file_forms: ClassVar = {
-        **InverterMixin._file_forms,
-        "operator_": "ForwardOperator | MatrixOperator?",
-        "_pairs": "WhitenedPairs | ScaledPairs",
-        "_n_components": "int?",
-        "_sigma": "float | None?",
-        "_seed": "int",
-        "density_range_": "pair",
-        "loss_curve_": "floats",
-        "validation_loss_curve_": "floats",
-        "network": "weights",
-    }
+    _file_fields: ClassVar = (
+        *InverterMixin._file_fields,
+        Field("operator_", BaseOperator, optional=True),
+        Field("_pairs", WhitenedPairs | ScaledPairs),
+        Field("_n_components", int, optional=True),
+        Field("_sigma", float | None, optional=True),
+        Field("_seed", int),
+        Field("density_range_", tuple[float, float]),
+        Field("loss_curve_", list[float]),
+        Field("validation_loss_curve_", list[float]),
+        Field("network", Weights, least=least_precision),
+    )
     # Training goes on from the weights of a file, but as a new history.
     _file_left_out: ClassVar = {"net_", "n_epochs_", "_made_with"}
 
@@ -372,18 +371,29 @@ class CNNInverter(InverterMixin, NetTraining):
         return cls.load(pretrained_file(name), device=device)
 
     def _file_parameters(self) -> dict[str, Any]:
-        """Return the parameters, those that made the network as they were then."""
-        return fitted_parameters(self)
+        """Return the parameters, of which some are those that the network was made with."""
+        return self.get_params(deep=False) | vars(self).get("_made_with", {})
 
     def _file_state(self) -> dict[str, Any]:
         return vars(self) | {"network": weights_of(self.net_.module_)}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        restore_network(self, state)
-
-    @classmethod
-    def _of_first_layout(cls, header: dict[str, Any], tensors: dict[str, Any], device: str) -> Self:
-        return of_first_layout(cls, header, tensors, device)
+        weights, pairs = state.pop("network"), state["_pairs"]
+        sizes = fitted = state["n_features_in_"], state["n_outputs_"]
+        self.__dict__.update(state)
+        self.n_epochs_ = 0
+        if (self.architecture == "residual") != isinstance(pairs, WhitenedPairs):
+            raise ValueError(f"its {type(pairs).__name__} do not belong to {self.architecture!r}")
+        if isinstance(pairs, WhitenedPairs):
+            sizes = len(pairs.rows), len(pairs.mean)
+            if state["operator_"] is not pairs.operator or "_sigma" not in state:
+                raise ValueError("its operators or their noise differ")
+        else:
+            sizes = len(pairs.mean), self.n_outputs_
+            check_weights(partial(PaperCNN, *sizes, state["_n_components"]), weights)
+        if sizes != fitted:
+            raise ValueError(f"its sizes are {fitted}, but {sizes} in its network")
+        self._take_weights(weights)
 
     def _noise(self, X: Array, noise_level: Any) -> Array:
         """Return the noise of weighted data, and warn if the network was not trained for it."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skgrav.inverters._prior import GaussianPrior
+from skgrav.io import saved, sized
 from skgrav.noise import Whitening, at_least_typical, with_visible_rounding
 from skgrav.solvers import SolverResult
 
 Array = NDArray[np.float64]
 
 
+@saved
 @dataclass(frozen=True)
 class ErrorCorrection:
     """Best linear estimate of a start's error from the data that the start leaves.
@@ -26,21 +28,13 @@ class ErrorCorrection:
     other half, a start is left alone.
     """
 
-    _file_forms: ClassVar = {
-        "prior": "GaussianPrior",
-        "offset": "[c]",
-        "share": "[d]",
-        "explained": "[d]",
-        "data_rms": "float",
-    }
-
     prior: GaussianPrior
     #: Mean error, which is added whatever the data.
-    offset: Array
+    offset: Array = field(metadata=sized("c"))
     #: Share of each coordinate's correction that is made, between 0 and 1.
-    share: Array
+    share: Array = field(metadata=sized("d"))
     #: Share of the variance that each coordinate would explain of errors independent of the noise.
-    explained: Array
+    explained: Array = field(metadata=sized("d"))
     #: Rms of typical whitened data.
     data_rms: float
 

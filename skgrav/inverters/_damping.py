@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtri
 
+from skgrav.io import saved, sized
 from skgrav.solvers import DataSpace, discrepancy_strength, noise_in_data
 
 Array = NDArray[np.float64]
@@ -40,7 +40,7 @@ class DampingCurves:
     """
 
     #: Eigenvalues of the operator times its transpose, falling.
-    variance: Array
+    variance: Array = field(metadata=sized("e"))
     #: Number of data.
     n_data: int
     #: Number of data that are left after what is fitted freely.
@@ -149,6 +149,7 @@ class DampingCurves:
         return np.exp(_golden(lambda log: cost(c, np.exp(log)[:, None])[:, 0], low, high))
 
 
+@saved
 @dataclass(frozen=True)
 class DampedLeastSquares(DampingCurves):
     """Minimisers of ``||d - A q||^2 + alpha sum(stiffness q^2)`` for any alpha, in closed form.
@@ -157,23 +158,13 @@ class DampedLeastSquares(DampingCurves):
     those of ``A diag(1 / stiffness) A^T`` without what is fitted freely.
     """
 
-    _file_forms: ClassVar = {
-        "variance": "[e]",
-        "n_data": "int",
-        "n_left": "int",
-        "space": "DataSpace",
-        "rest": "[n_data n_data]",
-        "trend": "[n_data c]",
-        "compliance": "[c]",
-    }
-
     space: DataSpace
     #: Takes from data what is fitted freely, (n_data, n_data).
-    rest: Array
+    rest: Array = field(metadata=sized("n_data", "n_data"))
     #: Maps data to the coefficients that are fitted freely, all cells' columns.
-    trend: Array
+    trend: Array = field(metadata=sized("n_data", "c"))
     #: One over the stiffness of each coefficient, zero where it has none.
-    compliance: Array
+    compliance: Array = field(metadata=sized("c"))
 
     @classmethod
     def of(cls, matrix: Array, stiffness: Array) -> DampedLeastSquares:

@@ -26,6 +26,7 @@ from skgrav.inverters._latent_space import (
     LinearDecoder,
     Starts,
 )
+from skgrav.io import Estimator, Field, saved
 from skgrav.metrics import relative_data_misfit
 from skgrav.noise import Noise, noise_with_rounding
 from skgrav.operators import BaseOperator, ForwardOperator, is_lazy, lazily, resolve_operator
@@ -43,6 +44,7 @@ _N_RECORDED = 100
 _MAX_ITER = {"gauss-newton": 30, "lbfgs": 200, "adam": 5000}
 
 
+@saved
 class LatentInverter(InverterMixin, BaseEstimator):
     """Inversion in the latent space of a generator, the paper's second method.
 
@@ -178,17 +180,17 @@ class LatentInverter(InverterMixin, BaseEstimator):
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
     }
-    _file_forms: ClassVar = {
-        **InverterMixin._file_forms,
-        "operator_": "ForwardOperator | MatrixOperator",
-        "generator_": "estimator",
-        "init_": "estimator?",
-        "n_components_": "int",
-        "n_iter_": "int",
-        "_start_in_X": "bool",
-        "_share": "float",
-        "_space": "LatentSpace",
-    }
+    _file_fields: ClassVar = (
+        *InverterMixin._file_fields,
+        Field("operator_", BaseOperator),
+        Field("generator_", Estimator),
+        Field("init_", Estimator, optional=True),
+        Field("n_components_", int),
+        Field("n_iter_", int),
+        Field("_start_in_X", bool),
+        Field("_share", float),
+        Field("_space", LatentSpace),
+    )
 
     def __init__(
         self,

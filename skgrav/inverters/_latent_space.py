@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 from sklearn.covariance import ledoit_wolf
 
-from skgrav.solvers._gaussian import DataSpace
+from skgrav.io import saved, sized
+from skgrav.solvers import DataSpace
 
 Array = NDArray[np.float64]
 
@@ -18,14 +19,13 @@ Array = NDArray[np.float64]
 _LINEAR = 1e-9
 
 
+@saved
 @dataclass(frozen=True)
 class LinearDecoder:
     """Map ``rho = z @ matrix + offset`` from codes to densities."""
 
-    _file_forms: ClassVar = {"matrix": "[k c]", "offset": "[c]"}
-
-    matrix: Array
-    offset: Array
+    matrix: Array = field(metadata=sized("k", "c"))
+    offset: Array = field(metadata=sized("c"))
 
     @classmethod
     def of(cls, generator: Any, n_components: int) -> LinearDecoder | None:
@@ -47,22 +47,16 @@ class LinearDecoder:
         return cls(matrix, rho.mean(axis=0) - mean @ matrix)
 
 
+@saved
 @dataclass(frozen=True)
 class CodePrior:
     """Gaussian ``z = root @ u`` with ``u ~ N(centre, I)``, its mean perhaps led by a start."""
 
-    _file_forms: ClassVar = {
-        "mean": "[k]",
-        "root": "[k k]",
-        "start_mean": "[s]",
-        "regression": "[s k]",
-    }
-
-    mean: Array
-    root: Array
+    mean: Array = field(metadata=sized("k"))
+    root: Array = field(metadata=sized("k", "k"))
     #: Mean of the codes of starts, and the regression of codes on them.
-    start_mean: Array
-    regression: Array
+    start_mean: Array = field(metadata=sized("s"))
+    regression: Array = field(metadata=sized("s", "k"))
 
     @classmethod
     def of(cls, z: Array, starts: Array | None = None) -> CodePrior:
@@ -109,6 +103,7 @@ class Starts:
         return float(np.clip(gain / length2, 0.0, 1.0)) if length2 > 0 else 1.0
 
 
+@saved
 @dataclass(frozen=True)
 class DataError:
     """Errors of data in coordinates where they are independent: noise, and the generator's own.
@@ -122,11 +117,9 @@ class DataError:
        section 5.8.
     """
 
-    _file_forms: ClassVar = {"mean": "[d]", "rotation": "[d d]", "variance": "[d]"}
-
-    mean: Array
-    rotation: Array
-    variance: Array
+    mean: Array = field(metadata=sized("d"))
+    rotation: Array = field(metadata=sized("d", "d"))
+    variance: Array = field(metadata=sized("d"))
 
     @classmethod
     def none(cls, n_data: int) -> DataError:
@@ -150,14 +143,13 @@ class DataError:
         return weights[:1] if np.ptp(sigma) == 0 else weights
 
 
+@saved
 @dataclass(frozen=True)
 class CodeRegression:
     """Best linear estimate of codes from data with noise, learned from training pairs."""
 
-    _file_forms: ClassVar = {"code_mean": "[k]", "data_mean": "[d]", "space": "DataSpace"}
-
-    code_mean: Array
-    data_mean: Array
+    code_mean: Array = field(metadata=sized("k"))
+    data_mean: Array = field(metadata=sized("d"))
     space: DataSpace
 
     @classmethod
@@ -173,18 +165,10 @@ class CodeRegression:
         return self.code_mean + self.space.estimate(data - self.data_mean, sigma**2)
 
 
+@saved
 @dataclass(frozen=True)
 class LatentSpace:
     """What training sections tell about a generator, in the data coordinates of an operator."""
-
-    _file_forms: ClassVar = {
-        "decoder": "LinearDecoder",
-        "is_linear": "bool",
-        "prior": "CodePrior",
-        "error": "DataError",
-        "regression": "CodeRegression",
-        "data_rms": "float",
-    }
 
     #: The decoder, or the linear map that comes nearest to it.
     decoder: LinearDecoder

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skgrav.io import saved, sized
 from skgrav.noise import Whitening
 from skgrav.solvers import depth_weights, relative_volumes
 
@@ -17,6 +18,7 @@ Array = NDArray[np.float64]
 _ROUNDING = 1e-12
 
 
+@saved
 @dataclass(frozen=True)
 class ModelNorm:
     """Mean square over volume of a derivative of weighted densities, diagonal in modes.
@@ -26,21 +28,14 @@ class ModelNorm:
     one mode along each axis, since derivatives along the axes of a tensor mesh add up.
     """
 
-    _file_forms: ClassVar = {
-        "weights": "[c]",
-        "modes": "values",
-        "masses": "values",
-        "stiffness": "[c]",
-    }
-
     #: Weight of each cell.
-    weights: Array
+    weights: Array = field(metadata=sized("c"))
     #: Modes along each axis, one a column; none where cells are modes themselves.
     modes: tuple[Array, ...]
     #: Volume along each axis, relative to its mean.
     masses: tuple[Array, ...]
     #: Mean square derivative of each mode.
-    stiffness: Array
+    stiffness: Array = field(metadata=sized("c"))
 
     @classmethod
     def of(

@@ -58,6 +58,9 @@ NO_MIRROR = (
 #: Parameters that a warm start must not change.
 _FIXED = ("architecture", "operator", "n_components", "data_consistency", "augment")
 
+#: Parameters of the fit that made the weights, which files keep as they were then.
+_MADE_WITH = (*_FIXED, "noise_level", "precision")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -82,7 +85,7 @@ class NetTraining(LongTraining, BaseEstimator):
     _pairs: ScaledPairs | WhitenedPairs
     _seed: int
     _n_components: int
-    #: Parameters that the net was made with and must keep.
+    #: Parameters that the net was made with.
     _made_with: dict[str, Any]
     _y_ndim: int
     _sigma: float | None
@@ -235,8 +238,8 @@ class NetTraining(LongTraining, BaseEstimator):
     def _renew_net(self) -> None:
         """Put the weights and the history into a net with the training parameters of now."""
         self._validate_params()
-        for name, fitted in self._made_with.items():
-            value = getattr(self, name)
+        for name in _FIXED:
+            value, fitted = getattr(self, name), self._made_with[name]
             if value is not fitted and value != fitted:
                 raise ValueError(
                     f"'{name}' is now {value!r}, but the network was made with {fitted!r}; fit "
@@ -257,7 +260,7 @@ class NetTraining(LongTraining, BaseEstimator):
 
     def _make_net(self) -> TrainingNet:
         """Compose the skorch net; its weights are drawn when training starts."""
-        self._made_with = {name: getattr(self, name) for name in _FIXED}
+        self._made_with = {name: getattr(self, name) for name in _MADE_WITH}
         device, pairs = resolve_device(self.device), self._pairs
         schedule: list[Any] = [("decay", ExponentialDecay(_DECAY))]
         clip: list[Any] = []

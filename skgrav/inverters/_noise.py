@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skgrav._checks import real_array
-from skgrav.solvers._gaussian import DataSpace
+from skgrav.solvers import DataSpace
 
 Array = NDArray[np.float64]
 

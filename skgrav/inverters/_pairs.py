@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +16,12 @@ from torch import nn
 from skgrav.inverters._noise import noise_of, usual_rms
 from skgrav.inverters._prior import GaussianPrior
 from skgrav.inverters._rows import Encoded, Rows
+from skgrav.io import saved, sized
 from skgrav.networks._augmentation import LEAST_NOISE, Augmentation, Mirror, draw_levels
 from skgrav.networks._consistency import fast_physics
 from skgrav.networks._residual import NullSpaceNetwork, ResidualMLP
 from skgrav.operators import BaseOperator
-from skgrav.solvers._gaussian import DataSpace
+from skgrav.solvers import DataSpace
 
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
@@ -32,19 +33,13 @@ _N_TELLING = 10_000
 _NO_STD = 1e-30
 
 
+@saved
 @dataclass(frozen=True)
 class ScaledPairs:
     """Standardised data, and densities scaled to [0, 1]."""
 
-    _file_forms: ClassVar = {
-        "mean": "[d]",
-        "scale": "[d]",
-        "density_range": "pair",
-        "mirror": "Mirror | None",
-    }
-
-    mean: Array
-    scale: Array
+    mean: Array = field(metadata=sized("d"))
+    scale: Array = field(metadata=sized("d"))
     density_range: tuple[float, float]
     mirror: Mirror | None
 
@@ -81,6 +76,7 @@ class ScaledPairs:
         return ((y - low) / ((high - low) or 1.0)).astype(np.float32)
 
 
+@saved
 @dataclass(frozen=True)
 class WhitenedPairs:
     """Whitened data, and the principal components of what the best linear estimate misses.
@@ -90,36 +86,21 @@ class WhitenedPairs:
     zero at any noise, and the linear estimate is ``z @ regression``.
     """
 
-    #: The estimate needs some only roughly; those in the unit of density exceed half precision.
-    _file_forms: ClassVar = {
-        "operator": "ForwardOperator | MatrixOperator",
-        "rows": "[d]",
-        "mean": "[c]",
-        "data_mean": "[d]",
-        "rotation": "[d e]",
-        "variance": "[e]",
-        "regression": "single [l c]",
-        "components": "half [k c]",
-        "scale": "single [k]",
-        "data_rms": "float",
-        "mirror": "Mirror | None",
-        "whole": "bool",
-    }
-
     operator: BaseOperator
     #: Weights that make the noise of all data alike, (n_data,).
-    rows: Array
+    rows: Array = field(metadata=sized("d"))
     #: Means of densities and of weighted data.
-    mean: Array
-    data_mean: Array
+    mean: Array = field(metadata=sized("c"))
+    data_mean: Array = field(metadata=sized("d"))
     #: Eigenvectors of the covariance of weighted data, one a column, and eigenvalues.
-    rotation: Array
-    variance: Array
+    rotation: Array = field(metadata=sized("d", "e"))
+    variance: Array = field(metadata=sized("e"))
     #: Densities that one unit of u stands for, (n_live, n_cells); no data tell the u beyond.
-    regression: Array
+    # Half precision would overflow where the unit of density makes numbers large.
+    regression: Array = field(metadata=sized("l", "c", least="float32"))
     #: Principal components of density, (n_components, n_cells), and how much of each is missed.
-    components: Array
-    scale: Array
+    components: Array = field(metadata=sized("k", "c", least="float16"))
+    scale: Array = field(metadata=sized("k", least="float32"))
     #: Rms of usual weighted data.
     data_rms: float
     mirror: Mirror | None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.covariance import ledoit_wolf_shrinkage
 
 from skgrav.inverters._rows import Rows
-from skgrav.solvers._gaussian import DataSpace
+from skgrav.io import saved, sized
+from skgrav.solvers import DataSpace
 
 Array = NDArray[np.float64]
 
@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 _N_SHRUNK = 2000
 
 
+@saved
 @dataclass(frozen=True)
 class GaussianPrior:
     """Gaussian of densities, or of errors of densities, learned from samples of them.
@@ -26,28 +27,18 @@ class GaussianPrior:
     diagonal, and what a matrix from density to data makes of it. Draws need a factor of it.
     """
 
-    _file_forms: ClassVar = {
-        "mean": "[c]",
-        "variance": "[c]",
-        "shrinkage": "float",
-        "data_mean": "[d]",
-        "space": "DataSpace",
-        "white": "float",
-        "factor": "[f c] | None",
-    }
-
-    mean: Array
+    mean: Array = field(metadata=sized("c"))
     #: Variance of each cell.
-    variance: Array
+    variance: Array = field(metadata=sized("c"))
     #: Share of uncorrelated variance, which few samples need.
     shrinkage: float
     #: Mean of the data.
-    data_mean: Array
+    data_mean: Array = field(metadata=sized("d"))
     space: DataSpace
     #: Standard deviation of the uncorrelated part.
     white: float
     #: Factor of the correlated part, (at most n_cells, n_cells), if draws are wanted.
-    factor: Array | None = None
+    factor: Array | None = field(default=None, metadata=sized("f", "c"))
 
     @classmethod
     def of(

@@ -19,6 +19,7 @@ from skgrav._checks import validate_data
 from skgrav.inverters._base import InverterMixin, predicted_start
 from skgrav.inverters._correction import ErrorCorrection
 from skgrav.inverters._plausible import warn_implausible
+from skgrav.io import Estimator, Field, saved
 from skgrav.noise import Noise, Whitening, coherent
 from skgrav.operators import BaseOperator, is_lazy, lazily, resolve_operator
 from skgrav.solvers import SOLVERS, Solver, SolverResult, warn_unfitted
@@ -29,6 +30,7 @@ Array = NDArray[np.float64]
 _N_RECORDED = 200
 
 
+@saved
 class Refiner(InverterMixin, BaseEstimator):
     """Meta-estimator that fits another inverter's estimate to the data.
 
@@ -132,14 +134,14 @@ class Refiner(InverterMixin, BaseEstimator):
         "cv": ["cv_object", StrOptions({"prefit"})],
         "random_state": ["random_state"],
     }
-    _file_forms: ClassVar = {
-        **InverterMixin._file_forms,
-        "operator_": "ForwardOperator | MatrixOperator",
-        "init_": "estimator?",
-        "solver_": "solver | ErrorCorrection",
-        "n_iter_": "int [r]",
-        "residual_history_": "[h r]",
-    }
+    _file_fields: ClassVar = (
+        *InverterMixin._file_fields,
+        Field("operator_", BaseOperator),
+        Field("init_", Estimator, optional=True),
+        Field("solver_", Solver | ErrorCorrection),
+        Field("n_iter_", NDArray[np.intp], ("n_samples",)),
+        Field("residual_history_", Array, ("n_iterations", "n_samples")),
+    )
 
     def __init__(
         self,

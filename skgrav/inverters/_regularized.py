@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import real_array, validate_data
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._plausible import warn_implausible, warn_not_gravity
+from skgrav.io import Field
 from skgrav.noise import (
     Noise,
     Trend,
@@ -101,14 +102,14 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         "max_iter": [Interval(Real, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],
     }
-    _file_forms: ClassVar[dict[str, str]] = {
-        **InverterMixin._file_forms,
-        "operator_": "ForwardOperator | MatrixOperator",
-        "reference_": "[n_outputs_]",
-        "_bounds": "values",
-        "_data_rms": "float",
-        "n_iter_": "int",
-    }
+    _file_fields: ClassVar[tuple[Field, ...]] = (
+        *InverterMixin._file_fields,
+        Field("operator_", BaseOperator),
+        Field("reference_", Array, ("n_outputs_",)),
+        Field("_bounds", tuple[float, float] | None),
+        Field("_data_rms", float),
+        Field("n_iter_", int),
+    )
 
     alpha: Any
     reference: Any

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skgrav.inverters._damping import DampingCurves
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.inverters._regularized import RegularizedInverter
+from skgrav.io import Field, saved
 from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator
 from skgrav.solvers import SparseLeastSquares, Status, noise_in_data, relative_volumes
@@ -26,6 +27,7 @@ _FIRST = 1e-3
 _RCOND = 1e-8
 
 
+@saved
 class SparseInverter(RegularizedInverter):
     """Density that departs from a reference in few cells and fits the data.
 
@@ -134,13 +136,13 @@ class SparseInverter(RegularizedInverter):
             Interval(Real, 0, None, closed="neither"),
         ],
     }
-    _file_forms: ClassVar = {
-        **RegularizedInverter._file_forms,
-        "_weights": "[n_outputs_]",
-        "_U": "[n_features_in_ k]",
-        "_s": "[k]",
-        "_Vt": "[k n_outputs_]",
-    }
+    _file_fields: ClassVar = (
+        *RegularizedInverter._file_fields,
+        Field("_weights", Array, ("n_outputs_",)),
+        Field("_U", Array, ("n_white", "k")),
+        Field("_s", Array, ("k",)),
+        Field("_Vt", Array, ("k", "n_outputs_")),
+    )
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from skgrav.inverters._damping import DampedLeastSquares, DampingCurves
 from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.inverters._regularized import RegularizedInverter
+from skgrav.io import Field, saved
 from skgrav.noise import Whitening, no_noise
 from skgrav.operators import BaseOperator, DenseMatrix
 from skgrav.solvers import BoundedLeastNorm, Status
@@ -71,6 +72,7 @@ class AlphaCurve:
     chi_factor: Array
 
 
+@saved
 class TikhonovInverter(RegularizedInverter):
     """Density of least norm, or least derivative, that fits the data; each sample has its alpha.
 
@@ -193,12 +195,12 @@ class TikhonovInverter(RegularizedInverter):
         ],
         "order": [Options(int, {0, 1, 2})],
     }
-    _file_forms: ClassVar = {
-        **RegularizedInverter._file_forms,
-        "_norm": "ModelNorm",
-        "_system": "DampedLeastSquares | None",
-        "_modal": "[n_features_in_ n_outputs_] | None",
-    }
+    _file_fields: ClassVar = (
+        *RegularizedInverter._file_fields,
+        Field("_norm", ModelNorm),
+        Field("_system", DampedLeastSquares | None),
+        Field("_modal", Array | None, ("n_white", "n_outputs_")),
+    )
 
     def __init__(
         self,
@@ -332,10 +334,9 @@ class TikhonovInverter(RegularizedInverter):
         )
 
     def _file_state(self) -> dict[str, Any]:
-        state = {name: value for name, value in vars(self).items() if name in self._file_forms}
-        if isinstance(self._system, KrylovLeastSquares):  # which the operator makes again
-            state["_system"] = None
-        return state
+        # The operator makes a Krylov space again.
+        system = self._system if isinstance(self._system, DampedLeastSquares) else None
+        return vars(self) | {"_system": system}
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

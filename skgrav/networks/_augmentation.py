@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from skgrav.geometry import Mesh, Survey
+from skgrav.io import saved, sized
 
 #: Relative noise of data as float32 holds them: no data count as better.
 LEAST_NOISE = 3e-8
@@ -18,6 +18,7 @@ LEAST_NOISE = 3e-8
 _CLEAN = 0.3
 
 
+@saved
 @dataclass(frozen=True)
 class Mirror:
     """How the reflection x -> -x acts: ``g[:, data] * sign`` and ``rho[:, cells]``.
@@ -32,11 +33,9 @@ class Mirror:
         Order of the cells of the mirrored section.
     """
 
-    _file_forms: ClassVar = {"data": "int [d]", "sign": "[d]", "cells": "int [c]"}
-
-    data: NDArray[np.intp]
-    sign: NDArray[np.float64]
-    cells: NDArray[np.intp]
+    data: NDArray[np.intp] = field(metadata=sized("d"))
+    sign: NDArray[np.float64] = field(metadata=sized("d"))
+    cells: NDArray[np.intp] = field(metadata=sized("c"))
 
     @classmethod
     def of(cls, mesh: Mesh, survey: Survey) -> Mirror:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-Weights = dict[str, NDArray[Any]]
+from skgrav.io import Precision, Weights
+
+
+def least_precision(name: str) -> Precision:
+    """Return the lowest precision in which a file may hold the weights of a name."""
+    # Scales are in the unit of density, and may exceed the range of half precision.
+    return "float32" if name.rpartition(".")[2] == "scale" else "float16"
 
 
 def weights_of(module: nn.Module) -> Weights:

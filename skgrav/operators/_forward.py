@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skgrav._checks import validate_data
 from skgrav.geometry import Mesh, Survey
+from skgrav.io import FEATURES, Field, saved
 from skgrav.operators._base import BaseOperator, Held
 from skgrav.operators._cells import UNITS, Geometry
 from skgrav.operators._plan import OperatorPlan, make_plan
@@ -22,6 +23,7 @@ from skgrav.operators._ways import Dense, Way
 _logger = logging.getLogger(__name__)
 
 
+@saved
 class ForwardOperator(BaseOperator):
     """Gravity of densities on a tensor mesh, as a scikit-learn transformer.
 
@@ -122,13 +124,12 @@ class ForwardOperator(BaseOperator):
     #: Kernel, units and precision of the last `fit`.
     _recipe: tuple[str, str, str]
     _held: Held | None
-    _file_forms: ClassVar = {
-        "n_features_in_": "int",
-        "feature_names_in_": "names?",
-        "mesh_": "Mesh",
-        "survey_": "Survey",
-        "method_": "str",
-    }
+    _file_fields: ClassVar = (
+        *FEATURES,
+        Field("mesh_", Mesh),
+        Field("survey_", Survey),
+        Field("method_", str),
+    )
     _file_left_out: ClassVar = {"plan_", "_held", "_recipe"}
 
     def __init__(
@@ -277,7 +278,7 @@ class ForwardOperator(BaseOperator):
         self._recipe = self.kernel, self.units, self.precision
         if self.mesh_.n_cells != self.n_features_in_ or self.survey_.ndim != self.mesh_.ndim:
             raise ValueError(
-                f"its {self.mesh_!r} and {self.survey_!r} are none of {self.n_features_in_} cells"
+                f"its {self.mesh_!r} and {self.survey_!r} do not have {self.n_features_in_} cells"
             )
         # The way that was taken, lest another's rounding change what follows.
         self.plan_, _ = self._planned(self._fitted_geometry(), self.precision, method)

@@ -12,10 +12,12 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
 
 from skgrav._checks import check_array, check_matrix, validate_data
+from skgrav.io import FEATURES, Field, saved
 from skgrav.operators._base import BaseOperator, Held
 from skgrav.operators._dense import DenseMatrix
 
 
+@saved
 class MatrixOperator(BaseOperator):
     """Linear operator from density to gravity, given as a matrix or identified from pairs.
 
@@ -70,12 +72,11 @@ class MatrixOperator(BaseOperator):
         "alpha": [Interval(Real, 0, None, closed="neither")],
     }
 
-    _file_forms: ClassVar = {
-        "n_features_in_": "int",
-        "feature_names_in_": "names?",
-        "matrix_": "[n_data n_features_in_]",
-        "held_out_error_": "float?",
-    }
+    _file_fields: ClassVar = (
+        *FEATURES,
+        Field("matrix_", NDArray[np.float64], ("n_data", "n_features_in_")),
+        Field("held_out_error_", float, optional=True),
+    )
     _file_left_out: ClassVar = {"_held"}
 
     held_out_error_: float

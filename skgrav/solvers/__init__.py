@@ -1,5 +1,6 @@
 """Iterative and direct solvers of ``A rho = g``, on any operator, batched over samples."""
 
+from skgrav.io import saved
 from skgrav.solvers._base import Solver, SolverResult
 from skgrav.solvers._cgls import CGLS
 from skgrav.solvers._gaussian import DataSpace
@@ -24,6 +25,8 @@ SOLVERS: dict[str, type[Solver]] = {
     "lsmr": LSMR,
     "projection": Projection,
 }
+for _solver in SOLVERS.values():
+    saved(_solver)
 
 __all__ = [
     "CGLS",

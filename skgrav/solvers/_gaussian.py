@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from skgrav.io import saved, sized
 
 Array = NDArray[np.float64]
 
@@ -18,6 +19,7 @@ _BELOW, _ABOVE, _STEPS = 28, 8, 6
 _BLOCK = 4096
 
 
+@saved
 @dataclass(frozen=True)
 class DataSpace:
     """Estimates of targets that are jointly Gaussian with data, white noise added to the data.
@@ -27,14 +29,12 @@ class DataSpace:
     the diagonal that is inverted. Damped least squares is the same with ``alpha = sigma**2``.
     """
 
-    _file_forms: ClassVar = {"rotation": "[d k]", "variance": "[k]", "cross": "[k t]"}
-
     #: Eigenvectors of the covariance of the data, one a column.
-    rotation: Array
+    rotation: Array = field(metadata=sized("d", "k"))
     #: Its eigenvalues, falling.
-    variance: Array
+    variance: Array = field(metadata=sized("k"))
     #: Covariance of rotated data and targets, (n_data, n_targets).
-    cross: Array
+    cross: Array = field(metadata=sized("k", "t"))
 
     @classmethod
     def of(cls, covariance: Array, cross: Array) -> DataSpace:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from numbers import Integral, Real
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +14,33 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from skgrav._files._container import Tensors, cast
-from skgrav._files._forms import check_form, described, least_of_weights, least_precision
-from skgrav._files._registry import LEFT_OUT, Kind, kind_named, kind_of
+from skgrav.io._container import Tensors, cast
+from skgrav.io._fields import Precision, check_field, described
+from skgrav.io._registry import LEFT_OUT, Kind, kind_named, kind_of
 
-#: Levels of a tree: those of estimators within estimators are far fewer.
+#: Levels of a tree: estimators within estimators have far fewer.
 _DEPTH = 60
 
-PRECISIONS = ("float16", "float32", "float64")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+#: Lowest precision of numbers, or a function that returns it for the name of a weight.
+Least = Precision | Callable[[str], Precision]
 
 
 class UnknownContentError(ValueError):
-    """A file holds what this version does not know, which another one may."""
+    """A file holds something that is not known here, but may be elsewhere."""
+
+    def __init__(self, content: str, remedy: str = "update skgrav") -> None:
+        super().__init__(content)
+        self.remedy = remedy
+
+
+def unknown_class(name: Any) -> UnknownContentError:
+    """Return the error about a class that is not registered."""
+    content = f"the class {name!r}"
+    if isinstance(name, str) and "." in name:
+        return UnknownContentError(content, "import the module that defines and registers it")
+    return UnknownContentError(content)
 
 
 class Writer:
@@ -33,16 +49,16 @@ class Writer:
     Parameters
     ----------
     dtype : {"float64", "float32", "float16"}
-        Numbers in which arrays are kept whose form allows it.
+        Precision in which arrays are written whose field allows it.
     """
 
-    def __init__(self, dtype: str) -> None:
+    def __init__(self, dtype: Precision) -> None:
         self.dtype = dtype
         self.tensors: Tensors = {}
         self._names: dict[tuple[Any, ...], str] = {}
         self._objects: list[Any] = []
 
-    def node(self, value: Any, place: str, least: str = "float64") -> Any:
+    def node(self, value: Any, place: str, least: Least = "float64") -> Any:
         """Return the JSON of a value; `place` is its name in errors and among the arrays."""
         if value is None or isinstance(value, str):
             return value if value is None else str(value)
@@ -62,17 +78,13 @@ class Writer:
         if type(value) is np.random.RandomState:
             return {"random_state": self.node(list(value.get_state()), place)}
         if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-            return {"dict": {k: self.node(v, f"{place}.{k}", least) for k, v in value.items()}}
-        return self._object(value, place)
-
-    def weights(self, weights: Tensors, place: str) -> Any:
-        """Return the JSON of a network's weights, by name."""
-        return {
-            "dict": {
-                name: self._array(values, f"{place}.{name}", least_of_weights(name))
-                for name, values in weights.items()
+            return {
+                "dict": {
+                    key: self.node(part, f"{place}.{key}", least(key) if callable(least) else least)
+                    for key, part in value.items()
+                }
             }
-        }
+        return self._object(value, place)
 
     def _object(self, value: Any, place: str) -> Any:
         for k, known in enumerate(self._objects):
@@ -84,8 +96,9 @@ class Writer:
         if hasattr(kind.cls, "_parameter_constraints"):
             value._validate_params()  # or the file could not be read
         node: dict[str, Any] = {"object": kind.name}
-        given = _hook(value, "_file_parameters", lambda: _parameters(kind, value))()
         if kind.parameters:
+            present = {name: getattr(value, name) for name in kind.parameters}
+            given = _hook(value, "_file_parameters", lambda: present)()
             node["parameters"] = {
                 name: self.node(v, _join(place, name))
                 for name, v in given.items()
@@ -99,33 +112,36 @@ class Writer:
         return node
 
     def _state(self, kind: Kind, value: Any, place: str) -> Any:
-        if not kind.forms or not (kind.is_value or _is_fitted(value)):
+        if not (kind.is_value or _is_fitted(value)):
             return None
         attributes = vars(value)
-        foreseen = {*kind.forms, *kind.parameters, "_sklearn_output_config"}
+        foreseen = {*kind.fields, *kind.parameters, "_sklearn_output_config"}
         foreseen |= set(getattr(kind.cls, "_file_left_out", ()))
         if kind.is_strict and set(attributes) - foreseen:
             name = min(set(attributes) - foreseen)
             raise ValueError(
-                f"{_join(place, name)!r} is an attribute that files do not know. Delete it, or "
-                "pickle the estimator."
+                f"{_join(place, name)!r} is an attribute that files do not know. Delete it, list "
+                f"it in the '_file_fields' of {kind.cls.__name__}, or pickle the estimator."
             )
-        present = {name: attributes[name] for name in kind.forms if name in attributes}
+        if not kind.fields:
+            return None
+        present = {name: attributes[name] for name in kind.fields if name in attributes}
         state = _hook(value, "_file_state", lambda: present)()
         sizes: dict[str, int] = {}
         nodes = {}
-        for name, form in kind.forms.items():
-            if name not in state and form.endswith("?"):
+        for name, field in kind.fields.items():
+            if name not in state and field.optional:
                 continue
-            check_form(form, name, state[name], sizes)
-            where = _join(place, name)
-            if form.rstrip("?") == "weights":
-                nodes[name] = self.weights(state[name], where)
-            else:
-                nodes[name] = self.node(state[name], where, least_precision(form))
+            if name not in state:
+                raise ValueError(
+                    f"{_join(place, name)!r} is missing: '_file_fields' of {kind.cls.__name__} "
+                    "lists it, but 'fit' has not set it. Set it, or make the field optional."
+                )
+            check_field(field, state[name], sizes)
+            nodes[name] = self.node(state[name], _join(place, name), field.least)
         return nodes
 
-    def _array(self, values: NDArray[Any], place: str, least: str) -> Any:
+    def _array(self, values: NDArray[Any], place: str, least: Least) -> Any:
         if values.dtype == object and all(isinstance(v, str) for v in values.ravel()):
             return {"names": [str(v) for v in values]}
         if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
@@ -136,10 +152,11 @@ class Writer:
         kept = np.asarray(kept, dtype=values.dtype.newbyteorder("="), order="C")
         dtype = str(kept.dtype)
         if dtype in PRECISIONS:
-            wanted = max(self.dtype, least, key=PRECISIONS.index)
+            lowest = "float64" if callable(least) else least
+            wanted = max(self.dtype, lowest, key=PRECISIONS.index)
             if PRECISIONS.index(wanted) < PRECISIONS.index(dtype):
                 kept = cast(place, kept, wanted)
-        # What an estimator holds twice, as generators that were frozen, is written once.
+        # Arrays that an estimator holds twice, as a frozen generator, are written once.
         key = str(kept.dtype), kept.shape, kept.tobytes()
         node: dict[str, Any] = {"array": self._named(key, place, kept), "dtype": dtype}
         return node | ({"transposed": True} if transposed else {})
@@ -168,7 +185,7 @@ class Reader:
         self._depth = 0
 
     def whole(self, tree: Any, cls: type) -> Any:
-        """Return the estimator of a file, which needs all of its arrays."""
+        """Return the estimator of a file, which must use all of its arrays."""
         estimator = self.value(tree, cls)
         if set(self.tensors) - self._given:
             raise UnknownContentError(f"the array {min(set(self.tensors) - self._given)!r}")
@@ -200,7 +217,7 @@ class Reader:
                 return {key: self.value(part) for key, part in parts.items()}
             case {"names": list(names), **rest} if not rest:
                 if not all(isinstance(name, str) for name in names):
-                    raise TypeError("its names are not all texts")
+                    raise TypeError("its names are not all strings")
                 return np.array(names, dtype=object)
             case {"float": str(text), **rest} if not rest:
                 return {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}[text]
@@ -214,14 +231,15 @@ class Reader:
         values = self.tensors[name]
         if dtype not in (*PRECISIONS, str(values.dtype)):
             raise TypeError(f"{name!r} is of {values.dtype}, not of {dtype!r}")
-        copy = name in self._given  # or what is changed in one place would be so in another
+        # Two attributes must not share memory, or changing one in place would change the other.
+        copy = name in self._given
         self._given.add(name)
         return values.astype(dtype, copy=copy)
 
     def _object(self, name: Any, node: dict[str, Any], cls: type | None) -> Any:
         kind = kind_named(name)
         if kind is None:
-            raise UnknownContentError(f"the class {name!r}")
+            raise unknown_class(name)
         only_known(node, {"parameters", "state", "output"}, name)
         made = cls if cls is not None and issubclass(cls, kind.cls) else kind.cls
         parameters = node.get("parameters") or {}
@@ -243,13 +261,13 @@ class Reader:
         return value
 
     def _state(self, kind: Kind, state: Any) -> dict[str, Any]:
-        only_known(state, set(kind.forms), kind.name)
+        only_known(state, set(kind.fields), kind.name)
         values, sizes = {}, {}  # type: dict[str, Any], dict[str, int]
-        for name, form in kind.forms.items():
-            if name not in state and form.endswith("?"):
+        for name, field in kind.fields.items():
+            if name not in state and field.optional:
                 continue
             values[name] = self.value(state[name])
-            check_form(form, name, values[name], sizes)
+            check_field(field, values[name], sizes)
         return values
 
     @staticmethod
@@ -265,20 +283,16 @@ class Reader:
 def _random_state(state: Any) -> np.random.RandomState:
     algorithm, keys, position, has_gauss, gauss = state
     if keys.shape != (624,) or not 0 <= position <= len(keys):  # NumPy believes the position
-        raise ValueError("its random state is none of a Mersenne twister")
+        raise ValueError("its random state is not of a Mersenne twister")
     generator = np.random.RandomState(0)
     generator.set_state((algorithm, keys, position, has_gauss, gauss))
     return generator
 
 
 def _hook(value: Any, name: str, otherwise: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method that the class of an object has for its files, or what all others do."""
-    # An attribute of the object itself may be that of an estimator inside, as FrozenEstimator's.
+    """Return the method that a class defines for its files, or the usual one."""
+    # Not of the object itself: FrozenEstimator passes on the attributes of the estimator inside.
     return getattr(value, name) if hasattr(type(value), name) else otherwise
-
-
-def _parameters(kind: Kind, value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in kind.parameters}
 
 
 def _is_fitted(value: Any) -> bool:
@@ -290,7 +304,7 @@ def _is_fitted(value: Any) -> bool:
 
 
 def only_known(found: Any, known: set[str], name: str) -> None:
-    """Raise an error about what stands in a file under names that are not known."""
+    """Raise an error if a file holds entries of other names than these."""
     if not isinstance(found, dict):
         raise TypeError(f"{name} has {described(found)} for a dict")
     if set(found) - known:
@@ -302,7 +316,12 @@ def _join(place: str, name: str) -> str:
 
 
 def _refuse(value: Any, place: str) -> NoReturn:
-    if callable(value) and not isinstance(value, BaseEstimator):
+    if isinstance(value, BaseEstimator) or is_dataclass(value):
+        remedy = (
+            f"Register {type(value).__name__} by the decorator skgrav.io.saved, replace it by a "
+            "class of skgrav, or pickle the estimator"
+        )
+    elif callable(value):
         remedy = (
             "Functions and modules of your own are code. Give what the library knows by its name, "
             "or pickle the estimator, and the weights alone by net_.save_params"

@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: What the files call themselves, and the version of their layout. Files of layout 1 held a
-#: CNNInverter alone, and called themselves after it.
-FORMAT, VERSION = "skgrav", 2
-FIRST_FORMAT = "skgrav.CNNInverter"
+#: What the files call themselves, and the version of their layout.
+FORMAT, VERSION = "skgrav", 1
 
-#: What reading a header or arrays that are not as they should be ends in.
+#: Errors that a malformed header or array may cause while it is read.
 MALFORMED = (
     ArithmeticError,
     AttributeError,
@@ -35,14 +33,26 @@ def write_file(path: Path, header: dict[str, Any], tensors: Tensors) -> None:
     safetensors = _safetensors()
     header = {"format": FORMAT, "version": VERSION, **header}
     metadata = {"skgrav": json.dumps(header, allow_nan=False)}
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    # Opened as any new file is, so that its mode follows the umask; tempfile's are its owner's own.
-    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"'path' is {str(path)!r}, but the folder {str(path.parent)!r} does not exist. Create "
+            "it first."
+        )
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"'path' is {str(path)!r}, which is a folder. Give the name of a file in it."
+        )
+    unfinished = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}")
     try:
+        # As any new file is opened, so that its mode follows the umask; those of tempfile can be
+        # read by their owner alone.
+        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         mode = unfinished.stat().st_mode
         safetensors.save_file(tensors, unfinished, metadata=metadata)
         unfinished.chmod(mode)
         unfinished.replace(path)
+    except OSError as error:  # which names the unfinished file, if any
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -58,14 +68,13 @@ def read_file(path: Path) -> tuple[dict[str, Any], Tensors]:
         header = json.loads(metadata.get("skgrav", "{}"), parse_constant=_refuse_constant)
         if not isinstance(header, dict):
             raise TypeError(f"its header is a {type(header).__name__}, not a dict")
-        format_ = header.get("format")
-        known = format_ in (FORMAT, FIRST_FORMAT)
-        newer = known and header["version"] > (VERSION if format_ == FORMAT else 1)
+        known = header.get("format") == FORMAT
+        newer = known and header["version"] > VERSION
         tensors = safetensors.load_file(path) if known and not newer else {}
     except (SafetensorError, *MALFORMED) as error:
         raise ValueError(damaged(path, error)) from error
     if not known:
-        raise ValueError(f"{path} holds no estimator of skgrav; it was not written by its save.")
+        raise ValueError(f"{path} is not a file of skgrav: `save` has not written it.")
     if newer:
         raise ValueError(
             f"{path} has layout {header['version']}, but this version of skgrav reads up to "
@@ -77,7 +86,7 @@ def read_file(path: Path) -> tuple[dict[str, Any], Tensors]:
 def damaged(path: Path, error: Exception) -> str:
     """Return the text of an error about a file that cannot be understood."""
     reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
-    return f"{path} is no file of skgrav, or damaged: {reason}."
+    return f"{path} is not a file of skgrav, or is damaged: {reason}."
 
 
 def cast(name: str, values: NDArray[Any], dtype: str) -> NDArray[Any]:

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from sklearn.utils.validation import check_is_fitted
 
-from skgrav._files._container import (
-    FIRST_FORMAT,
-    MALFORMED,
-    damaged,
-    read_file,
-    write_file,
+from skgrav.io._container import MALFORMED, damaged, read_file, write_file
+from skgrav.io._fields import Precision
+from skgrav.io._registry import kind_named
+from skgrav.io._tree import (
+    PRECISIONS,
+    Reader,
+    UnknownContentError,
+    Writer,
+    only_known,
+    unknown_class,
 )
-from skgrav._files._registry import kind_named
-from skgrav._files._tree import PRECISIONS, Reader, UnknownContentError, Writer, only_known
 
 
 class SavedMixin:
-    """Mixin of estimators that are kept in files without code.
+    """Mixin that gives estimators `save` and `load`: files of numbers and text, without code.
+
+    The class is registered by the decorator `saved`, and lists in ``_file_fields`` what it has
+    fitted.
 
     See Also
     --------
-    skgrav.CNNInverter, skgrav.VAEGenerator, skgrav.Pipeline : Estimators with it.
+    saved : The decorator, with an estimator that can be saved.
+    skgrav.CNNInverter, skgrav.VAEGenerator, skgrav.Pipeline : Estimators with this mixin.
 
     Examples
     --------
@@ -37,29 +43,32 @@ class SavedMixin:
         self,
         path: str | os.PathLike[str],
         *,
-        dtype: Literal["float64", "float32", "float16"] = "float64",
+        dtype: Precision = "float64",
     ) -> None:
         """Write the fitted estimator to a file, with all that it was fitted with.
 
-        The file holds numbers and text alone (safetensors): no code and no training data. What
-        belongs to a machine or to training alone is left out: `device`, `callbacks`, `checkpoint`,
-        `memory`.
+        The file holds numbers and text alone (safetensors): no code and no training data.
+        Parameters of one machine or of training alone are left out: `device`, `callbacks`,
+        `checkpoint`, `memory`.
 
         Parameters
         ----------
         path : str or path-like
-            The file. It is replaced when all is written, and stays as it is if that fails.
+            The file, in a folder that exists. It is replaced when all is written, and stays as it
+            is if that fails.
         dtype : {"float64", "float32", "float16"}, default="float64"
-            Most exact numbers of networks and their components. ``"float64"`` keeps all numbers as
-            they are, and so the estimates to the last digit; with ``"float32"`` they change by
-            about 1e-6 of their size. ``"float16"`` halves the weights, and changes estimates by
-            about a thousandth.
+            Highest precision of the weights of networks and of principal components. ``"float64"``
+            keeps all numbers as they are, and so the estimates to the last digit; with
+            ``"float32"`` they change by about 1e-6 of their size. ``"float16"`` halves the
+            weights, and changes estimates by about a thousandth.
 
         Raises
         ------
         ValueError
-            If `dtype` is another or cannot hold the weights, or the estimator holds what files do
-            not: functions, modules or estimators of your own.
+            If `dtype` is another or cannot hold the weights, or if the estimator holds a function,
+            a module or an object of a class that is not registered by `saved`.
+        OSError
+            If the file cannot be written.
         """
         if dtype not in PRECISIONS:
             raise ValueError(
@@ -91,22 +100,19 @@ class SavedMixin:
         Raises
         ------
         ValueError
-            If the file is damaged, foreign, of another class, or holds what this version of
-            skgrav does not know.
+            If the file is damaged, foreign, of another class, or holds a class or a parameter that
+            this version of skgrav does not know.
         """
         path = Path(path)
         header, tensors = read_file(path)
         try:
-            if header["format"] == FIRST_FORMAT:
-                _check_class(cls, path, "CNNInverter")
-                return cls._of_first_layout(header, tensors, device)  # type: ignore[attr-defined]
             only_known(header, {"format", "version", "skgrav", "estimator"}, "the header")
             _check_class(cls, path, header["estimator"]["object"])
             return Reader(tensors, device).whole(header["estimator"], cls)
         except UnknownContentError as error:
             raise ValueError(
                 f"{path} holds {error}, which skgrav {_version()} does not know. It was written by "
-                f"skgrav {header.get('skgrav')}: update skgrav, or do not trust the file."
+                f"skgrav {header.get('skgrav')}: {error.remedy}, or do not trust the file."
             ) from error
         except _OtherClassError:
             raise
@@ -115,13 +121,13 @@ class SavedMixin:
 
 
 class _OtherClassError(ValueError):
-    """A sound file holds another estimator than the one it was asked for."""
+    """A file that can be read holds an estimator of another class."""
 
 
 def _check_class(cls: type, path: Path, name: Any) -> None:
     kind = kind_named(name)
     if kind is None:
-        raise UnknownContentError(f"the class {name!r}")
+        raise unknown_class(name)
     if not (issubclass(cls, kind.cls) or issubclass(kind.cls, cls)):
         remedy = f"; read it by {name}.load" if issubclass(kind.cls, SavedMixin) else ""
         raise _OtherClassError(f"{path} holds a {name}, not a {cls.__name__}{remedy}.")

@@ -1,0 +1,36 @@
+"""Networks that are shipped with the package, already trained."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+_FOLDER = Path(__file__).parents[1] / "pretrained"
+
+#: File of each network and its SHA-256; benchmarks/pretrain.py makes them.
+PRETRAINED = {
+    "paper": (
+        "paper.safetensors",
+        "92f110ad2fa0e4ce25e9718ece61fb3aecbee779bef88f82d5aa6b5cde34870f",
+    )
+}
+
+
+def pretrained_file(name: str) -> Path:
+    """Return the checked file of a pretrained network."""
+    if name not in PRETRAINED:
+        raise ValueError(
+            f"'name' is {name!r}; allowed are {', '.join(map(repr, PRETRAINED))}. A file of your "
+            "own is read by CNNInverter.load."
+        )
+    filename, sha256 = PRETRAINED[name]
+    path = _FOLDER / filename
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing. Install skgrav anew.")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != sha256:
+        raise ValueError(
+            f"{path} has SHA-256 {found}, not {sha256}: it was damaged or changed. Install skgrav "
+            "anew."
+        )
+    return path

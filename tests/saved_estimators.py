@@ -1,0 +1,126 @@
+"""Small estimators that files must hold, and how tests write, read and change such files."""
+
+import json
+from functools import cache
+
+import numpy as np
+import safetensors.numpy
+from sklearn import pipeline as sklearn_pipeline
+from sklearn.base import clone
+from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.model_selection import KFold
+from sklearn.preprocessing import StandardScaler
+
+from skgrav import (
+    BayesLinearInverter,
+    CNNInverter,
+    ForwardOperator,
+    GANGenerator,
+    LatentInverter,
+    MatrixOperator,
+    Mesh,
+    Refiner,
+    SparseInverter,
+    Survey,
+    TikhonovInverter,
+    VAEGenerator,
+)
+from skgrav.datasets import make_gravity_dataset
+from skgrav.generators import DensityGenerator
+from skgrav.pipeline import Pipeline
+from skgrav.solvers import LGMRES, Projection
+
+DATA = make_gravity_dataset(50, mesh=Mesh.square(8), random_state=0)
+X, Y, OPERATOR = DATA.data, DATA.target, DATA.operator
+UNCERTAIN = ForwardOperator(
+    Mesh.square(8),
+    Survey(OPERATOR.survey_.stations, uncertainty=np.linspace(0.01, 0.02, 48)),
+    units="normalized",
+)
+CLEAN = {"operator": OPERATOR, "noise_level": 0.0}
+
+
+def cnn(architecture="residual", **parameters):
+    settings = {"operator": OPERATOR, "max_epochs": 1, "random_state": 0}
+    return CNNInverter(architecture, **settings | parameters)
+
+
+def vae(**parameters):
+    return VAEGenerator(**{"n_components": 6, "max_epochs": 1, "random_state": 0} | parameters)
+
+
+def gan(**parameters):
+    return GANGenerator(**{"n_components": 6, "max_epochs": 1, "random_state": 0} | parameters)
+
+
+ESTIMATORS = {
+    "residual": cnn(),
+    "residual, mirror": cnn(augment="mirror"),
+    "residual, null space": cnn(data_consistency=True),
+    "residual, matrix": cnn(operator=MatrixOperator(OPERATOR.matrix_)),
+    "residual, uncertainty": cnn(operator=UNCERTAIN),
+    "residual, parameters": cnn(noise_level=(0.0, 0.02), n_components=7),
+    "paper": cnn("paper"),
+    "paper, mirror": cnn("paper", augment="mirror", noise_level=0.01, early_stopping=True),
+    "paper, no operator": cnn("paper", operator=None),
+    "vae": vae(),
+    "vae, mesh": vae(mesh=Mesh.regular((4, 16), 1.0), density_range=(0.0, 20.0)),
+    "vae, paper": vae(architecture="paper"),
+    "gan": gan(),
+    "gan, paper": gan(architecture="paper", early_stopping=True),
+    "bayes": BayesLinearInverter(0.01, operator=OPERATOR, store_covariance=True),
+    "bayes, uncertainty": BayesLinearInverter(operator=UNCERTAIN),
+    "tikhonov": TikhonovInverter("gcv", order=1, operator=OPERATOR, reference=Y.mean(axis=0)),
+    "tikhonov, bounds": TikhonovInverter(bounds=(0.0, 12.0), operator=UNCERTAIN),
+    "sparse": SparseInverter(noise_level=0.01, operator=OPERATOR),
+    "latent, pca": LatentInverter(PCA(8), **CLEAN),
+    "latent, svd": LatentInverter(TruncatedSVD(8, random_state=0), **CLEAN),
+    "latent, scaled pca": LatentInverter(
+        sklearn_pipeline.make_pipeline(StandardScaler(), PCA(8)), **CLEAN
+    ),
+    "latent, vae": LatentInverter(vae(), **CLEAN),
+    "latent, gan": LatentInverter(gan(), init=BayesLinearInverter(operator=OPERATOR), **CLEAN),
+    "refiner": Refiner(LGMRES(inner_m=10), init=cnn(), **CLEAN),
+    "refiner, bounds": Refiner(Projection(bounds=(0.0, 12.0)), init=cnn("paper"), **CLEAN),
+    "refiner, bayes": Refiner(
+        "bayes", init=cnn(), cv=KFold(2, shuffle=True, random_state=0), **CLEAN
+    ),
+    "pipeline": Pipeline([cnn(), Refiner("lgmres", **CLEAN)]),
+    "pipeline, matrix": Pipeline(
+        [cnn(operator=MatrixOperator(OPERATOR.matrix_)), "passthrough", Refiner("cgls", **CLEAN)]
+    ),
+}
+
+
+def fit(estimator):
+    return estimator.fit(Y) if isinstance(estimator, DensityGenerator) else estimator.fit(X, Y)
+
+
+@cache
+def fitted(name):
+    """Give a fitted estimator of `ESTIMATORS`, one for all tests, which must not change it."""
+    return fit(clone(ESTIMATORS[name]))
+
+
+def predict(estimator):
+    if isinstance(estimator, DensityGenerator):
+        return estimator.inverse_transform(estimator.transform(Y[:5]))
+    return estimator.predict(X[:5])
+
+
+def again(estimator, folder, **options):
+    """Give an estimator that was saved in a folder and loaded."""
+    estimator.save(folder / "estimator", **options)
+    return type(estimator).load(folder / "estimator")
+
+
+def read(path):
+    """Give the header and the arrays of a file."""
+    with safetensors.safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()["skgrav"])
+    return header, safetensors.numpy.load_file(path)
+
+
+def write(path, header, tensors):
+    text = header if isinstance(header, str) else json.dumps(header)
+    safetensors.numpy.save_file(tensors, path, metadata={"skgrav": text})
