@@ -114,7 +114,6 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     _file_fields: ClassVar = (
         *InverterMixin._file_fields,
         Field("operator_", BaseOperator),
-        Field("_uncertainty", Array | None, ("n_features_in_",)),
         Field("_prior", GaussianPrior),
         Field("mean_", Array, ("n_outputs_",)),
         Field("variance_", Array, ("n_outputs_",)),
