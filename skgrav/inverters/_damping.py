@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import qr
 from scipy.special import chdtri
 
 from skgrav.solvers._gaussian import DataSpace
@@ -19,15 +20,15 @@ Array = NDArray[np.float64]
 #: and their steps.
 _DECADES, _STEPS = (-12, 2), 113
 
-#: Eigenvalues below this share of the largest are rounding.
-_ROUNDING = 1e-14
+#: Eigenvalues below this share of the largest are rounding, of a product and of singular values.
+_ROUNDING, _ROUNDING_OF_SQUARES = 1e-14, 1e-20
 
 #: Of corners at least this share as sharp as the sharpest, the one with most damping counts, and of
 #: all if none has this curvature: where data hold little but noise, little damping fits the noise.
 _SHARP, _FAINT = 0.25, 0.5
 
 #: Those below this share are not counted on to fit data: how many there are is chance.
-_IN_REACH = 1e-12
+_IN_REACH = 1e-14
 
 #: Samples whose curves are computed together.
 _BLOCK = 256
@@ -44,8 +45,6 @@ class DampingCurves:
     variance: Array
     #: Number of data.
     n_data: int
-    #: Number of data that are left after what is fitted freely.
-    n_left: int
 
     def curve(self, c: Array, alpha: Array) -> tuple[Array, Array]:
         """Return squared norms of residuals and estimates at each alpha of coordinates.
@@ -64,7 +63,7 @@ class DampingCurves:
         """Return the generalised cross-validation function, shaped as by `curve`."""
         residual2, _ = self.curve(c, alpha)
         h = self.variance
-        trace = self.n_left - np.sum(h / (h + alpha[..., None]), axis=-1)
+        trace = self.n_data - np.sum(h / (h + alpha[..., None]), axis=-1)
         return self.n_data * residual2 / np.maximum(trace, np.finfo(float).tiny) ** 2
 
     def curvature(self, c: Array, alpha: Array) -> Array:
@@ -131,55 +130,44 @@ class DampingCurves:
 class DampedLeastSquares(DampingCurves):
     """Minimisers of ``||d - A q||^2 + alpha sum(stiffness q^2)`` for any alpha, in closed form.
 
-    What has no stiffness is fitted freely. The rest is diagonal in `space`, whose eigenvalues are
-    those of ``A diag(1 / stiffness) A^T`` without what is fitted freely.
+    They are diagonal in `space`, whose eigenvalues are those of ``A diag(1 / stiffness) A^T``.
     """
 
     _file_forms: ClassVar = {
         "variance": "[e]",
         "n_data": "int",
-        "n_left": "int",
         "space": "DataSpace",
-        "rest": "[n_data n_data]",
-        "trend": "[n_data c]",
     }
 
     space: DataSpace
-    #: Takes from data what is fitted freely, (n_data, n_data).
-    rest: Array
-    #: Maps data to the coefficients that are fitted freely, all cells' columns.
-    trend: Array
 
     @classmethod
     def of(cls, matrix: Array, stiffness: Array) -> DampedLeastSquares:
         """Prepare estimates for a matrix (n_data, n_cells), one stiffness per column."""
-        n_data, stiff = len(matrix), stiffness > 0
-        free = matrix[:, ~stiff]
-        inverse = np.linalg.pinv(free, rcond=1e-10)
-        rest = np.eye(n_data) - free @ inverse
-        root = np.sqrt(stiffness[stiff])
-        scaled = matrix[:, stiff] / root
-        left = rest @ scaled
-        cross = np.empty_like(matrix)
-        cross[:, stiff] = left / root
-        cross[:, ~stiff] = -left @ (inverse @ scaled).T
-        trend = np.zeros_like(matrix)
-        trend[:, ~stiff] = inverse.T
-        space = DataSpace.of(left @ left.T, cross)
-        kept = space.variance > _ROUNDING * space.variance[0]
-        space = DataSpace(
-            space.rotation, np.where(kept, space.variance, 0.0), space.cross * kept[:, None]
-        )
-        n_left = n_data - round(float(np.trace(free @ inverse)))
-        return cls(space.variance, n_data, n_left, space, rest, trend)
+        n_data, root = len(matrix), np.sqrt(stiffness)
+        scaled = matrix / root
+        if np.ptp(stiffness) == 0:
+            space, rounding = DataSpace.of(scaled @ scaled.T, scaled / root), _ROUNDING
+        else:
+            # Modes of little stiffness dwarf the others, which a squared matrix would lose.
+            triangle = qr(scaled.T, mode="r", check_finite=False)[0][:n_data]
+            rotation, s, _ = np.linalg.svd(triangle.T)
+            s = np.append(s, np.zeros(n_data - len(s)))
+            space = DataSpace(rotation, s**2, rotation.T @ (scaled / root))
+            rounding = _ROUNDING_OF_SQUARES
+        # Where rounding alone is left, there is no estimate, however little damping.
+        kept = space.variance > rounding * space.variance[0]
+        variance = np.where(kept, space.variance, 0.0)
+        space = DataSpace(space.rotation, variance, space.cross * kept[:, None])
+        return cls(space.variance, n_data, space)
 
     def coordinates(self, d: Array) -> Array:
-        """Return what data leave to be damped, in coordinates of their own."""
-        return self.space.coordinates(d @ self.rest)
+        """Return data in coordinates of their own."""
+        return self.space.coordinates(d)
 
     def estimate(self, d: Array, alpha: Array) -> Array:
         """Return the minimisers of data, (n_samples, n_cells), for the alpha of each."""
-        return d @ self.trend + self.space.estimate(d @ self.rest, alpha)
+        return self.space.estimate(d, alpha)
 
 
 def _most_damped_corner(curvature: Array) -> NDArray[np.intp]:

@@ -41,8 +41,10 @@ class SparseInverter(RegularizedInverter):
         Departures are multiplied by a weight that falls with depth as the data's sensitivity
         does, so that they need not stay at the top. A number is the beta of
         ``(z + z0)**(-beta / 2)``, with the depth z + z0 below the mean station;
-        ``"sensitivity"`` is the square root of the norm of each cell's column per volume.
-        Weights have a mean square of 1.
+        ``"sensitivity"`` takes the decay from
+        the operator: the square root of the norm of a column per volume, averaged over each layer
+        with these norms as weights, or for each cell where there is no mesh. Weights have a mean
+        square of 1.
     reference : float, array-like of shape (n_cells,), "mean" or None, default=None
         Density from which departures count; ``"mean"`` is that of the training densities, None
         is zero.
