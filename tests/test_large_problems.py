@@ -87,7 +87,9 @@ def test_depth_weighted_corrections_are_least_in_their_norm(solver, weighting, e
     if weighting == 2.0:
         weights = np.repeat(1.0 / (MESH.centers[0] + 0.5), n_cells // 3)
     else:
-        weights = np.sqrt(operator.column_norms_ / MESH.volumes)
+        norms, volumes = operator.column_norms_.reshape(3, -1), MESH.volumes.reshape(3, -1)
+        layers = np.sum(norms**2, axis=1) / np.sum(volumes * norms, axis=1)
+        weights = np.repeat(np.sqrt(layers), n_cells // 3)
     A = operator.matrix_ / weights
     expected = rho0 + (g - rho0 @ operator.matrix_.T) @ np.linalg.pinv(A).T / weights
     solver = type(solver)(**solver.get_params() | {"depth_weighting": weighting, "engine": engine})

@@ -15,7 +15,7 @@ from skgrav import (
     TikhonovInverter,
 )
 from skgrav.datasets import make_density_models
-from skgrav.metrics import chi_factor, relative_data_misfit, residual_trend
+from skgrav.metrics import chi_factor, relative_data_misfit, relative_l2_error, residual_trend
 from skgrav.noise import Noise, Whitening
 from skgrav.solvers import SOLVERS, Projection
 
@@ -235,14 +235,41 @@ def test_trend_is_found_within_its_standard_deviations():
     off = np.abs(found.coefficients - added) / found.std
     assert 0.9 < np.mean(off < 2) <= 1  # of the truth: the noise alone
     np.testing.assert_allclose(found.values, found.coefficients @ operator.survey_.trend_basis.T)
-    # Of an estimate, what densities could explain of the trend is uncertain, too.
-    tikhonov = TikhonovInverter(operator=operator).fit(g)
-    result = tikhonov.invert(g)
-    off = np.abs(result.trend.coefficients - added) / result.trend.std
-    assert np.mean(off < 2) > 0.9
-    assert (result.trend.std > found.std).all()
     residual = g - operator.transform(inverter.predict(g))
     assert np.abs(Noise.of(operator).trend(residual).coefficients - added).max() < 0.2
+
+
+@pytest.fixture(scope="module")
+def basins():
+    """Give basins on a line of 20 km, their data, and the operators without and with a level."""
+    x = np.linspace(0, 20e3, 81)
+    mesh = Mesh([np.linspace(0, 5000, 26), np.linspace(-4e3, 24e3, 113)])
+    z, along = np.meshgrid(*mesh.centers, indexing="ij")
+    stations = np.column_stack([np.full(81, -1.0), x])
+    known, unknown = (
+        ForwardOperator(mesh, Survey(stations, "z", 0.1, trend)).fit() for trend in (None, 0)
+    )
+    rng = np.random.default_rng(0)
+    middles = rng.uniform(6e3, 14e3, 10)
+    depths = [2000 * np.exp(-(((along - x0) / 2e3) ** 2)) for x0 in middles]
+    rho = np.array([np.where(z < depth, -300.0, 0.0).ravel() for depth in depths])
+    g = known.transform(rho)
+    return known, unknown, rho, g + 0.1 * rng.normal(size=g.shape)
+
+
+def test_unknown_level_costs_next_to_nothing_where_it_is_a_trend(basins):
+    known, unknown, rho, g = basins
+    settings = {"order": 1, "depth_weighting": "sensitivity"}
+    level = np.linspace(-20, 20, len(g))[:, None]
+    exact = TikhonovInverter(operator=known, **settings).fit(g)
+    result = TikhonovInverter(operator=unknown, **settings).fit(g).invert(g + level)
+    error = relative_l2_error(rho, exact.predict(g))
+    assert relative_l2_error(rho, result.rho) < 1.02 * error
+    assert relative_l2_error(rho, exact.predict(g + level)) > 1.3 * error
+    # What densities could explain of the level is part of its standard deviation.
+    off = np.abs(result.trend.coefficients - level) / result.trend.std
+    assert np.mean(off < 2) > 0.9
+    assert (result.trend.std > 10 * 0.1 / 9).all()
 
 
 def test_outputs_hold_data_as_measured_and_the_trend():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import qr
 from scipy.special import chdtri
 
 from skgrav.io import saved, sized
@@ -18,15 +19,15 @@ Array = NDArray[np.float64]
 #: and their steps.
 _DECADES, _STEPS = (-12, 2), 113
 
-#: Eigenvalues below this share of the largest are rounding.
-_ROUNDING = 1e-14
+#: Eigenvalues below this share of the largest are rounding, of a product and of singular values.
+_ROUNDING, _ROUNDING_OF_SQUARES = 1e-14, 1e-20
 
 #: Of corners at least this share as sharp as the sharpest, the one with most damping counts, and of
 #: all if none has this curvature: where data hold little but noise, little damping fits the noise.
 _SHARP, _FAINT = 0.25, 0.5
 
 #: Those below this share are not counted on to fit data: how many there are is chance.
-_IN_REACH = 1e-12
+_IN_REACH = 1e-14
 
 #: Samples whose curves are computed together.
 _BLOCK = 256
@@ -43,8 +44,6 @@ class DampingCurves:
     variance: Array = field(metadata=sized("e"))
     #: Number of data.
     n_data: int
-    #: Number of data that are left after what is fitted freely.
-    n_left: int
 
     def curve(self, c: Array, alpha: Array) -> tuple[Array, Array]:
         """Return squared norms of residuals and estimates at each alpha of coordinates.
@@ -63,7 +62,7 @@ class DampingCurves:
         """Return the generalised cross-validation function, shaped as by `curve`."""
         residual2, _ = self.curve(c, alpha)
         h = self.variance
-        trace = self.n_left - np.sum(h / (h + alpha[..., None]), axis=-1)
+        trace = self.n_data - np.sum(h / (h + alpha[..., None]), axis=-1)
         return self.n_data * residual2 / np.maximum(trace, np.finfo(float).tiny) ** 2
 
     def curvature(self, c: Array, alpha: Array) -> Array:
@@ -92,7 +91,7 @@ class DampingCurves:
         """Return the noise that residuals at the alpha of each sample show, (n_samples,)."""
         h = self.variance
         residual2, _ = self.curve(c, alpha[:, None])
-        trace = self.n_left - np.sum(h / (h + alpha[:, None]), axis=1)
+        trace = self.n_data - np.sum(h / (h + alpha[:, None]), axis=1)
         return np.sqrt(residual2[:, 0] / np.maximum(trace, 1.0))
 
     def discrepancy(self, c: Array, sigma: Array) -> Array:
@@ -127,7 +126,7 @@ class DampingCurves:
         """Return which coordinates densities reach, and the squared norm and number of others."""
         h = self.variance
         reached = h > _IN_REACH * h[0]
-        n_lost = 0 if reached.all() else max(0, self.n_left - np.count_nonzero(reached))
+        n_lost = 0 if reached.all() else max(0, self.n_data - np.count_nonzero(reached))
         return reached, np.sum(c[:, ~reached] ** 2, axis=1), n_lost
 
     def search(self, c: Array, criterion: str) -> Array:
@@ -154,82 +153,68 @@ class DampingCurves:
 class DampedLeastSquares(DampingCurves):
     """Minimisers of ``||d - A q||^2 + alpha sum(stiffness q^2)`` for any alpha, in closed form.
 
-    What has no stiffness is fitted freely. The rest is diagonal in `space`, whose eigenvalues are
-    those of ``A diag(1 / stiffness) A^T`` without what is fitted freely.
+    They are diagonal in `space`, whose eigenvalues are those of ``A diag(1 / stiffness) A^T``.
     """
 
     space: DataSpace
-    #: Takes from data what is fitted freely, (n_data, n_data).
-    rest: Array = field(metadata=sized("n_data", "n_data"))
-    #: Maps data to the coefficients that are fitted freely, all cells' columns.
-    trend: Array = field(metadata=sized("n_data", "c"))
-    #: One over the stiffness of each coefficient, zero where it has none.
+    #: One over the stiffness of each coefficient.
     compliance: Array = field(metadata=sized("c"))
 
     @classmethod
     def of(cls, matrix: Array, stiffness: Array) -> DampedLeastSquares:
         """Prepare estimates for a matrix (n_data, n_cells), one stiffness per column."""
-        n_data, stiff = len(matrix), stiffness > 0
-        free = matrix[:, ~stiff]
-        inverse = np.linalg.pinv(free, rcond=1e-10)
-        rest = np.eye(n_data) - free @ inverse
-        root = np.sqrt(stiffness[stiff])
-        scaled = matrix[:, stiff] / root
-        left = rest @ scaled
-        cross = np.empty_like(matrix)
-        cross[:, stiff] = left / root
-        cross[:, ~stiff] = -left @ (inverse @ scaled).T
-        trend = np.zeros_like(matrix)
-        trend[:, ~stiff] = inverse.T
-        space = DataSpace.of(left @ left.T, cross)
-        kept = space.variance > _ROUNDING * space.variance[0]
-        space = DataSpace(
-            space.rotation, np.where(kept, space.variance, 0.0), space.cross * kept[:, None]
-        )
-        n_left = n_data - round(float(np.trace(free @ inverse)))
-        compliance = np.divide(1.0, stiffness, out=np.zeros_like(stiffness), where=stiff)
-        return cls(space.variance, n_data, n_left, space, rest, trend, compliance)
+        n_data, root = len(matrix), np.sqrt(stiffness)
+        scaled = matrix / root
+        if np.ptp(stiffness) == 0:
+            space, rounding = DataSpace.of(scaled @ scaled.T, scaled / root), _ROUNDING
+        else:
+            # Modes of little stiffness dwarf the others, which a squared matrix would lose.
+            triangle = qr(scaled.T, mode="r", check_finite=False)[0][:n_data]
+            rotation, s, _ = np.linalg.svd(triangle.T)
+            s = np.append(s, np.zeros(n_data - len(s)))
+            space = DataSpace(rotation, s**2, rotation.T @ (scaled / root))
+            rounding = _ROUNDING_OF_SQUARES
+        # Where rounding alone is left, there is no estimate, however little damping.
+        kept = space.variance > rounding * space.variance[0]
+        variance = np.where(kept, space.variance, 0.0)
+        space = DataSpace(space.rotation, variance, space.cross * kept[:, None])
+        return cls(space.variance, n_data, space, 1.0 / stiffness)
 
     def coordinates(self, d: Array) -> Array:
-        """Return what data leave to be damped, in coordinates of their own."""
-        return self.space.coordinates(d @ self.rest)
+        """Return data in coordinates of their own."""
+        return self.space.coordinates(d)
 
     def estimate(self, d: Array, alpha: Array) -> Array:
         """Return the minimisers of data, (n_samples, n_cells), for the alpha of each."""
-        return d @ self.trend + self.space.estimate(d @ self.rest, alpha)
+        return self.space.estimate(d, alpha)
 
-    def covariance_of(
-        self, maps: Array, adjoint: Callable[[Array], Array], damping: Array, sigma: Array
-    ) -> Array:
+    def covariance_of(self, maps: Array, damping: Array, sigma: Array, norm2: Array) -> Array:
         """Return the posterior covariance of linear functions of the coefficients.
 
-        With the damping as a Gaussian prior, coefficients that have stiffness have the covariance
-        ``sigma**2 / damping`` times ``1 / stiffness`` less what the data explain of it, and those
-        that are fitted freely follow from them and the data.
+        Their prior is Gaussian with a covariance of v times ``1 / stiffness``. The size of the
+        estimate determines v, as its squared norm has an expectation of v times the effective
+        number of parameters; alpha that leaves a chi factor of one damps more than that.
 
         Parameters
         ----------
         maps : ndarray of shape (k, n_coefficients)
             The functions, one a row.
-        adjoint : callable
-            Maps rows of data to rows of coefficients by the transpose of the matrix.
-        damping, sigma : ndarray of shape (n_samples,)
-            Alpha times the variance of the noise, and its standard deviation.
+        damping, sigma, norm2 : ndarray of shape (n_samples,)
+            Alpha times the variance of the noise, its standard deviation, and the squared norm of
+            the estimate.
 
         Returns
         -------
         covariance : ndarray of shape (n_samples, k, k)
             The covariances.
         """
-        free = maps @ self.trend.T
-        stiff = maps - adjoint(free) if self.compliance.min() == 0 else maps
-        prior = (stiff * self.compliance) @ stiff.T
+        prior = (maps * self.compliance) @ maps.T
         explained = maps @ self.space.cross.T
-        weights = 1.0 / (damping[:, None] + self.variance)
+        n_effective = np.sum(self.variance / (damping[:, None] + self.variance), axis=1)
+        v = np.divide(norm2, n_effective, out=np.zeros_like(norm2), where=n_effective > 0)
+        weights = v[:, None] / (sigma[:, None] ** 2 + v[:, None] * self.variance)
         left = prior - np.einsum("ik,nk,jk->nij", explained, weights, explained)
-        with np.errstate(divide="ignore"):
-            scale = np.where(np.isfinite(damping), sigma**2 / damping, 0.0)
-        return scale[:, None, None] * left + (sigma**2)[:, None, None] * (free @ free.T)
+        return v[:, None, None] * left
 
 
 def _most_damped_corner(curvature: Array) -> NDArray[np.intp]:

@@ -22,11 +22,10 @@ _STRIDE, _SHARE = 10, 0.1
 class KrylovLeastSquares:
     """Minimisers of ``||d - A q||^2 + alpha sum(stiffness q^2)`` by products with A alone.
 
-    With ``B = A diag(stiffness)^-1/2``, less what is fitted freely, Lanczos iterations on
-    ``B B^T`` build from each sample's data a space in which that matrix is tridiagonal. It serves
-    all alphas, as its damped solutions differ by the diagonal alone [1]_, so alpha is chosen anew
-    while the space grows. Vectors are as long as the data, not the model, and are kept
-    orthogonal.
+    With ``B = A diag(stiffness)^-1/2``, Lanczos iterations on ``B B^T`` build from each sample's
+    data a space in which that matrix is tridiagonal. It serves all alphas, as its damped solutions
+    differ by the diagonal alone [1]_, so alpha is chosen anew while the space grows. Vectors are
+    as long as the data, not the model, and are kept orthogonal.
 
     References
     ----------
@@ -46,14 +45,7 @@ class KrylovLeastSquares:
     ) -> None:
         self.forward, self.adjoint = forward, adjoint
         self.n_data, self.max_iter, self.tol = n_data, max_iter, tol
-        self.stiff = stiffness > 0
-        self.compliance = np.divide(1.0, stiffness, out=np.zeros_like(stiffness), where=self.stiff)
-        free = np.flatnonzero(~self.stiff)
-        unit = np.zeros((len(free), len(stiffness)))
-        unit[np.arange(len(free)), free] = 1.0
-        #: Gravity of what is fitted freely, one a column, and what undoes it.
-        self.trend = forward(unit).T if len(free) else np.zeros((n_data, 0))
-        self.inverse = np.linalg.pinv(self.trend, rcond=1e-10)
+        self.compliance = 1.0 / stiffness
 
     def solve(
         self, d: Array, sigma: Array, choose: Choice
@@ -64,12 +56,11 @@ class KrylovLeastSquares:
         return q, alpha, n_iter, status
 
     def _solve(self, d: Array, sigma: Array, choose: Choice) -> tuple[Array, float, int, Status]:
-        start = self._rest(d)
-        norm = float(np.linalg.norm(start))
+        norm = float(np.linalg.norm(d))
         size = min(self.max_iter, self.n_data)
         basis = np.zeros((size + 1, self.n_data))
         diagonal, beside = np.zeros(size), np.zeros(size)
-        basis[0] = start / (norm or 1.0)
+        basis[0] = d / (norm or 1.0)
         w, alpha, k, look, converged = np.zeros(self.n_data), np.inf, 0, _STRIDE, norm == 0
         exceeds = False
         while k < size and not converged:
@@ -86,7 +77,7 @@ class KrylovLeastSquares:
             look = k + max(_STRIDE, int(_SHARE * k))
             values, vectors = eigh_tridiagonal(diagonal[:k], beside[: k - 1])
             values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
-            curves = DampingCurves(values, self.n_data, self.n_data - self.trend.shape[1])
+            curves = DampingCurves(values, self.n_data)
             c = norm * vectors[:1]
             alpha = float(choose(curves, c, sigma)[0])
             exceeds = bool(curves.exceeds(c, sigma)[0])
@@ -100,18 +91,11 @@ class KrylovLeastSquares:
             converged = bool(exhausted or left <= self.tol * alpha * np.linalg.norm(y))
         if np.isfinite(alpha):
             w = y @ basis[:k]
-        q = self.compliance * self.adjoint(self._rest(w)[None])[0]
-        if self.trend.shape[1]:
-            q[~self.stiff] = self.inverse @ (d - self.forward(q[None])[0])
+        q = self.compliance * self.adjoint(w[None])[0]
         status = Status.REACHED if converged else Status.MAX_ITER
         if exceeds:
             status = Status.OUT_OF_REACH
         return q, alpha, max(k, 1), status
 
     def _normal(self, w: Array) -> Array:
-        q = self.compliance * self.adjoint(self._rest(w)[None])[0]
-        return self._rest(self.forward(q[None])[0])
-
-    def _rest(self, d: Array) -> Array:
-        """Return data without what is fitted freely."""
-        return d - self.trend @ (self.inverse @ d)
+        return self.forward(self.compliance * self.adjoint(w[None]))[0]

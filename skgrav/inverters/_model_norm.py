@@ -14,27 +14,29 @@ from skgrav.solvers import depth_weights, relative_volumes
 
 Array = NDArray[np.float64]
 
-#: Derivatives smaller than this share of the largest are those of constants and straight lines.
-_ROUNDING = 1e-12
+#: Length over which smallness counts as much as the derivative: this share of the thickness of the
+#: mesh, and at least so many cells. Data determine a constant and what is straight badly, and not
+#: at all beside a trend; a longer length lets these run away, a shorter one undoes the smoothness.
+_LENGTH, _LEAST_CELLS = 0.25, 3.0
 
 
 @saved
 @dataclass(frozen=True)
 class ModelNorm:
-    """Mean square over volume of a derivative of weighted densities, diagonal in modes.
+    """Mean square over volume of densities or their derivatives, diagonal in modes.
 
-    With ``u = weights * rho`` and coefficients q of u in the modes, it is
-    ``sum(stiffness * q**2)``, summed over cells like a plain square norm. Modes are products of
-    one mode along each axis, since derivatives along the axes of a tensor mesh add up.
+    With coefficients q of densities in the modes it is ``sum(stiffness * q**2)``, summed over
+    cells like a plain square norm. Modes are products of one mode along each axis, since
+    derivatives along the axes of a tensor mesh add up, and weights have one value for each layer.
     """
 
-    #: Weight of each cell.
+    #: Weight of each cell where cells are modes themselves; otherwise it is in the masses.
     weights: Array = field(metadata=sized("c"))
     #: Modes along each axis, one a column; none where cells are modes themselves.
     modes: tuple[Array, ...]
-    #: Volume along each axis, relative to its mean.
+    #: Volume along each axis, relative to its mean, times the squared weight of the layer.
     masses: tuple[Array, ...]
-    #: Mean square derivative of each mode.
+    #: Norm of each mode, squared.
     stiffness: Array = field(metadata=sized("c"))
 
     @classmethod
@@ -57,24 +59,26 @@ class ModelNorm:
                 f"'order' is {order}, but {operator!r} has no mesh to take derivatives on. Give "
                 "'operator', a ForwardOperator with its mesh, or take order=0."
             )
-        masses = tuple(w / w.mean() for w in mesh.widths)
+        layers = weights.reshape(mesh.shape[0], -1)[:, 0] ** 2
         axes = [
-            _axis_modes(centers, widths, order)
-            for centers, widths in zip(mesh.centers, mesh.widths, strict=True)
+            _axis_modes(centers, widths, layers if axis == 0 else np.ones(len(widths)))
+            for axis, (centers, widths) in enumerate(zip(mesh.centers, mesh.widths, strict=True))
         ]
-        stiffness = np.zeros(())
-        for values, _ in axes:
-            stiffness = np.add.outer(stiffness, values)
-        stiffness = stiffness.ravel()
-        stiffness[stiffness <= _ROUNDING * stiffness.max()] = 0.0
-        return cls(weights, tuple(v for _, v in axes), masses, stiffness)
+        laplacian = np.zeros(())
+        for values, _, _ in axes:
+            laplacian = np.add.outer(laplacian, values)
+        # Powers of length^-2 - Laplacian: the modes of the first derivative serve the second, too,
+        # which then is flat at the edges of the mesh instead of straight through its padding.
+        stiffness = (laplacian.ravel() + _length(mesh) ** -2) ** order
+        modes, masses = (tuple(a[k] for a in axes) for k in (1, 2))
+        return cls(np.ones(len(weights)), modes, masses, stiffness)
 
     def operator_modes(self, matrix: Array) -> Array:
         """Return the matrix that acts on coefficients of modes; rows may be any images."""
         return _along_axes(matrix / self.weights, [m.T for m in self.modes])
 
     def weighted(self, q: Array) -> Array:
-        """Return weighted densities of coefficients, (n_samples, n_cells)."""
+        """Return densities of coefficients, times their weights, (n_samples, n_cells)."""
         return _along_axes(q, list(self.modes))
 
     def coefficients(self, u: Array) -> Array:
@@ -88,21 +92,27 @@ class ModelNorm:
         return np.sqrt(q**2 @ self.stiffness)
 
 
-def _axis_modes(centers: Array, widths: Array, order: int) -> tuple[Array, Array]:
-    """Return mean square derivatives of the modes along one axis, and the modes as columns."""
-    derivative, lengths = np.eye(len(centers)), widths
-    if order >= 1:
-        lengths = np.diff(centers)
-        derivative = np.diff(derivative, axis=0) / lengths[:, None]
-    if order == 2:
-        lengths = widths[1:-1]
-        derivative = np.diff(derivative, axis=0) / lengths[:, None]
-    root = np.sqrt(widths / widths.mean())
-    scaled = derivative * np.sqrt(lengths / widths.mean())[:, None] / root
+def _axis_modes(centers: Array, widths: Array, weights2: Array) -> tuple[Array, Array, Array]:
+    """Return mean square derivatives of the modes along one axis, these as columns, and masses.
+
+    With the squared weight of each cell, taken to faces by the mean of both sides. A weight within
+    the derivative would instead make densities smooth that are divided by it, and leave what
+    grows like its inverse undamped.
+    """
+    masses = weights2 * widths / widths.mean()
+    steps = np.diff(centers)
+    faces = (weights2[1:] + weights2[:-1]) / 2 * steps / widths.mean()
+    root = np.sqrt(masses)
+    scaled = np.diff(np.eye(len(centers)), axis=0) * np.sqrt(faces)[:, None] / steps[:, None] / root
     values, modes = np.linalg.eigh(scaled.T @ scaled)
-    # The derivative of a polynomial below its order is zero, whatever rounding says.
-    values[: len(values) - len(derivative)] = 0.0
-    return np.maximum(values, 0.0), modes / root[:, None]
+    values[0] = 0.0  # that of the constant, whatever rounding says
+    return np.maximum(values, 0.0), modes / root[:, None], masses
+
+
+def _length(mesh: Any) -> float:
+    """Return the length over which smallness counts as much as the derivative."""
+    cells = max(float(np.median(widths)) for widths in mesh.widths)
+    return max(_LENGTH * float(np.ptp(mesh.edges[0])), _LEAST_CELLS * cells)
 
 
 def _along_axes(values: Array, matrices: list[Array]) -> Array:

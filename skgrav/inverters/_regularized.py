@@ -170,7 +170,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
     def _model_norm(self, departure: Array) -> Array:
         """Return the norm of departures from the reference, (n_samples,)."""
 
-    def _trend_spread(self, damping: Array, sigma: Array) -> Array | None:
+    def _trend_spread(self, damping: Array, sigma: Array, model_norm: Array) -> Array | None:
         """Return the covariance of trends that comes from the uncertainty of the densities."""
         return None
 
@@ -230,13 +230,15 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         chi = misfit**2 / noise.whitening.n_white
         warn_unfitted(status, chi, coherent(residual, noise, self.operator_))
         warn_implausible(rho, self.operator_)
-        known = sigma if noise.is_known else None
-        spread = self._trend_spread(damping, sigma) if noise.is_known else None
+        model_norm = self._model_norm(rho - self.reference_)
+        known = spread = None
+        if noise.is_known and noise.has_trend:
+            known, spread = sigma, self._trend_spread(damping, sigma, model_norm)
         return RegularizedResult(
             rho=rho,
             alpha=damping / sigma**2,
             misfit=misfit,
-            model_norm=self._model_norm(rho - self.reference_),
+            model_norm=model_norm,
             n_iter=n_iter,
             status=status,
             chi_factor=chi if noise.is_known else np.full(len(X), np.nan),

@@ -46,8 +46,10 @@ class SparseInverter(RegularizedInverter):
         Departures are multiplied by a weight that falls with depth as the data's sensitivity
         does, so that they need not stay at the top. A number is the beta of
         ``(z + z0)**(-beta / 2)``, with the depth z + z0 below the mean station;
-        ``"sensitivity"`` is the square root of the norm of each cell's column per volume.
-        Weights have a mean square of 1.
+        ``"sensitivity"`` takes the decay from
+        the operator: the square root of the norm of a column per volume, averaged over each layer
+        with these norms as weights, or for each cell where there is no mesh. Weights have a mean
+        square of 1.
     reference : float, array-like of shape (n_cells,), "mean" or None, default=None
         Density from which departures count; ``"mean"`` is that of the training densities, None
         is zero.
@@ -210,7 +212,7 @@ class SparseInverter(RegularizedInverter):
         # What no density reaches is one more coordinate, with its norm and without variance.
         c = np.column_stack([coordinates, np.sqrt(lost2)])
         n_data = len(self._U)
-        curves = DampingCurves(np.append(self._s**2, 0.0), n_data, n_data)
+        curves = DampingCurves(np.append(self._s**2, 0.0), n_data)
         return curves.noise(c, curves.search(c, "gcv"))
 
     def _model_norm(self, departure: Array) -> Array:

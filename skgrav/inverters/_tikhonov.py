@@ -91,15 +91,18 @@ class TikhonovInverter(RegularizedInverter):
         which the discrepancy principle does not; they are for operators small enough to decompose.
     order : {0, 1, 2}, default=0
         Derivative whose mean square over volume is kept small: the departure from the reference
-        itself, or its first or second derivatives along each axis of the mesh in metres. What
-        has no derivative is fitted freely: constants with 1; with 2 also what is straight along
-        every axis, which data tell badly.
+        itself, its gradient, or its Laplacian with a vanishing slope at the edges of the mesh. To
+        the last two a smallness term is added, which counts as much as the derivative over a
+        quarter of the thickness of the mesh, at least three cells: without it a constant, which
+        data determine badly, would be fitted freely.
     depth_weighting : float, "sensitivity" or None, default=None
         Departures are multiplied by a weight that falls with depth as the data's sensitivity
         does, so that they need not stay at the top. A number is the beta of
         ``(z + z0)**(-beta / 2)``, with the depth z + z0 below the mean station; the kernel falls
-        like 1 in 2D and like 2 in 3D. ``"sensitivity"`` is the square root of the norm of each
-        cell's column per volume. Weights have a mean square of 1.
+        like 1 in 2D and like 2 in 3D. ``"sensitivity"`` takes the decay from
+        the operator: the square root of the norm of a column per volume, averaged over each layer
+        with these norms as weights, or for each cell where there is no mesh. Weights have a mean
+        square of 1.
     reference : float, array-like of shape (n_cells,), "mean" or None, default=None
         Density from which departures count; ``"mean"`` is that of the training densities, None
         is zero.
@@ -156,12 +159,15 @@ class TikhonovInverter(RegularizedInverter):
 
     Notes
     -----
-    Minimises ``||(g - A rho) / sigma||^2 + alpha ||W (rho - reference)||^2`` [1]_, where the second
-    norm is the mean over volume of ``(d^order (w (rho - reference)))^2``, times the number of
-    cells, and w the depth weight [2]_. One eigendecomposition of ``A (W^T W)^-1 A^T`` serves all
-    alphas of all samples; the null space of W is fitted before. Where a matrix would
-    not fit, or its decomposition takes longer than inverting several samples without, Lanczos
-    iterations with products alone build a space for each sample that serves all alphas as well.
+    Minimises ``||(g - A rho) / sigma||^2 + alpha ||W (rho - reference)||^2`` [1]_. With departures
+    m, depth weights w [2]_, L the length above, and ``<f>`` the mean of f over volume times the
+    number of cells, the second norm squared is ``<(w m)^2>`` with order 0 and
+    ``<(w m)^2> / L^2 + <(w grad m)^2>`` with 1, where a face between layers has the mean of their
+    squared weights; with 2 it is ``<(w D m)^2>`` with the D that makes the latter ``<w^2 m D m>``.
+    One eigendecomposition of ``A (W^T W)^-1 A^T`` serves all alphas of all samples. Where a
+    matrix would not fit, or its decomposition takes longer than inverting several samples
+    without, Lanczos iterations with products alone build a space for each sample that serves all
+    alphas as well.
     Generalised cross-validation is that of [3]_; the corner is the point of greatest curvature
     [4]_. With bounds the minimiser is found by the alternating direction method of multipliers,
     where the discrepancy principle bounds the misfit instead.
@@ -376,17 +382,15 @@ class TikhonovInverter(RegularizedInverter):
                 status[outside[~converged]] = Status.BOUNDS
         return u / self._norm.weights, damping, n_iter, status
 
-    def _trend_spread(self, damping: Array, sigma: Array) -> Array | None:
+    def _trend_spread(self, damping: Array, sigma: Array, model_norm: Array) -> Array | None:
         whitening = self._noise(None).whitening
         if not isinstance(self._system, DampedLeastSquares):
             return None
         return self._system.covariance_of(
             self._norm.operator_modes(whitening.coefficients(self.operator_.matrix_.T).T),
-            lambda rows: self._norm.operator_modes(
-                self.operator_.products_.adjoint(whitening.adjoint(rows))
-            ),
             damping,
             sigma,
+            model_norm**2,
         )
 
     def _model_norm(self, departure: Array) -> Array:

@@ -24,17 +24,18 @@ DEPTH_WEIGHTING: list[Any] = [
 #: Weights by sensitivity are at least this share of the largest: no cell may have none.
 _LEAST_WEIGHT = 1e-3
 
+#: Weights by a number may fall to this share of the largest: below, rounding is what is left.
+_LEAST_SHARE = 1e-8
+
 
 def depth_weights(
     operator: Any, depth_weighting: float | str | None, whitening: Whitening | None = None
 ) -> Array:
     """Return the weight of each cell; `whitening` is that of the data."""
-    volumes = relative_volumes(operator)
     if depth_weighting is None:
-        return np.ones_like(volumes)
+        return np.ones_like(relative_volumes(operator))
     if depth_weighting == "sensitivity":
-        weights = np.sqrt(_column_norms(operator, whitening) / volumes)
-        return np.maximum(weights, _LEAST_WEIGHT * weights.max()) if weights.any() else weights + 1
+        return _sensitivity_weights(operator, whitening)
     mesh, survey = getattr(operator, "mesh_", None), getattr(operator, "survey_", None)
     if mesh is None or survey is None:
         raise ValueError(
@@ -47,8 +48,30 @@ def depth_weights(
             f"'depth_weighting' is {depth_weighting!r}, but the mesh begins {-depth[0]:g} m above "
             "the mean station, where depth means nothing. Take 'sensitivity'."
         )
-    layers = depth ** (-float(depth_weighting) / 2)
+    layers = (depth / depth[0]) ** (-float(depth_weighting) / 2)
+    if layers.min() < _LEAST_SHARE:
+        raise ValueError(
+            f"'depth_weighting' is {depth_weighting!r}, which makes the weight of the deepest "
+            f"cells {layers.min():.1g} of those at the top. Gravity falls like 1 in 2D and like 2 "
+            "in 3D: take a number from 0 to 4, or 'sensitivity'."
+        )
     return np.repeat(layers, mesh.n_cells // len(layers))
+
+
+def _sensitivity_weights(operator: Any, whitening: Whitening | None) -> Array:
+    norms, volumes = _column_norms(operator, whitening), relative_volumes(operator)
+    if not norms.any():
+        return np.ones_like(volumes)
+    mesh = getattr(operator, "mesh_", None)
+    # A weight for each cell would make those heavy that data see least: in padding and under gaps
+    # between stations. Each layer has the mean of norm per volume, weighed by the norm itself,
+    # so that padding, which data hardly see, does not count.
+    layers = (-1, 1) if mesh is None else (mesh.shape[0], -1)
+    norms, volumes = norms.reshape(layers), volumes.reshape(layers)
+    total = np.sum(volumes * norms, axis=1)
+    squares = np.divide(np.sum(norms**2, axis=1), total, out=np.zeros_like(total), where=total > 0)
+    weights = np.repeat(np.sqrt(squares), norms.shape[1])
+    return np.maximum(weights, _LEAST_WEIGHT * weights.max())
 
 
 def relative_volumes(operator: Any) -> Array:
