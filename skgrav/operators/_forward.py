@@ -239,7 +239,7 @@ class ForwardOperator(BaseOperator):
     def _file_state(self) -> dict[str, Any]:
         return vars(self) | {"method_": self.plan_.method}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _file_restore(self, state: dict[str, Any]) -> None:
         method = state.pop("method_")
         self.__dict__.update(state, _held=None, _matrix=None)
         if self.mesh_.n_cells != self.n_features_in_ or self.survey_.ndim != self.mesh_.ndim:
