@@ -246,8 +246,10 @@ def test_damaged_and_foreign_files_are_refused(small, tmp_path):
     refuse(foreign, tmp_path, header | {"format": "other.Estimator"}, tensors)
     safetensors.numpy.save_file({"a": np.ones(2)}, path)
     refuse(foreign, tmp_path)
-    with pytest.raises(FileNotFoundError, match="nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"'path' is '.*nowhere', but there is no such"):
         VAEGenerator.load(tmp_path / "nowhere")
+    with pytest.raises(IsADirectoryError, match=r"'path' is '.*', which is a folder"):
+        VAEGenerator.load(tmp_path)
 
 
 @pytest.mark.parametrize("header", ["[1, 2]", '"text"', "7", "null"])
