@@ -2,7 +2,6 @@
 
 import builtins
 import copy
-import json
 import os
 import pickle
 
@@ -29,10 +28,42 @@ class Hostile:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """Give a header and arrays of a small file."""
+    """Give a header and arrays of a small generator's file."""
     path = tmp_path_factory.mktemp("small") / "estimator"
     fitted("vae").save(path)
     return read(path)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """Give a header and arrays of a small network's file."""
+    path = tmp_path_factory.mktemp("network") / "estimator"
+    fitted("residual").save(path)
+    return read(path)
+
+
+def changed(tree, place, value=...):
+    """Give a copy of a tree of JSON with another value at a place, or without it."""
+    tree = copy.deepcopy(tree)
+    holder = tree
+    for key in place[:-1]:
+        holder = holder[key]
+    if value is ...:
+        del holder[place[-1]]
+    else:
+        holder[place[-1]] = value
+    return tree
+
+
+def refuse(text, folder, header=None, tensors=None, *, cls=VAEGenerator):
+    """Expect that a file is refused, which is written if its content is given."""
+    if header is not None:
+        write(folder / "estimator", header, tensors)
+    with pytest.raises(ValueError, match=f"estimator {text}"):
+        cls.load(folder / "estimator")
+
+
+DAMAGED = "is not a file of skgrav, or is damaged: "
 
 
 @pytest.fixture
@@ -83,14 +114,8 @@ def test_hostile_node_is_refused_wherever_it_stands(node, small, tmp_path):
         ["estimator", "state", "n_components_"],
         ["estimator", "state", "network", "dict", "decoder.linear.bias"],
     ):
-        header, tensors = copy.deepcopy(small)
-        holder = header
-        for key in place[:-1]:
-            holder = holder[key]
-        holder[place[-1]] = node
-        write(tmp_path / "estimator", header, tensors)
-        with pytest.raises(ValueError, match=r"estimator (is not a file of skgrav|holds)"):
-            VAEGenerator.load(tmp_path / "estimator")
+        header = changed(small[0], place, node)
+        refuse("(is not a file of skgrav|holds)", tmp_path, header, small[1])
 
 
 @pytest.mark.usefixtures("no_code")
@@ -113,9 +138,7 @@ def test_hostile_node_is_refused_wherever_it_stands(node, small, tmp_path):
     ids=range(11),
 )
 def test_hostile_header_is_refused(header, small, tmp_path):
-    write(tmp_path / "estimator", header, small[1])
-    with pytest.raises(ValueError, match=r"estimator (is not a file of skgrav|holds)"):
-        VAEGenerator.load(tmp_path / "estimator")
+    refuse("(is not a file of skgrav|holds)", tmp_path, header, small[1])
 
 
 @pytest.mark.parametrize(
@@ -136,11 +159,9 @@ def test_hostile_header_is_refused(header, small, tmp_path):
     ],
 )
 def test_huge_and_wrong_values_are_refused(changes, text, small, tmp_path):
-    header, tensors = copy.deepcopy(small)
+    header = copy.deepcopy(small[0])
     header["estimator"]["state"] |= changes
-    write(tmp_path / "estimator", header, tensors)
-    with pytest.raises(ValueError, match=text):
-        VAEGenerator.load(tmp_path / "estimator")
+    refuse(f".*{text}", tmp_path, header, small[1])
 
 
 def test_small_arrays_cannot_ask_for_a_huge_operator(tmp_path):
@@ -150,9 +171,8 @@ def test_small_arrays_cannot_ask_for_a_huge_operator(tmp_path):
     operator = header["estimator"]["parameters"]["operator"]
     edges = operator["parameters"]["mesh"]["state"]["edges"]["tuple"][0]["array"]
     tensors[edges] = np.arange(1_000_001.0)
-    write(tmp_path / "estimator", header, tensors)
-    with pytest.raises(ValueError, match=r"Mesh\(1000000 x 8 cells.* do not have 64 cells"):
-        BayesLinearInverter.load(tmp_path / "estimator")
+    text = r".*Mesh\(1000000 x 8 cells.* do not have 64 cells"
+    refuse(text, tmp_path, header, tensors, cls=BayesLinearInverter)
 
 
 def places(node, path=()):
@@ -172,16 +192,8 @@ def test_no_change_of_a_header_does_more_than_be_refused(make, tmp_path):
     header, tensors = read(path)
     refusals = []
     for place in list(places(header))[1:]:
-        for value in (None, [], {}, "os.system", -3, 1e300, {"object": "os.system"}, Ellipsis):
-            changed = copy.deepcopy(header)
-            holder = changed
-            for key in place[:-1]:
-                holder = holder[key]
-            if value is Ellipsis:
-                del holder[place[-1]]
-            else:
-                holder[place[-1]] = value
-            write(path, changed, tensors)
+        for value in (None, [], {}, "os.system", -3, 1e300, {"object": "os.system"}, ...):
+            write(path, changed(header, place, value), tensors)
             try:
                 type(estimator).load(path)
             except (MemoryError, ValueError) as error:
@@ -194,137 +206,101 @@ def test_no_change_of_a_header_does_more_than_be_refused(make, tmp_path):
 
 
 def test_newer_files_say_what_to_do(small, tmp_path):
-    header, tensors = copy.deepcopy(small)
-    write(tmp_path / "estimator", header | {"version": 2}, tensors)
-    with pytest.raises(ValueError, match=r"has layout 2, but .* reads up to 1\. Update skgrav"):
-        VAEGenerator.load(tmp_path / "estimator")
-    header["skgrav"] = "0.9.0"
-    header["estimator"]["parameters"]["diffusion"] = True
-    write(tmp_path / "estimator", header, tensors)
-    text = (
-        r"holds 'diffusion' of VAEGenerator, .* written by skgrav 0\.9\.0: update skgrav, or do not"
-    )
-    with pytest.raises(ValueError, match=text):
-        VAEGenerator.load(tmp_path / "estimator")
+    header, tensors = small
+    text = r"has layout 2, but this version of skgrav reads up to 1\. Update skgrav"
+    refuse(text, tmp_path, header | {"version": 2}, tensors)
+    header = changed(header | {"skgrav": "0.9.0"}, ("estimator", "parameters", "diffusion"), True)
+    text = "holds 'diffusion' of VAEGenerator, .* written by skgrav 0.9.0: update skgrav, or do not"
+    refuse(text, tmp_path, header, tensors)
 
 
 def test_parameters_that_an_older_version_lacked_are_the_defaults(small, tmp_path):
-    header, tensors = copy.deepcopy(small)
-    del header["estimator"]["parameters"]["validation_fraction"]
-    write(tmp_path / "estimator", header, tensors)
+    header = changed(small[0], ("estimator", "parameters", "validation_fraction"))
+    write(tmp_path / "estimator", header, small[1])
     assert VAEGenerator.load(tmp_path / "estimator").validation_fraction == 0.1
 
 
 def test_arrays_that_nothing_asks_for_are_refused(small, tmp_path):
-    write(tmp_path / "estimator", small[0], small[1] | {"stowaway": np.ones(2)})
-    with pytest.raises(ValueError, match="holds the array 'stowaway', which skgrav"):
-        VAEGenerator.load(tmp_path / "estimator")
+    header, tensors = small
+    text = "holds the array 'stowaway', which skgrav"
+    refuse(text, tmp_path, header, tensors | {"stowaway": np.ones(2)})
 
 
 # ----------------------------------------------------------------- files that are not whole
 
 
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    """Give a header and arrays of a small network's file."""
-    path = tmp_path_factory.mktemp("network") / "network"
-    fitted("residual").save(path)
-    return read(path)
-
-
-def refuse(path, text):
-    with pytest.raises(ValueError, match=f"{path.name} {text}"):
-        CNNInverter.load(path)
-
-
 def test_pickle_is_refused_and_runs_nothing(tmp_path):
-    (tmp_path / "network").write_bytes(pickle.dumps(Hostile()))
-    refuse(tmp_path / "network", "is not a file of skgrav, or is damaged")
+    (tmp_path / "estimator").write_bytes(pickle.dumps(Hostile()))
+    refuse(DAMAGED, tmp_path)
     assert not Hostile.ran
 
 
-def test_damaged_foreign_and_newer_files_are_refused(network, tmp_path):
-    path = tmp_path / "network"
-    header, tensors = network
+def test_damaged_and_foreign_files_are_refused(small, tmp_path):
+    path = tmp_path / "estimator"
+    header, tensors = small
     write(path, header, tensors)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    refuse(path, "is not a file of skgrav, or is damaged")
-    write(path, header | {"version": 99}, tensors)
-    refuse(path, "has layout 99, but this version of skgrav reads up to 1")
-    write(path, header | {"format": "other.Estimator"}, tensors)
-    refuse(path, "is not a file of skgrav: `save` has not written it")
+    refuse(DAMAGED, tmp_path)
+    foreign = "is not a file of skgrav: `save` has not written it"
+    refuse(foreign, tmp_path, header | {"format": "other.Estimator"}, tensors)
     safetensors.numpy.save_file({"a": np.ones(2)}, path)
-    refuse(path, "is not a file of skgrav: `save` has not written it")
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        CNNInverter.load(tmp_path / "nowhere")
+    refuse(foreign, tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"'path' is '.*nowhere', but there is no such"):
+        VAEGenerator.load(tmp_path / "nowhere")
+    with pytest.raises(IsADirectoryError, match=r"'path' is '.*', which is a folder"):
+        VAEGenerator.load(tmp_path)
+
+
+@pytest.mark.parametrize("header", ["[1, 2]", '"text"', "7", "null"])
+def test_header_that_is_not_a_dict_is_refused(header, small, tmp_path):
+    refuse(rf"{DAMAGED}its header is a \w+, not a dict\.", tmp_path, header, small[1])
+
+
+STATE = ("estimator", "state")
 
 
 @pytest.mark.parametrize(
-    "header", [[1, 2], "text", 7, None], ids=["list", "text", "number", "null"]
-)
-def test_header_that_is_not_a_dict_is_refused(header, network, tmp_path):
-    write(tmp_path / "network", json.dumps(header), network[1])
-    refuse(
-        tmp_path / "network",
-        r"is not a file of skgrav, or is damaged: its header is a \w+, not a dict\.",
-    )
-
-
-@pytest.mark.parametrize(
-    "lacking",
+    "place",
     [
-        *("version", "estimator", "estimator.object", "estimator.state"),
-        *("estimator.state.n_outputs_", "estimator.state._y_ndim", "estimator.state._pairs"),
-        *("estimator.state.density_range_", "estimator.state.loss_curve_"),
-        *("estimator.state.network", "estimator.state._seed"),
-        *("estimator.state._pairs.state.data_rms", "estimator.state._pairs.state.mirror"),
-        *("estimator.state.operator_.state.mesh_", "estimator.state.operator_.state"),
+        ("version",),
+        ("estimator",),
+        *(("estimator", name) for name in ("object", "state")),
+        *((*STATE, name) for name in ("n_outputs_", "_y_ndim", "density_range_", "loss_curve_")),
+        *((*STATE, name) for name in ("_pairs", "network", "_seed")),
+        *((*STATE, "_pairs", "state", name) for name in ("data_rms", "mirror")),
+        *((*STATE, "operator_", "state", name) for name in ("mesh_", "survey_", "method_")),
     ],
+    ids=".".join,
 )
-def test_header_that_lacks_something_is_refused(lacking, network, tmp_path):
-    header, tensors = copy.deepcopy(network)
-    holder = header
-    *folders, name = lacking.split(".")
-    for folder in folders:
-        holder = holder[folder]
-    del holder[name]
-    write(tmp_path / "network", header, tensors)
-    refuse(tmp_path / "network", f"is not a file of skgrav, or is damaged: it lacks '{name}'")
+def test_header_that_lacks_something_is_refused(place, network, tmp_path):
+    header = changed(network[0], place)
+    refuse(f"{DAMAGED}it lacks '{place[-1]}'", tmp_path, header, network[1], cls=CNNInverter)
 
 
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        ("version", "1"),
-        ("parameters", []),
-        ("density_range_", None),
-        ("_pairs", {"object": "Mirror"}),
-        ("mirror", 3),
+        (("version",), "1"),
+        (("estimator", "parameters"), []),
+        ((*STATE, "density_range_"), None),
+        ((*STATE, "_pairs"), {"object": "Mirror"}),
+        ((*STATE, "_pairs", "state", "mirror"), 3),
     ],
 )
 def test_header_with_entries_of_another_kind_is_refused(place, value, network, tmp_path):
-    header, tensors = copy.deepcopy(network)
-    state = header["estimator"]["state"]
-    holders = [header, header["estimator"], state, state["_pairs"]["state"]]
-    next(holder for holder in holders if place in holder)[place] = value
-    write(tmp_path / "network", header, tensors)
-    refuse(tmp_path / "network", "(is not a file of skgrav, or is damaged: |holds)")
+    header = changed(network[0], place, value)
+    refuse(f"({DAMAGED}|holds a node)", tmp_path, header, network[1], cls=CNNInverter)
 
 
 def test_file_that_lacks_an_array_is_refused(network, tmp_path):
     header, tensors = network
     for name in tensors:
-        rest = {other: values for other, values in tensors.items() if other != name}
-        write(tmp_path / "network", header, rest)
-        refuse(tmp_path / "network", "is not a file of skgrav, or is damaged: ")
+        refuse(DAMAGED, tmp_path, header, changed(tensors, [name]), cls=CNNInverter)
 
 
 def test_weights_of_another_shape_are_refused_by_name(network, tmp_path):
-    header, tensors = copy.deepcopy(network)
-    tensors["network.first.bias"] = tensors["network.first.bias"][:-1]
-    write(tmp_path / "network", header, tensors)
-    refuse(
-        tmp_path / "network",
-        r"is not .* damaged: weights are missing.*shape: first\.bias\.",
-    )
+    header, tensors = network
+    short = tensors | {"network.first.bias": tensors["network.first.bias"][:-1]}
+    text = rf"{DAMAGED}weights are missing.*shape: first\.bias\."
+    refuse(text, tmp_path, header, short, cls=CNNInverter)

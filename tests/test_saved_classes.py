@@ -103,12 +103,27 @@ class Middle(InverterMixin, BaseEstimator):
     def fit(self, X, y):
         self.n_features_in_, self.n_outputs_, self._y_ndim = np.shape(X)[1], y.shape[1], y.ndim
         self.spread_ = Spread(y.min(axis=0), y.max(axis=0))
-        self.cache_ = object()
+        self._mix()
         return self
 
     def predict(self, X):
-        rho = self.share * self.spread_.low + (1 - self.share) * self.spread_.high
-        return self._as_fitted(np.tile(rho, (len(X), 1)))
+        return self._as_fitted(np.tile(self.cache_, (len(X), 1)))
+
+    def _mix(self):
+        self.cache_ = self.share * self.spread_.low + (1 - self.share) * self.spread_.high
+
+    def _file_restore(self, state):
+        vars(self).update(state)
+        self._mix()
+
+
+@saved
+class Centre(SavedMixin, BaseEstimator):
+    """An estimator that declares nothing."""
+
+    def fit(self, X, y=None):
+        self.mean_ = np.mean(X, axis=0)
+        return self
 
 
 @saved
@@ -151,6 +166,8 @@ def test_what_is_not_declared_is_refused_by_name(tmp_path):
         setattr(changed, name, value)
         with pytest.raises((TypeError, ValueError), match=text):
             changed.save(tmp_path / "estimator")
+    with pytest.raises(ValueError, match=r"'mean_' is an attribute .* '_file_fields' of Centre"):
+        Centre().fit(X).save(tmp_path / "estimator")
     del inverter.spread_
     with pytest.raises(ValueError, match="'spread_' is missing: '_file_fields' of Middle lists it"):
         inverter.save(tmp_path / "estimator")

@@ -501,7 +501,7 @@ class DensityGenerator(
         shape, _ = self.net_.module.args
         return vars(self) | {"shape_": shape, "network": weights_of(self.net_.module_)}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _file_restore(self, state: dict[str, Any]) -> None:
         shape, weights = state.pop("shape_"), state.pop("network")
         self.__dict__.update(state)
         if min(shape) < 1 or prod(shape) != self.n_features_in_:

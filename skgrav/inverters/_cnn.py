@@ -377,7 +377,7 @@ class CNNInverter(InverterMixin, NetTraining):
     def _file_state(self) -> dict[str, Any]:
         return vars(self) | {"network": weights_of(self.net_.module_)}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _file_restore(self, state: dict[str, Any]) -> None:
         weights, pairs = state.pop("network"), state["_pairs"]
         sizes = fitted = state["n_features_in_"], state["n_outputs_"]
         self.__dict__.update(state)

@@ -344,7 +344,7 @@ class TikhonovInverter(RegularizedInverter):
         system = self._system if isinstance(self._system, DampedLeastSquares) else None
         return vars(self) | {"_system": system}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _file_restore(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if state["_system"] is None:
             self._prepare_krylov(self._noise(None).whitening)

@@ -38,10 +38,7 @@ def write_file(path: Path, header: dict[str, Any], tensors: Tensors) -> None:
             f"'path' is {str(path)!r}, but the folder {str(path.parent)!r} does not exist. Create "
             "it first."
         )
-    if path.is_dir():
-        raise IsADirectoryError(
-            f"'path' is {str(path)!r}, which is a folder. Give the name of a file in it."
-        )
+    _refuse_folder(path)
     unfinished = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}")
     try:
         # As any new file is opened, so that its mode follows the umask; those of tempfile can be
@@ -62,6 +59,9 @@ def read_file(path: Path) -> tuple[dict[str, Any], Tensors]:
     safetensors = _safetensors()
     from safetensors import SafetensorError, safe_open
 
+    _refuse_folder(path)
+    if not path.exists():
+        raise FileNotFoundError(f"'path' is {str(path)!r}, but there is no such file.")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -100,6 +100,13 @@ def cast(name: str, values: NDArray[Any], dtype: str) -> NDArray[Any]:
             f"holds finite numbers up to {np.finfo(dtype).max:g}. {remedy}."
         )
     return found
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"'path' is {str(path)!r}, which is a folder. Give the name of a file in it."
+        )
 
 
 def _refuse_constant(name: str) -> float:

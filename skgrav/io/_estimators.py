@@ -102,6 +102,8 @@ class SavedMixin:
         ValueError
             If the file is damaged, foreign, of another class, or holds a class or a parameter that
             this version of skgrav does not know.
+        OSError
+            If there is no such file.
         """
         path = Path(path)
         header, tensors = read_file(path)

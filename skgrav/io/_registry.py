@@ -93,9 +93,10 @@ def saved(kept: Class) -> Class:
     """Register a class, so that files may hold its objects.
 
     An estimator lists in the class attribute ``_file_fields`` what it has fitted, a tuple of
-    `Field`; its parameters are kept without being listed. Attributes that `fit` sets and that can
-    be made again are named in ``_file_left_out``. A frozen dataclass needs neither: a file holds
-    its fields, of the types that their annotations tell.
+    `Field`; its parameters are kept without being listed. Attributes that can be made again are
+    named in ``_file_left_out``; a method ``_file_state()`` returns the values of the fields where
+    they are not attributes, and ``_file_restore(state)`` sets the attributes from them. A frozen
+    dataclass needs nothing of this: a file holds its fields, of the types in their annotations.
 
     `load` finds the class only where the module that defines it has been imported: files never
     decide what is imported.

@@ -277,7 +277,7 @@ class Reader:
             raise ValueError(
                 f"its operator has {operator.n_features_in_} cells, but {n_cells} are estimated"
             )
-        _hook(value, "_restore", lambda known: vars(value).update(known))(state)
+        _hook(value, "_file_restore", lambda known: vars(value).update(known))(state)
 
 
 def _random_state(state: Any) -> np.random.RandomState:

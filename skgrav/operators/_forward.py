@@ -272,7 +272,7 @@ class ForwardOperator(BaseOperator):
             )
         return vars(self) | {"method_": self.plan_.method}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _file_restore(self, state: dict[str, Any]) -> None:
         method = state.pop("method_")
         self.__dict__.update(state, _held=None)
         self._recipe = self.kernel, self.units, self.precision

@@ -130,7 +130,7 @@ class MatrixOperator(BaseOperator):
     def _file_state(self) -> dict[str, Any]:
         return vars(self) | {"matrix_": self.matrix_}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _file_restore(self, state: dict[str, Any]) -> None:
         self._held = Held(DenseMatrix(state.pop("matrix_")))
         self.__dict__.update(state)
 
