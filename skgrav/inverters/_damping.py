@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtri
 
+from skgrav.operators import decomposition_bytes, require
 from skgrav.solvers._gaussian import DataSpace
 from skgrav.solvers._projection import discrepancy_strength
 
@@ -28,6 +29,9 @@ _SHARP, _FAINT = 0.25, 0.5
 
 #: Those below this share are not counted on to fit data: how many there are is chance.
 _IN_REACH = 1e-12
+
+#: Rows of a matrix that are changed together, so that what changes them is small beside it.
+_ROWS = 64
 
 #: Samples whose curves are computed together.
 _BLOCK = 256
@@ -153,23 +157,40 @@ class DampedLeastSquares(DampingCurves):
     @classmethod
     def of(cls, matrix: Array, stiffness: Array) -> DampedLeastSquares:
         """Prepare estimates for a matrix (n_data, n_cells), one stiffness per column."""
-        n_data, stiff = len(matrix), stiffness > 0
+        (n_data, n_cells), stiff = matrix.shape, stiffness > 0
+        require(
+            decomposition_bytes(n_data, n_cells),
+            f"the decomposition of {n_data} data x {n_cells} cells",
+            "Take a coarser 'mesh' or fewer stations in 'survey'.",
+        )
         free = matrix[:, ~stiff]
         inverse = np.linalg.pinv(free, rcond=1e-10)
         rest = np.eye(n_data) - free @ inverse
         root = np.sqrt(stiffness[stiff])
-        scaled = matrix[:, stiff] / root
-        left = rest @ scaled
-        cross = np.empty_like(matrix)
-        cross[:, stiff] = left / root
-        cross[:, ~stiff] = -left @ (inverse @ scaled).T
-        trend = np.zeros_like(matrix)
+        # The matrix may take most of the memory: one copy of it is changed in place, until it is
+        # the covariance of data and estimates.
+        left = matrix[:, stiff]
+        left /= root
+        lost = inverse @ left
+        if free.size:
+            for i in range(0, n_data, _ROWS):
+                left[i : i + _ROWS] -= free[i : i + _ROWS] @ lost
+        gram = left @ left.T
+        cross = left
+        if free.size:
+            cross = np.empty_like(matrix)
+            cross[:, ~stiff] = -(left @ lost.T)
+        left /= root
+        if free.size:
+            cross[:, stiff] = left
+        del left
+        space = DataSpace.of(gram, cross)
+        del gram, cross
+        trend = np.zeros(matrix.shape)  # takes no memory where nothing is fitted freely
         trend[:, ~stiff] = inverse.T
-        space = DataSpace.of(left @ left.T, cross)
         kept = space.variance > _ROUNDING * space.variance[0]
-        space = DataSpace(
-            space.rotation, np.where(kept, space.variance, 0.0), space.cross * kept[:, None]
-        )
+        space.variance[~kept] = 0.0
+        space.cross[~kept] = 0.0
         n_left = n_data - round(float(np.trace(free @ inverse)))
         return cls(space.variance, n_data, n_left, space, rest, trend)
 

@@ -15,6 +15,9 @@ Array = NDArray[np.float64]
 #: Derivatives smaller than this share of the largest are those of constants and straight lines.
 _ROUNDING = 1e-12
 
+#: Rows of a matrix that are transformed together.
+_ROWS = 64
+
 
 @dataclass(frozen=True)
 class ModelNorm:
@@ -75,7 +78,12 @@ class ModelNorm:
 
     def operator_modes(self, matrix: Array) -> Array:
         """Return the matrix that acts on coefficients of modes; rows may be any images."""
-        return _along_axes(matrix / self.weights, [m.T for m in self.modes])
+        modes = np.empty(matrix.shape)
+        # By blocks, since the matrix of an operator may take most of the memory.
+        for i in range(0, len(matrix), _ROWS):
+            block = matrix[i : i + _ROWS] / self.weights
+            modes[i : i + _ROWS] = _along_axes(block, [m.T for m in self.modes])
+        return modes
 
     def weighted(self, q: Array) -> Array:
         """Return weighted densities of coefficients, (n_samples, n_cells)."""
