@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skgrav import ForwardOperator, MatrixOperator, Mesh, Survey
-from skgrav.operators import _cells, _dense, _plan, _shared, _ways
+from skgrav.operators import _cells, _dense, _memory, _plan, _shared, _ways
 
 SECTION = Mesh([[0, 1, 3, 6], np.arange(-3.0, 4.0)])  # layers thicken with depth
 VOLUME = Mesh([[0, 1, 3, 6], np.arange(-2.0, 3.0), 2.0 * np.arange(-2, 4)])
@@ -381,10 +381,10 @@ def test_unknown_memory_is_no_obstacle(monkeypatch, error):
     def unknown(*args):
         raise error
 
-    assert 1e6 < _plan.available_bytes() < 1e15
+    assert 1e6 < _memory.available_bytes() < 1e15
     monkeypatch.setattr(Path, "read_text", lambda path: "SomethingElse: 1 kB")
     monkeypatch.setattr(os, "sysconf", unknown)
-    assert _plan.available_bytes() == np.inf
+    assert _memory.available_bytes() == np.inf
 
 
 @pytest.mark.parametrize(

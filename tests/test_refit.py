@@ -70,7 +70,7 @@ CASES = {
         {"bounds": (-100.0, 100.0), "reference": None, "order": 2},
     ),
     "sparse": (
-        SparseInverter(),
+        SparseInverter(max_iter=5),
         {"noise_level": 0.05, "depth_weighting": 1.0},
         {"noise_level": 0.02, "depth_weighting": None, "bounds": (0.0, 50.0)},
     ),

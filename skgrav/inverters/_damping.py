@@ -11,6 +11,7 @@ from scipy.linalg import qr
 from scipy.special import chdtri
 
 from skgrav.io import saved, sized
+from skgrav.operators import decomposition_bytes, require
 from skgrav.solvers import DataSpace, discrepancy_strength, noise_in_data
 
 Array = NDArray[np.float64]
@@ -28,6 +29,9 @@ _SHARP, _FAINT = 0.25, 0.5
 
 #: Those below this share are not counted on to fit data: how many there are is chance.
 _IN_REACH = 1e-14
+
+#: Rows of a matrix that are changed together, so that what changes them is small beside it.
+_ROWS = 64
 
 #: Samples whose curves are computed together.
 _BLOCK = 256
@@ -163,21 +167,31 @@ class DampedLeastSquares(DampingCurves):
     @classmethod
     def of(cls, matrix: Array, stiffness: Array) -> DampedLeastSquares:
         """Prepare estimates for a matrix (n_data, n_cells), one stiffness per column."""
-        n_data, root = len(matrix), np.sqrt(stiffness)
+        (n_data, n_cells), root = matrix.shape, np.sqrt(stiffness)
+        require(
+            decomposition_bytes(n_data, n_cells),
+            f"the decomposition of {n_data} data x {n_cells} cells",
+            "Take a coarser 'mesh' or fewer stations in 'survey'.",
+        )
+        # The matrix may take most of the memory: its one copy is changed in place, until it is the
+        # covariance of data and estimates.
         scaled = matrix / root
         if np.ptp(stiffness) == 0:
-            space, rounding = DataSpace.of(scaled @ scaled.T, scaled / root), _ROUNDING
+            gram = scaled @ scaled.T
+            scaled /= root
+            space, rounding = DataSpace.of(gram, scaled), _ROUNDING
         else:
             # Modes of little stiffness dwarf the others, which a squared matrix would lose.
             triangle = qr(scaled.T, mode="r", check_finite=False)[0][:n_data]
             rotation, s, _ = np.linalg.svd(triangle.T)
             s = np.append(s, np.zeros(n_data - len(s)))
-            space = DataSpace(rotation, s**2, rotation.T @ (scaled / root))
+            scaled /= root
+            space = DataSpace(rotation, s**2, rotation.T @ scaled)
             rounding = _ROUNDING_OF_SQUARES
         # Where rounding alone is left, there is no estimate, however little damping.
-        kept = space.variance > rounding * space.variance[0]
-        variance = np.where(kept, space.variance, 0.0)
-        space = DataSpace(space.rotation, variance, space.cross * kept[:, None])
+        lost = space.variance <= rounding * space.variance[0]
+        space.variance[lost] = 0.0
+        space.cross[lost] = 0.0
         return cls(space.variance, n_data, space, 1.0 / stiffness)
 
     def coordinates(self, d: Array) -> Array:

@@ -19,6 +19,9 @@ Array = NDArray[np.float64]
 #: at all beside a trend; a longer length lets these run away, a shorter one undoes the smoothness.
 _LENGTH, _LEAST_CELLS = 0.25, 3.0
 
+#: Rows of a matrix that are transformed together.
+_ROWS = 64
+
 
 @saved
 @dataclass(frozen=True)
@@ -75,7 +78,12 @@ class ModelNorm:
 
     def operator_modes(self, matrix: Array) -> Array:
         """Return the matrix that acts on coefficients of modes; rows may be any images."""
-        return _along_axes(matrix / self.weights, [m.T for m in self.modes])
+        modes = np.empty(matrix.shape)
+        # By blocks, since the matrix of an operator may take most of the memory.
+        for i in range(0, len(matrix), _ROWS):
+            block = matrix[i : i + _ROWS] / self.weights
+            modes[i : i + _ROWS] = _along_axes(block, [m.T for m in self.modes])
+        return modes
 
     def weighted(self, q: Array) -> Array:
         """Return densities of coefficients, times their weights, (n_samples, n_cells)."""

@@ -6,6 +6,7 @@ from skgrav.operators._dense import DenseMatrix, sensitivity
 from skgrav.operators._forward import ForwardOperator
 from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._matrix import MatrixOperator
+from skgrav.operators._memory import decomposition_bytes, readable, require
 from skgrav.operators._physics import (
     PhysicsWarning,
     operator_of_data,

@@ -33,6 +33,11 @@ _RANK = 200
 RandomState = int | np.random.RandomState | None
 
 
+def decomposable(n_data: int, n_cells: int, *, held: bool) -> bool:
+    """Tell whether the whole SVD is affordable of a matrix that is held, or first to be built."""
+    return min(n_data, n_cells) <= SVD_SIZE and (held or 8 * n_data * n_cells <= _SVD_BYTES)
+
+
 class Held:
     """What a fitted operator keeps: made by one `fit`, replaced as a whole by the next.
 
@@ -103,9 +108,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
     @property
     def is_decomposable_(self) -> bool:
         """Whether the whole SVD is affordable."""
-        n_data, n_cells = self.products_.shape
-        held = isinstance(self.products_, DenseMatrix)
-        return min(n_data, n_cells) <= SVD_SIZE and (held or 8 * n_data * n_cells <= _SVD_BYTES)
+        return decomposable(*self.products_.shape, held=isinstance(self.products_, DenseMatrix))
 
     @property
     def column_norms_(self) -> NDArray[np.float64]:

@@ -39,7 +39,7 @@ class DenseMatrix:
 
     def column_norms2(self, weights: Array) -> Array:
         """Return the sum of squares of each column, rows weighted, (n_cells,)."""
-        return weights @ self.matrix**2
+        return np.einsum("i,ij,ij->j", weights, self.matrix, self.matrix, dtype=np.float64)
 
     @cached_property
     def svd(self) -> SVD:

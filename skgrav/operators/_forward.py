@@ -18,7 +18,7 @@ from skgrav.operators._base import BaseOperator, Held
 from skgrav.operators._cells import UNITS, Geometry
 from skgrav.operators._plan import OperatorPlan, make_plan
 from skgrav.operators._shared import shared
-from skgrav.operators._ways import Dense, Way
+from skgrav.operators._ways import Way
 
 _logger = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ class ForwardOperator(BaseOperator):
         _logger.info("%s", plan)
         self.mesh_, self.survey_, self.plan_ = mesh, survey, plan
         self._recipe = self.kernel, self.units, self.precision
-        self._held = self._hold(way)
+        self._held = _hold(way, self.memory_limit)
         return self
 
     def plan(self, n_samples: int = 1) -> OperatorPlan:
@@ -224,8 +224,8 @@ class ForwardOperator(BaseOperator):
         Returns
         -------
         n_bytes : int
-            Size in bytes of the matrix, the spectra, or the rows that are held at a time. The SVD
-            of a matrix takes once more as much.
+            Size in bytes of the matrix, the spectra, or the rows that are held at a time. What an
+            inversion takes is the `inversion_bytes` of `plan`.
         """
         return self.plan().n_bytes
 
@@ -244,16 +244,12 @@ class ForwardOperator(BaseOperator):
             n_samples=n_samples,
         )
 
-    def _hold(self, way: Way) -> Held:
-        # Equal operators share what they hold, and build a matrix only where one is asked for.
-        dense = Dense(way.geometry, way.precision, way.limit)
-        return Held(_built(way), lambda: _built(dense))
-
     def _kept(self) -> Held:
         # Pickles leave behind what is held: building it again is faster than reading it.
         if self._held is None:
             geometry, precision = self._fitted_geometry(), self._recipe[2]
-            self._held = self._hold(self._planned(geometry, precision, self.plan_.method)[1])
+            way = self._planned(geometry, precision, self.plan_.method)[1]
+            self._held = _hold(way, self.memory_limit)
         return self._held
 
     def _fitted_geometry(self) -> Geometry:
@@ -289,6 +285,17 @@ class ForwardOperator(BaseOperator):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         return state | dict.fromkeys({"_held"} & state.keys())
+
+
+def _hold(way: Way, memory_limit: float | None) -> Held:
+    """Build what an operator holds, or share it; a matrix only where one is asked for."""
+    geometry, precision = way.geometry, way.precision
+
+    def dense() -> Any:
+        plan = make_plan(geometry, "dense", precision=precision, memory_limit=memory_limit)
+        return _built(plan[1])
+
+    return Held(_built(way), dense)
 
 
 def _built(way: Way) -> Any:

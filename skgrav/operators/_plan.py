@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
+from skgrav.operators._base import decomposable
 from skgrav.operators._cells import Geometry
+from skgrav.operators._memory import (
+    available_bytes,
+    decomposition_bytes,
+    iteration_bytes,
+    readable,
+)
 from skgrav.operators._ways import WAYS, Dense, Way
 
 
@@ -21,6 +25,10 @@ class OperatorPlan:
         The way.
     n_bytes : int
         Memory that the operator needs, without that of data and densities.
+    inversion_bytes : int
+        Peak of an inversion with this operator, all included: with the decomposition of the matrix
+        where that is affordable, as for bounds, ``alpha="gcv"`` or the solvers, and otherwise by
+        products alone, one sample at a time. Estimated to a factor of about 1.5.
     reason : str
         What is held, and what a matrix would take where there is none.
 
@@ -37,10 +45,14 @@ class OperatorPlan:
 
     method: str
     n_bytes: int
+    inversion_bytes: int
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.method}, {readable(self.n_bytes)}: {self.reason}"
+        return (
+            f"{self.method}, {readable(self.n_bytes)}, in an inversion up to "
+            f"{readable(self.inversion_bytes)}: {self.reason}"
+        )
 
 
 def make_plan(
@@ -66,12 +78,13 @@ def make_plan(
             f"but {geometry.lattices.obstacle}; 'mesh' is {geometry.mesh!r} and 'survey' "
             f"{geometry.survey!r}. Take method='auto' or 'rows'."
         )
-    plan = OperatorPlan(way.name, way.n_bytes, _reason(way, asked_for=method))
+    plan = OperatorPlan(way.name, way.n_bytes, _inversion_bytes(way), _reason(way, method))
     allowed = min(available, memory_limit or available)
     if plan.n_bytes > allowed:
         raise MemoryError(
             f"method={way.name!r} needs {readable(plan.n_bytes)} for {way.sizes}, but "
-            f"{readable(allowed)} are free or allowed. Take "
+            f"{readable(allowed)} are free or allowed; an inversion takes up to "
+            f"{readable(plan.inversion_bytes)}. Take "
             + (
                 "a coarser 'mesh' or fewer stations in 'survey'."
                 if way.name == "rows"
@@ -79,6 +92,15 @@ def make_plan(
             )
         )
     return plan, way
+
+
+def _inversion_bytes(way: Way) -> int:
+    n_data, n_cells = way.geometry.shape
+    held = way.name == "dense"
+    if not decomposable(n_data, n_cells, held=held):
+        return way.n_bytes + iteration_bytes(n_data, n_cells)
+    matrix = 0 if held else Dense(way.geometry, way.precision, way.limit).n_bytes
+    return way.n_bytes + matrix + decomposition_bytes(n_data, n_cells)
 
 
 def _reason(way: Way, asked_for: str) -> str:
@@ -89,19 +111,3 @@ def _reason(way: Way, asked_for: str) -> str:
     if asked_for == "auto" and way.name != "fft" and way.geometry.lattices.obstacle:
         reason += f"; no FFT, since {way.geometry.lattices.obstacle}"
     return reason
-
-
-def available_bytes() -> float:
-    """Return the memory that can be had without swapping; infinity where it is not known."""
-    with suppress(OSError):  # Linux counts caches in, which make room when asked
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    with suppress(AttributeError, OSError, ValueError):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return float("inf")
-
-
-def readable(n_bytes: float) -> str:
-    """Return bytes as text, in GB or MB."""
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.1f} MB"

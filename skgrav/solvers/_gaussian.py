@@ -39,7 +39,9 @@ class DataSpace:
     @classmethod
     def of(cls, covariance: Array, cross: Array) -> DataSpace:
         """Prepare estimates from Cov(d), (n_data, n_data), and Cov(d, t), (n_data, n_targets)."""
-        variance, rotation = np.linalg.eigh((covariance + covariance.T) / 2)
+        covariance = covariance + covariance.T
+        covariance /= 2
+        variance, rotation = np.linalg.eigh(covariance)
         rotation = np.ascontiguousarray(rotation[:, ::-1])
         return cls(rotation, np.maximum(variance[::-1], 0.0), rotation.T @ cross)
 
