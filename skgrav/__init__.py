@@ -33,6 +33,7 @@ _ROOMS = [
     "generators",
     "geometry",
     "inverters",
+    "io",
     "kernels",
     "metrics",
     "networks",

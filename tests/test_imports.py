@@ -11,7 +11,16 @@ from conftest import ROOT
 import skgrav
 
 HEAVY = {"torch", "skorch", "matplotlib", "xarray", "pyvista"}
-LIGHT_ROOMS = ["datasets", "geometry", "kernels", "metrics", "operators", "plotting", "solvers"]
+LIGHT_ROOMS = [
+    "datasets",
+    "geometry",
+    "io",
+    "kernels",
+    "metrics",
+    "operators",
+    "plotting",
+    "solvers",
+]
 
 
 def run_python(code):

@@ -20,6 +20,7 @@ ORDER = [
     "operators",
     "kernels",
     "datasets",
+    "io",
     "inverters",
     "solvers",
     "generators",
