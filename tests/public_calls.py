@@ -399,17 +399,17 @@ def of_metrics():
     def model(rho):
         with TemporaryDirectory() as folder:
             path = Path(folder, "model.den")
-            datasets.write_ubc_model(path, VOLUME, rho)
-            return datasets.read_ubc_model(path, VOLUME)
+            skgrav.io.write_ubc_model(path, VOLUME, rho)
+            return skgrav.io.read_ubc_model(path, VOLUME)
 
     def survey(data):
         with TemporaryDirectory() as folder:
             path = Path(folder, "survey.obs")
-            datasets.write_ubc_survey(path, Survey.grid(VOLUME, height=1.0), data)
-            return datasets.read_ubc_survey(path)[1]
+            skgrav.io.write_ubc_survey(path, Survey.grid(VOLUME, height=1.0), data)
+            return skgrav.io.read_ubc_survey(path)[1]
 
-    yield from calls("datasets.write_ubc_model", model, rho=np.arange(1.0, 25.0))
-    yield from calls("datasets.write_ubc_survey", survey, data=np.arange(1.0, 13.0))
+    yield from calls("io.write_ubc_model", model, rho=np.arange(1.0, 25.0))
+    yield from calls("io.write_ubc_survey", survey, data=np.arange(1.0, 13.0))
 
 
 def of_networks():

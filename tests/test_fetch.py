@@ -385,18 +385,7 @@ STORED = {
     "component-major under the shape of interleaved": (
         lambda rho, g: (rho, g.reshape(-1, 153, 2), 0)
     ),
-    "samples last": lambda rho, g: (rho.T, g.reshape(len(g), -1).T, -1),
-    "samples last, interleaved": (
-        lambda rho, g: (rho.T, g.swapaxes(1, 2).reshape(len(g), -1).T, -1)
-    ),
-    "gz first": lambda rho, g: (rho, g[:, ::-1], 0),
-    "gz first, interleaved": lambda rho, g: (rho, g[:, ::-1].swapaxes(1, 2), 0),
-    "gz up": lambda rho, g: (rho, g * [[1], [-1]], 0),
-    "gz up, gz first": lambda rho, g: (rho, (g * [[1], [-1]])[:, ::-1], 0),
-    "both reversed": lambda rho, g: (rho, -g, 0),
     "images": lambda rho, g: (rho.reshape(-1, 51, 51, 1), g, 0),
-    "columns of rock": lambda rho, g: (rho.reshape(-1, 51, 51).swapaxes(1, 2), g, 0),
-    "bottom layer first": lambda rho, g: (rho.reshape(-1, 51, 51)[:, ::-1], g, 0),
     "single precision": lambda rho, g: (rho.astype("f4"), g.astype("f4"), 0),
     "Fortran order": lambda rho, g: (np.asfortranarray(rho), np.asfortranarray(g), 0),
     "big-endian": lambda rho, g: (rho.astype(">f8"), g.astype(">f8"), 0),
@@ -560,23 +549,37 @@ class TestNegahdari:
     def test_gravity_in_another_unit(self, tmp_path, server, sections):
         content = archive(sections, 6.674 * paper_gravity(sections, 1))
         message = self.refused(tmp_path, server, content, "does not follow from its dens", True)
-        assert "Gravity is 6.674 times the predicted one" in message
-        for tried in ("('ncs', 'nsc', 'csn', 'scn')", "(('x', 'z'), ('z', 'x'))", "(1, 10) spac"):
-            assert tried in message
+        for order in ("component-major", "station-major"):
+            for height in (1, 10):
+                assert f"{order}, stations {height} spacing(s) above the first layer" in message
+
+    @pytest.mark.parametrize(
+        "store",
+        [
+            lambda rho, g: (rho, -g),
+            lambda rho, g: (rho, g[:, ::-1]),
+            lambda rho, g: (rho.reshape(-1, 51, 51).swapaxes(1, 2), g),
+            lambda rho, g: (rho.reshape(-1, 51, 51)[:, ::-1], g),
+        ],
+        ids=["gz up", "gz first", "columns of rock", "bottom layer first"],
+    )
+    def test_layouts_that_nobody_documents_are_refused(self, tmp_path, server, sections, store):
+        content = archive(*store(sections, paper_gravity(sections, 1)))
+        self.refused(tmp_path, server, content, "does not follow from its densities", kept=True)
 
     def test_gravity_of_other_sections(self, tmp_path, server, sections):
         content = archive(sections, paper_gravity(sections[::-1], 1))
-        self.refused(tmp_path, server, content, "The best left a relative misfit of", kept=True)
+        self.refused(tmp_path, server, content, "relative misfits are component-major", kept=True)
 
     def test_zeros(self, tmp_path, server, sections):
         content = archive(sections, np.zeros((len(sections), 306)))
         message = self.refused(tmp_path, server, content, "does not follow from its dens", True)
-        assert "relative misfit of inf" in message
+        assert message.count(": inf") == 4
 
     @pytest.mark.parametrize("shape", [(17, 300), (17,), (10, 306)])
     def test_shapes_that_fit_no_layout(self, tmp_path, server, sections, shape):
         content = archive(sections, np.zeros(shape))
-        self.refused(tmp_path, server, content, "None of them fits these shapes", kept=True)
+        self.refused(tmp_path, server, content, "Needed are 2601, the top layer.*and 306", True)
 
     @pytest.mark.parametrize("change", ["sign", "shape"])
     def test_test_pairs_of_another_layout(self, tmp_path, server, sections, change):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from skgrav import ForwardOperator, Mesh, Survey
-from skgrav.datasets import (
+from skgrav.io import (
     read_ubc_mesh,
     read_ubc_model,
     read_ubc_survey,
@@ -121,12 +121,54 @@ class TestSurvey:
             ("1\n1 2 1_0\n", 2, "'1_0' is not a finite number"),
             ("1\n1,2,3\n", 2, "'1,2,3' is not a finite number"),
             (b"1\n1 2 \xff\n", 2, "is not a finite number"),
-            ("1\n1 2 3 4 0\n", 2, "the uncertainty is 0; give a standard deviation above 0"),
+            (
+                "3\n1 2 3 4 1\n\n1 2 3 4 0\n1 2 3 4 0.0\n",
+                4,
+                "the uncertainty is 0, as in 2 of 3 lines; .* above 0, or pass 'uncertainty'",
+            ),
             ("1\n1 2 3 4 -1\n", 2, "the uncertainty is -1"),
+            ("1\n1 2 5D9999\n", 2, "'5D9999' is not a finite number"),
+            ("1\n1 2 3D\n", 2, "'3D' is not a finite number"),
+            (
+                "5\n" + "".join(f"{i} 2 3 {g}\n" for i, g in enumerate([4, 5, -9999, 6, 7])),
+                4,
+                "'gravity' contains -9999, 1 times and far from all other values, which are 4 to 7",
+            ),
+            (
+                "5\n" + "".join(f"{i} 2 {up} 3\n" for i, up in enumerate([4, 5, 6, 99999.9, 7])),
+                5,
+                "'elevation' contains -?99999.9",
+            ),
         ],
     )
     def test_malformed(self, file, text, line, match):
         refused(read_ubc_survey, file(text), line, match)
+
+    @pytest.mark.parametrize("zero", ["0", "0.0", "-0.0", "0.0E+00", "0D0", ""])
+    def test_unknown_uncertainties(self, file, zero):
+        path = file(f"2\n5 6 7 -0.2 {zero}\n5 6 8 0.3 {zero}\n")
+        survey, data = read_ubc_survey(path)
+        assert survey.uncertainty is None
+        assert_array_equal(data, [-0.2, 0.3])
+        assert_array_equal(read_ubc_survey(path, uncertainty=0.1)[0].uncertainty, [0.1, 0.1])
+
+    def test_some_unknown_uncertainties(self, file):
+        path = file("3\n5 6 7 -0.2 0\n5 6 8 0.3 0.5\n5 6 9 0.3 0\n")
+        survey, _ = read_ubc_survey(path, uncertainty=0.1)
+        assert_array_equal(survey.uncertainty, [0.1, 0.5, 0.1])
+
+    @pytest.mark.parametrize("uncertainty", [0, -1, np.nan, np.inf])
+    def test_other_uncertainties(self, file, uncertainty):
+        with pytest.raises(
+            ValueError, match=r"'uncertainty' is .* must be a positive number of mG"
+        ):
+            read_ubc_survey(file("1\n1 2 3 4\n"), uncertainty=uncertainty)
+
+    def test_exponents_of_fortran_and_the_end_mark_of_dos(self, file):
+        text = "1\r\n0.5D+03 6d0 7E0 -.2D-1 1.D-01 # Bouguer\r\n\x1a\r\n1 2 what ever"
+        survey, data = read_ubc_survey(file(text))
+        assert survey == Survey([[-7, 6, 500]], ("z",), 0.1)
+        assert_array_equal(data, [-0.02])
 
     def test_no_file(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"none\.grv"):
@@ -204,6 +246,11 @@ class TestMesh:
         mesh = read_ubc_mesh(file("1 1 1\n0 0 0\n1\n1\n1\n"))
         assert mesh == Mesh([[0.0, 1.0]] * 3)
 
+    @pytest.mark.parametrize("widths", ["2 * 10", "2* 10", "2 *10", "2  *\t10", "10 1 * 10 #"])
+    def test_blanks_around_the_star(self, file, widths):
+        mesh = read_ubc_mesh(file(f"2 1 3 # cells\n0 0 0\n{widths}\n10\n 1D1 2 * 0.1D+02\n\x1a"))
+        assert mesh == Mesh([[0, 10, 20, 30], [0, 10], [0, 10, 20]])
+
     def test_widths_over_several_lines(self, file):
         mesh = read_ubc_mesh(file("4 1 2\n0 0 0\n2*1\n ! more\n1 1.0\n1\n1\n1"))
         assert mesh.shape == (2, 1, 4)
@@ -272,7 +319,7 @@ class TestModel:
 
     def test_round_trip(self, tmp_path):
         rho = np.random.default_rng(0).normal(size=24) * 10.0 ** np.arange(-12, 12)
-        rho[:3] = 0.0, -1e5, 1001.0
+        rho[:3] = 0.0, -1.1e5, 1001.0
         write_ubc_model(tmp_path / "rho.den", self.mesh, rho)
         assert_array_equal(read_ubc_model(tmp_path / "rho.den", self.mesh), rho)
 
@@ -286,12 +333,74 @@ class TestModel:
             ("1\n" * 23, 24, "ends before cell 24 of the 24 of the mesh. It is truncated"),
             ("1\n" * 25, 25, "'1' stands after the end of the 24 cells of Mesh"),
             ("1 1 1 1 1\n" * 5, 5, "there are more values than the 24 cells of Mesh"),
-            ("1\n2 # two\n", 2, "'#' is not a finite number"),
+            ("1\n2 ; two\n", 2, "';' is not a finite number"),
+            ("1\n\n2 # two\nnan\n", 4, "'nan' marks an inactive cell. Pass inactive=float"),
+            ("1\nNaN\n", 2, "'NaN' marks an inactive cell"),
+            ("1\n-100\n", 2, "'-100' marks an inactive cell. Pass inactive=-100 to get NaN"),
+            ("1\n-1.0D+08\n", 2, r"'-1.0D\+08' marks an inactive cell. Pass inactive=-1e\+08"),
+            ("1\n-99999.0\n", 2, "'-99999.0' marks an inactive cell"),
             ("1\n1e306\n", 2, "'1e306' is not a finite number"),
         ],
     )
     def test_malformed(self, file, text, line, match):
         refused(lambda path: read_ubc_model(path, self.mesh), file(text), line, match)
+
+    @pytest.mark.parametrize("mark", ["-100", "-1e8", "-1.0D+08", "nan", "NaN", "-7.5"])
+    def test_inactive_cells(self, file, mark):
+        path = file(f"{mark}\n" + "1\n" * 22 + f"{mark}\n")
+        value = float(mark.replace("D", "e"))
+        for inactive in (value, [-5.0, value]):
+            rho = read_ubc_model(path, self.mesh, inactive=inactive)
+            assert np.isnan(rho[[0, -1]]).all()
+            assert_array_equal(rho[1:-1], 1000)
+
+    def test_other_marks_stay_marks(self, file):
+        refused(
+            lambda p: read_ubc_model(p, self.mesh, inactive=-100),
+            file("-100\nnan\n"),
+            2,
+            r"Pass inactive=float\('nan'\) to get NaN there",
+        )
+        rho = read_ubc_model(file("-100\n" + "1\n" * 23), self.mesh, inactive=())
+        assert rho[0] == -1e5
+
+    def test_round_trip_with_inactive_cells(self, tmp_path):
+        rho = np.arange(24.0)
+        rho[[0, 7]] = np.nan
+        for mark in (-100, -1e8):
+            write_ubc_model(tmp_path / "rho.den", self.mesh, rho, inactive=mark)
+            again = read_ubc_model(tmp_path / "rho.den", self.mesh, inactive=mark)
+            assert_array_equal(again, rho)
+
+    @pytest.mark.parametrize(
+        ("value", "inactive", "match"),
+        [
+            (np.nan, None, "'rho' is NaN in 1 of 24 cells. Pass inactive=-100 to write them as in"),
+            (np.nan, np.nan, "'inactive' is nan; it must be a finite number, such as -100"),
+            (
+                -1e5,
+                None,
+                "'rho' contains -100000.0 kg/m3, which would be read as the mark of an in",
+            ),
+            (-500.0, -0.5, "'rho' contains -500.0 kg/m3, which would be read as the mark"),
+        ],
+    )
+    def test_marks_that_would_be_mistaken_are_not_written(self, tmp_path, value, inactive, match):
+        rho = np.arange(24.0)
+        rho[3] = value
+        with pytest.raises(ValueError, match=match):
+            write_ubc_model(tmp_path / "rho.den", self.mesh, rho, inactive=inactive)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_missing_folder_is_named(self, tmp_path):
+        path = tmp_path / "nowhere" / "f.txt"
+        for write in (
+            lambda: write_ubc_model(path, self.mesh, np.zeros(24)),
+            lambda: write_ubc_mesh(path, self.mesh),
+            lambda: write_ubc_survey(path, Survey([[0, 0, 0]], ("z",))),
+        ):
+            with pytest.raises(FileNotFoundError, match=r"the folder .*nowhere of f\.txt does not"):
+                write()
 
     @pytest.mark.parametrize("rho", [np.zeros(23), np.zeros((1, 24)), np.full(24, np.inf)])
     def test_other_densities_are_not_written(self, tmp_path, rho):

@@ -21,6 +21,7 @@ ORDER = [
     "operators",
     "kernels",
     "datasets",
+    "io",
     "inverters",
     "solvers",
     "generators",

@@ -1,4 +1,4 @@
-"""Density sections, pairs of gravity and density, real data, and files of other programs."""
+"""Density sections, pairs of gravity and density, and measured data."""
 
 from skgrav.datasets._bushveld import fetch_bushveld
 from skgrav.datasets._crust import make_margin_models
@@ -8,13 +8,14 @@ from skgrav.datasets._laguna import fetch_laguna_del_maule
 from skgrav.datasets._models import make_density_models
 from skgrav.datasets._negahdari import fetch_negahdari2025
 from skgrav.datasets._pelotas import fetch_pelotas_profile, pelotas_section
-from skgrav.datasets._ubc_mesh import (
+from skgrav.io import (
     read_ubc_mesh,
     read_ubc_model,
+    read_ubc_survey,
     write_ubc_mesh,
     write_ubc_model,
+    write_ubc_survey,
 )
-from skgrav.datasets._ubc_survey import read_ubc_survey, write_ubc_survey
 
 __all__ = [
     "fetch_bushveld",
@@ -26,10 +27,4 @@ __all__ = [
     "make_gravity_dataset",
     "make_margin_models",
     "pelotas_section",
-    "read_ubc_mesh",
-    "read_ubc_model",
-    "read_ubc_survey",
-    "write_ubc_mesh",
-    "write_ubc_model",
-    "write_ubc_survey",
 ]

@@ -7,8 +7,7 @@ import os
 from sklearn.utils import Bunch
 
 from skgrav.datasets._download import fetch, github_file
-from skgrav.datasets._ubc_mesh import read_ubc_mesh
-from skgrav.datasets._ubc_survey import read_ubc_survey
+from skgrav.io import read_ubc_mesh, read_ubc_survey
 
 _REPOSITORY = "simpeg/simpeg"
 _COMMIT = "eed7f1388fd66f380a28e75b5c1183719068cab4"
@@ -100,8 +99,8 @@ def fetch_laguna_del_maule(*, data_home: str | os.PathLike[str] | None = None) -
     See Also
     --------
     fetch_bushveld : More stations over a larger body.
-    read_ubc_survey : The format of the stations.
-    read_ubc_mesh : The format of the mesh.
+    skgrav.io.read_ubc_survey : The format of the stations.
+    skgrav.io.read_ubc_mesh : The format of the mesh.
 
     References
     ----------

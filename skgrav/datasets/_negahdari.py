@@ -8,10 +8,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
-from itertools import product
-from math import prod
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +26,13 @@ _URL = (
 )
 _MEMBERS = ("Density_Train.npy", "Density_Test.npy", "Gravity_Train.npy", "Gravity_Test.npy")
 
-#: Sizes of the axes: n samples, z layers, x columns, c components, s stations.
-_SIZES = {"z": 51, "x": 51, "c": 2, "s": 153}
+_N_CELLS, _N_COMPONENTS, _N_STATIONS = 51, 2, 153
 
-# Ways in which the files might be stored. Which one is so, the physics decides.
-_DENSITY_AXES = ("nzx", "nxz", "zxn", "xzn")
-_GRAVITY_AXES = ("ncs", "nsc", "csn", "scn")
-_COMPONENTS = (("x", "z"), ("z", "x"))
-_SIGNS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
+#: Orders of gravity in the authors' scripts: A rho is all gx, then all gz, and their network reads
+#: the components of each station side by side. Densities are row-major, the top layer first.
+_ORDERS = ("component-major", "station-major")
+
+#: Heights of the stations above the first nodes in the authors' scripts, in spacings.
 _HEIGHTS = (1, 10)
 
 #: Pairs that are compared, and the relative misfit below which a layout reproduces them.
@@ -62,29 +58,6 @@ Licence: none is stated in the authors' repository.
 """
 
 
-class _Layout(NamedTuple):
-    """How densities and gravity are stored."""
-
-    density_axes: str
-    bottom_first: bool
-    gravity_axes: str
-    components: tuple[str, str]
-    signs: tuple[int, int]
-    height: int
-
-    def __str__(self) -> str:
-        first = "bottom" if self.bottom_first else "top"
-        gravity = ", ".join(
-            f"{'-' if sign < 0 else '+'}g{component}"
-            for component, sign in zip(self.components, self.signs, strict=True)
-        )
-        return (
-            f"density by axes {tuple(self.density_axes)}, {first} layer first; gravity by axes "
-            f"{tuple(self.gravity_axes)}, components {gravity}; stations {self.height} "
-            "spacing(s) above the first layer"
-        )
-
-
 def fetch_negahdari2025(
     *,
     data_home: str | os.PathLike[str] | None = None,
@@ -95,9 +68,10 @@ def fetch_negahdari2025(
 
     27,000 training and 1,000 test pairs [1]_ on 51 x 51 cells, from the release archive of the
     authors, downloaded when first used. The arrays take some 650 MB of memory, up to twice as
-    much while they are read. How the files order components, stations and samples is not
-    documented: the layout under which the physics reproduces gravity from density is found
-    here, and the arrays are handed over in skgrav's order.
+    much while they are read. The authors' scripts order gravity by components or by stations,
+    and put the stations one or ten spacings above the first layer: of these four layouts, that
+    under which the physics reproduces gravity from density is taken, and the arrays are handed
+    over in skgrav's order.
 
     Parameters
     ----------
@@ -137,7 +111,7 @@ def fetch_negahdari2025(
         If the archive is not there and cannot be downloaded.
     ValueError
         If the archive has another hash than `sha256`, is damaged, lacks a file or holds unsafe
-        names, or if no layout lets the physics reproduce gravity to a misfit below 0.01.
+        names, or if under no layout the physics reproduces gravity to a misfit below 0.01.
 
     Warns
     -----
@@ -176,18 +150,22 @@ def fetch_negahdari2025(
             stacklevel=2,
         )
     density_train, density_test, gravity_train, gravity_test = _read_arrays(path)
-    layout, operator = _find_layout(density_train, gravity_train, path)
-    target_train, data_train = _arrange(layout, density_train, gravity_train)
-    # The unarranged arrays are as large as the arranged ones.
-    del density_train, gravity_train
-    target_test, data_test, misfit = _arrange_test(
-        layout, operator, density_test, gravity_test, path
-    )
+    target_train, target_test = _densities(density_train), _densities(density_test)
+    order, height, operator = _find_layout(target_train, gravity_train, path)
+    data_train, data_test = _gravity(gravity_train, order), _gravity(gravity_test, order)
+    misfit = _misfit(operator, target_test, data_test)
+    layout = f"{order} gravity, stations {height} spacing(s) above the first layer"
+    if not misfit < _TOLERANCE:
+        raise ValueError(
+            f"The test pairs in {path}, Density_Test.npy of shape {density_test.shape} and "
+            f"Gravity_Test.npy of shape {gravity_test.shape}, do not follow the training pairs: "
+            f"{layout}. Their relative misfit is {misfit:.2g}."
+        )
     description = _DESCR.format(
         n_train=len(data_train),
         n_test=len(data_test),
         n_data=operator.n_data_,
-        height=layout.height,
+        height=height,
         misfit=misfit,
         layout=layout,
         sha256=received,
@@ -199,7 +177,7 @@ def fetch_negahdari2025(
         data_test=data_test,
         target_test=target_test,
         operator=operator,
-        layout=str(layout),
+        layout=layout,
         sha256=received,
         DESCR=description,
     )
@@ -264,134 +242,50 @@ def _read_arrays(path: Path) -> Iterator[NDArray]:
             yield array
 
 
-def _find_layout(density: NDArray, gravity: NDArray, path: Path) -> tuple[_Layout, ForwardOperator]:
-    """Return the layout under which the physics reproduces gravity, and its operator."""
-    best, best_misfit = None, np.inf
-    likest, likeness, scale = None, -np.inf, np.nan
-    for layout, operator, predicted, g in _candidates(density, gravity):
-        misfit = _misfit(predicted, g)
-        if best is None or misfit < best_misfit:
-            best, best_misfit = (layout, operator), misfit
-        # How far the predicted gravity has the right shape, whatever its unit.
-        size, predicted_size = np.linalg.norm(g), np.linalg.norm(predicted)
-        cosine = np.sum(predicted * g) / (size * predicted_size or np.inf)
-        if cosine > likeness:
-            likest, likeness, scale = layout, cosine, size / (predicted_size or np.inf)
-    if best is not None and best_misfit < _TOLERANCE:
-        return best
-    outcome = "None of them fits these shapes."
-    if best is not None:
-        outcome = f"The best left a relative misfit of {best_misfit:.2g}: {best[0]}."
-    if likeness > 0.9:
-        outcome += (
-            f" Gravity is {scale:.4g} times the predicted one, with a correlation of "
-            f"{likeness:.4f}, for {likest}."
-        )
+def _find_layout(rho: Array, gravity: NDArray, path: Path) -> tuple[str, int, ForwardOperator]:
+    """Return order and height under which the physics reproduces gravity, and its operator."""
+    misfits = {}
+    for height in _HEIGHTS:
+        operator = _operator(height)
+        for order in _ORDERS:
+            misfit = _misfit(operator, rho, _gravity(gravity, order))
+            if misfit < _TOLERANCE:
+                return order, height, operator
+            misfits[f"{order}, stations {height} spacing(s) above the first layer"] = misfit
+    tried = "; ".join(f"{layout}: {misfit:.2g}" for layout, misfit in misfits.items())
     raise ValueError(
-        f"The gravity in {path} does not follow from its densities: Density_Train.npy of shape "
-        f"{density.shape} and Gravity_Train.npy of shape {gravity.shape}. Tried were axes of "
-        f"density {_DENSITY_AXES}, top or bottom layer first; axes of gravity {_GRAVITY_AXES}, "
-        f"components {_COMPONENTS}, signs {_SIGNS}; stations {_HEIGHTS} spacings above the first "
-        f"layer (n samples; sizes of the other axes {_SIZES}). {outcome}"
+        f"The gravity in {path} does not follow from its densities: Density_Train.npy of "
+        f"{rho.shape[1]} numbers a sample and Gravity_Train.npy of shape {gravity.shape}. Needed "
+        f"are {_N_CELLS**2}, the top layer first, and {_N_COMPONENTS * _N_STATIONS}; relative "
+        f"misfits are {tried}."
     )
-
-
-def _candidates(
-    density: NDArray, gravity: NDArray
-) -> Iterator[tuple[_Layout, ForwardOperator, Array, Array]]:
-    """Yield each layout that fits the shapes, its operator, and gravity predicted and stored."""
-    operators = {height: _operator(height) for height in _HEIGHTS}
-    for density_axes, gravity_axes in product(_DENSITY_AXES, _GRAVITY_AXES):
-        n_samples = _n_samples(density, density_axes)
-        if not n_samples or n_samples != _n_samples(gravity, gravity_axes):
-            continue
-        rows = np.unique(np.linspace(0, n_samples - 1, _N_COMPARED).astype(int))
-        some_density = density.take(rows, axis=_sample_axis(density_axes))
-        some_gravity = gravity.take(rows, axis=_sample_axis(gravity_axes))
-        for bottom_first, height in product((False, True), _HEIGHTS):
-            rho = _arrange_density(some_density, density_axes, bottom_first)
-            predicted = operators[height].transform(rho)
-            for components, signs in product(_COMPONENTS, _SIGNS):
-                layout = _Layout(
-                    density_axes, bottom_first, gravity_axes, components, signs, height
-                )
-                g = _arrange_gravity(some_gravity, gravity_axes, components, signs)
-                yield layout, operators[height], predicted, g
 
 
 def _operator(height: int) -> ForwardOperator:
     """Return the paper's operator with the stations so many spacings above the first nodes."""
-    mesh = Mesh.square(_SIZES["x"])
+    mesh = Mesh.square(_N_CELLS)
     spacing = float(mesh.widths[0][0])
     survey = Survey.line(mesh, height=height * spacing - spacing / 2)
     return ForwardOperator(mesh, survey, kernel="point", units="normalized").fit()
 
 
-def _n_samples(stored: NDArray, axes: str) -> int:
-    """Return the number of samples of an array with these axes, 0 if its shape does not fit."""
-    n_samples, rest = divmod(stored.size, prod(_SIZES.get(axis, 1) for axis in axes))
-    fits = stored.ndim >= 2 and not rest and stored.shape[_sample_axis(axes)] == n_samples
-    return n_samples if fits else 0
+def _densities(stored: NDArray) -> Array:
+    return np.ascontiguousarray(stored, dtype=np.float64).reshape(len(stored), -1)
 
 
-def _sample_axis(axes: str) -> int:
-    return 0 if axes[0] == "n" else -1
+def _gravity(stored: NDArray, order: str) -> Array:
+    """Return gravity component-major."""
+    g = _densities(stored)
+    if order == "station-major" and g.shape[1] == _N_COMPONENTS * _N_STATIONS:
+        g = g.reshape(-1, _N_STATIONS, _N_COMPONENTS).swapaxes(1, 2).reshape(len(g), -1)
+    return g
 
 
-def _arrange(layout: _Layout, density: NDArray, gravity: NDArray) -> tuple[Array, Array]:
-    """Return density and gravity in skgrav's order, float64."""
-    return (
-        _arrange_density(density, layout.density_axes, layout.bottom_first),
-        _arrange_gravity(gravity, layout.gravity_axes, layout.components, layout.signs),
-    )
-
-
-def _arrange_density(density: NDArray, axes: str, bottom_first: bool) -> Array:
-    rho = _ordered(density, axes, "nzx")
-    return _flat(rho[:, ::-1] if bottom_first else rho)
-
-
-def _arrange_gravity(
-    gravity: NDArray, axes: str, components: tuple[str, str], signs: tuple[int, int]
-) -> Array:
-    g = _ordered(gravity, axes, "ncs")
-    # The signs are those of the components as stored.
-    if signs != (1, 1):
-        g = g * np.array(signs, dtype=np.float64)[:, None]
-    return _flat(g[:, ::-1] if components == ("z", "x") else g)
-
-
-def _flat(array: NDArray) -> Array:
-    return np.ascontiguousarray(array, dtype=np.float64).reshape(len(array), -1)
-
-
-def _ordered(stored: NDArray, axes: str, wanted: str) -> NDArray:
-    """Split the axes of an array by name and put them in the order wanted."""
-    shape = [_SIZES.get(axis, -1) for axis in axes]
-    return stored.reshape(shape).transpose([axes.index(axis) for axis in wanted])
-
-
-def _misfit(predicted: Array, g: Array) -> float:
-    """Return the relative misfit, infinite where it is not defined."""
-    norm = np.linalg.norm(g)
-    misfit = np.linalg.norm(predicted - g) / norm if norm > 0 else np.inf
+def _misfit(operator: ForwardOperator, rho: Array, g: Array) -> float:
+    """Return the relative misfit of some samples, infinite where it is not defined."""
+    if rho.shape != (len(g), operator.n_cells_) or g.shape[1] != operator.n_data_:
+        return np.inf
+    rows = np.unique(np.linspace(0, len(g) - 1, _N_COMPARED).astype(int))
+    norm = np.linalg.norm(g[rows])
+    misfit = np.linalg.norm(operator.transform(rho[rows]) - g[rows]) / (norm or np.nan)
     return float(misfit) if np.isfinite(misfit) else np.inf
-
-
-def _arrange_test(
-    layout: _Layout, operator: ForwardOperator, density: NDArray, gravity: NDArray, path: Path
-) -> tuple[Array, Array, float]:
-    """Return the test pairs arranged as the training pairs, with the misfit of some of them."""
-    n_samples = _n_samples(density, layout.density_axes)
-    misfit = np.inf
-    if n_samples and n_samples == _n_samples(gravity, layout.gravity_axes):
-        rho, g = _arrange(layout, density, gravity)
-        rows = np.unique(np.linspace(0, n_samples - 1, _N_COMPARED).astype(int))
-        misfit = _misfit(operator.transform(rho[rows]), g[rows])
-        if misfit < _TOLERANCE:
-            return rho, g, misfit
-    raise ValueError(
-        f"The test pairs in {path}, Density_Test.npy of shape {density.shape} and Gravity_Test.npy "
-        f"of shape {gravity.shape}, do not follow the training pairs: {layout}. Their relative "
-        f"misfit is {misfit:.2g}."
-    )

@@ -31,7 +31,6 @@ _SHARP, _FAINT = 0.25, 0.5
 _IN_REACH = 1e-14
 
 #: Rows of a matrix that are changed together, so that what changes them is small beside it.
-_ROWS = 64
 
 #: Samples whose curves are computed together.
 _BLOCK = 256

@@ -1,7 +1,28 @@
-"""Files of fitted estimators: safetensors with a JSON header, numbers and text without code."""
+"""Files: of fitted estimators, and of other programs.
+
+Estimators are kept in safetensors with a JSON header, numbers and text without code; meshes,
+densities and stations are read and written in the formats of UBC-GIF.
+"""
 
 from skgrav.io._estimators import SavedMixin
 from skgrav.io._fields import FEATURES, Estimator, Field, Precision, Weights, sized
 from skgrav.io._registry import saved
+from skgrav.io._ubc_mesh import (
+    read_ubc_mesh,
+    read_ubc_model,
+    write_ubc_mesh,
+    write_ubc_model,
+)
+from skgrav.io._ubc_survey import read_ubc_survey, write_ubc_survey
 
-__all__ = ["Field", "SavedMixin", "saved"]
+__all__ = [
+    "Field",
+    "SavedMixin",
+    "read_ubc_mesh",
+    "read_ubc_model",
+    "read_ubc_survey",
+    "saved",
+    "write_ubc_mesh",
+    "write_ubc_model",
+    "write_ubc_survey",
+]

@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skgrav._checks import real_array
+from skgrav.io._writing import checked_path
 
 # float() would also take "nan" and "1_000", and neither int() nor Decimal() endless rows of digits.
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
+# Fortran writes D before the exponents of its double precision.
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eEdD][+-]?[0-9]{1,4})?")
+_COMMENT = re.compile(r"[!#].*")
 _COUNT = re.compile(r"0*[1-9][0-9]{0,8}")
 
 
@@ -28,7 +31,8 @@ class UBCLines:
     Parameters
     ----------
     path : str or path-like
-        The file. Everything from ``!`` to the end of a line is a comment.
+        The file. Everything from ``!`` or ``#`` to the end of a line is a comment. Editors of DOS
+        mark the end of a file with the character 26; what follows is no part of it.
 
     Attributes
     ----------
@@ -40,13 +44,17 @@ class UBCLines:
         self._path = Path(path)
         # Comments may be in any encoding; what stands for an unknown byte is no number.
         text = self._path.read_text(encoding="utf-8-sig", errors="replace")
-        lines = enumerate(text.split("\n"), start=1)
-        self._lines = ((n, line.partition("!")[0].split()) for n, line in lines)
+        lines = enumerate(text.partition("\x1a")[0].split("\n"), start=1)
+        self._lines = ((n, _COMMENT.sub("", line).split()) for n, line in lines)
         self.number = 0
 
     def fail(self, problem: str) -> NoReturn:
         """Raise ValueError about the line read last."""
-        raise ValueError(f"{self._path}, line {self.number}: {problem}")
+        self.fail_at(self.number, problem)
+
+    def fail_at(self, number: int, problem: str) -> NoReturn:
+        """Raise ValueError about a line."""
+        raise ValueError(f"{self._path}, line {number}: {problem}")
 
     def words(self, wanted: str) -> list[str]:
         """Return the words of the next line, on which there should be what is `wanted`."""
@@ -86,9 +94,12 @@ class UBCLines:
     def decimal(self, word: str) -> Decimal:
         """Return a number as it is written, without rounding."""
         # A thousand times it must be finite too, since g/cm3 become kg/m3.
-        if not _NUMBER.fullmatch(word) or not isfinite(1e3 * float(word)):
-            self.fail(f"{word!r} is not a finite number. Correct it; comments begin with '!'.")
-        return Decimal(word)
+        plain = word.upper().replace("D", "E")
+        if not _NUMBER.fullmatch(word) or not isfinite(1e3 * float(plain)):
+            self.fail(
+                f"{word!r} is not a finite number. Correct it; comments begin with '!' or '#'."
+            )
+        return Decimal(plain)
 
     def _next(self) -> list[str]:
         """Return the words of the next line that has any, nothing at the end of the file."""
@@ -111,5 +122,5 @@ def finite_array(values: ArrayLike, name: str, shape: tuple[int, ...]) -> NDArra
 
 def write_lines(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
     """Write lines that end alike on every system."""
-    with Path(path).open("w", encoding="ascii", newline="\n") as stream:
+    with checked_path(path).open("w", encoding="ascii", newline="\n") as stream:
         stream.writelines(f"{line}\n" for line in lines)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from decimal import Context, Decimal
 from itertools import accumulate, groupby, pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skgrav.datasets._ubc_text import UBCLines, finite_array, write_lines
+from skgrav._checks import real_array
 from skgrav.geometry import Mesh
+from skgrav.io._ubc_text import UBCLines, finite_array, write_lines
 
 # Sums of doubles without rounding: they have no more digits than this.
 _EXACT = Context(prec=1000)
+
+# What programs write for cells without rock, in g/cm3.
+_MARKS = (-100.0, -1e8, -999.0, -9999.0, -99999.0, -999999.0)
 
 
 def read_ubc_mesh(path: str | os.PathLike[str]) -> Mesh:
@@ -25,7 +31,7 @@ def read_ubc_mesh(path: str | os.PathLike[str]) -> Mesh:
         The file: numbers of cells along easting, northing and depth; easting, northing and
         elevation of the top south-west corner in metres; then widths of cells eastward,
         northward and downward, ``20*25.0`` for twenty of 25 m. Widths may take several lines.
-        Everything from ``!`` to the end of a line is a comment.
+        Everything from ``!`` or ``#`` to the end of a line is a comment.
 
     Returns
     -------
@@ -53,7 +59,7 @@ def read_ubc_mesh(path: str | os.PathLike[str]) -> Mesh:
     --------
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
-    >>> from skgrav.datasets import read_ubc_mesh
+    >>> from skgrav.io import read_ubc_mesh
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder, "mesh.msh")
     ...     _ = path.write_text("3 2 4\n500 700 3000\n3*250\n2*250\n2*100 2*200\n")
@@ -94,6 +100,8 @@ def write_ubc_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
 
     Raises
     ------
+    FileNotFoundError
+        If the folder does not exist.
     ValueError
         If the mesh is not three-dimensional.
 
@@ -106,7 +114,7 @@ def write_ubc_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> from skgrav import Mesh
-    >>> from skgrav.datasets import write_ubc_mesh
+    >>> from skgrav.io import write_ubc_mesh
     >>> with TemporaryDirectory() as folder:
     ...     write_ubc_mesh(Path(folder, "mesh.msh"), Mesh.regular((4, 2, 3), 250.0, top=-3000.0))
     ...     print(Path(folder, "mesh.msh").read_text())
@@ -133,31 +141,41 @@ def write_ubc_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
     )
 
 
-def read_ubc_model(path: str | os.PathLike[str], mesh: Mesh) -> NDArray[np.float64]:
+def read_ubc_model(
+    path: str | os.PathLike[str],
+    mesh: Mesh,
+    *,
+    inactive: float | Sequence[float] | None = None,
+) -> NDArray[np.float64]:
     r"""Read densities on a mesh from a UBC-GIF file, mostly named ``.den`` or ``.mod``.
 
     Parameters
     ----------
     path : str or path-like
         The file: one density contrast in g/cm3 per cell, from the top south-west corner first
-        down, then eastward, then northward. Everything from ``!`` to the end of a line is a
-        comment.
+        down, then eastward, then northward. Everything from ``!`` or ``#`` to the end of a line
+        is a comment.
     mesh : Mesh of three dimensions
         The mesh, from `read_ubc_mesh`.
+    inactive : float or sequence of float, default=None
+        Values that mark cells without rock, air or water, as in the file: -100 or -1e8 or
+        ``nan``. These cells become NaN. None refuses the values that are known to be such marks;
+        ``()`` takes all of them as densities.
 
     Returns
     -------
     rho : ndarray of shape (n_cells,)
-        Density contrasts in kg/m3, flattened in C order from ``(nz, ny, nx)``, top layer first.
-        A value that marks cells of air, often -100 g/cm3, comes back like any other.
+        Density contrasts in kg/m3, flattened in C order from ``(nz, ny, nx)``, top layer first,
+        with NaN in inactive cells.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     ValueError
-        If the mesh is not three-dimensional, there are not `n_cells` values, or one is no number.
-        The message names the file and the line.
+        If the mesh is not three-dimensional, there are not `n_cells` values, one is not a number,
+        or one marks an inactive cell and `inactive` does not name it. The message names the file
+        and the line.
 
     See Also
     --------
@@ -169,21 +187,21 @@ def read_ubc_model(path: str | os.PathLike[str], mesh: Mesh) -> NDArray[np.float
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> from skgrav import Mesh
-    >>> from skgrav.datasets import read_ubc_model
+    >>> from skgrav.io import read_ubc_model
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder, "density.den")
-    ...     _ = path.write_text("0.1\n0.2\n0.3\n0.4\n")
-    ...     rho = read_ubc_model(path, Mesh.regular((2, 1, 2), 250.0))
+    ...     _ = path.write_text("-100\n0.2\n0.3\n0.4\n")
+    ...     rho = read_ubc_model(path, Mesh.regular((2, 1, 2), 250.0), inactive=-100)
     >>> rho
-    array([100., 300., 200., 400.])
+    array([ nan, 300., 200., 400.])
     """
     _check_mesh(mesh)
+    marks = None if inactive is None else np.atleast_1d(np.asarray(inactive, dtype=np.float64))
     lines, n_cells = UBCLines(path), mesh.n_cells
     values: list[float] = []
     while len(values) < n_cells:
         words = lines.words(f"cell {len(values) + 1} of the {n_cells} of the mesh")
-        # Shifting the decimal point rounds once: 1.001 g/cm3 are 1001 kg/m3, not nearly so.
-        values += [float(lines.decimal(word).scaleb(3)) for word in words]
+        values += [_density(lines, word, marks) for word in words]
     if len(values) > n_cells:
         lines.fail(f"there are more values than the {n_cells} cells of {mesh!r}; check both.")
     lines.end(f"the {n_cells} cells of {mesh!r}")
@@ -191,7 +209,9 @@ def read_ubc_model(path: str | os.PathLike[str], mesh: Mesh) -> NDArray[np.float
     return np.array(values).reshape(ny, nx, nz).transpose(2, 0, 1).ravel()
 
 
-def write_ubc_model(path: str | os.PathLike[str], mesh: Mesh, rho: ArrayLike) -> None:
+def write_ubc_model(
+    path: str | os.PathLike[str], mesh: Mesh, rho: ArrayLike, *, inactive: float | None = None
+) -> None:
     """Write densities on a mesh to a UBC-GIF file.
 
     Parameters
@@ -202,11 +222,17 @@ def write_ubc_model(path: str | os.PathLike[str], mesh: Mesh, rho: ArrayLike) ->
         The mesh.
     rho : array-like of shape (n_cells,)
         Density contrasts in kg/m3, flattened in C order, top layer first. They become g/cm3.
+    inactive : float, default=None
+        Value in g/cm3, such as -100, that is written for cells of NaN, which are inactive. None
+        refuses NaN.
 
     Raises
     ------
+    FileNotFoundError
+        If the folder does not exist.
     ValueError
-        If the mesh is not three-dimensional or the densities do not fit it.
+        If the mesh is not three-dimensional, the densities do not fit it, there are inactive
+        cells and `inactive` is None, or a density would be read as the mark of an inactive cell.
 
     See Also
     --------
@@ -217,7 +243,7 @@ def write_ubc_model(path: str | os.PathLike[str], mesh: Mesh, rho: ArrayLike) ->
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> from skgrav import Mesh
-    >>> from skgrav.datasets import write_ubc_model
+    >>> from skgrav.io import write_ubc_model
     >>> mesh = Mesh.regular((2, 1, 2), 250.0)
     >>> with TemporaryDirectory() as folder:
     ...     write_ubc_model(Path(folder, "density.den"), mesh, [100, 300, 200, 400])
@@ -225,18 +251,54 @@ def write_ubc_model(path: str | os.PathLike[str], mesh: Mesh, rho: ArrayLike) ->
     ['0.1000', '0.2000', '0.3000', '0.4000']
     """
     _check_mesh(mesh)
-    rho = finite_array(rho, "rho", (mesh.n_cells,))
-    columns = mesh.unflatten(rho).transpose(1, 2, 0).ravel()
-    write_lines(path, (str(Decimal(repr(value)).scaleb(-3)) for value in columns.tolist()))
+    rho = real_array(rho, "rho", finite=False)
+    unknown = np.isnan(rho)
+    if inactive is None and unknown.any() and rho.shape == (mesh.n_cells,):
+        raise ValueError(
+            f"'rho' is NaN in {np.count_nonzero(unknown)} of {rho.size} cells. Pass inactive=-100 "
+            "to write them as inactive cells, or give them a density."
+        )
+    if inactive is not None and not np.isfinite(inactive):
+        raise ValueError(f"'inactive' is {inactive!r}; it must be a finite number, such as -100.")
+    finite_array(np.where(unknown, 0.0, rho), "rho", (mesh.n_cells,))
+    columns = [Decimal(repr(v)) for v in mesh.unflatten(rho).transpose(1, 2, 0).ravel().tolist()]
+    marks = _MARKS if inactive is None else (float(inactive),)
+    for value in columns:
+        if not value.is_nan() and float(value.scaleb(-3)) in marks:
+            raise ValueError(
+                f"'rho' contains {value} kg/m3, which would be read as the mark of an inactive "
+                "cell. Pass another 'inactive', and NaN in cells that are inactive."
+            )
+    write_lines(path, (repr(inactive) if v.is_nan() else str(v.scaleb(-3)) for v in columns))
+
+
+def _density(lines: UBCLines, word: str, marks: NDArray[np.float64] | None) -> float:
+    """Return a density in kg/m3, or NaN for an inactive cell."""
+    if word.lower() in {"nan", "+nan", "-nan"}:
+        if marks is None or not np.isnan(marks).any():
+            lines.fail(
+                f"{word!r} marks an inactive cell. Pass inactive=float('nan') to get NaN there."
+            )
+        return np.nan
+    value = lines.decimal(word)
+    if float(value) in (_MARKS if marks is None else marks):
+        if marks is None:
+            lines.fail(
+                f"{word!r} marks an inactive cell. Pass inactive={float(value):g} to get NaN "
+                "there, or inactive=() if it is a density."
+            )
+        return np.nan
+    # Shifting the decimal point rounds once: 1.001 g/cm3 are 1001 kg/m3, not nearly so.
+    return float(value.scaleb(3))
 
 
 def _read_widths(lines: UBCLines, n: int, axis: str) -> list[Decimal]:
     """Return the widths of `n` cells, which may take several lines."""
     widths: list[Decimal] = []
     while len(widths) < n:
-        for word in lines.words(
-            f"the widths of all {n} cells along {axis}; {len(widths)} are there"
-        ):
+        words = lines.words(f"the widths of all {n} cells along {axis}; {len(widths)} are there")
+        # Some put blanks around the star.
+        for word in re.sub(r" ?\* ?", "*", " ".join(words)).split():
             times, star, width = word.rpartition("*")
             count = lines.count(times, f"{word!r} before the '*'") if star else 1
             value = lines.decimal(width)

@@ -8,13 +8,16 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skgrav.datasets._ubc_text import UBCLines, finite_array, write_lines
+from skgrav._checks import check_dummies
 from skgrav.geometry import Survey
+from skgrav.io._ubc_text import UBCLines, finite_array, write_lines
 
 _COLUMNS = "easting, northing, elevation, then gravity and its uncertainty if they are known"
 
 
-def read_ubc_survey(path: str | os.PathLike[str]) -> tuple[Survey, NDArray[np.float64] | None]:
+def read_ubc_survey(
+    path: str | os.PathLike[str], *, uncertainty: float | None = None
+) -> tuple[Survey, NDArray[np.float64] | None]:
     r"""Read stations and their gravity from a UBC-GIF file, mostly named ``.grv`` or ``.obs``.
 
     Parameters
@@ -22,13 +25,19 @@ def read_ubc_survey(path: str | os.PathLike[str]) -> tuple[Survey, NDArray[np.fl
     path : str or path-like
         The file: the number of stations, then a line for each with easting, northing and
         elevation in metres, gravity in mGal and its standard deviation in mGal. The last column
-        or the last two may be missing. Everything from ``!`` to the end of a line is a comment.
+        or the last two may be missing. Everything from ``!`` or ``#`` to the end of a line is a
+        comment.
+    uncertainty : float, default=None
+        Standard deviation in mGal of stations for which the file has none or zero. None leaves
+        the survey without uncertainty if the file has none, or zeros alone, and refuses zeros
+        among others.
 
     Returns
     -------
     survey : Survey
         The stations with columns ``(z, y, x)``: elevation e, positive up, becomes z = -e,
-        northing is y and easting is x. Its component is gz, its uncertainty the file's, if any.
+        northing is y and easting is x. Its component is gz, its uncertainty the file's, or
+        `uncertainty`, if any.
     data : ndarray of shape (n_stations,) or None
         Gravity gz in mGal as in the file, positive toward a positive mass below; None if the file
         has locations only.
@@ -38,7 +47,8 @@ def read_ubc_survey(path: str | os.PathLike[str]) -> tuple[Survey, NDArray[np.fl
     OSError
         If the file cannot be read.
     ValueError
-        If a count, a column or a number is wrong. The message names the file and the line.
+        If a count, a column or a number is wrong, a number marks missing data, or only some
+        uncertainties are zero. The message names the file and the line.
 
     See Also
     --------
@@ -59,7 +69,7 @@ def read_ubc_survey(path: str | os.PathLike[str]) -> tuple[Survey, NDArray[np.fl
     --------
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
-    >>> from skgrav.datasets import read_ubc_survey
+    >>> from skgrav.io import read_ubc_survey
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder, "gravity.grv")
     ...     _ = path.write_text("1 ! station\n362472.4 6008599.5 2185.5 -11.55 0.05\n")
@@ -67,9 +77,14 @@ def read_ubc_survey(path: str | os.PathLike[str]) -> tuple[Survey, NDArray[np.fl
     >>> survey.stations[0].tolist(), data.tolist(), survey.uncertainty.tolist()
     ([-2185.5, 6008599.5, 362472.4], [-11.55], [0.05])
     """
+    if uncertainty is not None and not 0 < uncertainty < np.inf:
+        raise ValueError(
+            f"'uncertainty' is {uncertainty!r}; it must be a positive number of mGal, or None."
+        )
     lines = UBCLines(path)
     (n_stations,) = lines.counts(1, "the number of stations")
     rows: list[list[Decimal]] = []
+    numbers: list[int] = []
     while len(rows) < n_stations:
         words = lines.words(f"station {len(rows) + 1} of {n_stations}")
         row = [lines.decimal(word) for word in words]
@@ -80,15 +95,51 @@ def read_ubc_survey(path: str | os.PathLike[str]) -> tuple[Survey, NDArray[np.fl
                 f"the station has {len(row)} numbers but the first one has {len(rows[0])}; "
                 f"give all of them the same columns: {_COLUMNS}."
             )
-        if len(row) == 5 and not float(row[4]) > 0:
-            lines.fail(f"the uncertainty is {words[4]}; give a standard deviation above 0.")
+        if len(row) == 5 and float(row[4]) < 0:
+            lines.fail(
+                f"the uncertainty is {words[4]}; give a standard deviation above 0, or 0 in all "
+                "lines if it is unknown."
+            )
         rows.append(row)
+        numbers.append(lines.number)
     lines.end(f"the {n_stations} stations")
     east, north, up, *rest = np.array(rows, dtype=np.float64).T
+    for column, name in ((up, "elevation"), *((g, "gravity") for g in rest[:1])):
+        _refuse_dummies(lines, numbers, column, name)
     # Zero minus the elevation, since the negative of 0.0 is -0.0, another station to Survey.
     stations = np.column_stack([0.0 - up, north, east])
-    survey = Survey(stations, ("z",), rest[1] if len(rest) == 2 else None)
+    sigma = rest[1] if len(rest) == 2 else np.zeros(n_stations)
+    survey = Survey(stations, ("z",), _filled(lines, numbers, sigma, uncertainty))
     return survey, (rest[0].copy() if rest else None)
+
+
+def _filled(
+    lines: UBCLines, numbers: list[int], sigma: NDArray[np.float64], uncertainty: float | None
+) -> NDArray[np.float64] | None:
+    """Return the standard deviations with those that are zero, which are unknown, filled in."""
+    unknown = sigma == 0
+    if uncertainty is not None:
+        return np.where(unknown, uncertainty, sigma)
+    if unknown.all():
+        return None
+    if unknown.any():
+        lines.fail_at(
+            numbers[int(np.argmax(unknown))],
+            f"the uncertainty is 0, as in {np.count_nonzero(unknown)} of {len(sigma)} lines; give "
+            "a standard deviation above 0, or pass 'uncertainty' for these stations.",
+        )
+    return sigma
+
+
+def _refuse_dummies(
+    lines: UBCLines, numbers: list[int], column: NDArray[np.float64], name: str
+) -> None:
+    try:
+        check_dummies(column, name)
+    except ValueError as error:
+        # The mark is the value that is farthest from the middle.
+        far = int(np.argmax(np.abs(column - np.median(column))))
+        lines.fail_at(numbers[far], str(error))
 
 
 def write_ubc_survey(
@@ -108,6 +159,8 @@ def write_ubc_survey(
 
     Raises
     ------
+    FileNotFoundError
+        If the folder does not exist.
     ValueError
         If the survey is not one of gz in 3D, the data do not fit it, or it has uncertainties
         without data, for which the format has no place.
@@ -121,7 +174,7 @@ def write_ubc_survey(
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> from skgrav import Survey
-    >>> from skgrav.datasets import write_ubc_survey
+    >>> from skgrav.io import write_ubc_survey
     >>> survey = Survey([[-10, 200, 100]], ("z",), uncertainty=0.05)
     >>> with TemporaryDirectory() as folder:
     ...     write_ubc_survey(Path(folder, "gravity.grv"), survey, [1.5])
