@@ -101,7 +101,7 @@ def write(path, header, tensors):
 
 ESTIMATORS = {
     "paper": cnn("paper"),
-    "paper, mirror": cnn("paper", augment="mirror", noise_level=0.01, early_stopping=True),
+    "paper, mirror": cnn("paper", augment="mirror", training_noise=0.01, early_stopping=True),
     "paper, no operator": cnn("paper", operator=None),
     "vae": vae(),
     "vae, mesh": vae(mesh=Mesh.regular((4, 16), 1.0), density_range=(0.0, 20.0)),

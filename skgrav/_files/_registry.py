@@ -34,17 +34,17 @@ _HOMES = {
     "LinearDecoder": "skgrav.inverters._latent_space",
     "MatrixOperator": "skgrav.operators._matrix",
     "Mesh": "skgrav.geometry._mesh",
-    "Mirror": "skgrav.networks._augmentation",
+    "Mirror": "skgrav.training._augmentation",
     "ModelNorm": "skgrav.inverters._model_norm",
     "Pipeline": "skgrav.pipeline",
     "Projection": "skgrav.solvers._projection",
     "Refiner": "skgrav.inverters._refiner",
-    "ScaledPairs": "skgrav.inverters._pairs",
     "SparseInverter": "skgrav.inverters._sparse",
+    "StandardisedEncoding": "skgrav.inverters._standardised",
     "Survey": "skgrav.geometry._survey",
     "TikhonovInverter": "skgrav.inverters._tikhonov",
     "VAEGenerator": "skgrav.generators._vae",
-    "WhitenedPairs": "skgrav.inverters._pairs",
+    "WhitenedEncoding": "skgrav.inverters._whitened",
 }
 
 _COMPONENTS = {

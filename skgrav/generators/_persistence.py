@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from sklearn.base import BaseEstimator
 
 from skgrav._files import SavedMixin
-from skgrav.networks._training import resolve_device, seeded
-from skgrav.networks._weights import check_weights, put_weights, weights_of
+from skgrav.networks import check_weights, put_weights, weights_of
+from skgrav.training import Trainer
 
 
 class SavedGenerator(SavedMixin, BaseEstimator):
@@ -30,10 +30,10 @@ class SavedGenerator(SavedMixin, BaseEstimator):
 
     net_: Any
     architecture: Any
-    device: str
+    device: Any
     n_components_: int
     n_features_in_: int
-    _settings: dict[str, Any]
+    _defaults: dict[str, Any]
     _make_net: Any
 
     def _decoding(self, module: Any) -> Any:
@@ -56,11 +56,11 @@ class SavedGenerator(SavedMixin, BaseEstimator):
         self.__dict__.update(state)
         if prod(shape) != self.n_features_in_:
             raise ValueError(f"its sections of {shape} have no {self.n_features_in_} cells")
-        settings = self._settings[self.architecture]._replace(n_components=self.n_components_)
-        net = self._make_net(shape, settings, resolve_device(self.device), 0)
+        sizes = self._defaults[self.architecture]._replace(n_components=self.n_components_)
+        trainer = Trainer(self, seed=0, resumable=False)
+        net = self._make_net(trainer, shape, sizes)
         check_weights(lambda: self._decoding(net.module()), weights)
-        with seeded(0, net.device):
-            net.initialize()
+        trainer.initialize(net)
         put_weights(self._decoding(net.module_), weights)
         net.optimizer_ = None  # as after unpickling: it holds what does not decode
         self.net_ = net

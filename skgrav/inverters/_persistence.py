@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skgrav.geometry import Mesh, Survey
-from skgrav.inverters._pairs import WhitenedPairs
-from skgrav.networks._augmentation import Mirror
-from skgrav.networks._paper import PaperCNN
-from skgrav.networks._weights import check_weights
-from skgrav.operators import ForwardOperator, MatrixOperator
-from skgrav.operators._base import BaseOperator
+from skgrav.inverters._standardised import StandardisedEncoding
+from skgrav.inverters._whitened import WhitenedEncoding
+from skgrav.networks import check_weights
+from skgrav.operators import BaseOperator, ForwardOperator, MatrixOperator
+from skgrav.training import Mirror
 
 _PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
@@ -53,26 +51,27 @@ def fitted_parameters(inverter: Any) -> dict[str, Any]:
     net = inverter.net_
     parameters |= inverter._made_with | {"precision": net.precision}
     trained = (0.0, 0.0) if net.augment is None else net.augment.noise_level
-    if tuple(np.ravel(inverter._settings("noise_level"))[[0, -1]]) != trained:
-        parameters["noise_level"] = trained
+    if tuple(np.ravel(inverter._parameter("training_noise"))[[0, -1]]) != trained:
+        parameters["training_noise"] = trained
     return parameters
 
 
 def restore_network(inverter: Any, state: dict[str, Any]) -> None:
     """Give an inverter what its file holds, and make its network."""
-    weights, pairs = state.pop("network"), state["_pairs"]
+    weights, encoding = state.pop("network"), state["_encoding"]
     sizes = inverter_sizes = state["n_features_in_"], state["n_outputs_"]
     vars(inverter).update(state)
     inverter.n_epochs_ = 0
-    if (inverter.architecture == "residual") != isinstance(pairs, WhitenedPairs):
-        raise ValueError(f"its {type(pairs).__name__} are not those of {inverter.architecture!r}")
-    if isinstance(pairs, WhitenedPairs):
-        sizes = len(pairs.rows), len(pairs.mean)
-        if state["operator_"] is not pairs.operator or "_sigma" not in state:
-            raise ValueError("its operators or their noise differ")
+    if not isinstance(encoding, inverter._encoding_class):
+        name = type(encoding).__name__
+        raise ValueError(f"its {name} is not that of {inverter.architecture!r}")
+    if isinstance(encoding, StandardisedEncoding):
+        sizes = len(encoding.mean), inverter.n_outputs_
+        check_weights(encoding.network(inverter.architecture, inverter.n_outputs_), weights)
     else:
-        sizes = n_data, n_cells = len(pairs.mean), inverter.n_outputs_
-        check_weights(partial(PaperCNN, n_data, n_cells, state["_n_components"]), weights)
+        sizes = len(encoding.data_weights), len(encoding.mean)
+        if state["operator_"] is not encoding.operator:
+            raise ValueError("its operators differ")
     if sizes != inverter_sizes:
         raise ValueError(f"its sizes are {inverter_sizes}, but {sizes} in its network")
     inverter._take_weights(weights)
@@ -85,7 +84,7 @@ def of_first_layout(
     kept = header["parameters"]
     parameters = {name: kept[name] for name in _FITTED}
     parameters |= {name: kept[name] for name in _TRAINING if name in kept}
-    parameters["noise_level"] = tuple(parameters["noise_level"])
+    parameters["training_noise"] = tuple(parameters.pop("noise_level"))
     operator = _operator(header["operator"], tensors)
     inverter = cls(operator=operator, device=device, **parameters)
     inverter.operator_ = fitted = operator.fit(np.zeros((1, len(tensors["frame.mean"]))))
@@ -93,18 +92,20 @@ def of_first_layout(
         fitted.held_out_error_ = header["operator"]["held_out_error"]
     frame: dict[str, Any] = {name: tensors[f"frame.{name}"].astype(np.float64) for name in _FRAME}
     mirror = Mirror.of(fitted.mesh_, fitted.survey_) if header["mirror"] else None
-    inverter._pairs = WhitenedPairs(
+    inverter._encoding = WhitenedEncoding(
         operator=fitted,
+        data_weights=frame.pop("rows"),
         data_rms=header["data_rms"],
         mirror=mirror,
-        whole=parameters["data_consistency"],
+        data_consistent=parameters["data_consistency"],
+        survey_noise=header["sigma"],
         **frame,
     )
     inverter.density_range_ = tuple(header["density_range"])
-    inverter.n_features_in_, inverter.n_outputs_ = len(frame["rows"]), len(frame["mean"])
+    inverter.n_features_in_, inverter.n_outputs_ = len(frame["data_mean"]), len(frame["mean"])
     if header.get("feature_names") is not None:
         inverter.feature_names_in_ = np.array(header["feature_names"], dtype=object)
-    inverter._sigma, inverter._y_ndim, inverter._seed = header["sigma"], header["y_ndim"], 0
+    inverter._y_ndim, inverter._seed = header["y_ndim"], 0
     inverter.loss_curve_, inverter.validation_loss_curve_ = header["loss_curve"], []
     # Training goes on from these weights, but as a new history.
     inverter.n_epochs_ = 0

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from skgrav.networks._settings import own_settings
+
 Weights = dict[str, NDArray[Any]]
 
 
@@ -19,7 +21,7 @@ def weights_of(module: nn.Module) -> Weights:
 
 def check_weights(make: Callable[[], nn.Module], weights: Weights) -> None:
     """Raise ValueError unless a module has such weights, before one of its size is made."""
-    with torch.device("meta"):  # sizes without memory
+    with own_settings(), torch.device("meta"):  # sizes without memory
         check_fit(make(), weights)
 
 
@@ -33,8 +35,8 @@ def check_fit(module: nn.Module, weights: Weights) -> None:
 
 
 def put_weights(module: nn.Module, weights: Weights) -> None:
-    """Give a module its weights, in float32 whatever torch's default is."""
+    """Give a module its weights."""
     check_fit(module, weights)
-    module.float()
-    module.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
+    with own_settings():
+        module.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
     module.eval()

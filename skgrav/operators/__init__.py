@@ -1,11 +1,20 @@
 """The physical operator from density to gravity, and the ways to apply it."""
 
-from skgrav.operators._cells import UNITS
+from skgrav.operators._base import SVD_SIZE, BaseOperator
+from skgrav.operators._cells import UNITS, Geometry
+from skgrav.operators._dense import DenseMatrix, sensitivity
 from skgrav.operators._forward import ForwardOperator
+from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._matrix import MatrixOperator
-from skgrav.operators._physics import PhysicsWarning, resolve_operator
-from skgrav.operators._plan import OperatorPlan
-from skgrav.operators._svd import SVD
+from skgrav.operators._physics import (
+    PhysicsWarning,
+    operator_of_data,
+    relative_misfit,
+    resolve_operator,
+)
+from skgrav.operators._plan import OperatorPlan, shared
+from skgrav.operators._svd import SVD, thin_svd
+from skgrav.operators._toeplitz import ToeplitzOperator
 
 __all__ = [
     "SVD",
