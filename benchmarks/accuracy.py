@@ -28,9 +28,8 @@ from torch import nn
 from skgrav import BayesLinearInverter, CNNInverter, Mesh, Refiner, Survey, TikhonovInverter
 from skgrav.datasets import make_gravity_dataset
 from skgrav.metrics import chi_factor, relative_data_misfit, relative_l2_error
-from skgrav.networks._augmentation import LEAST_NOISE
-from skgrav.networks._training import OneCycle, OutOfPatience
 from skgrav.solvers import Projection
+from skgrav.training import LEAST_NOISE, OneCycle
 
 HELD_OUT = ["faults", "salt_domes"]
 TRAINED = [
@@ -77,9 +76,9 @@ class Budget(Callback):
     def on_epoch_end(self, net, **kwargs):
         elapsed, done = time.process_time() - self.start, len(net.history)
         total = round(done * self.seconds / elapsed)
-        net.cycle = (0, max(done + 1, total))
+        net.run_.cycle_start, net.run_.cycle_length = 0, max(done + 1, total)
         if done >= total:
-            raise OutOfPatience
+            net.stop("callback")
 
 
 def trained(inverter, source, seconds):
@@ -99,7 +98,7 @@ def papers(seed, **parameters):
     """Return the paper's network, with what makes it better: noise, one cycle, larger batches."""
     settings = {
         "batch_size": 64,
-        "noise_level": (0.0, 0.1),
+        "training_noise": (0.0, 0.1),
         "augment": "mirror",
         "precision": "bfloat16",
         "callbacks": [OneCycle()],
@@ -210,15 +209,15 @@ class Variant(CNNInverter):
     def _get_param_names(cls):
         return sorted([*CNNInverter._get_param_names(), "without"])
 
-    def _whitened(self, X, y):
-        frame = super()._whitened(X, y)
+    def _learn_encoding(self, X, y):
+        encoding = super()._learn_encoding(X, y)
         if self.without == "linear skip":
-            spread = np.std((y[:5000] - frame.mean) @ frame.components.T, axis=0)
-            return replace(frame, regression=0.0 * frame.regression, scale=spread)
-        return frame
+            spread = np.std((y[:5000] - encoding.mean) @ encoding.components.T, axis=0)
+            return replace(encoding, regression=0.0 * encoding.regression, scale=spread)
+        return encoding
 
-    def _make_net(self):
-        net = super()._make_net()
+    def _compose(self, trainer):
+        net = super()._compose(trainer)
         if self.without == "relative loss":
             net.set_params(criterion=SquaredLoss)
         if self.without == "noise as an input":
@@ -260,7 +259,7 @@ def ablation_part(options):
     fixed = {"n_sections": 27_000, "chunk": 27_000, "families": TRAINED}
     kinds = {
         "paper's network, as published": (
-            papers(0, noise_level=0.0, callbacks=None, augment=None, batch_size=25),
+            papers(0, training_noise=0.0, callbacks=None, augment=None, batch_size=25),
             Source(**fixed),
         ),
         "... noise of all levels": (papers(0, callbacks=None, augment=None), Source(**fixed)),
@@ -270,7 +269,7 @@ def ablation_part(options):
         "default": (default(0), Source(families=TRAINED)),
         "default, fixed sections": (default(0), Source(**fixed)),
         "default, fixed, not mirrored": (default(0, augment=None), Source(**fixed)),
-        "default, trained clean": (default(0, noise_level=0.0), Source(families=TRAINED)),
+        "default, trained clean": (default(0, training_noise=0.0), Source(families=TRAINED)),
     }
     parts = "linear skip", "relative loss", "noise as an input", "shrinkage of noisy data"
     for without in parts:
@@ -316,9 +315,9 @@ class Sharpened(nn.Module):
 class WithHead(CNNInverter):
     """Default network with the 2D head."""
 
-    def _make_net(self):
-        net = super()._make_net()
-        return net.set_params(module=partial(Sharpened, net.module, self._pairs, (50, 50)))
+    def _compose(self, trainer):
+        net = super()._compose(trainer)
+        return net.set_params(module=partial(Sharpened, net.module, self._encoding, (50, 50)))
 
 
 def heads_part(options):

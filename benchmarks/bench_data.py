@@ -10,10 +10,10 @@ import torch
 from _timing import median_seconds, report, versions
 from threadpoolctl import threadpool_limits
 
-from skgrav import ForwardOperator
+from skgrav import CNNInverter, ForwardOperator
 from skgrav.datasets import make_density_models, make_gravity_dataset
-from skgrav.inverters._pairs import ScaledPairs
-from skgrav.networks._training import BatchIterator
+from skgrav.inverters._standardised import StandardisedEncoding
+from skgrav.training import BatchIterator
 
 N_PAIRS, N_ALONE, BATCH, N_BATCHES = 27_000, 270, 30, 300
 VERSIONS = versions("skgrav", "torch", "numpy")
@@ -81,10 +81,10 @@ def batches():
                 np.save(path, array.astype(dtype))
                 kept.append(np.asarray(np.load(path, mmap_mode="r")))
             arrays[f"disk, {np.dtype(dtype)}"] = tuple(kept)
-        scales = ScaledPairs.of(data.data, (0.0, 12.0), None)
+        encoding = StandardisedEncoding.learn(data.data, data.target, CNNInverter("paper"), 0)
 
         def reader(X, y):
-            X, y = scales.encode(X, y)
+            X, y = encoding.encode(X, y)
             dataset = type("Pairs", (SimpleNamespace,), {"__len__": lambda self: N_PAIRS})(X=X, y=y)
 
             def read():

@@ -35,7 +35,7 @@ def main():
     vae = FrozenEstimator(VAEGenerator(max_epochs=12, random_state=0).fit(y))
     cnn = FrozenEstimator(
         CNNInverter(
-            "paper", max_epochs=16, batch_size=64, noise_level=(0.0, 0.02), random_state=0
+            "paper", max_epochs=16, batch_size=64, training_noise=(0.0, 0.02), random_state=0
         ).fit(X, y)
     )
     rms = np.sqrt(np.mean(X_test**2, axis=1, keepdims=True))

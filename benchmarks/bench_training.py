@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from skgrav import CNNInverter, ForwardOperator
 from skgrav.datasets import make_gravity_dataset
 from skgrav.networks import PaperCNN
-from skgrav.networks._training import flushed_denormals
+from skgrav.training import flushed_denormals
 
 N_TIMED, N_EPOCHS, BATCH, N_HELD = 1500, 4, 30, 27_000
 OPERATOR = ForwardOperator(units="normalized")

@@ -51,7 +51,7 @@ print(data.DESCR)
 
 print("Training the paper's network, on noise from 0 to 2 % ...")
 cnn = CNNInverter(
-    "paper", max_epochs=16, batch_size=64, noise_level=(0.0, 0.02), random_state=0, verbose=True
+    "paper", max_epochs=16, batch_size=64, training_noise=(0.0, 0.02), random_state=0, verbose=True
 )
 start = time.perf_counter()
 cnn.fit(X_train, y_train)

@@ -14,7 +14,7 @@ from torch import distributed
 from skgrav import CNNInverter, Mesh
 from skgrav.datasets import make_gravity_dataset
 from skgrav.metrics import relative_l2_error
-from skgrav.networks import SharedTraining
+from skgrav.training import SharedTraining
 
 distributed.init_process_group()
 device = "cpu"

@@ -41,6 +41,7 @@ _ROOMS = [
     "pipeline",
     "plotting",
     "solvers",
+    "training",
 ]
 
 __all__ = sorted([*_HOMES, *_ROOMS])  # noqa: PLE0605

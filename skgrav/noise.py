@@ -334,13 +334,15 @@ class Noise:
         """Return the rms of each sample without its trend, to which levels are relative."""
         return np.sqrt(np.mean(self.whitening.detrended(g) ** 2, axis=1))
 
-    def scale(self, g: Array) -> Array | None:
+    def scale(self, g: Array, typical_rms: float = 0.0) -> Array | None:
         """Return the standard deviation of each sample's whitened noise, or None if not known.
 
         Parameters
         ----------
         g : ndarray of shape (n_samples, n_data)
             Gravity, component-major.
+        typical_rms : float, default=0.0
+            Rms of typical data, of which a level is relative to a thousandth at least.
 
         Returns
         -------
@@ -348,7 +350,8 @@ class Noise:
             The standard deviations.
         """
         if self.is_relative:
-            return check_levels(self.level, len(g)) * self.rms(g)
+            rms = at_least_typical(self.rms(g), typical_rms)
+            return check_levels(self.level, len(g)) * rms
         if self.level is None and self._absolute is not None:
             return np.full(len(g), self._absolute)
         return None
@@ -429,7 +432,13 @@ class Noise:
         )
 
     def estimated(
-        self, g: Array, white_residual: Array, space: _DataSpace, typical_rms: float
+        self,
+        g: Array,
+        white_residual: Array,
+        space: _DataSpace,
+        typical_rms: float,
+        *,
+        stacklevel: int = 4,
     ) -> Array:
         """Return the standard deviation of each sample's whitened noise, given or estimated.
 
@@ -443,6 +452,8 @@ class Noise:
             Where signal and noise can be separated.
         typical_rms : float
             Rms of typical whitened data.
+        stacklevel : int, default=4
+            That of the warning.
 
         Returns
         -------
@@ -456,7 +467,7 @@ class Noise:
         """
         rms = at_least_typical(self.rms(g), typical_rms)
         visible = np.sqrt(space.noise_variance(white_residual))
-        stated = self.scale(g)
+        stated = self.scale(g, typical_rms)
         if stated is None:
             return np.maximum(visible, least_noise(rms, typical_rms))
         contradicted = visible > CONTRADICTED * np.maximum(stated, _ROUNDING * rms)
@@ -468,7 +479,7 @@ class Noise:
                 f"{contradicted.sum()} of {len(rms)} samples hold more that no density of the "
                 f"training kind explains, up to {visible[worst] / rms[worst]:.2g}: it is fitted "
                 f"as if it were signal. Give a larger one, or noise_level='auto'.",
-                stacklevel=4,
+                stacklevel=stacklevel,
             )
         return with_visible_rounding(stated, visible, rms, typical_rms)
 

@@ -139,7 +139,7 @@ def of_inverters():
         yield from calls(f"inverters.{name}", told, reference=reference)
         within = lambda bounds, told=told: told(bounds=pair(bounds))  # noqa: E731
         yield from calls(f"inverters.{name}", within, bounds=bounds)
-    for name, good in {"noise_level": [0.0, 0.1], "density_range": [0.0, 1000.0]}.items():
+    for name, good in {"training_noise": [0.0, 0.1], "density_range": [0.0, 1000.0]}.items():
 
         def told(name=name, **params):
             params = {name: pair(value) for name, value in params.items()}

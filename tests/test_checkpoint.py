@@ -24,11 +24,11 @@ from skorch.callbacks import Callback
 import skgrav
 from skgrav import CNNInverter, GANGenerator, Mesh, VAEGenerator
 from skgrav.datasets import make_gravity_dataset
-from skgrav.inverters import _pairs
-from skgrav.networks import PaperCNN, ResidualMLP, _checkpoint
-from skgrav.networks._fingerprint import alike, described, sketch
-from skgrav.networks._training import BatchIterator
+from skgrav.inverters import _whitened
+from skgrav.networks import PaperCNN, ResidualMLP
 from skgrav.pipeline import make_pipeline
+from skgrav.training import BatchIterator, _checkpoint, _trainer
+from skgrav.training._fingerprint import alike, described, sketch
 
 MESH = Mesh.square(8)
 DATA = make_gravity_dataset(60, mesh=MESH, random_state=0)
@@ -39,14 +39,14 @@ SMALL_PAPER = partial(PaperCNN, filters=(8,), hidden_layer_sizes=(64,))
 draw = partial(make_gravity_dataset, 60, mesh=MESH)
 
 
-small_networks = partial(setattr, _pairs, "ResidualMLP", partial(ResidualMLP, width=32))
+small_networks = partial(setattr, _whitened, "ResidualMLP", partial(ResidualMLP, width=32))
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_networks():
     small_networks()
     yield
-    _pairs.ResidualMLP = ResidualMLP
+    _whitened.ResidualMLP = ResidualMLP
 
 
 class Spoil(Callback):
@@ -93,7 +93,7 @@ CASES = {
     "residual": lambda **p: inverter(**p).fit(X, RHO),
     "null space": lambda **p: inverter(data_consistency=True, augment="mirror", **p).fit(X, RHO),
     "best": lambda **p: inverter(**stopping, callbacks=[Spoil(3)], **p).fit(X, RHO),
-    "paper": lambda **p: inverter(architecture=SMALL_PAPER, noise_level=0.01, **p).fit(X, RHO),
+    "paper": lambda **p: inverter(architecture=SMALL_PAPER, training_noise=0.01, **p).fit(X, RHO),
     "fresh": lambda **p: inverter(**p).fit(draw),
     "iterator": lambda **p: inverter(**p).fit(drawn()),
     "small disk": lambda **p: inverter(callbacks=[LimitFiles(3)], **p).fit(X, RHO),
@@ -261,13 +261,13 @@ def test_interrupt_before_the_first_checkpoint_starts_anew(tmp_path):
     assert_same(CASES["residual"](checkpoint=tmp_path), whole("residual"))
 
 
-def test_without_random_state_the_seed_is_that_of_before(tmp_path):
+def test_without_random_state_the_seed_is_that_of_before(tmp_path, monkeypatch):
     model = inverter(checkpoint=tmp_path, random_state=None)
     interrupted(tmp_path, lambda checkpoint: model.fit(X, RHO))
     resumed = inverter(checkpoint=tmp_path, random_state=None).fit(X, RHO)
-    unbroken = inverter(random_state=None)
-    unbroken._draw_seed = lambda: model._seed
-    assert_same(resumed, unbroken.fit(X, RHO))
+    with monkeypatch.context() as patch:
+        patch.setattr(_trainer, "draw_seed", lambda random_state: model._seed)
+        assert_same(resumed, inverter(random_state=None).fit(X, RHO))
     again = inverter(checkpoint=tmp_path, random_state=None).fit(X, RHO)
     assert again._seed != model._seed  # which has ended
 
@@ -368,7 +368,7 @@ def test_another_version_is_refused(left, monkeypatch):
 
 
 def test_another_frame_is_refused(left, monkeypatch):
-    monkeypatch.setattr("skgrav.inverters._pairs.WhitenedPairs._coordinates", _flipped)
+    monkeypatch.setattr("skgrav.inverters._whitened.WhitenedEncoding._coordinates", _flipped)
     with pytest.raises(ValueError, match="the numbers of inputs, as the network sees them"):
         CASES["residual"](checkpoint=left)
 

@@ -84,13 +84,13 @@ def test_gravity_of_the_section_is_what_was_predicted(profile, capsys):
 def test_network_is_trained_and_inverts_its_profile_alone(profile, capsys):
     model = profile.with_name("model.safetensors")
     small = ["--cells", "6", "12", "--depth", "3", "--sections", "40", "--epochs", "2"]
-    told = ["--noise-level", "0", "0.2", "--densities", "-300", "300"]
+    told = ["--training-noise", "0", "0.2", "--densities", "-300", "300"]
     train = ["train", str(profile), *NAMES, *UNITS, *small, *told, "--out", str(model)]
     assert main(train) == 0
     assert main(["info", str(model)]) == 0
     assert "20 data to 72 cells" in capsys.readouterr().out
     loaded = CNNInverter.load(model)
-    assert loaded.noise_level == (0.0, 0.2)
+    assert loaded.training_noise == (0.0, 0.2)
     assert loaded.operator_.mesh_.shape == (6, 12)
     pytest.importorskip("xarray")
     assert invert(profile, "--model", str(model), "--noise", "0.5", "--refine", "cgls") == 0

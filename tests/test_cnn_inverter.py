@@ -25,7 +25,7 @@ from skgrav import CNNInverter, ForwardOperator, MatrixOperator, Mesh, Survey
 from skgrav.datasets import make_density_models, make_gravity_dataset
 from skgrav.metrics import relative_l2_error, relative_l2_scorer
 from skgrav.networks import PaperCNN
-from skgrav.networks._augmentation import Augmentation, Mirror
+from skgrav.training import Augmentation, Mirror
 
 SMALL_NETWORK = partial(PaperCNN, filters=(8,), hidden_layer_sizes=(64,))
 DATA = make_gravity_dataset(n_samples=60, mesh=Mesh.square(12), random_state=0)
@@ -179,7 +179,7 @@ def test_estimate_stays_within_the_range_of_the_training_densities():
 
 @pytest.mark.parametrize("architecture", ["paper", SMALL_NETWORK])
 def test_what_is_none_is_the_papers(architecture):
-    assert CNNInverter(architecture)._settings("max_epochs") == 100
+    assert CNNInverter(architecture)._parameter("max_epochs") == 100
     net = CNNInverter(architecture, max_epochs=1).fit(X, Y).net_
     assert (net.lr, net.optimizer__weight_decay, net.batch_size) == (1e-3, 1e-4, 25)
     assert net.train_split is None
@@ -244,7 +244,7 @@ def test_mean_model_and_minimum_norm_are_beaten_at_1_percent_noise():
     train = make_gravity_dataset(2000, mesh=mesh, random_state=1)
     test = make_gravity_dataset(300, mesh=mesh, noise_level=0.01, random_state=2)
     network = partial(PaperCNN, filters=(16, 32), hidden_layer_sizes=(256, 256))
-    inverter = CNNInverter(network, noise_level=0.01, max_epochs=20, random_state=0)
+    inverter = CNNInverter(network, training_noise=0.01, max_epochs=20, random_state=0)
     inverter.fit(train.data, train.target)
     error = relative_l2_error(test.target, inverter.predict(test.data))
     mean = DummyRegressor().fit(train.data, train.target).predict(test.data)
@@ -338,15 +338,15 @@ def test_a_pair_draws_a_noise_level_for_each_sample(augmentation):
     np.testing.assert_allclose(np.quantile(levels, [0.25, 0.5, 0.75]), expected, atol=4e-3)
 
 
-@pytest.mark.parametrize(("noise_level", "fresh"), [(0.0, False), (0.05, True), ((0, 0.05), True)])
-def test_noise_is_drawn_afresh_each_epoch(noise_level, fresh):
+@pytest.mark.parametrize(("noise", "fresh"), [(0.0, False), (0.05, True), ((0, 0.05), True)])
+def test_noise_is_drawn_afresh_each_epoch(noise, fresh):
     seen = []
-    small(architecture=recording(seen), noise_level=noise_level, max_epochs=2).fit(X[:1], Y[:1])
+    small(architecture=recording(seen), training_noise=noise, max_epochs=2).fit(X[:1], Y[:1])
     assert np.array_equal(*seen) == (not fresh)
 
 
 def test_noise_acts_on_training_alone():
-    inverter = small(noise_level=0.5).fit(X, Y)
+    inverter = small(training_noise=0.5).fit(X, Y)
     assert not same_weights(inverter, small().fit(X, Y))
     np.testing.assert_array_equal(inverter.predict(X), inverter.predict(X))
 
@@ -383,7 +383,7 @@ def test_half_of_the_batch_is_mirrored_and_stays_physical():
     seen, targets = [], []
     inverter = small(augment="mirror", max_epochs=1).fit(X, Y)
     augment = inverter.net_.augment
-    mean, scale = inverter._pairs.mean, inverter._pairs.scale
+    mean, scale = inverter._encoding.mean, inverter._encoding.scale
     for seed in range(5):
         torch.manual_seed(seed)
         batch = torch.tensor((X - mean) / scale, dtype=torch.float32)
@@ -399,9 +399,9 @@ def test_half_of_the_batch_is_mirrored_and_stays_physical():
 def test_standardisation_commutes_with_the_mirror():
     inverter = small(augment="mirror").fit(X, Y)
     mirror = Mirror.of(DATA.operator.mesh_, DATA.operator.survey_)
-    image = inverter._pairs.inputs(X[:, mirror.data] * mirror.sign)
+    image = inverter._encoding.inputs(X[:, mirror.data] * mirror.sign)
     np.testing.assert_allclose(
-        image, inverter._pairs.inputs(X)[:, mirror.data] * mirror.sign, atol=1e-6
+        image, inverter._encoding.inputs(X)[:, mirror.data] * mirror.sign, atol=1e-6
     )
 
 
@@ -478,12 +478,12 @@ def test_pickle_is_as_large_as_the_weights(paper_sized):
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_data_never_become_attributes_or_ride_along_in_pickles(early_stopping):
     inverter = small(early_stopping=early_stopping).fit(X, Y)
-    for values in [vars(inverter), vars(inverter._pairs), vars(inverter.net_)]:
+    for values in [vars(inverter), vars(inverter._encoding), vars(inverter.net_)]:
         arrays = [v for v in values.values() if isinstance(v, np.ndarray | torch.Tensor)]
         assert all(np.shape(array) == (72,) for array in arrays)
     dump = pickle.dumps(inverter)
     scaled = ((Y - Y.min()) / (Y.max() - Y.min())).astype(np.float32)
-    rows = [*X, *inverter._pairs.inputs(X), *Y, *scaled]
+    rows = [*X, *inverter._encoding.inputs(X), *Y, *scaled]
     assert not any(row.tobytes() in dump for row in rows)
 
 
@@ -526,9 +526,9 @@ def test_partial_fit_goes_on_by_one_epoch():
 
 def test_partial_fit_takes_scales_from_the_first_chunk():
     inverter = small(density_range=(0, 12)).partial_fit(X[:30], Y[:30])
-    mean = inverter._pairs.mean.copy()
+    mean = inverter._encoding.mean.copy()
     inverter.partial_fit(X[30:], Y[30:])
-    np.testing.assert_array_equal(inverter._pairs.mean, mean)
+    np.testing.assert_array_equal(inverter._encoding.mean, mean)
     np.testing.assert_allclose(mean, X[:30].mean(axis=0))
     assert inverter.density_range_ == (0, 12)
 
@@ -536,7 +536,7 @@ def test_partial_fit_takes_scales_from_the_first_chunk():
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_warm_start_and_partial_fit_are_reproducible(method):
     def run():
-        inverter = small(warm_start=True, noise_level=0.01)
+        inverter = small(warm_start=True, training_noise=0.01)
         for _ in range(2):
             getattr(inverter, method)(X, Y)
         return inverter
@@ -558,7 +558,7 @@ def test_warm_start_goes_on_and_a_cold_one_begins_again():
 def test_warm_start_takes_the_training_parameters_of_now():
     inverter = small(warm_start=True).fit(X, Y)
     before = weights(inverter)
-    inverter.set_params(max_epochs=1, learning_rate=1e-12, batch_size=7, noise_level=0.1)
+    inverter.set_params(max_epochs=1, learning_rate=1e-12, batch_size=7, training_noise=0.1)
     inverter.fit(X, Y)
     assert inverter.net_.optimizer_.param_groups[0]["lr"] < 1e-11
     assert (inverter.net_.batch_size, inverter.net_.augment.noise_level) == (7, (0.1, 0.1))
@@ -629,11 +629,15 @@ def test_keyboard_interrupt_keeps_the_best_weights_and_says_so(early_stopping):
 
 
 def test_interrupted_inverter_can_go_on():
-    inverter = small(callbacks=[Interrupt(2)])
+    interrupt = Interrupt(2)
+    inverter = small(callbacks=[interrupt])
     with pytest.warns(ConvergenceWarning, match="after 1 of 3 epochs"):
         inverter.fit(X, Y)
+    assert len(inverter.net_.history) == 1  # an epoch that was not finished does not count
+    interrupt.epoch = None
     inverter.partial_fit(X, Y)
     assert inverter.n_epochs_ == len(inverter.loss_curve_) == 2
+    interrupt.epoch = 2
     with pytest.warns(ConvergenceWarning, match="after 1 of 3 epochs"):
         inverter.fit(X, Y)
 
@@ -676,7 +680,7 @@ def test_fit_that_diverges_at_once_leaves_no_curves():
 
 
 def test_same_seed_same_result_other_seed_other_result():
-    params = {"noise_level": 0.01, "augment": "mirror", "early_stopping": True}
+    params = {"training_noise": 0.01, "augment": "mirror", "early_stopping": True}
     first = small(**params).fit(X, Y)
     torch.manual_seed(123)
     assert same_weights(first, small(**params).fit(X, Y))
@@ -690,7 +694,7 @@ def test_no_seed_means_another_result_each_time():
 def test_global_generators_stay_untouched():
     torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
     python_before = random.getstate()
-    inverter = small(noise_level=0.01, augment="mirror", early_stopping=True).fit(X, Y)
+    inverter = small(training_noise=0.01, augment="mirror", early_stopping=True).fit(X, Y)
     inverter.partial_fit(X, Y).predict(X)
     assert torch.equal(torch.get_rng_state(), torch_before)
     assert np.array_equal(np.random.get_state()[1], numpy_before[1])  # noqa: NPY002
@@ -851,10 +855,19 @@ def test_constant_data_and_densities_are_no_trouble():
     ("params", "text"),
     [
         ({"density_range": (6, 3)}, r"'density_range' is \(6, 3\); it must be two finite numbers"),
-        ({"noise_level": -0.1}, r"'noise_level' parameter of CNNInverter must be a float .* -0\.1"),
-        ({"noise_level": (0.1, 0.0)}, r"'noise_level' is \(0\.1, 0\.0\); .* increasing pair"),
-        ({"noise_level": (-0.1, 0.1)}, "it must be a number of at least 0 or an increasing pair"),
-        ({"noise_level": (0, 0.1, 0.2)}, r"'noise_level' is \(0, 0\.1, 0\.2\); .* increasing pair"),
+        (
+            {"training_noise": -0.1},
+            r"'training_noise' parameter of CNNInverter must be a float .* -0\.1",
+        ),
+        ({"training_noise": (0.1, 0.0)}, r"'training_noise' is \(0\.1, 0\.0\); .* increasing pair"),
+        (
+            {"training_noise": (-0.1, 0.1)},
+            "it must be a number of at least 0 or an increasing pair",
+        ),
+        (
+            {"training_noise": (0, 0.1, 0.2)},
+            r"'training_noise' is \(0, 0\.1, 0\.2\); .* increasing pair",
+        ),
         ({"architecture": "unet"}, "'architecture' parameter of CNNInverter must be a str among"),
         ({"max_epochs": 0}, "'max_epochs' parameter of CNNInverter must be an int in the range"),
         (

@@ -23,7 +23,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from threadpoolctl import threadpool_limits
 
 from skgrav import ForwardOperator, LatentInverter, Refiner
-from skgrav.networks._training import flushed_denormals
+from skgrav.training import flushed_denormals
 
 #: Largest difference between thread counts, relative to the largest density: sums in another
 #: order, which training in single precision magnifies.
@@ -198,7 +198,7 @@ def test_fits_with_one_and_two_threads_agree(name):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", ["CNNInverter"])
 def test_searches_are_the_same_in_any_number_of_processes(name):
-    grid = {"noise_level": [0.01, 0.1]}
+    grid = {"training_noise": [0.01, 0.1]}
     scores = [
         GridSearchCV(clone(ESTIMATORS[name]), grid, cv=2, n_jobs=n_jobs, error_score="raise")
         .fit(X, Y)

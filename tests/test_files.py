@@ -268,13 +268,17 @@ def test_parameters_that_made_a_network_are_those_of_the_fit(tmp_path):
     inverter = cnn(augment="mirror", n_components=7).fit(X, Y)
     expected = inverter.predict(X)
     inverter.set_params(
-        data_consistency=True, n_components=9, augment=None, noise_level=0.5, precision="bfloat16"
+        data_consistency=True,
+        n_components=9,
+        augment=None,
+        training_noise=0.5,
+        precision="bfloat16",
     )
     loaded = again(inverter, tmp_path)
     np.testing.assert_allclose(loaded.predict(X), expected, rtol=1e-5, atol=1e-5)
     kept = loaded.data_consistency, loaded.n_components, loaded.augment, loaded.precision
     assert kept == (False, 7, "mirror", "float32")
-    assert loaded.noise_level is None
+    assert loaded.training_noise is None
     assert loaded.net_.augment.noise_level == (0.0, 0.1)
 
 

@@ -36,9 +36,10 @@ from skgrav.networks import (
     SectionEncoder,
     SectionGenerator,
 )
-from skgrav.networks._least_squares import Solution
 from skgrav.networks._sections import bounded
-from skgrav.networks._training import KeepBest, OneCycle
+from skgrav.solvers import Solution
+from skgrav.training import OneCycle
+from skgrav.training._callbacks import KeepBest
 
 MESH = Mesh.square(12)
 X = make_density_models(100, mesh=MESH, random_state=0)

@@ -267,8 +267,8 @@ STATE = ("estimator", "state")
         ("estimator",),
         *(("estimator", name) for name in ("object", "state")),
         *((*STATE, name) for name in ("n_outputs_", "_y_ndim", "density_range_", "loss_curve_")),
-        *((*STATE, name) for name in ("_pairs", "network", "_seed")),
-        *((*STATE, "_pairs", "state", name) for name in ("data_rms", "mirror")),
+        *((*STATE, name) for name in ("_encoding", "network", "_seed")),
+        *((*STATE, "_encoding", "state", name) for name in ("data_rms", "mirror")),
         *((*STATE, "operator_", "state", name) for name in ("mesh_", "survey_", "method_")),
     ],
     ids=".".join,
@@ -284,8 +284,8 @@ def test_header_that_lacks_something_is_refused(place, network, tmp_path):
         (("version",), "1"),
         (("estimator", "parameters"), []),
         ((*STATE, "density_range_"), None),
-        ((*STATE, "_pairs"), {"object": "Mirror"}),
-        ((*STATE, "_pairs", "state", "mirror"), 3),
+        ((*STATE, "_encoding"), {"object": "Mirror"}),
+        ((*STATE, "_encoding", "state", "mirror"), 3),
     ],
 )
 def test_header_with_entries_of_another_kind_is_refused(place, value, network, tmp_path):

@@ -41,8 +41,8 @@ from skgrav.inverters._latent import _N_RECORDED
 from skgrav.inverters._latent_space import CodePrior, CodeRegression, DataError
 from skgrav.metrics import chi_factor, relative_data_misfit, relative_l2_error, relative_l2_scorer
 from skgrav.networks import PaperCNN
-from skgrav.networks._least_squares import LatentProblem, adam, gauss_newton, lbfgs
 from skgrav.operators import PhysicsWarning
+from skgrav.solvers import NonlinearProblem, adam, gauss_newton, lbfgs
 
 MESH = Mesh.square(12)
 TRAIN = make_gravity_dataset(400, mesh=MESH, random_state=0)
@@ -126,7 +126,7 @@ def in_vae(vae):
 @pytest.fixture(scope="module")
 def cnn():
     """Give a small CNN, fitted at 1 % noise."""
-    network = CNNInverter(SMALL_NETWORK, max_epochs=10, noise_level=0.01, random_state=0)
+    network = CNNInverter(SMALL_NETWORK, max_epochs=10, training_noise=0.01, random_state=0)
     return FrozenEstimator(network.fit(X[0.01], RHO))
 
 
@@ -507,7 +507,7 @@ def problem(forward=bent, n_samples=6, prior=1.0, target=0.0, seed=0):
     """Give a problem with a weight for each datum of each sample, and a start."""
     rng = np.random.default_rng(seed)
     jacobian = torch.tensor([[0.0, -1.0, 1.0], [10.0, 0.0, 1.0]], dtype=torch.float64)
-    made = LatentProblem(
+    made = NonlinearProblem(
         forward=forward,
         data=torch.tensor(rng.normal(size=(n_samples, 3))),
         weights=torch.tensor(rng.uniform(0.5, 2, size=(n_samples, 3))),
@@ -784,7 +784,7 @@ def test_init_is_cloned_and_fitted(vae):
 @LEVELS
 def test_start_is_never_made_more_than_1_percent_worse(level, linear, vae):
     generator = PCA(K) if linear else vae
-    network = CNNInverter(SMALL_NETWORK, max_epochs=20, noise_level=level, random_state=0)
+    network = CNNInverter(SMALL_NETWORK, max_epochs=20, training_noise=level, random_state=0)
     starts = [Ridge(1e-2), network, FrozenEstimator(DummyRegressor().fit(X[level], RHO))]
     for start in starts:
         inverter = latent(generator, init=start, noise_level=level).fit(X[level], RHO)
@@ -1313,7 +1313,7 @@ def test_a_sample_that_no_step_improves_is_stuck_and_not_converged():
         def jvp(ctx, direction):
             return direction
 
-    problem = LatentProblem(
+    problem = NonlinearProblem(
         forward=Wrong.apply,
         data=torch.ones(1, 2),
         weights=torch.ones(1, 2),

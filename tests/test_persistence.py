@@ -19,6 +19,7 @@ from skgrav import CNNInverter, Mesh
 from skgrav.datasets import make_gravity_dataset
 from skgrav.inverters import _pretrained
 from skgrav.metrics import relative_l2_error
+from skgrav.training import Trainer
 
 DATA = make_gravity_dataset(200, mesh=Mesh.square(10), random_state=0)
 X, Y = DATA.data, DATA.target
@@ -47,7 +48,7 @@ def test_half_precision_halves_the_weights_and_keeps_the_estimate(inverter, tmp_
 def test_half_precision_holds_densities_in_a_small_unit(parameters, tmp_path):
     inverter = CNNInverter(operator=DATA.operator, max_epochs=1, random_state=0, **parameters)
     inverter.fit(1e6 * X, 1e6 * Y)
-    assert inverter._pairs.scale.max() > np.finfo(np.float16).max
+    assert inverter._encoding.scale.max() > np.finfo(np.float16).max
     half = again(inverter, tmp_path, dtype="float16").predict(1e6 * X)
     single = inverter.predict(1e6 * X)
     assert np.linalg.norm(half - single) < 2e-3 * np.linalg.norm(single)
@@ -80,7 +81,7 @@ def test_training_that_diverges_leaves_the_loaded_network(method, inverter, tmp_
     before = loaded.predict(X)
     loaded.set_params(warm_start=True, learning_rate=1e30, weight_decay=1e10, max_epochs=20)
     if method == "partial_fit":
-        loaded._renew_net()  # which alone takes the learning rate of now
+        loaded._renew_net(Trainer(loaded, seed=0))  # which alone takes the learning rate of now
     with pytest.raises(FloatingPointError, match="in epoch 1: lower 'learning_rate'"):
         getattr(loaded, method)(X, Y)
     np.testing.assert_array_equal(loaded.predict(X), before)
@@ -122,7 +123,7 @@ def test_loaded_network_goes_on_training(inverter, tmp_path):
 def test_file_holds_no_training_data(inverter, tmp_path):
     inverter.save(tmp_path / "network")
     content = (tmp_path / "network").read_bytes()
-    encoded = inverter._pairs.encode(X, Y)
+    encoded = inverter._encoding.encode(X, Y)
     rows = [*X, *Y, *encoded[0], *encoded[1], *Y.astype(np.float32)]
     assert not any(row.tobytes() in content for row in rows)
 

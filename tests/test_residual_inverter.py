@@ -27,14 +27,12 @@ from skgrav import (
     Survey,
 )
 from skgrav.datasets import make_gravity_dataset
-from skgrav.inverters._pairs import LEAST_NOISE, WhitenedPairs
+from skgrav.inverters._whitened import WhitenedEncoding
 from skgrav.metrics import relative_data_misfit, relative_l2_error, relative_l2_scorer
-from skgrav.networks import PaperCNN, ResidualMLP
-from skgrav.networks._augmentation import Mirror
-from skgrav.networks._residual import RelativeLoss
-from skgrav.networks._training import HoldOut
+from skgrav.networks import PaperCNN, RelativeLoss, ResidualMLP
 from skgrav.operators import PhysicsWarning
 from skgrav.pipeline import Pipeline
+from skgrav.training import LEAST_NOISE, HoldOut, Mirror
 
 MESH = Mesh.square(12)
 TRAIN = make_gravity_dataset(2000, mesh=MESH, random_state=0)
@@ -129,7 +127,7 @@ def bayes():
 
 @pytest.mark.parametrize("level", [1e-5, 0.001, 0.01, 0.05])
 @pytest.mark.parametrize("told", [True, False])
-@pytest.mark.filterwarnings("ignore:Noise of 0.001 of the rms is announced, but 1 of 300")
+@pytest.mark.filterwarnings("ignore:'noise_level' is 0.001 of the rms of the data, but 1 of 300")
 def test_untrained_network_gives_the_linear_estimate(start, bayes, level, told):
     g = with_noise(G, level)
     announced = level if told else None
@@ -158,10 +156,12 @@ def test_noise_of_each_datum_weights_it():
     found = inverter.predict(g)
     np.testing.assert_allclose(found, np.clip(expected, *inverter.density_range_), atol=1e-4)
     assert worst_deviation(found, untrained().predict(g)) > 0.05  # the weights act
-    sizes = inverter._pairs.encode(X, RHO)[0][:, -1]  # to which noise is relative, in training
-    np.testing.assert_allclose(inverter._pairs.rms(X), sizes, rtol=1e-5)
-    with pytest.raises(ValueError, match="survey tells the uncertainty of each datum already"):
-        inverter.predict(g, noise_level=0.01)
+    sizes = inverter._encoding.encode(X, RHO)[0][:, -1]  # to which noise is relative, in training
+    encoding = inverter._encoding
+    np.testing.assert_allclose(encoding.rms(encoding.noise.whitening(X)), sizes, rtol=1e-5)
+    # A level goes before the size of the uncertainties, which still distribute the noise.
+    other = untrained(operator=surveyed(7 * uncertainty)).predict(g, noise_level=0.01)
+    np.testing.assert_allclose(inverter.predict(g, noise_level=0.01), other, atol=1e-4)
 
 
 def test_mirror_gives_the_linear_estimate_of_all_sections_and_their_images():
@@ -196,7 +196,7 @@ def trained():
 @pytest.fixture(scope="module")
 def rivals(bayes):
     paper = CNNInverter(
-        SMALL_PAPER, operator=OPERATOR, noise_level=(0, 0.1), max_epochs=20, random_state=0
+        SMALL_PAPER, operator=OPERATOR, training_noise=(0, 0.1), max_epochs=20, random_state=0
     )
     return {"bayes": bayes, "paper": paper.fit(X, RHO), "mean": DummyRegressor().fit(X, RHO)}
 
@@ -223,7 +223,7 @@ def test_training_lowers_the_loss_to_that_of_unseen_sections(trained):
 
 
 def test_ten_samples_are_overfitted():
-    inverter = fitted(X[:10], RHO[:10], noise_level=0.0, max_epochs=60)
+    inverter = fitted(X[:10], RHO[:10], training_noise=0.0, max_epochs=60)
     assert relative_l2_error(RHO[:10], inverter.predict(X[:10])) < 0.03
     assert inverter.loss_curve_[-1] < 0.5 * inverter.loss_curve_[0]
 
@@ -232,7 +232,7 @@ def test_ten_samples_are_overfitted():
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.filterwarnings("ignore:Noise of 0.001 of the rms is announced, but 1 of 300")
+@pytest.mark.filterwarnings("ignore:'noise_level' is 0.001 of the rms of the data, but 1 of 300")
 def test_noise_costs_no_more_where_it_is_estimated(trained, level):
     g = with_noise(G, level, seed=1)
     told = relative_l2_error(UNSEEN, trained.predict(g, noise_level=level))
@@ -276,10 +276,10 @@ def test_noise_beyond_the_range_of_training_is_told(trained, told):
 
 
 def test_noise_below_the_range_of_training_is_told():
-    inverter = fitted(noise_level=(0.02, 0.05))
+    inverter = fitted(training_noise=(0.02, 0.05))
     with pytest.warns(UserWarning, match=r"such as 0\.001; it was trained for 0\.02 to 0\.05"):
         inverter.predict(with_noise(FEW, 0.001), noise_level=0.001)
-    inverter.set_params(noise_level=(0.0, 0.05))  # which training did not know
+    inverter.set_params(training_noise=(0.0, 0.05))  # which training did not know
     with pytest.warns(UserWarning, match=r"it was trained for 0\.02 to 0\.05"):
         inverter.predict(with_noise(FEW, 0.001), noise_level=0.001)
 
@@ -296,7 +296,7 @@ def test_nothing_is_told_of_noise_within_the_range(trained, level):
 
 @pytest.mark.parametrize("level", [-0.1, np.nan, np.inf, [0.1, 0.1], "loud", [[0.1]]])
 def test_bad_levels_are_refused(trained, level):
-    with pytest.raises(ValueError, match=r"'noise_level' is .* number of at least 0 or one for"):
+    with pytest.raises(ValueError, match=r"'noise_level' (is|has) .* number of at least 0 or"):
         trained.predict(G, noise_level=level)
 
 
@@ -319,7 +319,7 @@ def test_estimate_stays_finite_and_in_range_at_any_size(trained, scale, told):
 
 
 def test_coordinates_have_unit_covariance(start):
-    inputs, _ = start._pairs.encode(X, RHO)
+    inputs, _ = start._encoding.encode(X, RHO)
     assert inputs.dtype == np.float32
     u = inputs[:, :-1].astype(np.float64)
     covariance = np.cov(u.T, bias=True)
@@ -329,7 +329,7 @@ def test_coordinates_have_unit_covariance(start):
 
 
 def test_targets_tell_the_error_of_the_linear_estimate(start):
-    pairs = start._pairs
+    pairs = start._encoding
     inputs, targets = pairs.encode(X[:50], RHO[:50])
     missed = RHO[:50] - pairs.mean - inputs[:, :-1].astype(np.float64) @ pairs.regression
     inside = missed @ pairs.components.T
@@ -344,7 +344,7 @@ def test_targets_tell_the_error_of_the_linear_estimate(start):
 
 def test_few_components_leave_the_rest_to_the_linear_estimate():
     inverter = untrained(FEW, FEW_RHO, n_components=5)
-    pairs = inverter._pairs
+    pairs = inverter._encoding
     inputs, targets = pairs.encode(FEW, FEW_RHO)
     assert targets.shape == (150, 7)
     batch = pairs.augmentation((0, 0), "cpu")(*map(torch.from_numpy, (inputs, targets)))
@@ -357,12 +357,12 @@ def test_few_components_leave_the_rest_to_the_linear_estimate():
 
 
 def test_mirrored_pairs_are_the_physical_images():
-    pairs = untrained(FEW, FEW_RHO, augment="mirror")._pairs
+    pairs = untrained(FEW, FEW_RHO, augment="mirror")._encoding
     mirror = pairs.mirror
     inputs, targets = pairs.encode(FEW, FEW_RHO)
     assert len(inputs) == len(targets) == 300
     images = FEW_RHO[:, mirror.cells]
-    expected = WhitenedPairs.encode(pairs, OPERATOR.transform(images), images)
+    expected = WhitenedEncoding.encode(pairs, OPERATOR.transform(images), images)
     np.testing.assert_allclose(inputs[150:], expected[0][:150], atol=1e-3)
     np.testing.assert_allclose(targets[150:], expected[1][:150], rtol=1e-4, atol=1e-3)
     _, linear = pairs.inputs(FEW[:, mirror.data] * mirror.sign, 0.01 * pairs.rms(FEW))
@@ -384,7 +384,7 @@ def drawn(pairs, noise_level, inputs, targets, seed=0):
 
 @pytest.mark.parametrize("level", [1e-4, 0.01, 0.1])
 def test_training_noise_has_the_moments_of_posterior_means(start, level):
-    pairs = start._pairs
+    pairs = start._encoding
     inputs, targets = (np.repeat(part, 20_000, axis=0) for part in pairs.encode(X[:1], RHO[:1]))
     z = drawn(pairs, (level, level), inputs, targets)[0][:, :-1]
     sigma = level * np.sqrt(np.mean(X[0] ** 2))
@@ -398,7 +398,7 @@ def test_training_noise_has_the_moments_of_posterior_means(start, level):
 
 
 def test_training_data_are_distributed_as_noisy_data_of_the_operator(start):
-    pairs, level = start._pairs, 0.02
+    pairs, level = start._encoding, 0.02
     z = drawn(pairs, (level, level), *pairs.encode(X, RHO))[0]
     noisy = with_noise(OPERATOR.transform(RHO), level, seed=5)
     sigma = level * np.sqrt(np.mean(X**2, axis=1))
@@ -408,7 +408,7 @@ def test_training_data_are_distributed_as_noisy_data_of_the_operator(start):
 
 
 def test_targets_are_what_the_linear_estimate_of_the_noisy_data_misses(start):
-    pairs, level = start._pairs, 0.02
+    pairs, level = start._encoding, 0.02
     x, y = drawn(pairs, (level, level), *pairs.encode(X[:20], RHO[:20]))
     z, sigma = x[:, :-1], level * np.sqrt(np.mean(X[:20] ** 2, axis=1))
     # The data of which z is the posterior mean.
@@ -428,7 +428,7 @@ def test_targets_are_what_the_linear_estimate_of_the_noisy_data_misses(start):
     [((0.0, 0.1), LEAST_NOISE, 0.3), ((0.01, 0.05), 0.01, 0.0), ((0.02, 0.02), 0.02, 1.0)],
 )
 def test_levels_lie_between_the_bounds(start, noise_level, low, clean):
-    pairs = start._pairs
+    pairs = start._encoding
     inputs, targets = (np.tile(part, (3, 1)) for part in pairs.encode(X, RHO))
     x, _ = drawn(pairs, noise_level, inputs, targets)
     level = 10 ** x[:, -1] * pairs.data_rms / inputs[:, -1]
@@ -442,8 +442,8 @@ def test_levels_lie_between_the_bounds(start, noise_level, low, clean):
 
 
 def test_validation_data_are_noisy_too():
-    clean = fitted(noise_level=0.0, early_stopping=True, max_epochs=1, learning_rate=1e-35)
-    noisy = fitted(noise_level=0.1, early_stopping=True, max_epochs=1, learning_rate=1e-35)
+    clean = fitted(training_noise=0.0, early_stopping=True, max_epochs=1, learning_rate=1e-35)
+    noisy = fitted(training_noise=0.1, early_stopping=True, max_epochs=1, learning_rate=1e-35)
     assert noisy.validation_loss_curve_[0] > 1.1 * clean.validation_loss_curve_[0]
 
 
@@ -507,11 +507,11 @@ def test_callable_draws_other_sections_for_each_epoch():
 def test_fresh_pairs_are_those_trained_on():
     # A rate of nearly zero leaves the linear estimate, whose loss is that of the sections.
     source = Source(400)
-    inverter = unfitted(noise_level=0.0, learning_rate=1e-35, density_range=(0, 12)).fit(source)
+    inverter = unfitted(training_noise=0.0, learning_rate=1e-35, density_range=(0, 12)).fit(source)
     losses = []
     for rho in source.drawn:
         g = with_noise(OPERATOR.transform(rho), LEAST_NOISE)
-        _, linear = inverter._pairs.inputs(g, LEAST_NOISE * inverter._pairs.rms(g))
+        _, linear = inverter._encoding.inputs(g, LEAST_NOISE * inverter._encoding.rms(g))
         losses.append(relative_l2_error(rho, linear))
     assert np.ptp(losses) > 1e-3 * losses[0]
     np.testing.assert_allclose(inverter.loss_curve_, losses, rtol=5e-3)
@@ -547,7 +547,7 @@ def test_iterator_yields_a_chunk_for_each_epoch():
 
 
 def test_iterator_that_ends_early_leaves_a_model_and_says_so():
-    text = "X held pairs for 2 of 3 epochs, .* set 'max_epochs' to the number of chunks"
+    text = "X held pairs for 2 of 3 epochs, .* the weights of the last epoch are kept. Set 'max_ep"
     with pytest.warns(ConvergenceWarning, match=text) as caught:
         inverter = unfitted(density_range=(0, 12)).fit(chunks(200, 200))
     assert caught[0].filename == __file__
@@ -558,7 +558,7 @@ def test_iterator_that_ends_early_leaves_a_model_and_says_so():
 
 
 def test_bad_chunks_are_refused():
-    with pytest.raises(ValueError, match="X drew 100 pairs after chunks of 200; all must be"):
+    with pytest.raises(ValueError, match="X drew 100 pairs after 200; each epoch must have"):
         unfitted(density_range=(0, 12)).fit(chunks(200, 100, 200))
     with pytest.raises(ValueError, match="'X' is an iterator without a pair left"):
         unfitted().fit(iter([]))
@@ -716,13 +716,13 @@ def test_noisy_pairs_of_the_papers_sizes_need_no_operator(level):
     inverter = fitted(with_noise(X, level), RHO, operator=None, max_epochs=1)
     np.testing.assert_allclose(inverter.operator_.matrix_, OPERATOR.matrix_, rtol=1e-12)
     # The frame knows the noise-free physics, whatever the noise of the pairs.
-    np.testing.assert_allclose(inverter._pairs.variance, untrained()._pairs.variance)
+    np.testing.assert_allclose(inverter._encoding.variance, untrained()._encoding.variance)
 
 
 @pytest.mark.parametrize("mirror", [None, "mirror"])
 def test_constant_part_of_the_data_is_no_signal(mirror):
     offset = 0.001 * np.random.default_rng(0).normal(size=72) * np.abs(X).max()
-    params = {"augment": mirror, "noise_level": (0, 0.1)}
+    params = {"augment": mirror, "training_noise": (0, 0.1)}
     with pytest.warns(PhysicsWarning, match="does not reproduce X from y: relative misfit 0.00"):
         shifted = untrained(X + offset, RHO, **params)
     plain = untrained(X, RHO, **params)
@@ -853,10 +853,10 @@ def test_clone_and_copies():
 
 def test_pickle_holds_weights_and_frame_and_nothing_of_the_training_set(trained):
     dump = pickle.dumps(trained)
-    frame = [v for v in vars(trained._pairs).values() if isinstance(v, np.ndarray)]
+    frame = [v for v in vars(trained._encoding).values() if isinstance(v, np.ndarray)]
     n_bytes = sum(a.nbytes for a in [*weights(trained), *frame])
     assert len(dump) < 1.02 * n_bytes
-    u, targets = trained._pairs.encode(X[::50], RHO[::50])
+    u, targets = trained._encoding.encode(X[::50], RHO[::50])
     rows = [*X[::50], *RHO[::50], *u, *targets, *X.astype(np.float32), *RHO.astype(np.float32)]
     assert not any(row.tobytes() in dump for row in rows)
     restored = pickle.loads(dump)
@@ -868,7 +868,7 @@ def test_pickle_holds_weights_and_frame_and_nothing_of_the_training_set(trained)
 
 
 def test_grid_search_over_architecture_and_noise_in_processes():
-    grid = {"architecture": ["residual", SMALL_PAPER], "noise_level": [None, (0.0, 0.01)]}
+    grid = {"architecture": ["residual", SMALL_PAPER], "training_noise": [None, (0.0, 0.01)]}
     search = GridSearchCV(
         unfitted(max_epochs=1), grid, scoring=relative_l2_scorer, cv=2, n_jobs=2
     ).fit(FEW, FEW_RHO)
@@ -922,7 +922,7 @@ def test_eight_threads_may_predict_at_once(trained):
 
 def test_what_is_none_is_that_of_the_residual_network():
     inverter = CNNInverter(operator=OPERATOR)
-    assert inverter._settings("max_epochs") == 50
+    assert inverter._parameter("max_epochs") == 50
     net = inverter.set_params(max_epochs=1).fit(FEW, FEW_RHO).net_
     assert (net.lr, net.optimizer__weight_decay, net.batch_size) == (1e-3, 1e-2, 128)
     assert net.augment.noise_level == (0.0, 0.1)
@@ -941,7 +941,7 @@ def test_density_range_bounds_the_estimate():
 
 def test_null_space_network_leaves_a_constant_part_of_the_data_alone():
     level = 0.05 * np.sqrt(np.mean(X**2)) * np.linspace(-1, 1, X.shape[1])
-    settings = {"max_epochs": 3, "random_state": 0, "noise_level": (0.0, 0.1)}
+    settings = {"max_epochs": 3, "random_state": 0, "training_noise": (0.0, 0.1)}
     errors = []
     for data_consistency in (False, True):
         inverter = CNNInverter(operator=OPERATOR, data_consistency=data_consistency, **settings)
@@ -993,7 +993,7 @@ def test_failed_fit_leaves_what_was_fitted():
 
 
 def test_auto_estimates_the_noise_where_one_level_was_trained():
-    inverter = unfitted(max_epochs=1, noise_level=0.05).fit(FEW, FEW_RHO)
+    inverter = unfitted(max_epochs=1, training_noise=0.05).fit(FEW, FEW_RHO)
     rms = np.sqrt(np.mean(FEW**2, axis=1, keepdims=True))
     noisy = FEW + 0.05 * rms * np.random.default_rng(0).normal(size=FEW.shape)
     told, estimated = inverter.predict(noisy), inverter.predict(noisy, noise_level="auto")

@@ -14,9 +14,9 @@ from torch import distributed, multiprocessing
 
 from skgrav import CNNInverter, Mesh
 from skgrav.datasets import make_gravity_dataset
-from skgrav.networks import PaperCNN, SharedTraining
-from skgrav.networks._checkpoint import Checkpoint
-from skgrav.networks._training import BatchIterator
+from skgrav.networks import PaperCNN
+from skgrav.training import BatchIterator, SharedTraining
+from skgrav.training._checkpoint import Checkpoint
 
 mesh = Mesh.square(8)
 SMALL = partial(PaperCNN, filters=(8,), hidden_layer_sizes=(64,))

@@ -39,7 +39,7 @@ cnn = CNNInverter(
     operator=operator,
     max_epochs=6,
     batch_size=64,
-    noise_level=(0.0, 0.02),
+    training_noise=(0.0, 0.02),
     random_state=0,
 )
 cnn.fit(X_train, y_train)

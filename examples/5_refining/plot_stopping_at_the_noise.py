@@ -35,7 +35,7 @@ network = CNNInverter(
     operator=operator,
     max_epochs=8,
     batch_size=50,
-    noise_level=(0.0, 0.02),
+    training_noise=(0.0, 0.02),
     random_state=0,
 )
 start = network.fit(train.data, train.target).predict(test.data)

@@ -59,7 +59,7 @@ gravity -= gravity.mean(axis=1, keepdims=True)
 network = CNNInverter(
     operator=centred,
     max_epochs=20,
-    noise_level=(0.01, 1.0),
+    training_noise=(0.01, 1.0),
     density_range=(-1840, 400),
     random_state=0,
     verbose=True,

@@ -100,7 +100,7 @@ def _parser() -> ArgumentParser:
         "--densities", nargs=2, type=float, default=[-500, 500], help="contrasts (default: +-500)"
     )
     train.add_argument(
-        "--noise-level",
+        "--training-noise",
         nargs=2,
         type=float,
         default=[0.0, 0.1],
@@ -160,7 +160,7 @@ def _info(options: Namespace) -> None:
         for name in ("mesh_", "survey_", "units"):
             print(f"{name.rstrip('_')}: {getattr(operator, name, 'unknown')}")
         low, high = model.density_range_
-        print(f"trained on densities {low:g} to {high:g}, relative noise {model.noise_level}")
+        print(f"trained on densities {low:g} to {high:g}, relative noise {model.training_noise}")
 
 
 def _forward(options: Namespace) -> None:
@@ -193,7 +193,7 @@ def _train(options: Namespace) -> None:
     model = skgrav.CNNInverter(
         operator=operator,
         max_epochs=options.epochs,
-        noise_level=tuple(options.noise_level),
+        training_noise=tuple(options.training_noise),
         random_state=options.seed,
         verbose=1,
     )

@@ -6,6 +6,7 @@ import copy
 import os
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from math import isqrt, prod
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -14,20 +15,27 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.callback import CallbackSupportMixin
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
+from skorch.dataset import ValidSplit
 
 from skgrav._checks import check_array, check_range, check_size, validate_data
 from skgrav.geometry import Mesh
 from skgrav.io import FEATURES, Field, SavedMixin, Weights
-from skgrav.networks._checks import check_tensor
-from skgrav.networks._least_squares import LatentProblem, chunks, lbfgs
-from skgrav.networks._progress import LongTraining
-from skgrav.networks._training import TrainingNet, resolve_device, seeded
-from skgrav.networks._weights import check_weights, least_precision, put_weights, weights_of
+from skgrav.networks import (
+    check_tensor,
+    check_weights,
+    least_precision,
+    own_settings,
+    put_weights,
+    weights_of,
+)
+from skgrav.solvers import NonlinearProblem, lbfgs
+from skgrav.training import Trainer, TrainingNet
 
 Array = NDArray[np.float64]
 
@@ -38,7 +46,7 @@ _CLOSENESS = 0.05
 _N_DRAWN = 2000
 
 
-class Settings(NamedTuple):
+class Defaults(NamedTuple):
     """What an architecture takes where a parameter is None."""
 
     n_components: int
@@ -49,7 +57,7 @@ class Settings(NamedTuple):
 
 class DensityGenerator(
     SavedMixin,
-    LongTraining,
+    CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     BaseEstimator,
@@ -85,7 +93,7 @@ class DensityGenerator(
         Densities that the generator can return; None takes the range of the training densities.
     random_state : int, RandomState instance or None, default=None
         Seed of weights, shuffling, codes and the validation set.
-    device : str, default="auto"
+    device : str or torch.device, default="auto"
         Torch device; ``"auto"`` takes a GPU where there is one.
     verbose : bool, default=False
         Whether to show a progress bar over epochs.
@@ -118,7 +126,7 @@ class DensityGenerator(
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "density_range": [tuple, list, None],
         "random_state": ["random_state"],
-        "device": [str],
+        "device": [str, torch.device],
         "verbose": ["verbose"],
         "checkpoint": [str, os.PathLike, None],
     }
@@ -135,7 +143,7 @@ class DensityGenerator(
     )
     _file_left_out: ClassVar = {"net_"}
 
-    _settings: dict[str, Settings]
+    _defaults: dict[str, Defaults]
 
     #: Whether `transform` is quick, since it need not search.
     _has_encoder: bool
@@ -154,7 +162,7 @@ class DensityGenerator(
         n_iter_no_change: int = 5,
         density_range: tuple[float, float] | None = None,
         random_state: int | np.random.RandomState | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         verbose: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -192,38 +200,35 @@ class DensityGenerator(
         X = validate_data(self, X, ensure_min_samples=2)
         shape = self._shape(X.shape[1])
         scaled = self._scaled_by_range(X)
-        settings = self._resolved(*X.shape)
-        self.n_components_ = settings.n_components
-        seed = self._draw_seed()
-        if (checkpoint := self._open_checkpoint(seed)) is not None:
-            seed = checkpoint.seed
-            checkpoint.check_data(X=X)
-        self.net_ = net = self._make_net(shape, settings, resolve_device(self.device), seed)
-        with seeded(seed, net.device):
-            net.initialize()
-            if self.architecture == "default":
-                self._start(net.module_, self._principal_components(scaled, seed))
+        sizes = self._resolved(*X.shape)
+        self.n_components_ = sizes.n_components
+        trainer = Trainer(self)
+        trainer.check_data(X=X)
+        self.net_ = net = self._make_net(trainer, shape, sizes)
+        trainer.initialize(net)
+        if self.architecture == "default":
+            with own_settings():
+                self._start(net.module_, self._principal_components(scaled, trainer.seed))
         try:
-            finished = self._train_net(
-                net, scaled, scaled, settings.max_epochs, seed + 1, checkpoint=checkpoint
-            )
+            outcome = trainer.train(net, scaled, scaled, sizes.max_epochs, seed=trainer.seed + 1)
         except (FloatingPointError, KeyboardInterrupt):
             del self.net_
             raise
-        if net.interrupted_:
+        if outcome.stopped_by == "interrupt":
             warnings.warn(
-                f"training was stopped by the user after {len(finished)} of "
-                f"{settings.max_epochs} epochs; the weights of the "
+                f"training was stopped by the user after {outcome.n_epochs} of "
+                f"{sizes.max_epochs} epochs; the weights of the "
                 f"{'best' if self.early_stopping else 'last'} of them are kept.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        self.loss_curve_ = [float(epoch["train_loss"]) for epoch in finished]
+        history = list(net.history)
+        self.loss_curve_ = [float(epoch["train_loss"]) for epoch in history]
         self.validation_loss_curve_ = [
-            float(epoch["valid_loss"]) for epoch in finished if "valid_loss" in epoch
+            float(epoch["valid_loss"]) for epoch in history if "valid_loss" in epoch
         ]
-        self.n_epochs_ = len(finished)
-        self._finish(finished, scaled, seed)
+        self.n_epochs_ = len(history)
+        self._finish(scaled, trainer.seed)
         return self
 
     def transform(self, X: ArrayLike) -> Array:
@@ -262,10 +267,10 @@ class DensityGenerator(
                 f"'X' has {X.shape[1]} columns, but codes of this {type(self).__name__} have "
                 f"{self.n_components_} components."
             )
-        z = torch.from_numpy(X.astype(np.float32, order="C")).to(self.net_.device)
         low, high = self.density_range_
-        with torch.no_grad():
-            parts = [self._decoder(z[part]).cpu().double().numpy() for part in chunks(len(z))]
+        with own_settings(), torch.no_grad():
+            z = torch.from_numpy(X.astype(np.float32)).to(self.net_.device)
+            parts = [self._decoder(z[rows]).cpu().double().numpy() for rows in batches(len(z))]
         # Rounding must not leave the range, either.
         return np.clip(low + (high - low) * np.concatenate(parts), low, high)
 
@@ -291,7 +296,7 @@ class DensityGenerator(
         return self.inverse_transform(rng.normal(size=(n_samples, self.n_components_)))
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
-        """Tell how well sections are represented: encoded and decoded again.
+        """Measure how well sections are represented: encoded and decoded again.
 
         Parameters
         ----------
@@ -357,39 +362,37 @@ class DensityGenerator(
         return low + (high - low) * self._decoder(z)
 
     def _nearest(self, X: Array, z0: Array, dtype: torch.dtype) -> Array:
+        with own_settings():
+            return np.concatenate(list(self._nearest_codes(X, z0, dtype)))
+
+    def _nearest_codes(self, X: Array, z0: Array, dtype: torch.dtype) -> Iterator[Array]:
+        """Yield the codes batch by batch."""
         device = self.net_.device
         decoder = copy.deepcopy(self._decoder).to(dtype)
         jacobian = self._average_jacobian.to(dtype)
         # Copies, which torch aligns: sums, and so codes, do not depend on where arrays lie.
         start = torch.tensor(np.ascontiguousarray(z0), dtype=dtype)
         data = torch.tensor(self._scaled(X), dtype=dtype)
-        rows = []
-        for part in chunks(len(X)):
-            problem = LatentProblem(
+        for rows in batches(len(X)):
+            problem = NonlinearProblem(
                 forward=decoder,
-                data=data[part].to(device),
+                data=data[rows].to(device),
                 weights=torch.full((1, X.shape[1]), 1 / _CLOSENESS, dtype=dtype, device=device),
                 jacobian=jacobian,
                 centre=torch.zeros(1, self.n_components_, dtype=dtype, device=device),
             )
-            solution = lbfgs(problem, start[part].to(device), 100, 1e-3)
-            rows.append(solution.u.cpu().double().numpy())
-        return np.concatenate(rows)
+            solution = lbfgs(problem, start[rows].to(device), 100, 1e-3)
+            yield solution.u.cpu().double().numpy()
 
     @property
     def _average_jacobian(self) -> torch.Tensor:
         """Derivative of the scaled densities by the codes, averaged over drawn codes."""
         device = self.net_.device
         generator = torch.Generator(device).manual_seed(0)
+        size = _N_DRAWN, self.n_components_
         with torch.no_grad():
-            z = torch.randn(
-                _N_DRAWN,
-                self.n_components_,
-                device=device,
-                dtype=torch.float32,
-                generator=generator,
-            )
-            scaled = torch.cat([self._decoder(z[part]) for part in chunks(len(z))])
+            z = torch.randn(size, device=device, dtype=torch.float32, generator=generator)
+            scaled = torch.cat([self._decoder(z[rows]) for rows in batches(len(z))])
         z -= z.mean(dim=0)
         return torch.cholesky_solve(z.T @ scaled, torch.linalg.cholesky(z.T @ z))
 
@@ -403,19 +406,35 @@ class DensityGenerator(
         """Return the codes of validated densities."""
 
     @abstractmethod
-    def _make_net(
-        self, shape: tuple[int, int], settings: Settings, device: str, seed: int
+    def _make_net(self, trainer: Trainer, shape: tuple[int, int], sizes: Defaults) -> TrainingNet:
+        """Compose the skorch net of a section shape, by `_compose`."""
+
+    def _compose(
+        self,
+        trainer: Trainer,
+        sizes: Defaults,
+        module: Any,
+        callbacks: list[Any],
+        **parameters: Any,
     ) -> TrainingNet:
-        """Compose the skorch net of a section shape."""
+        """Return a net with what all generators share."""
+        return trainer.compose(
+            module,
+            callbacks=callbacks,
+            # The training loss does not compare epochs: its terms are weighed anew in each.
+            monitor="valid_loss" if self.early_stopping else None,
+            split=ValidSplit(self.validation_fraction, random_state=trainer.seed),
+            lr=sizes.learning_rate,
+            batch_size=sizes.batch_size,
+            **parameters,
+        )
 
     @abstractmethod
     def _start(self, module: Any, pca: PCA) -> None:
         """Start the linear parts of a module from principal components of scaled sections."""
 
-    def _finish(
-        self, finished: list[dict[str, Any]], scaled: NDArray[np.float32], seed: int
-    ) -> None:
-        """Note what else training told."""
+    def _finish(self, scaled: NDArray[np.float32], seed: int) -> None:
+        """Note what else training has shown."""
 
     def _shape(self, n_cells: int) -> tuple[int, int]:
         if self.mesh is not None:
@@ -436,20 +455,20 @@ class DensityGenerator(
         )
         return 1, n_cells
 
-    def _resolved(self, n_samples: int, n_cells: int) -> Settings:
-        """Return the settings of the architecture, with what the user set instead."""
-        defaults = self._settings[self.architecture]
-        given = {name: getattr(self, name) for name in Settings._fields}
-        settings = defaults._replace(**{k: v for k, v in given.items() if v is not None})
+    def _resolved(self, n_samples: int, n_cells: int) -> Defaults:
+        """Return the defaults of the architecture, with what the user set instead."""
+        defaults = self._defaults[self.architecture]
+        given = {name: getattr(self, name) for name in Defaults._fields}
+        sizes = defaults._replace(**{k: v for k, v in given.items() if v is not None})
         limit = min(n_samples, n_cells)
-        if self.architecture == "paper" or settings.n_components <= limit:
-            return settings
+        if self.architecture == "paper" or sizes.n_components <= limit:
+            return sizes
         if self.n_components is not None:
             raise ValueError(
                 f"'n_components' is {self.n_components}; it must be at most {limit}, the smaller "
                 f"of {n_samples} samples and {n_cells} cells."
             )
-        return settings._replace(n_components=limit)
+        return sizes._replace(n_components=limit)
 
     def _scaled_by_range(self, X: Array) -> NDArray[np.float32]:
         """Fix the density range and scale training densities by it."""
@@ -475,17 +494,6 @@ class DensityGenerator(
         with np.errstate(invalid="ignore"):  # sections that are all alike have no variance
             return PCA(self.n_components_, svd_solver="auto", random_state=seed).fit(scaled)
 
-    def _net_parameters(self, settings: Settings, device: str) -> dict[str, Any]:
-        """Return the parameters of skorch that all generators share."""
-        return {
-            "optimizer__fused": True,
-            "lr": settings.learning_rate,
-            "batch_size": settings.batch_size,
-            "callbacks__print_log": None,
-            "device": device,
-            "verbose": 0,
-        }
-
     def _decoding(self, module: Any) -> Any:
         """Remove from a module all that neither decodes nor encodes."""
         return module
@@ -506,11 +514,11 @@ class DensityGenerator(
         self.__dict__.update(state)
         if min(shape) < 1 or prod(shape) != self.n_features_in_:
             raise ValueError(f"its sections of {shape} do not have {self.n_features_in_} cells")
-        settings = self._settings[self.architecture]._replace(n_components=self.n_components_)
-        net = self._make_net(shape, settings, resolve_device(self.device), 0)
+        sizes = self._defaults[self.architecture]._replace(n_components=self.n_components_)
+        trainer = Trainer(self, seed=0, resumable=False)
+        net = self._make_net(trainer, shape, sizes)
         check_weights(lambda: self._decoding(net.module()), weights)
-        with seeded(0, net.device):
-            net.initialize()
+        trainer.initialize(net)
         put_weights(self._decoding(net.module_), weights)
         net.optimizer_ = None  # as after unpickling: it holds what does not decode
         self.net_ = net
@@ -528,3 +536,9 @@ def start_linear(layer: torch.nn.Linear, weight: Array, bias: Array) -> None:
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight, dtype=np.float32)))
         layer.bias.copy_(torch.from_numpy(np.asarray(bias, dtype=np.float32)))
+
+
+def batches(n_samples: int, size: int = 250) -> Iterator[slice]:
+    """Yield slices that cover the samples, so that no batch needs much memory."""
+    for start in range(0, n_samples, size):
+        yield slice(start, start + size)

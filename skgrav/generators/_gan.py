@@ -13,23 +13,14 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import PassthroughScoring
-from skorch.dataset import ValidSplit
 from torch import nn
 from torch.nn.functional import relu, softplus
 
-from skgrav.generators._base import DensityGenerator, Settings, start_linear
+from skgrav.generators._base import Defaults, DensityGenerator, start_linear
 from skgrav.io import Field, saved
 from skgrav.metrics import sample_diversity
-from skgrav.networks._paper_generators import PaperDiscriminator, PaperGenerator
-from skgrav.networks._progress import EpochBar
-from skgrav.networks._sections import SectionCritic, SectionGenerator
-from skgrav.networks._training import (
-    BatchIterator,
-    ExponentialDecay,
-    KeepBest,
-    OneCycle,
-    TrainingNet,
-)
+from skgrav.networks import PaperDiscriminator, PaperGenerator, SectionCritic, SectionGenerator
+from skgrav.training import ExponentialDecay, OneCycle, Trainer, TrainingNet
 
 Array = NDArray[np.float64]
 
@@ -78,7 +69,7 @@ class GANGenerator(DensityGenerator):
         Densities that the generator can return; None takes the range of the training densities.
     random_state : int, RandomState instance or None, default=None
         Seed of weights, shuffling, codes and the validation set.
-    device : str, default="auto"
+    device : str or torch.device, default="auto"
         Torch device; ``"auto"`` takes a GPU where there is one.
     verbose : bool, default=False
         Whether to show a progress bar over epochs.
@@ -150,9 +141,9 @@ class GANGenerator(DensityGenerator):
     (5, 144)
     """
 
-    _settings = {
-        "default": Settings(64, 40, 64, 1e-3),
-        "paper": Settings(50, 45, 25, 5e-4),
+    _defaults = {
+        "default": Defaults(64, 40, 64, 1e-3),
+        "paper": Defaults(50, 45, 25, 5e-4),
     }
     _has_encoder = False
     _file_fields: ClassVar = (
@@ -170,33 +161,22 @@ class GANGenerator(DensityGenerator):
         # batch; a code must not.
         return self._nearest(X, np.zeros((len(X), self.n_components_)), torch.float64)
 
-    def _make_net(
-        self, shape: tuple[int, int], settings: Settings, device: str, seed: int
-    ) -> TrainingNet:
+    def _make_net(self, trainer: Trainer, shape: tuple[int, int], sizes: Defaults) -> TrainingNet:
         paper = self.architecture == "paper"
-        # The loss in training is no measure: its terms are weighed anew, or against one another.
-        monitor = "valid_loss" if self.early_stopping else None
-        patience = self.n_iter_no_change if self.early_stopping else None
-        split = ValidSplit(self.validation_fraction, random_state=seed)
-        callbacks: list[Any] = [
-            ("rate", ExponentialDecay(_PAPER_DECAY) if paper else OneCycle()),
-            ("generator_loss", PassthroughScoring("generator_loss", on_train=True)),
-            *([("bar", EpochBar())] if self.verbose else []),
-            ("keep_best", KeepBest(monitor, patience)),
-        ]
-        return AdversarialNet(
-            partial(Adversaries, shape, settings.n_components, paper=paper),
+        return self._compose(
+            trainer,
+            sizes,
+            partial(Adversaries, shape, sizes.n_components, paper=paper),
+            [
+                ("rate", ExponentialDecay(_PAPER_DECAY) if paper else OneCycle()),
+                ("generator_loss", PassthroughScoring("generator_loss", on_train=True)),
+            ],
+            kind=AdversarialNet,
             hinge=not paper,
             criterion=nn.MSELoss,
             optimizer=torch.optim.Adam,
             optimizer__betas=(0.9, 0.999) if paper else (0.5, 0.9),
-            iterator_train=BatchIterator,
-            iterator_train__shuffle=True,
-            iterator_valid=BatchIterator,
             iterator_valid__batch_size=-1,
-            train_split=split if self.early_stopping else None,
-            callbacks=callbacks,
-            **self._net_parameters(settings, device),
         )
 
     def _start(self, module: Any, pca: PCA) -> None:
@@ -210,11 +190,9 @@ class GANGenerator(DensityGenerator):
         module.generator = module.critic = None
         return module
 
-    def _finish(
-        self, finished: list[dict[str, Any]], scaled: NDArray[np.float32], seed: int
-    ) -> None:
+    def _finish(self, scaled: NDArray[np.float32], seed: int) -> None:
         self._decoding(self.net_.module_)
-        self.generator_loss_curve_ = [float(epoch["generator_loss"]) for epoch in finished]
+        self.generator_loss_curve_ = [float(e["generator_loss"]) for e in self.net_.history]
         samples = self._scaled(self.sample(1000, random_state=seed))
         # Sections that are all alike have no diversity that samples could lack.
         varied = np.ptp(scaled, axis=0).max() > 1e-6

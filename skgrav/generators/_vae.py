@@ -12,23 +12,19 @@ from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback
-from skorch.dataset import ValidSplit
 from torch import nn
 
 from skgrav._checks import validate_data
-from skgrav.generators._base import DensityGenerator, Settings, start_linear
+from skgrav.generators._base import Defaults, DensityGenerator, batches, start_linear
 from skgrav.io import saved
-from skgrav.networks._least_squares import chunks
-from skgrav.networks._paper_generators import PaperDecoder, PaperEncoder
-from skgrav.networks._progress import EpochBar
-from skgrav.networks._sections import SectionDecoder, SectionEncoder
-from skgrav.networks._training import (
-    BatchIterator,
-    ExponentialDecay,
-    KeepBest,
-    OneCycle,
-    TrainingNet,
+from skgrav.networks import (
+    PaperDecoder,
+    PaperEncoder,
+    SectionDecoder,
+    SectionEncoder,
+    own_settings,
 )
+from skgrav.training import ExponentialDecay, OneCycle, Trainer, TrainingNet
 
 Array = NDArray[np.float64]
 
@@ -73,7 +69,7 @@ class VAEGenerator(DensityGenerator):
         Densities that the generator can return; None takes the range of the training densities.
     random_state : int, RandomState instance or None, default=None
         Seed of weights, shuffling, codes and the validation set.
-    device : str, default="auto"
+    device : str or torch.device, default="auto"
         Torch device; ``"auto"`` takes a GPU where there is one.
     verbose : bool, default=False
         Whether to show a progress bar over epochs.
@@ -143,9 +139,9 @@ class VAEGenerator(DensityGenerator):
     ((100, 20), (5, 144))
     """
 
-    _settings = {
-        "default": Settings(160, 20, 64, 2e-3),
-        "paper": Settings(15, 25, 25, 1e-4),
+    _defaults = {
+        "default": Defaults(160, 20, 64, 2e-3),
+        "paper": Defaults(15, 25, 25, 1e-4),
     }
     _has_encoder = True
 
@@ -176,39 +172,26 @@ class VAEGenerator(DensityGenerator):
 
     def _posterior(self, X: Array) -> tuple[torch.Tensor, torch.Tensor]:
         encoder = self.net_.module_.encoder
-        scaled = torch.from_numpy(self._scaled(X))
-        with torch.no_grad():
-            parts = [encoder(scaled[part].to(self.net_.device)) for part in chunks(len(X))]
+        with own_settings(), torch.no_grad():
+            scaled = torch.from_numpy(self._scaled(X))
+            parts = [encoder(scaled[rows].to(self.net_.device)) for rows in batches(len(X))]
         mean, log_variance = (torch.cat(p).cpu() for p in zip(*parts, strict=True))
         return mean, log_variance
 
-    def _make_net(
-        self, shape: tuple[int, int], settings: Settings, device: str, seed: int
-    ) -> TrainingNet:
+    def _make_net(self, trainer: Trainer, shape: tuple[int, int], sizes: Defaults) -> TrainingNet:
         paper = self.architecture == "paper"
-        # The loss in training is no measure: its terms are weighed anew, or against one another.
-        monitor = "valid_loss" if self.early_stopping else None
-        patience = self.n_iter_no_change if self.early_stopping else None
-        split = ValidSplit(self.validation_fraction, random_state=seed)
-        callbacks: list[Any] = [
-            ("rate", ExponentialDecay(_PAPER_DECAY) if paper else OneCycle()),
-            ("warm_up", WarmUp(0.0 if paper else _WARM_UP)),
-            *([("bar", EpochBar())] if self.verbose else []),
-            ("keep_best", KeepBest(monitor, patience)),
-        ]
-        return TrainingNet(
-            partial(Autoencoder, shape, settings.n_components, paper=paper),
+        return self._compose(
+            trainer,
+            sizes,
+            partial(Autoencoder, shape, sizes.n_components, paper=paper),
+            [
+                ("rate", ExponentialDecay(_PAPER_DECAY) if paper else OneCycle()),
+                ("warm_up", WarmUp(0.0 if paper else _WARM_UP)),
+            ],
             criterion=VAELoss,
             criterion__calibrated=not paper,
             optimizer=torch.optim.AdamW,
             optimizer__weight_decay=0.0 if paper else 1e-4,
-            iterator_train=BatchIterator,
-            iterator_train__shuffle=True,
-            iterator_valid=BatchIterator,
-            iterator_valid__batch_size=1024,
-            train_split=split if self.early_stopping else None,
-            callbacks=callbacks,
-            **self._net_parameters(settings, device),
         )
 
     def _start(self, module: Any, pca: PCA) -> None:

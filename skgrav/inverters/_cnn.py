@@ -5,33 +5,46 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skgrav._checks import validate_data
+from skgrav._checks import check_range, real_array, validate_data
 from skgrav.inverters._base import InverterMixin
-from skgrav.inverters._network import SETTINGS, NetTraining
-from skgrav.inverters._noise import CONTRADICTED, check_levels
-from skgrav.inverters._pairs import ScaledPairs, WhitenedPairs
+from skgrav.inverters._encoding import Encoding, Numbers, PairEncoder
 from skgrav.inverters._pretrained import pretrained_file
+from skgrav.inverters._standardised import StandardisedEncoding
+from skgrav.inverters._whitened import WhitenedEncoding
 from skgrav.io import Field, Weights, saved
-from skgrav.networks._augmentation import LEAST_NOISE
-from skgrav.networks._paper import PaperCNN
-from skgrav.networks._weights import check_weights, least_precision, weights_of
+from skgrav.networks import check_weights, least_precision, own_settings, put_weights, weights_of
 from skgrav.operators import BaseOperator, is_lazy, lazily
-from skgrav.solvers import Projection
+from skgrav.training import EncodedPairs, FreshPairs, HoldOut, Outcome, Trainer, TrainingNet
 
 Array = NDArray[np.float64]
 
+#: How each named architecture sees pairs; callables see them as the paper's network.
+_ENCODINGS: dict[str, type[Encoding]] = {
+    "residual": WhitenedEncoding,
+    "paper": StandardisedEncoding,
+}
+
+#: Parameters that a warm start must not change.
+_FIXED = ("architecture", "operator", "n_components", "data_consistency", "augment")
+
+#: Parameters of the fit that made the weights, which files keep as they were then.
+_MADE_WITH = (*_FIXED, "training_noise", "precision")
+
 
 @saved
-class CNNInverter(InverterMixin, NetTraining):
+class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     """Network that estimates density from gravity.
 
     The default adds to the best linear estimate, that of `BayesLinearInverter`, what it misses. It
@@ -76,12 +89,12 @@ class CNNInverter(InverterMixin, NetTraining):
         Share of the training set held out with `early_stopping`.
     n_iter_no_change : int, default=10
         Epochs without a better validation loss before training stops.
-    noise_level : float or tuple of two floats, default=None
+    training_noise : float or tuple of two floats, default=None
         Standard deviation of the noise of the training data relative to the rms of each sample,
-        drawn afresh each epoch; a pair draws a level between both for each sample, even in its
-        logarithm with more near the upper end, and 0 for three in ten if it begins at 0. None
-        takes (0, 0.1) for ``"residual"``, and no noise for others, which get it on top of that
-        of X.
+        drawn afresh each epoch. For a pair each sample has a level between both, log-uniform
+        with more near the upper end, and 0 for three in ten if it begins at 0. None takes
+        (0, 0.1) for ``"residual"``, and no noise for others, which have it on top of that of X.
+        The noise of data to invert is `noise_level` of `predict`.
     augment : {"mirror"} or None, default=None
         ``"mirror"`` flips sections along x, and the sign of gx: half of each batch, or for
         ``"residual"`` all, beside the originals. The survey and the mesh must be symmetric.
@@ -96,7 +109,7 @@ class CNNInverter(InverterMixin, NetTraining):
         on CPUs and GPUs that are made for it, and longer on others.
     random_state : int, RandomState instance or None, default=None
         Seed of weights, shuffling, dropout, noise and the validation set.
-    device : str, default="auto"
+    device : str or torch.device, default="auto"
         Torch device; ``"auto"`` takes a GPU where there is one.
     verbose : bool, default=False
         Whether to show a progress bar over epochs.
@@ -130,15 +143,16 @@ class CNNInverter(InverterMixin, NetTraining):
     Raises
     ------
     ValueError
-        If sizes contradict the operator, 'mirror' meets a geometry that isn't symmetric, or
-        `checkpoint` holds another training.
+        If sizes contradict the operator, 'mirror' meets a geometry that isn't symmetric, torch
+        cannot use the device, or `checkpoint` holds another training.
     OSError
         If nothing can be written to `checkpoint`.
 
     Warns
     -----
     ConvergenceWarning
-        If training was interrupted, or pairs ran out; the weights of the best epoch are kept.
+        If training was interrupted, which keeps the weights of the best epoch, or pairs ran out,
+        which keeps those of the last epoch. With `early_stopping` the best ones are kept always.
     PhysicsWarning
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
@@ -182,7 +196,7 @@ class CNNInverter(InverterMixin, NetTraining):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "architecture": [StrOptions(set(SETTINGS)), callable],
+        "architecture": [StrOptions(set(_ENCODINGS)), callable],
         "operator": [BaseOperator, None],
         "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
@@ -193,13 +207,13 @@ class CNNInverter(InverterMixin, NetTraining):
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "noise_level": [Interval(Real, 0, None, closed="left"), tuple, None],
+        "training_noise": [Interval(Real, 0, None, closed="left"), tuple, None],
         "augment": [StrOptions({"mirror"}), None],
         "density_range": [tuple, list, None],
         "warm_start": ["boolean"],
         "precision": [StrOptions({"float32", "bfloat16"})],
         "random_state": ["random_state"],
-        "device": [str],
+        "device": [str, torch.device],
         "verbose": ["verbose"],
         "callbacks": ["array-like", None],
         "checkpoint": [str, os.PathLike, None],
@@ -207,9 +221,7 @@ class CNNInverter(InverterMixin, NetTraining):
     _file_fields: ClassVar = (
         *InverterMixin._file_fields,
         Field("operator_", BaseOperator, optional=True),
-        Field("_pairs", WhitenedPairs | ScaledPairs),
-        Field("_n_components", int, optional=True),
-        Field("_sigma", float | None, optional=True),
+        Field("_encoding", WhitenedEncoding | StandardisedEncoding),
         Field("_seed", int),
         Field("density_range_", tuple[float, float]),
         Field("loss_curve_", list[float]),
@@ -218,6 +230,14 @@ class CNNInverter(InverterMixin, NetTraining):
     )
     # Training goes on from the weights of a file, but as a new history.
     _file_left_out: ClassVar = {"net_", "n_epochs_", "_made_with"}
+
+    net_: TrainingNet
+    operator_: BaseOperator
+    density_range_: tuple[float, float]
+    _encoding: Encoding
+    _seed: int
+    #: Parameters that the net was made with.
+    _made_with: dict[str, Any]
 
     def __init__(
         self,
@@ -233,13 +253,13 @@ class CNNInverter(InverterMixin, NetTraining):
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
-        noise_level: float | tuple[float, float] | None = None,
+        training_noise: float | tuple[float, float] | None = None,
         augment: Literal["mirror"] | None = None,
         density_range: tuple[float, float] | None = None,
         warm_start: bool = False,
         precision: Literal["float32", "bfloat16"] = "float32",
         random_state: int | np.random.RandomState | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         verbose: bool = False,
         callbacks: Sequence[Any] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -255,7 +275,7 @@ class CNNInverter(InverterMixin, NetTraining):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
-        self.noise_level = noise_level
+        self.training_noise = training_noise
         self.augment = augment
         self.density_range = density_range
         self.warm_start = warm_start
@@ -285,10 +305,14 @@ class CNNInverter(InverterMixin, NetTraining):
         self : CNNInverter
             The fitted inverter.
         """
-        if self.warm_start and hasattr(self, "net_"):
-            self._renew_net()
-        n_epochs = self._settings("max_epochs")
-        return self._train(X, y, n_epochs, fresh=not self.warm_start, resumable=True)
+        self._validate_params()
+        fresh = not (self.warm_start and hasattr(self, "net_"))
+        if not fresh:
+            self._check_unchanged()
+        trainer = Trainer(self, seed=None if fresh else self._seed)
+        if not fresh:
+            self._renew_net(trainer)
+        return self._train(trainer, X, y, self._parameter("max_epochs"), fresh=fresh)
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Train for one epoch on a chunk of data, from the weights of the last call.
@@ -307,7 +331,10 @@ class CNNInverter(InverterMixin, NetTraining):
         self : CNNInverter
             The inverter.
         """
-        return self._train(X, y, 1, fresh=False)
+        self._validate_params()
+        fresh = not hasattr(self, "net_")
+        trainer = Trainer(self, seed=None if fresh else self._seed, resumable=False)
+        return self._train(trainer, X, y, 1, fresh=fresh)
 
     def predict(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> Array:
         """Estimate densities.
@@ -331,24 +358,8 @@ class CNNInverter(InverterMixin, NetTraining):
             return lazily(self.predict, X, noise_level=noise_level)
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
-        pairs = self._pairs
-        if isinstance(pairs, WhitenedPairs):
-            sigma = self._noise(X, noise_level)
-            inputs, linear = pairs.inputs(X, sigma)
-            rho = pairs.densities(linear, self.net_.predict(inputs))
-            if pairs.whole:
-                # The network fits as well as float32 can; this does so in float64.
-                noise = sigma[:, None] if self._sigma is None else self._sigma / pairs.rows[None]
-                solved = Projection().solve(self.operator_, X - pairs.level, rho, sigma=noise)
-                return self._as_fitted(solved.rho)
-        elif noise_level is not None:
-            raise ValueError(
-                f"'noise_level' is {noise_level!r}, but only a network of architecture='residual' "
-                "can be told the noise of a sample; leave it out."
-            )
-        else:
-            rho = pairs.densities(self.net_.predict(pairs.inputs(X)))
-        return self._as_fitted(np.clip(rho, *self.density_range_, out=rho))
+        rho = self._encoding.estimate(self.net_, X, noise_level, self.density_range_)
+        return self._as_fitted(rho)
 
     @classmethod
     def from_pretrained(cls, name: Literal["paper"] = "paper", *, device: str = "auto") -> Self:
@@ -378,56 +389,176 @@ class CNNInverter(InverterMixin, NetTraining):
         return vars(self) | {"network": weights_of(self.net_.module_)}
 
     def _file_restore(self, state: dict[str, Any]) -> None:
-        weights, pairs = state.pop("network"), state["_pairs"]
-        sizes = fitted = state["n_features_in_"], state["n_outputs_"]
+        weights, encoding = state.pop("network"), state["_encoding"]
+        sizes = state["n_features_in_"], state["n_outputs_"]
         self.__dict__.update(state)
         self.n_epochs_ = 0
-        if (self.architecture == "residual") != isinstance(pairs, WhitenedPairs):
-            raise ValueError(f"its {type(pairs).__name__} do not belong to {self.architecture!r}")
-        if isinstance(pairs, WhitenedPairs):
-            sizes = len(pairs.rows), len(pairs.mean)
-            if state["operator_"] is not pairs.operator or "_sigma" not in state:
-                raise ValueError("its operators or their noise differ")
-        else:
-            sizes = len(pairs.mean), self.n_outputs_
-            check_weights(partial(PaperCNN, *sizes, state["_n_components"]), weights)
-        if sizes != fitted:
-            raise ValueError(f"its sizes are {fitted}, but {sizes} in its network")
+        if not isinstance(encoding, self._encoding_class):
+            name = type(encoding).__name__
+            raise ValueError(f"its {name} does not belong to {self.architecture!r}")
+        encoding.check_file(sizes, state.get("operator_"))
+        check_weights(encoding.network(self.architecture, self.n_outputs_), weights)
         self._take_weights(weights)
 
-    def _noise(self, X: Array, noise_level: Any) -> Array:
-        """Return the noise of weighted data, and warn if the network was not trained for it."""
-        pairs = self._pairs
-        assert isinstance(pairs, WhitenedPairs)
-        low, high = self.net_.augment.noise_level  # of training, whatever the parameter is now
-        rms, told = pairs.rms(X), None
-        if self._sigma is not None:
-            told = np.full(len(X), self._sigma)
-            if noise_level is not None:
-                raise ValueError(
-                    f"'noise_level' is {noise_level!r}, but the operator's survey tells the "
-                    "uncertainty of each datum already; leave one of them out."
-                )
-        elif noise_level is None and low == high:
-            told = low * rms
-        elif noise_level is not None and not (
-            isinstance(noise_level, str) and noise_level == "auto"
-        ):
-            told = check_levels(noise_level, len(X)) * rms
-        sigma = pairs.noise(X, told)
-        # Few data tell little of their noise: estimates keep to the range, up to a contradiction.
-        slack = CONTRADICTED if told is None else 1.0 + 1e-6
-        level, high = (sigma if told is None else told) / rms, max(high, LEAST_NOISE)
-        level = np.maximum(level, 0.1 * LEAST_NOISE)
-        outside = (level > slack * high) | (level < low / slack) & (level < high)
-        if told is None and low < high:
-            sigma = np.where(outside, sigma, np.clip(sigma, low * rms, high * rms))
-        if outside.any():
-            worst = level[outside][np.argmax(np.abs(np.log(level[outside] / high)))]
-            warnings.warn(
-                f"{outside.sum()} of {len(X)} samples have relative noise that the network was not "
-                f"trained for, such as {worst:.2g}; it was trained for {low:g} to {high:g}. Fit it "
-                "with another 'noise_level'.",
-                stacklevel=3,
+    def _train(self, trainer: Trainer, X: Any, y: Any, n_epochs: int, *, fresh: bool) -> Self:
+        """Train for some epochs, with a seed that follows from those before."""
+        drawn: FreshPairs | None = None
+        self._seed = trainer.seed
+        if y is None and (callable(X) or hasattr(X, "__next__")):
+            drawn = FreshPairs(X, self._seed + (0 if fresh else self.n_epochs_))
+            X, y = next(drawn, (None, None))
+            if X is None:
+                raise ValueError("'X' is an iterator without a pair left; make it anew.")
+        X, y = self._checked(X, y, reset=fresh)
+        trainer.check_data(X=X, y=y)
+        if fresh:
+            self._prepare(trainer, X, y)
+        fixed = self.density_range is not None
+        encoder = PairEncoder(self._checked, self._encoding, self.density_range_, fixed)
+        inputs, targets = encoder.encode(X, y)
+        del X, y  # pairs that were drawn do not stay when the next ones come
+        net, done, length = self.net_, self.n_epochs_, self._parameter("max_epochs")
+        had_weights = net.initialized_
+        try:
+            outcome = trainer.train(
+                net,
+                inputs,
+                targets,
+                n_epochs,
+                seed=self._seed + done,
+                # Single epochs go through a cycle together, and through the next when it is over.
+                cycle=(done if n_epochs == length else done // length * length, length),
+                later_pairs=None if drawn is None else EncodedPairs(drawn, encoder),
             )
-        return sigma
+        except FloatingPointError:
+            if not (had_weights or net.history):  # there are no good weights yet
+                del self.net_
+            raise
+        finally:
+            self.density_range_ = encoder.density_range
+            self._take_history(net.history)
+        self._warn_of_end(outcome, n_epochs)
+        return self
+
+    def _checked(self, X: Any, y: Any, *, reset: bool = False) -> tuple[Numbers, Numbers]:
+        """Return valid pairs as two matrices, whose sizes are those of the first if not `reset`.
+
+        They are no copies of float arrays, so that those on disk stay there.
+        """
+        X, y = validate_data(self, X, y, reset=reset, dtype=(np.float64, np.float32))
+        if not reset and y.size // len(y) != self.n_outputs_:
+            raise ValueError(
+                f"'y' has {y.size // len(y)} cells, but the network was trained for "
+                f"{self.n_outputs_}; fit anew with warm_start=False."
+            )
+        self._y_ndim = y.ndim
+        return X, y.reshape(len(y), -1)
+
+    def _prepare(self, trainer: Trainer, X: Numbers, y: Numbers) -> None:
+        """Fix what training must not change: the encoding, the range of densities and the net."""
+        self._training_noise()
+        density_range = float(y.min()), float(y.max())
+        if self.density_range is not None:
+            density_range = check_range(self.density_range, "density_range")
+        encoding = self._learn_encoding(X, y)
+        # A fit that fails before leaves what was fitted whole.
+        self._encoding, self.density_range_, self.n_outputs_ = encoding, density_range, y.shape[1]
+        self.__dict__.pop("operator_", None)
+        if encoding.operator is not None:
+            self.operator_ = encoding.operator
+        self.net_ = self._compose(trainer)
+        self._take_history()
+
+    def _learn_encoding(self, X: Numbers, y: Numbers) -> Encoding:
+        return self._encoding_class.learn(X, y, self, self._seed)
+
+    def _compose(self, trainer: Trainer) -> TrainingNet:
+        """Return the net for the encoding, with the training parameters of now."""
+        self._made_with = {name: getattr(self, name) for name in _MADE_WITH}
+        encoding = self._encoding
+        with own_settings():
+            return trainer.compose(
+                encoding.network(self.architecture, self.n_outputs_),
+                callbacks=encoding.callbacks(self.callbacks or []),
+                monitor="valid_loss" if self.early_stopping else "train_loss",
+                split=HoldOut(self.validation_fraction, encoding.n_images, self._seed),
+                criterion=encoding.criterion,
+                optimizer=torch.optim.AdamW,
+                optimizer__weight_decay=self._parameter("weight_decay"),
+                lr=self.learning_rate,
+                batch_size=self._parameter("batch_size"),
+                augment=encoding.augmentation(self._training_noise(), trainer.device),
+                precision=self.precision,
+                **encoding.optimizer,
+            )
+
+    @property
+    def _encoding_class(self) -> type[Encoding]:
+        architecture = self.architecture
+        return _ENCODINGS[architecture if isinstance(architecture, str) else "paper"]
+
+    def _parameter(self, name: str) -> Any:
+        """Return a parameter, or what the encoding takes where it is None."""
+        value = getattr(self, name)
+        return getattr(self._encoding_class.defaults, name) if value is None else value
+
+    def _training_noise(self) -> tuple[float, float]:
+        """Return the bounds of the relative noise of training data."""
+        training_noise = self._parameter("training_noise")
+        levels = real_array(training_noise, "training_noise")
+        low, high = levels.min(initial=np.inf), levels.max(initial=0.0)
+        if levels.shape not in ((), (2,)) or not 0 <= low <= high or levels.ravel()[0] > low:
+            raise ValueError(
+                f"'training_noise' is {training_noise}; it must be a number of at least 0 or an "
+                "increasing pair of them."
+            )
+        return float(low), float(high)
+
+    def _check_unchanged(self) -> None:
+        """Raise ValueError if a warm start is not of the network that there is."""
+        for name in _FIXED:
+            value, fitted = getattr(self, name), self._made_with[name]
+            if value is not fitted and value != fitted:
+                raise ValueError(
+                    f"'{name}' is now {value!r}, but the network was made with {fitted!r}; fit "
+                    "anew with warm_start=False."
+                )
+
+    def _renew_net(self, trainer: Trainer) -> None:
+        """Put weights and history into a net with the training parameters of now."""
+        old, self.net_ = self.net_, trainer.initialize(self._compose(trainer))
+        self.net_.module_.load_state_dict(old.module_.state_dict())
+        self.net_.history_ = old.history_
+
+    def _take_weights(self, weights: dict[str, NDArray[Any]]) -> None:
+        """Make the net with weights that were learned elsewhere."""
+        trainer = Trainer(self, seed=self._seed, resumable=False)
+        self.net_ = trainer.initialize(self._compose(trainer))
+        put_weights(self.net_.module_, weights)
+
+    def _take_history(self, history: Sequence[dict[str, Any]] = ()) -> None:
+        """Note the losses of the epochs that were finished."""
+        self.loss_curve_ = [epoch["train_loss"] for epoch in history]
+        self.validation_loss_curve_ = [e["valid_loss"] for e in history if "valid_loss" in e]
+        self.n_epochs_ = len(history)
+
+    def _warn_of_end(self, outcome: Outcome, n_epochs: int) -> None:
+        """Warn if training ended before its last epoch for want of time or pairs."""
+        if outcome.stopped_by == "interrupt":
+            warnings.warn(
+                f"training was stopped by the user after {outcome.n_epochs} of {n_epochs} "
+                "epochs; the weights of the best of them are kept.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        elif outcome.stopped_by == "pairs" and not self.early_stopping:
+            warnings.warn(
+                f"X held pairs for {outcome.n_epochs} of {n_epochs} epochs, so that the learning "
+                "rate ended high; the weights of the last epoch are kept. Set 'max_epochs' to the "
+                "number of chunks.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")

@@ -15,6 +15,9 @@ from skgrav.operators import BaseOperator
 
 Array = NDArray[np.float64]
 
+#: Samples that are searched together, so that no batch needs much memory.
+_BATCH = 250
+
 #: Codes, objectives, iterations, and whether they sufficed.
 Found = tuple[Array, Array, NDArray[np.intp], NDArray[np.bool_]]
 
@@ -125,10 +128,18 @@ class LatentSearch:
     def _iterate(
         self, target: Array, weights: Array, jacobian: Array, physics: Array, u: Array
     ) -> Found:
+        from skgrav.networks import own_settings
+
+        with own_settings():
+            return self._search_codes(target, weights, jacobian, physics, u)
+
+    def _search_codes(
+        self, target: Array, weights: Array, jacobian: Array, physics: Array, u: Array
+    ) -> Found:
         import torch
 
-        from skgrav.networks import _least_squares as least_squares
-        from skgrav.networks._consistency import fast_physics
+        from skgrav.networks import fast_physics
+        from skgrav.solvers import NonlinearProblem, adam, gauss_newton, lbfgs
 
         device = getattr(getattr(self.generator, "net_", None), "device", "cpu")
 
@@ -142,7 +153,7 @@ class LatentSearch:
             predict = lambda rho: rho @ to_data  # noqa: E731
         else:
             predict = fast.to(device)
-        problem = least_squares.LatentProblem(
+        problem = NonlinearProblem(
             forward=lambda u: predict(self.generator.decode(u @ root)),
             data=tensor(target),
             weights=tensor(weights),
@@ -152,14 +163,15 @@ class LatentSearch:
             target=self._discrepancy(),
         )
         minimise: Any = {
-            "gauss-newton": least_squares.gauss_newton,
-            "adam": partial(least_squares.adam, learning_rate=self.learning_rate),
-            "lbfgs": least_squares.lbfgs,
+            "gauss-newton": gauss_newton,
+            "adam": partial(adam, learning_rate=self.learning_rate),
+            "lbfgs": lbfgs,
         }[self.solver]
         parts = []
-        for part in least_squares.chunks(len(u)):
-            rows = torch.arange(len(u), device=device)[part]
-            found = minimise(problem.take(rows), tensor(u[part]), self.max_iter, self.tol)
+        for start in range(0, len(u), _BATCH):
+            rows = torch.arange(len(u), device=device)[start : start + _BATCH]
+            first = tensor(u[start : start + _BATCH])
+            found = minimise(problem.take(rows), first, self.max_iter, self.tol)
             numbers = found.u.double(), found.objective.double(), found.n_iter, found.converged
             parts.append([values.cpu().numpy() for values in numbers])
         whitened, *rest = (np.concatenate(values) for values in zip(*parts, strict=True))

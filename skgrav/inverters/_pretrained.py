@@ -11,7 +11,7 @@ _FOLDER = Path(__file__).parents[1] / "pretrained"
 PRETRAINED = {
     "paper": (
         "paper.safetensors",
-        "92f110ad2fa0e4ce25e9718ece61fb3aecbee779bef88f82d5aa6b5cde34870f",
+        "7f4cf06b09b7f7ad1dcdeb40c20ee85f80fa4a6d3de5fc54284a05f3b400d12f",
     )
 }
 

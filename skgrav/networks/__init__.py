@@ -1,24 +1,23 @@
-"""Torch modules, and the training that the inverters and generators share.
+"""Torch modules of the estimators, and their weights as arrays."""
 
-Processes forked after this import compute in one thread: torch would wait forever for others.
-"""
-
-from skgrav.networks._consistency import DataConsistency
-from skgrav.networks._distributed import SharedTraining
-from skgrav.networks._paper import PaperCNN
+from skgrav.networks._checks import check_tensor
+from skgrav.networks._consistency import DataConsistency, fast_physics
+from skgrav.networks._paper import DensityLoss, PaperCNN
 from skgrav.networks._paper_generators import (
     PaperDecoder,
     PaperDiscriminator,
     PaperEncoder,
     PaperGenerator,
 )
-from skgrav.networks._residual import NullSpaceNetwork, ResidualMLP
+from skgrav.networks._residual import NullSpaceNetwork, RelativeLoss, ResidualMLP
 from skgrav.networks._sections import (
     SectionCritic,
     SectionDecoder,
     SectionEncoder,
     SectionGenerator,
 )
+from skgrav.networks._settings import own_settings, resolve_device, with_own_settings
+from skgrav.networks._weights import check_weights, least_precision, put_weights, weights_of
 
 __all__ = [
     "DataConsistency",
@@ -33,5 +32,4 @@ __all__ = [
     "SectionDecoder",
     "SectionEncoder",
     "SectionGenerator",
-    "SharedTraining",
 ]

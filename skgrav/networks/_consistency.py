@@ -12,8 +12,7 @@ from torch import nn
 
 from skgrav._checks import check_array, check_matrix
 from skgrav.operators import BaseOperator, ToeplitzOperator, thin_svd
-from skgrav.solvers._projection import _IN_REACH
-from skgrav.solvers._system import SVDSystem
+from skgrav.solvers import IN_REACH, SVDSystem
 
 Tensor = torch.Tensor
 
@@ -155,7 +154,7 @@ class DataConsistency(nn.Module):
         cut2 = torch.where(kept, 0.0, d).square().sum(dim=1)
         target2 = self.chi_factor * g.shape[1] * noise2 - lost2
         target2 = torch.maximum(target2, self._least * noise2)
-        target2 = torch.maximum(target2 - cut2, _IN_REACH * target2)
+        target2 = torch.maximum(target2 - cut2, IN_REACH * target2)
 
         rounding2 = (4.0 * torch.finfo(s.dtype).eps) ** 2 * g.square().sum(dim=1)
         noisy = (target2 > rounding2)[:, None]

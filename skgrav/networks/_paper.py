@@ -94,3 +94,16 @@ def _initialise(layer: nn.Module) -> None:
         nn.init.xavier_uniform_(layer.weight)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+
+
+class DensityLoss(nn.Module):
+    """Mean squared error as if the density range were the paper's, 12 units wide."""
+
+    def forward(self, predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+        """Return ``144 mean((predicted - true)**2)`` of densities scaled to [0, 1]."""
+        if predicted.shape != true.shape:
+            raise ValueError(
+                f"the network returned shape {tuple(predicted.shape)} for densities of shape "
+                f"{tuple(true.shape)}; 'architecture' must end in one value per cell."
+            )
+        return 144.0 * nn.functional.mse_loss(predicted, true)

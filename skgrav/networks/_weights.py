@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from skgrav.io import Precision, Weights
+from skgrav.networks._settings import own_settings
 
 
 def least_precision(name: str) -> Precision:
@@ -23,7 +24,7 @@ def weights_of(module: nn.Module) -> Weights:
 
 def check_weights(make: Callable[[], nn.Module], weights: Weights) -> None:
     """Raise ValueError unless a module has such weights, before one of its size is made."""
-    with torch.device("meta"):  # sizes without memory
+    with own_settings(), torch.device("meta"):  # sizes without memory
         check_fit(make(), weights)
 
 
@@ -37,8 +38,8 @@ def check_fit(module: nn.Module, weights: Weights) -> None:
 
 
 def put_weights(module: nn.Module, weights: Weights) -> None:
-    """Give a module its weights, in float32 whatever torch's default is."""
+    """Give a module its weights."""
     check_fit(module, weights)
-    module.float()
-    module.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
+    with own_settings():
+        module.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
     module.eval()

@@ -29,7 +29,7 @@ _REFUSED = 0.5
 
 #: Numbers below which residuals do not tell whether they are noise, and the standard deviations
 #: by which the correlation of noise may differ from none.
-_N_TELLING, _CHANCE = 1000, 4.0
+_N_NUMBERS, _CHANCE = 1000, 4.0
 
 
 class PhysicsWarning(UserWarning):
@@ -43,6 +43,7 @@ def resolve_operator(
     *,
     noise_level: float | None = None,
     offset: bool = False,
+    if_noise: str = "give 'noise_level'",
 ) -> BaseOperator:
     """Return a fitted operator that reproduces training pairs, or say why there is none.
 
@@ -61,6 +62,8 @@ def resolve_operator(
     offset : bool, default=False
         Whether an identified operator may leave a constant part of the gravity, the same for all
         pairs, unexplained.
+    if_noise : str, default="give 'noise_level'"
+        What a warning advises where the misfit may be noise.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def resolve_operator(
     if len(rho) != len(g):
         raise ValueError(f"'g' has {len(g)} samples, but 'rho' has {len(rho)}; give pairs.")
     if operator is not None:
-        return _checked(operator, rho, g, noise_level)
+        return _checked(operator, rho, g, noise_level, if_noise)
     held_out = np.linspace(0, len(rho) - 1, min(len(rho), _N_CHECKED)).astype(int)
     candidates = [c.fit(rho[:1]) for c in _default_operators(rho.shape[1], g.shape[1])]
     if candidates:
@@ -105,7 +108,7 @@ def resolve_operator(
             return candidates[best]
     rho, g = rho[: 6 * _N_CHECKED], g[: 6 * _N_CHECKED]
     centres = (rho.mean(axis=0), g.mean(axis=0)) if offset and len(rho) > 1 else (0.0, 0.0)
-    found = _identified(rho - centres[0], g - centres[1], candidates)
+    found = _identified(rho - centres[0], g - centres[1], candidates, if_noise)
     if isinstance(found, MatrixOperator) and (norm := np.linalg.norm(g)) > 0:
         found.held_out_error_ *= float(np.linalg.norm(g - centres[1]) / norm)
     return found
@@ -196,7 +199,7 @@ def _looks_like_noise(residual: Array) -> bool:
     squared correlations show both (Schott, 2005), and that of neighbours shows it in few samples.
     """
     n, m = residual.shape
-    if residual.size < _N_TELLING or m < 2:
+    if residual.size < _N_NUMBERS or m < 2:
         return False
     for axis in (1, 0):  # samples may differ in their noise, and data, too
         rms = np.sqrt(np.mean(residual**2, axis=axis, keepdims=True))
@@ -218,7 +221,7 @@ def _default_operators(n_cells: int, n_data: int) -> Iterator[ForwardOperator]:
 
 
 def _checked(
-    operator: BaseOperator, rho: Array, g: Array, noise_level: float | None
+    operator: BaseOperator, rho: Array, g: Array, noise_level: float | None, if_noise: str
 ) -> BaseOperator:
     fitted = clone(operator).fit(rho, g)
     if fitted.n_data_ != g.shape[1]:
@@ -234,7 +237,7 @@ def _checked(
     if not _tolerable(misfit, residual, noise_level):
         message = (
             f"'operator' does not reproduce X from y: relative misfit {misfit:.2g} over "
-            f"{len(rows)} training pairs. {_diagnosis(fitted, rho, g)}"
+            f"{len(rows)} training pairs. {_diagnosis(fitted, rho, g, if_noise)}"
         )
         if misfit > _REFUSED:
             raise ValueError(message)
@@ -242,7 +245,7 @@ def _checked(
     return fitted
 
 
-def _diagnosis(operator: BaseOperator, rho: Array, g: Array) -> str:
+def _diagnosis(operator: BaseOperator, rho: Array, g: Array, if_noise: str) -> str:
     """Name the usual mistake that would explain the misfit."""
     detrended = Noise.of(operator).whitening.detrended
     g, predicted = detrended(g), detrended(operator.transform(rho))
@@ -276,14 +279,16 @@ def _diagnosis(operator: BaseOperator, rho: Array, g: Array) -> str:
     scale = np.sum(predicted * g) / (np.sum(predicted**2) or 1.0)
     if _explains(scale * predicted, g, limit):
         return f"X is {scale:.4g} times the operator's gravity: check the 'units' of both."
-    return "Check mesh, survey and units, or give 'noise_level' if this is noise."
+    return f"Check mesh, survey and units, or {if_noise} if this is noise."
 
 
 def _explains(predicted: Array, g: Array, limit: float) -> bool:
     return bool(np.linalg.norm(predicted - g) <= limit)
 
 
-def _identified(rho: Array, g: Array, defaults: list[ForwardOperator]) -> BaseOperator:
+def _identified(
+    rho: Array, g: Array, defaults: list[ForwardOperator], if_noise: str
+) -> BaseOperator:
     """Identify the operator, unless a default one predicts held-out gravity at least as well."""
     n_test = min(max(1, len(rho) // 5), _N_CHECKED)
     train, test = slice(n_test, n_test + 5 * _N_CHECKED), slice(0, n_test)
@@ -297,7 +302,7 @@ def _identified(rho: Array, g: Array, defaults: list[ForwardOperator]) -> BaseOp
         message = (
             f"'operator' is None and the paper's geometry reproduces X from y only to a relative "
             f"misfit of {errors[best]:.2g}, better than any linear map that the pairs themselves "
-            "tell: what remains is taken as noise. Give 'operator' or 'noise_level'."
+            f"tell: what remains is taken as noise. Give 'operator', or {if_noise}."
         )
     else:
         message = (

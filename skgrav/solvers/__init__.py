@@ -1,13 +1,19 @@
 """Iterative and direct solvers of ``A rho = g``, on any operator, batched over samples."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from skgrav.io import saved
 from skgrav.solvers._base import Solver, SolverResult
 from skgrav.solvers._cgls import CGLS
 from skgrav.solvers._gaussian import DataSpace
 from skgrav.solvers._gradient_descent import GradientDescent
+from skgrav.solvers._guard import Guard
 from skgrav.solvers._icg import ICG
 from skgrav.solvers._krylov import GMRES, LGMRES
 from skgrav.solvers._lsmr import LSMR
+from skgrav.solvers._projection import _IN_REACH as IN_REACH
 from skgrav.solvers._projection import Projection, check_bounds, discrepancy_strength
 from skgrav.solvers._sparse import SparseLeastSquares
 from skgrav.solvers._splitting import BoundedLeastNorm
@@ -40,3 +46,14 @@ __all__ = [
     "Solver",
     "SolverResult",
 ]
+
+#: Nonlinear least squares, which need torch: loaded when one of them is asked for.
+_NONLINEAR = {"NonlinearProblem", "Solution", "adam", "gauss_newton", "lbfgs"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NONLINEAR:
+        from skgrav.solvers import _gauss_newton
+
+        return getattr(_gauss_newton, name)
+    raise AttributeError(f"module 'skgrav.solvers' has no attribute {name!r}")

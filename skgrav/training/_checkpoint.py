@@ -19,7 +19,7 @@ from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback
 from torch import distributed
 
-from skgrav.networks._fingerprint import alike, differences, parameters, sketch, weights_hash
+from skgrav.training._fingerprint import alike, differences, parameters, sketch, weights_hash
 
 #: Version of the layout of the file.
 _LAYOUT = 1
@@ -35,7 +35,8 @@ class Checkpoint(Callback):
     """Writes the whole state of a training to a directory, and finds it again.
 
     It is the last of a net's callbacks, so that it sees what the others make of an epoch. Those
-    with `state_dict` and `load_state_dict` have their states kept, and so have the net's `chunks`.
+    with `state_dict` and `load_state_dict` have their states kept, and so have pairs that are
+    drawn for each epoch.
 
     Parameters
     ----------
@@ -122,13 +123,15 @@ class Checkpoint(Callback):
         for name, callback in net.callbacks_:
             if state := found["callbacks"].get(name):
                 _load(callback, state)
-        if found["chunks"] is not None:
-            net.chunks.load_state_dict(found["chunks"])
+        if found["later_pairs"] is not None:
+            net.run_.later_pairs.load_state_dict(found["later_pairs"])
         torch.set_rng_state(found["random"])
         if found["random_cuda"]:
             torch.cuda.set_rng_state_all(found["random_cuda"])
 
     def on_epoch_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        if net.stopped_by_ is not None:  # training has ended, and going on would be too much
+            return
         self.n_done_ += 1
         if not self.writes or time.monotonic() < self._next:
             return
@@ -213,7 +216,7 @@ class Checkpoint(Callback):
 
     def _content(self, net: NeuralNetRegressor) -> memoryview:
         """Return the state of a training in bytes."""
-        cuda = torch.device(net.device).type == "cuda"
+        cuda, later_pairs = torch.device(net.device).type == "cuda", net.run_.later_pairs
         state = {
             "layout": _LAYOUT,
             "kind": json.dumps(self.kind),
@@ -222,7 +225,7 @@ class Checkpoint(Callback):
             "module": net.module_.state_dict(),
             "optimizer": _plain(net.optimizer_.state_dict()),
             "callbacks": {name: _plain(_state(callback)) for name, callback in net.callbacks_},
-            "chunks": None if net.chunks is None else net.chunks.state_dict(),
+            "later_pairs": None if later_pairs is None else later_pairs.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if cuda else [],
         }

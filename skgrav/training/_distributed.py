@@ -35,7 +35,7 @@ class SharedTraining(Callback):
     >>> import os
     >>> from skgrav import CNNInverter, Mesh
     >>> from skgrav.datasets import make_gravity_dataset
-    >>> from skgrav.networks import SharedTraining
+    >>> from skgrav.training import SharedTraining
     >>> if "RANK" in os.environ:  # set by torchrun
     ...     torch.distributed.init_process_group()
     >>> device = f"cuda:{os.environ['LOCAL_RANK']}" if "RANK" in os.environ else "cpu"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 
-class DrawnPairs:
+class FreshPairs:
     """Iterator of gravity and density, whose place can be kept and found again.
 
     Parameters
@@ -49,35 +49,31 @@ class DrawnPairs:
         return self.rng.randint(2**31 - 1)
 
 
-class LaterPairs:
-    """Pairs of the epochs after the first, as a network sees them.
+class EncodedPairs:
+    """Fresh pairs as a network sees them: those of the epochs after the first.
 
     Parameters
     ----------
-    drawn : DrawnPairs
+    drawn : FreshPairs
         The pairs.
-    encode : callable
-        Function of one element of `drawn`.
-    inverter : NetTraining
-        The inverter, whose `density_range_` may grow with each element.
+    encoder : object
+        What encodes them by ``encoder(X, y)``, with what it has learned in `state_dict`.
     """
 
-    def __init__(
-        self, drawn: DrawnPairs, encode: Callable[[Any, Any], tuple[Any, Any]], inverter: Any
-    ) -> None:
-        self.drawn, self.encode, self.inverter = drawn, encode, inverter
+    def __init__(self, drawn: FreshPairs, encoder: Any) -> None:
+        self.drawn, self.encoder = drawn, encoder
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         return self
 
     def __next__(self) -> tuple[Any, Any]:
-        return self.encode(*next(self.drawn))
+        return self.encoder(*next(self.drawn))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place, and the range of what was seen."""
-        return {"n_drawn": self.drawn.n_drawn, "range": self.inverter.density_range_}
+        """Return the place, and what the encoder has learned."""
+        return {"n_drawn": self.drawn.n_drawn, "encoder": self.encoder.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a place."""
         self.drawn.skip_to(state["n_drawn"])
-        self.inverter.density_range_ = state["range"]
+        self.encoder.load_state_dict(state["encoder"])

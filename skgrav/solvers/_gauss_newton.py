@@ -1,17 +1,20 @@
-"""Nonlinear least squares over latent codes: many small problems at once, in torch."""
+"""Nonlinear least squares: many small problems at once, in torch, by Gauss-Newton and others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch.func import jvp, vjp
 
-from skgrav.networks._threads import one_forward_derivative
+from skgrav.solvers._guard import Guard
 
 Tensor = torch.Tensor
+
+#: Torch counts the levels of its forward derivatives for all threads together.
+one_forward_derivative = Guard()
 
 #: Inner iterations of a Gauss-Newton step at most, and the share of the residual that ends them
 #: before. Few suffice, since they are conditioned well and the map is not linear anyway.
@@ -28,13 +31,15 @@ _MEMORY = 10
 
 
 @dataclass(frozen=True)
-class LatentProblem:
+class NonlinearProblem:
     """Samples of ``|weights (f(u) - data)|**2 / 2 + prior |u - centre|**2 / 2``.
+
+    For inversion in a latent space u are codes, and f is decoder and operator.
 
     Parameters
     ----------
     forward : callable
-        Map f from codes (n_samples, k) to (n_samples, m), row by row.
+        Map f from u (n_samples, k) to (n_samples, m), row by row.
     data : Tensor of shape (n_samples, m)
         What f should reach.
     weights : Tensor of shape (n_samples, m) or (1, m)
@@ -44,7 +49,7 @@ class LatentProblem:
     centre : Tensor of shape (n_samples, k) or (1, k)
         Mean of the prior, whose covariance is one.
     prior : float
-        Weight of the prior; 0 leaves it away.
+        Weight of the prior; 0 is none.
     target : float
         Weighted squared misfit at which a sample is fitted well enough.
     """
@@ -57,7 +62,7 @@ class LatentProblem:
     prior: float = 1.0
     target: float = 0.0
 
-    def take(self, rows: Tensor) -> LatentProblem:
+    def take(self, rows: Tensor) -> NonlinearProblem:
         """Return the problem of some of the samples."""
         parts = {name: getattr(self, name) for name in ("data", "weights", "centre")}
         return replace(self, **{k: v[rows] if len(v) > 1 else v for k, v in parts.items()})
@@ -107,7 +112,7 @@ class LatentProblem:
 
 @dataclass
 class Solution:
-    """Codes of all samples, and how they were found."""
+    """The u of all samples, and how they were found."""
 
     u: Tensor
     objective: Tensor
@@ -118,7 +123,7 @@ class Solution:
     stuck: Tensor
 
     @classmethod
-    def start(cls, problem: LatentProblem, u: Tensor) -> Solution:
+    def start(cls, problem: NonlinearProblem, u: Tensor) -> Solution:
         """Return the solution before the first iteration."""
         objective, misfit2 = problem.values(u)
         zeros = torch.zeros(len(u), dtype=torch.int64, device=u.device)
@@ -130,7 +135,7 @@ class Solution:
         return torch.nonzero(~self.converged & ~self.stuck)[:, 0]
 
 
-def gauss_newton(problem: LatentProblem, u: Tensor, max_iter: int, tol: float) -> Solution:
+def gauss_newton(problem: NonlinearProblem, u: Tensor, max_iter: int, tol: float) -> Solution:
     """Minimise by damped Gauss-Newton steps.
 
     Each step solves the linearised problem by conjugate gradients, conditioned by the average
@@ -152,7 +157,7 @@ def gauss_newton(problem: LatentProblem, u: Tensor, max_iter: int, tol: float) -
 
 
 def _conjugate_gradients(
-    problem: LatentProblem, gradient: Tensor, hessian: Callable[[Tensor], Tensor]
+    problem: NonlinearProblem, gradient: Tensor, hessian: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Return the Gauss-Newton step of each sample, solved for roughly."""
     step, residual = torch.zeros_like(gradient), -gradient
@@ -176,7 +181,7 @@ def _conjugate_gradients(
 
 
 def _move(
-    problem: LatentProblem,
+    problem: NonlinearProblem,
     solution: Solution,
     rows: Tensor,
     step: Tensor,
@@ -211,7 +216,7 @@ def _move(
 
 
 def adam(
-    problem: LatentProblem, u: Tensor, max_iter: int, tol: float, *, learning_rate: float = 0.05
+    problem: NonlinearProblem, u: Tensor, max_iter: int, tol: float, *, learning_rate: float = 0.05
 ) -> Solution:
     """Minimise by Adam; each sample keeps the best codes that it met."""
     solution = Solution.start(problem, u)
@@ -250,7 +255,7 @@ def _keep_better(
     solution.misfit2[done] = misfit2[better]
 
 
-def lbfgs(problem: LatentProblem, u: Tensor, max_iter: int, tol: float) -> Solution:
+def lbfgs(problem: NonlinearProblem, u: Tensor, max_iter: int, tol: float) -> Solution:
     """Minimise by L-BFGS from the Hessian of the average linear map."""
     solution = Solution.start(problem, u)
     memory: list[tuple[Tensor, Tensor]] = []
@@ -271,7 +276,7 @@ def lbfgs(problem: LatentProblem, u: Tensor, max_iter: int, tol: float) -> Solut
 
 
 def _two_loops(
-    problem: LatentProblem, memory: list[tuple[Tensor, Tensor]], gradient: Tensor
+    problem: NonlinearProblem, memory: list[tuple[Tensor, Tensor]], gradient: Tensor
 ) -> Tensor:
     """Apply the inverse Hessian of L-BFGS to the gradient of each sample."""
     q, stack = gradient, []
@@ -286,9 +291,3 @@ def _two_loops(
         beta = rho * (y * q).sum(dim=1, keepdim=True)
         q = q + (alpha - beta) * s
     return q
-
-
-def chunks(n_samples: int, size: int = 250) -> Iterator[slice]:
-    """Yield slices that cover the samples, so that no chunk needs much memory."""
-    for start in range(0, n_samples, size):
-        yield slice(start, start + size)

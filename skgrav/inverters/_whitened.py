@@ -1,0 +1,339 @@
+"""Whitened data, and what the best linear estimate misses: the encoding of the residual network."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.extmath import randomized_svd
+from skorch.callbacks import GradientNormClipping
+from torch import nn
+
+from skgrav.inverters._encoding import Numbers, TrainingDefaults, no_mirror
+from skgrav.inverters._prior import GaussianPrior
+from skgrav.inverters._rows import Encoded, Rows
+from skgrav.io import saved, sized
+from skgrav.networks import NullSpaceNetwork, RelativeLoss, ResidualMLP, fast_physics
+from skgrav.noise import CONTRADICTED, Noise, at_least_typical
+from skgrav.operators import BaseOperator, ForwardOperator, MatrixOperator, resolve_operator
+from skgrav.solvers import DataSpace, Projection
+from skgrav.training import LEAST_NOISE, Mirror, OneCycle, TrainingNet, draw_levels
+
+Array = NDArray[np.float64]
+Array32 = NDArray[np.float32]
+
+#: Pairs by which the physics is checked, and sections of which the components are learned.
+_N_PHYSICS_PAIRS, _N_COMPONENT_SECTIONS = 6000, 10_000
+
+#: What stands for the standard deviation of constant data.
+_NO_STD = 1e-30
+
+
+@saved
+@dataclass(frozen=True)
+class WhitenedEncoding:
+    """Whitened data, and the principal components of what the best linear estimate misses.
+
+    Data have independent coordinates, u of unit variance without noise. A network sees their
+    posterior means z, ``variance / (variance + sigma**2)`` times noisy u: what data do not tell is
+    zero at any noise, and the linear estimate is ``z @ regression``.
+    """
+
+    defaults: ClassVar[TrainingDefaults] = TrainingDefaults(50, 128, 1e-2, (0.0, 0.1))
+    criterion: ClassVar[type[nn.Module]] = RelativeLoss
+    optimizer: ClassVar[dict[str, Any]] = {"optimizer__betas": (0.9, 0.99)}
+    range_grows: ClassVar[bool] = True
+
+    operator: BaseOperator
+    #: Part that is the same in all data and that densities do not explain.
+    data_offset: Array = field(metadata=sized("n_data"))
+    #: Means of densities and of whitened data.
+    mean: Array = field(metadata=sized("c"))
+    data_mean: Array = field(metadata=sized("d"))
+    #: Eigenvectors of the covariance of whitened data, one a column, and eigenvalues.
+    rotation: Array = field(metadata=sized("d", "e"))
+    variance: Array = field(metadata=sized("e"))
+    #: Densities that one unit of u stands for, (n_live, n_cells); data do not determine u beyond.
+    # Half precision would overflow where the unit of density makes numbers large.
+    regression: Array = field(metadata=sized("l", "c", least="float32"))
+    #: Principal components of density, (n_components, n_cells), and how much of each is missed.
+    components: Array = field(metadata=sized("k", "c", least="float16"))
+    scale: Array = field(metadata=sized("k", least="float32"))
+    #: Rms of typical whitened data.
+    data_rms: float
+    mirror: Mirror | None
+    #: Whether a network returns the densities of all cells, fitted to the data, not components.
+    data_consistent: bool
+
+    @classmethod
+    def learn(cls, X: Numbers, y: Numbers, inverter: Any, seed: int) -> WhitenedEncoding:
+        """Check the physics, and learn means and covariances from training pairs."""
+        operator = _checked_operator(X, y, inverter.operator)
+        mirror = None
+        if inverter.augment == "mirror":
+            if not isinstance(operator, ForwardOperator):
+                raise no_mirror(X.shape[1], y.shape[1])
+            mirror = Mirror.of(operator.mesh_, operator.survey_)
+        whitening = Noise.of(operator, n_data=X.shape[1]).whitening
+        matrix = whitening.matrix(operator.matrix_)
+        size2 = sum(np.sum(whitening(g) ** 2) for _, g in Rows(X).blocks())
+        data_rms = float(np.sqrt(size2 / (len(X) * whitening.n_white))) or 1.0
+        # A part that is the same in all data need not be explained by densities.
+        offset = Rows(X).mean() - operator.matrix_ @ Rows(y).mean()
+        sections = Rows(y)
+        if mirror is not None:
+            sections = Rows(y, mirror.cells)
+            offset = (offset + offset[mirror.data] * mirror.sign) / 2
+        prior = GaussianPrior.of(sections, matrix)
+        variance, cross = prior.space.variance, prior.space.cross
+        live = max(1, int(np.sum(variance > (0.1 * LEAST_NOISE * data_rms) ** 2)))
+        std = np.sqrt(variance[:live, None])
+        order = np.random.RandomState(seed).permutation(len(sections))
+        some = sections[order[:_N_COMPONENT_SECTIONS]]
+        some -= prior.mean
+        n_components = min(inverter.n_components, y.shape[1], len(some))
+        components = randomized_svd(some, n_components, random_state=seed)[2]
+        encoding = cls(
+            operator=operator,
+            data_offset=offset,
+            mean=prior.mean,
+            data_mean=prior.data_mean + whitening(offset[None])[0],
+            rotation=prior.space.rotation,
+            variance=variance,
+            regression=np.divide(cross[:live], std, out=0 * cross[:live], where=std > 0),
+            components=components,
+            scale=np.ones(n_components),
+            data_rms=data_rms,
+            mirror=mirror,
+            data_consistent=inverter.data_consistency,
+        )
+        linear = encoding._coordinates(some @ matrix.T) @ (encoding.regression @ components.T)
+        scale = np.std(some @ components.T - linear, axis=0)
+        return replace(encoding, scale=np.where(scale > 0, scale, 1.0))
+
+    @property
+    def noise(self) -> Noise:
+        """Noise of the survey, whose trend and weights the data are whitened by."""
+        return Noise.of(self.operator, n_data=len(self.data_offset))
+
+    @property
+    def matrix(self) -> Array:
+        """Map from density to whitened data, (n_white, n_cells)."""
+        return self.noise.whitening.matrix(self.operator.matrix_)
+
+    @property
+    def std(self) -> Array:
+        """Standard deviations of the coordinates before whitening, (n_live,)."""
+        return np.sqrt(self.variance[: len(self.regression)])
+
+    @property
+    def n_images(self) -> int:
+        """How often each section is among the encoded pairs."""
+        return 1 if self.mirror is None else 2
+
+    def check_file(self, sizes: tuple[int, int], operator: BaseOperator | None) -> None:
+        """Raise ValueError unless a file's numbers of data and cells, and operator, belong here."""
+        own = len(self.data_offset), len(self.mean)
+        if operator is not self.operator or len(self.data_mean) != self.noise.whitening.n_white:
+            raise ValueError("its operators or their noise differ")
+        if sizes != own:
+            raise ValueError(f"its sizes are {sizes}, but {own} in its network")
+
+    def encode(self, X: Numbers, y: Numbers) -> tuple[Array32, Array32 | Encoded]:
+        """Return u and the rms of the data, and the targets of noise-free pairs.
+
+        Targets are components of density, the squared norm of what components miss of the
+        linear estimate's error, and the norm of the density. With a mirror there are twice as
+        many pairs.
+        """
+        sections = Rows(y) if self.mirror is None else Rows(y, self.mirror.cells)
+        n_targets = 0 if self.data_consistent else len(self.scale)
+        inputs = np.empty((len(sections), len(self.regression) + 1), dtype=np.float32)
+        targets = np.zeros((len(sections), n_targets + 2), dtype=np.float32)
+        matrix = self.matrix
+        for place, rho in sections.blocks():
+            deviation = rho - self.mean
+            data = deviation @ matrix.T
+            inputs[place, :-1] = u = self._coordinates(data)
+            inputs[place, -1] = self.rms(data + self.data_mean)
+            targets[place, -1] = np.linalg.norm(rho, axis=1)
+            if not self.data_consistent:
+                targets[place, :-2] = self._expressed(deviation)
+                deviation -= u @ self.regression
+                inside2 = np.sum(self._expressed(deviation) ** 2, axis=1)
+                missed2 = np.einsum("ij,ij->i", deviation, deviation)
+                targets[place, -2] = np.maximum(missed2 - inside2, 0.0)
+        usual = float(np.sqrt(np.mean(targets[:, -1] ** 2))) or 1.0
+        np.maximum(targets[:, -1], 1e-3 * usual, out=targets[:, -1])
+        if not self.data_consistent:
+            return inputs, targets
+        # Deviations of all cells would be as large as the sections themselves.
+        return inputs, Encoded(self._after_deviation, sections, targets)
+
+    def rms(self, white: Array) -> Array:
+        """Return the rms of whitened data, to which levels of noise are relative, (n_samples,)."""
+        return at_least_typical(np.sqrt(np.mean(white**2, axis=1)), self.data_rms)
+
+    def inputs(self, X: Array, sigma: Array) -> tuple[Array32, Array]:
+        """Return posterior means and noise, as a network sees them, and the linear estimate."""
+        u = self._coordinates(self.noise.whitening(X) - self.data_mean)
+        z = u * (self.std**2 / (self.std**2 + sigma[:, None] ** 2))
+        level = np.log10(sigma / self.data_rms)
+        return np.column_stack([z, level]).astype(np.float32), self.mean + z @ self.regression
+
+    def network(self, architecture: Any, n_cells: int) -> Callable[[], nn.Module]:
+        """Return what makes the network between inputs and targets."""
+        make = partial(ResidualMLP, len(self.regression), self.scale)
+        if not self.data_consistent:
+            return make
+        rotation = self.rotation[:, : len(self.regression)]
+        std = np.maximum(self.std, _NO_STD)
+        physics = fast_physics(self.operator, self.noise.whitening.adjoint(rotation.T).T)
+        frame = (
+            self.components,
+            self.regression,
+            rotation.T @ self.matrix,
+            std,
+            self.data_rms,
+            physics,
+        )
+        return partial(_null_space_network, make, frame)
+
+    def callbacks(self, own: Sequence[Any]) -> list[Any]:
+        """Return one cycle of learning rates, a user's own callbacks, and clipping."""
+        # What is clipped is the gradient that callbacks leave.
+        return [("one_cycle", OneCycle()), *own, ("clip", GradientNormClipping(1.0))]
+
+    def augmentation(self, training_noise: tuple[float, float], device: str) -> NoisyCoordinates:
+        """Return what draws the noise of each batch of encoded pairs."""
+        return NoisyCoordinates(training_noise, self, device)
+
+    def estimate(
+        self,
+        net: TrainingNet,
+        X: Array,
+        noise_level: ArrayLike | None,
+        density_range: tuple[float, float],
+    ) -> Array:
+        """Return the linear estimate with what the network adds, at the noise of each sample."""
+        sigma = self._noise_of(X, noise_level, net.augment.noise_level)
+        inputs, rho = self.inputs(X, sigma)
+        missed = net.predict(inputs).astype(np.float64)
+        rho += missed if self.data_consistent else missed @ self.components
+        if not self.data_consistent:
+            return np.clip(rho, *density_range, out=rho)
+        # The network fits as well as float32 can; this does so in float64.
+        g, whitening = X - self.data_offset, self.noise.whitening
+        return Projection().solve_whitened(self.operator, g, rho, whitening, sigma).rho
+
+    def _noise_of(
+        self, X: Array, noise_level: ArrayLike | None, trained: tuple[float, float]
+    ) -> Array:
+        """Return the noise of whitened data, (n_samples,): given, or estimated from them.
+
+        It is `noise_level`, the survey's, or the one level that the network was `trained` for. A
+        warning says if the network was not trained for it.
+        """
+        (low, high), noise = trained, self.noise.at(noise_level)
+        if noise_level is None and low == high and not noise.is_known:
+            noise = noise.at(low)
+        white, given = noise.whitening(X), noise.scale(X, self.data_rms)
+        rms = self.rms(white)
+        space = DataSpace(self.rotation, self.variance, np.empty((len(self.variance), 0)))
+        sigma = noise.estimated(X, white - self.data_mean, space, self.data_rms, stacklevel=5)
+        # What an identified operator gets wrong is noise that no sample shows.
+        unexplained = getattr(self.operator, "held_out_error_", 0.0)
+        sigma = np.maximum(sigma, max(LEAST_NOISE, unexplained) * rms)
+        # Few data tell little of their noise: estimates keep to the range, up to a contradiction.
+        slack = CONTRADICTED if given is None else 1.0 + 1e-6
+        level, high = (sigma if given is None else given) / rms, max(high, LEAST_NOISE)
+        level = np.maximum(level, 0.1 * LEAST_NOISE)
+        outside = (level > slack * high) | (level < low / slack) & (level < high)
+        if given is None and low < high:
+            sigma = np.where(outside, sigma, np.clip(sigma, low * rms, high * rms))
+        if outside.any():
+            worst = level[outside][np.argmax(np.abs(np.log(level[outside] / high)))]
+            warnings.warn(
+                f"{outside.sum()} of {len(X)} samples have relative noise that the network was not "
+                f"trained for, such as {worst:.2g}; it was trained for {low:g} to {high:g}. Fit it "
+                "with another 'training_noise'.",
+                stacklevel=4,
+            )
+        return sigma
+
+    def _expressed(self, deviation: Array) -> Array:
+        """Return deviations of density as a network returns them."""
+        return deviation if self.data_consistent else deviation @ self.components.T
+
+    def _coordinates(self, data: Array) -> Array:
+        """Return u of centred data."""
+        c = data @ self.rotation[:, : len(self.regression)]
+        return np.divide(c, self.std, out=np.zeros_like(c), where=self.std > 0)
+
+    def _after_deviation(self, rho: Array, targets: Array32) -> Array32:
+        return np.hstack([(rho - self.mean).astype(np.float32), targets])
+
+
+def _null_space_network(make: Callable[[], nn.Module], frame: tuple[Any, ...]) -> nn.Module:
+    return NullSpaceNetwork(make(), *frame)
+
+
+class NoisyCoordinates:
+    """Draw fresh noise for a batch of encoded pairs, and turn them into what a network sees.
+
+    Parameters
+    ----------
+    noise_level : tuple of two floats
+        Bounds of the relative noise, between which `draw_levels` draws.
+    encoding : WhitenedEncoding
+        The encoding.
+    device : str
+        Device of the batches.
+    """
+
+    #: Validation data need it, too.
+    always = True
+
+    def __init__(
+        self, noise_level: tuple[float, float], encoding: WhitenedEncoding, device: str
+    ) -> None:
+        self.noise_level = noise_level
+        self.data_rms = encoding.data_rms
+        std = np.maximum(encoding.std, _NO_STD)
+        self.std = torch.tensor(std, dtype=torch.float32, device=device)
+        self.regression = torch.tensor(
+            encoding._expressed(encoding.regression), dtype=torch.float32, device=device
+        )
+
+    def __call__(self, X: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        u, rms = X[:, :-1], X[:, -1:]
+        sigma = draw_levels(*self.noise_level, rms) * rms
+        ratio = sigma / self.std
+        shrunk = 1.0 / (1.0 + ratio.square())
+        z = shrunk * u + shrunk * ratio * torch.randn_like(u)
+        x = torch.cat([z, torch.log10(sigma / self.data_rms)], dim=1)
+        return x, torch.cat([y[:, :-2] - z @ self.regression, y[:, -2:]], dim=1)
+
+
+def _checked_operator(X: Numbers, y: Numbers, operator: BaseOperator | None) -> BaseOperator:
+    """Return the operator that reproduces training pairs, by some of them."""
+    # Only an operator that is learned from the pairs may need them all.
+    learned = isinstance(operator, MatrixOperator) and operator.matrix is None
+    n_pairs = len(y) if learned else min(len(y), _N_PHYSICS_PAIRS)
+    pairs = np.linspace(0, len(y) - 1, n_pairs).astype(int)
+    g, rho = Rows(X)[pairs], Rows(y)[pairs]
+    return resolve_operator(
+        operator,
+        rho,
+        g,
+        # That of training is drawn, not in X.
+        noise_level=Noise.of(operator, n_data=g.shape[1]).relative(g),
+        offset=True,  # a TransformedTargetRegressor may have standardised y
+        if_noise="give X = operator.transform(y), to which 'training_noise' is added",
+    )

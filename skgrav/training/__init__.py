@@ -1,0 +1,11 @@
+"""What trains a network: batches, schedules, best weights, checkpoints, progress, fresh pairs."""
+
+from skgrav.training._augmentation import LEAST_NOISE, Augmentation, Mirror, draw_levels
+from skgrav.training._batches import BatchIterator, HoldOut
+from skgrav.training._callbacks import ExponentialDecay, OneCycle
+from skgrav.training._distributed import SharedTraining
+from skgrav.training._fresh_pairs import EncodedPairs, FreshPairs
+from skgrav.training._net import TrainingNet, flushed_denormals, seeded
+from skgrav.training._trainer import Outcome, Trainer
+
+__all__ = ["SharedTraining"]

@@ -1,0 +1,98 @@
+"""Batches of training pairs, and the pairs that are held out for validation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+
+class BatchIterator:
+    """Batches cut whole out of arrays, without collating samples one by one.
+
+    Arrays are looked up at each pass, since a data set may be renewed between epochs.
+
+    Parameters
+    ----------
+    dataset : skorch Dataset or torch Subset of one
+        Holder of `X` and `y`, arrays or what gives arrays of the rows it is asked for.
+    batch_size : int
+        Samples in a batch; -1 takes all at once.
+    shuffle : bool, default=False
+        Whether to draw a new order, from torch's generator, each time it is iterated.
+    share : tuple of two int, default=(0, 1)
+        Which share of each batch to cut out, and of how many; they are filled up to one size.
+    """
+
+    def __init__(
+        self, dataset: Any, batch_size: int, shuffle: bool = False, share: Any = (0, 1)
+    ) -> None:
+        indices = np.arange(len(dataset))
+        data: Any = dataset
+        while isinstance(data, torch.utils.data.Subset):
+            indices, data = np.asarray(data.indices)[indices], data.dataset
+        self.data, self.indices = data, indices
+        self.batch_size = batch_size if batch_size > 0 else max(1, len(indices))
+        self.shuffle, self.share = shuffle, share
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.indices) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = self.indices
+        if self.shuffle:
+            order = order[torch.randperm(len(order)).numpy()]
+        which, n_shares = self.share
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            if n_shares > 1:
+                rows = np.resize(rows, len(rows) + -len(rows) % n_shares)[which::n_shares]
+            X, y = self.data.X, self.data.y
+            X = torch.from_numpy(X[rows])
+            y = torch.zeros(len(rows)) if y is None else torch.from_numpy(y[rows])
+            yield X, y
+
+    def renew(self, X: Any, y: Any) -> None:
+        """Put other pairs, as many as there were, in place of those of the data set."""
+        if len(X) != len(self.data):
+            raise ValueError(
+                f"X drew {len(X)} pairs after {len(self.data)}; each epoch must have as many pairs "
+                "as the first."
+            )
+        self.data.X, self.data.y = X, y
+
+
+class HoldOut:
+    """Split that holds sections out together with their images.
+
+    Parameters
+    ----------
+    fraction : float
+        Share of the sections that is held out.
+    n_images : int
+        How often each section is there: all of them, then all images.
+    seed : int
+        Seed of the choice.
+    """
+
+    def __init__(self, fraction: float, n_images: int, seed: int) -> None:
+        self.fraction, self.n_images, self.seed = fraction, n_images, seed
+
+    def __call__(self, dataset: Any, y: Any = None, **kwargs: Any) -> tuple[Any, Any]:
+        n_sections = len(dataset) // self.n_images
+        n_valid = math.ceil(self.fraction * n_sections)
+        if not 0 < n_valid < n_sections:
+            raise ValueError(
+                f"'validation_fraction' is {self.fraction}, which splits {n_sections} sections "
+                "into nothing and all; give more sections or set early_stopping=False."
+            )
+        order = np.random.RandomState(self.seed).permutation(n_sections)
+        valid, rest = (
+            np.concatenate([part + k * n_sections for k in range(self.n_images)])
+            for part in (order[:n_valid], order[n_valid:])
+        )
+        subset = torch.utils.data.Subset
+        return subset(dataset, rest.tolist()), subset(dataset, valid.tolist())

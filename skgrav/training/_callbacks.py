@@ -1,0 +1,159 @@
+"""Callbacks of a training: learning rates, the best weights, and progress."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+from skorch import NeuralNetRegressor
+from skorch.callbacks import Callback
+
+
+class ExponentialDecay(Callback):
+    """Learning rate that shrinks smoothly, by a factor per 100 epochs counted over all calls.
+
+    Without a state, unlike torch's schedulers, which hold the optimiser and fail without it.
+
+    Parameters
+    ----------
+    factor : float
+        Learning rate after 100 epochs relative to the first.
+    """
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def on_epoch_begin(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        rate = net.lr * self.factor ** ((len(net.history) - 1) / 100)
+        for group in net.optimizer_.param_groups:
+            group["lr"] = rate
+        net.history.record("lr", rate)
+
+
+class OneCycle(Callback):
+    """Learning rate that rises within the first twentieth of training and falls as a cosine.
+
+    Parameters
+    ----------
+    warm_up : float, default=0.05
+        Share of the steps in which the rate rises.
+    """
+
+    def __init__(self, warm_up: float = 0.05) -> None:
+        self.warm_up = warm_up
+
+    def on_batch_begin(self, net: NeuralNetRegressor, training: bool, **kwargs: Any) -> None:
+        if not training:
+            return
+        done = net.progress
+        share = min(1.0, (done + 0.01) / self.warm_up) * (1.0 + math.cos(math.pi * done)) / 2.0
+        for group in net.optimizer_.param_groups:
+            group["lr"] = group.setdefault("top_lr", group["lr"]) * max(share, 1e-3)
+
+
+class KeepBest(Callback):
+    """Remember the weights of the epoch with the lowest loss, and keep histories short.
+
+    Before the first epoch the best weights are those that training starts from.
+
+    Parameters
+    ----------
+    monitor : str or None
+        Loss that decides, "train_loss" or "valid_loss"; None takes the last epoch for the best.
+    patience : int, default=None
+        Epochs without a lower loss after which training ends; None goes on to the end.
+    """
+
+    def __init__(self, monitor: str | None, patience: int | None = None) -> None:
+        self.monitor = monitor
+        self.patience = patience
+
+    def on_train_begin(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        self.best_loss_, self.n_worse_ = math.inf, 0
+        self.best_weights_ = copy.deepcopy(net.module_.state_dict())
+
+    def on_epoch_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        name = self.monitor or "train_loss"
+        loss = net.history[-1, name]
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"{name} became {loss} in epoch {len(net.history)}: lower 'learning_rate' "
+                "or check X and y for extreme values."
+            )
+        if loss < self.best_loss_ or self.monitor is None:
+            self.best_loss_ = loss
+            self.best_weights_ = copy.deepcopy(net.module_.state_dict())
+            self.n_worse_ = 0
+        else:
+            self.n_worse_ += 1
+        net.history[-1]["batches"] = []
+        if self.n_worse_ == self.patience:
+            net.stop("patience")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was remembered."""
+        names = ("best_loss_", "best_weights_", "n_worse_")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Remember what another training remembered."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def restore(self, net: NeuralNetRegressor) -> None:
+        """Load the best weights."""
+        net.module_.load_state_dict(self.best_weights_)
+
+    def forget(self) -> None:
+        """Free the memory of the weights, which would ride along in pickles."""
+        self.best_weights_ = None
+
+
+class EpochBar(Callback):
+    """Progress bar over epochs with the last losses."""
+
+    def on_train_begin(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        from tqdm.auto import tqdm
+
+        run = net.run_
+        self.bar_ = tqdm(total=run.n_epochs, initial=run.n_resumed, unit="epoch", leave=True)
+
+    def on_epoch_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        last = net.history[-1]
+        losses = {k: f"{last[k]:.4g}" for k in ("train_loss", "valid_loss") if k in last}
+        self.bar_.set_postfix(losses)
+        self.bar_.update()
+
+    def on_train_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        self.bar_.close()
+        del self.bar_  # holds a lock, which no pickle takes
+
+
+class EpochTasks(Callback):
+    """Makes each epoch a task of the fit for the scikit-learn callbacks of an estimator.
+
+    Parameters
+    ----------
+    estimator : CallbackSupportMixin
+        The estimator in training.
+    """
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def on_train_begin(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        n_epochs = net.run_.n_epochs - net.run_.n_resumed
+        self.fit_ = self.estimator._init_callback_context(max_subtasks=n_epochs)
+        self.fit_.call_on_fit_task_begin(estimator=self.estimator)
+
+    def on_epoch_begin(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        self.epoch_ = self.fit_.subcontext(task_name="epoch")
+        self.epoch_.call_on_fit_task_begin(estimator=self.estimator)
+
+    def on_epoch_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        if self.epoch_.call_on_fit_task_end(estimator=self.estimator):
+            net.stop("callback")
+
+    def on_train_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
+        self.fit_.call_on_fit_task_end(estimator=self.estimator)
