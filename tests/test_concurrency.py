@@ -114,7 +114,9 @@ def test_clones_fitted_in_eight_threads_are_those_fitted_alone(name):
 
 def in_child(pipe, name):
     warnings.simplefilter("ignore")
+    n_threads = torch.get_num_threads()
     pipe.send(estimate(name))
+    pipe.send((n_threads, torch.get_num_threads()))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
@@ -133,11 +135,24 @@ def test_forked_processes_predict_the_same(name):
         try:
             assert reader.poll(60), "the forked process hangs"
             assert_near(reader.recv(), expected, 1e-6 if "CNN" in name else THREADS)
+            assert reader.recv() == (2, 2)  # it computed in one thread, and changed nothing
         finally:
             child.kill()
             child.join()
     finally:
         torch.set_num_threads(threads)
+
+
+def test_importing_sets_no_hook_for_the_process():
+    code = """if True:
+        import os, torch, skorch, sklearn.decomposition, sklearn.callback
+        hooks = []
+        os.register_at_fork = lambda **functions: hooks.append(functions)
+        import skgrav.networks, skgrav.training, skgrav.generators, skgrav.solvers
+        from skgrav import CNNInverter, LatentInverter
+        assert not hooks, hooks
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 SPAWNED = """
