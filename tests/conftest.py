@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import hashlib
 import os
 import socket
 from pathlib import Path
@@ -96,3 +97,13 @@ def sections_near_truth(mesh, n_samples, error=0.05, smooth=1.2, seed=0):
     blurred = gaussian_filter(white, (0, smooth, smooth)).reshape(n_samples, -1)
     size = np.linalg.norm(rho, axis=1) / np.linalg.norm(blurred, axis=1)
     return rho, rho + error * size[:, None] * blurred
+
+
+def files_in(folder):
+    """Give the names of all files below a folder."""
+    return sorted(p.name for p in folder.rglob("*") if p.is_file())
+
+
+def sha256(content):
+    """Give the SHA-256 of bytes in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()

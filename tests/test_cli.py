@@ -144,10 +144,11 @@ def test_errors_are_told_on_stderr_and_nothing_is_written(profile, more, text, c
     [
         ("", "has the columns []"),
         ("x,gz\n", "is empty"),
-        ("x,gz\n0,1\n1,b\n", "line 3: 'b' in column 'gz' is no number"),
-        ("x,gz\n0,1\n1\n", "line 3: '' in column 'gz' is no number"),
-        ("x,gz\n0,1\n1,nan\n", "holds NaN or infinity"),
-        ("x,gz\n1,1\n0,2\n", "column 'x' of"),
+        ("x,gz\n0,1\n1,b\n", "line 3: 'b' in column 'gz' is not a finite number"),
+        ("x,gz\n0,1\n1\n", "line 3: '' in column 'gz' is not a finite number"),
+        ("x,gz\n0,1\n1,nan\n", "line 3: 'nan' in column 'gz' is not a finite number"),
+        ("x,gz\n1,1\n0,2\n", "profile.csv, line 3: column 'x' does not increase. Sort it."),
+        ("x,gz\n0,1\n1,2\n1,3\n", "line 4: this station repeats that of line 3, with different"),
         ("x,gz\n0,978000\n1,978001\n", "absolute gravity, or not in mGal"),
     ],
 )
@@ -156,6 +157,44 @@ def test_bad_tables_are_refused(tmp_path, table, text, capsys):
     path.write_text(table)
     assert main(["invert", str(path), "--noise", "1", "--out", str(tmp_path / "section.nc")]) == 1
     assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("unit", "text"),
+    [
+        ("um/s2", "says um/s2, but --gravity-unit is mGal"),
+        ("µm/s2", "says µm/s2, but --gravity-unit is mGal"),
+        ("um/s^2", "says um/s^2, but --gravity-unit is mGal"),
+        ("nm/s2", "says nm/s2, but --gravity-unit is mGal"),
+        ("gu", "says gu, but --gravity-unit is mGal"),
+        ("kGal", "is in 'kGal'; units of gravity are mGal, uGal"),
+    ],
+)
+def test_units_of_columns_are_known_or_refused(tmp_path, unit, text, capsys):
+    path, name = tmp_path / "profile.csv", f"gz_{unit}"
+    path.write_text(f"x,{name}\n" + "".join(f"{i},{i % 7}\n" for i in range(20)), "utf-8")
+    out = ["--noise", "1", "--out", str(tmp_path / "section.nc")]
+    assert main(["invert", str(path), "--gz", name, *out]) == 1
+    assert text in capsys.readouterr().err
+
+
+def test_section_in_another_unit_has_the_same_gravity(tmp_path):
+    pytest.importorskip("xarray")
+    mesh, gravity = Mesh([[0, 100, 200], [0, 100]]), []
+    for units, value in (("kg/m3", 300.0), ("g/cm3", 0.3), ("g cm-3", 0.3)):
+        array = mesh.to_xarray([value, value], units=units)
+        array.to_dataset(name="density").to_netcdf(tmp_path / "s.nc")
+        out = tmp_path / "g.csv"
+        assert main(["forward", str(tmp_path / "s.nc"), "--out", str(out), "--height", "1"]) == 0
+        gravity.append(float(next(csv.DictReader(out.read_text().splitlines()))["gz_mGal"]))
+    assert gravity == pytest.approx([0.9492] * 3, abs=5e-5)
+
+
+def test_missing_folder_is_named(profile, capsys):
+    pytest.importorskip("xarray")
+    nowhere = profile.parent / "nowhere"
+    assert invert(profile, "--noise", "0.1", "--out", str(nowhere / "s.nc")) == 1
+    assert f"the folder {nowhere} of s.nc does not exist; create it" in capsys.readouterr().err
 
 
 def test_wrong_usage_ends_with_two():

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from test_fetch import files_in, sha256
+from conftest import files_in, sha256
 
 from skgrav.datasets import (
     _bushveld,

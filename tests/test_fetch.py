@@ -3,7 +3,6 @@
 No test leaves this machine: files come from the local mirror or from a server on 127.0.0.1.
 """
 
-import hashlib
 import io
 import socket
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+from conftest import files_in, sha256
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skgrav import ForwardOperator, Mesh
@@ -33,15 +33,6 @@ RELEASE = (
     "upstream/Vahid-Negahdari/Gravity_Inversion/releases/download/v1.0.0/Gravity_Inversion.zip"
 )
 N_TRAIN, N_TEST = 12, 5
-
-
-def files_in(folder):
-    """Give the names of all files below a folder."""
-    return sorted(p.name for p in folder.rglob("*") if p.is_file())
-
-
-def sha256(content):
-    return hashlib.sha256(content).hexdigest()
 
 
 class Server(ThreadingHTTPServer):

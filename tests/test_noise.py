@@ -6,6 +6,7 @@ from sklearn.decomposition import PCA
 
 from skgrav import (
     BayesLinearInverter,
+    CNNInverter,
     ForwardOperator,
     LatentInverter,
     Mesh,
@@ -172,6 +173,8 @@ def inverters(operator):
     yield BayesLinearInverter("auto", **common)
     yield LatentInverter(PCA(20), **common)
     yield LatentInverter(PCA(20), projection=True, **common)
+    for network in ({}, {"architecture": "paper"}, {"data_consistency": True}):
+        yield CNNInverter(max_epochs=2, batch_size=20, random_state=0, **network, **common)
     for solver in SOLVERS:
         yield Refiner(solver, init=BayesLinearInverter(**common), **common)
     yield Refiner("bayes", init=BayesLinearInverter(**common), random_state=0, **common)

@@ -24,6 +24,7 @@ from skgrav.cli._profile import (
     write_profile,
 )
 from skgrav.geometry import Mesh, Survey
+from skgrav.io import checked_path
 from skgrav.operators import ForwardOperator
 
 #: What a wrong input or a missing package raises; anything else is a defect and shows itself.
@@ -316,7 +317,7 @@ def _write_section(path: Path, mesh: Mesh, rho: Any, profile: Profile, predicted
     dataset.update(observed.rename(names))
     dataset.update(modelled.rename(names | {name: f"{name}_predicted" for name in modelled}))
     dataset.attrs["source"] = f"skgrav {skgrav.__version__}"
-    dataset.to_netcdf(path)
+    dataset.to_netcdf(checked_path(path))
 
 
 def _plot(path: Path, mesh: Mesh, rho: Any, profile: Profile, predicted: Any) -> None:

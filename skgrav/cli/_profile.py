@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +10,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skgrav.geometry import Survey
+from skgrav.geometry import UNIT_SIZES, Survey
+from skgrav.io import Table, checked_path, read_table
 
 Array = NDArray[np.float64]
 
 #: Metres, and mGal, in one unit of each name.
-LENGTHS = {"m": 1.0, "km": 1e3}
-GRAVITIES = {"mGal": 1.0, "uGal": 1e-3, "um/s2": 0.1, "m/s2": 1e5}
+LENGTHS = UNIT_SIZES["length"]
+GRAVITIES = {unit: size for unit, size in UNIT_SIZES["gravity"].items() if unit != "normalized"}
 
 #: Gravity beyond this is no anomaly, but absolute, or in another unit.
 _LARGEST_ANOMALY = 2000.0
-
-#: A unit in a column's name, as in ``x_km``, ``gz [mGal]`` or ``gz(um/s2)``.
-_UNIT = re.compile(r"(?:_|\[|\(| )\s*(km|m|mGal|uGal|µGal|um/s2|m/s2)\s*[\])]?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Profile:
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options that name columns and units."""
-    parser.add_argument("profile", type=Path, help="table with a header: comma, semicolon or tab")
+    parser.add_argument("profile", type=Path, help="table of stations: text or sheet")
     add_station_options(parser)
     columns = parser.add_argument_group("columns of data")
     columns.add_argument("--gz", default="gz", metavar="COLUMN", help="positive down (default: gz)")
@@ -64,28 +61,39 @@ def add_station_options(parser: ArgumentParser) -> None:
 
 def read_stations(path: Path, options: Namespace) -> Array:
     """Return stations (z, x) in metres."""
-    names = {"--x": options.x} | ({"--elevation": options.elevation} if options.elevation else {})
-    table = _read(path, names)
-    for option, column in names.items():
-        _check_unit(option, column, "--length-unit", options.length_unit)
-    length = LENGTHS[options.length_unit]
-    up = table.get("--elevation", options.height)
-    return length * np.column_stack(np.broadcast_arrays(np.negative(up), table["--x"]))
+    table = read_table(path)
+    stations = _stations(table, options)
+    table.refuse_repeated(stations, None)
+    return stations
+
+
+def _stations(table: Table, options: Namespace) -> Array:
+    def length(name: str, asked_by: str) -> Array:
+        return table.quantity(name, "length", options.length_unit, asked_by, "--length-unit")
+
+    x = length(options.x, "--x")
+    up = LENGTHS[options.length_unit] * options.height
+    if options.elevation is not None:
+        up = length(options.elevation, "--elevation")
+    return np.column_stack(np.broadcast_arrays(0.0 - up, x))
 
 
 def read_profile(options: Namespace, noise: float | None) -> Profile:
-    """Read a profile; `noise` is the standard deviation in mGal where no column tells it."""
-    stations = read_stations(options.profile, options)
-    if not (np.diff(stations[:, 1]) > 0).all():
-        raise ValueError(f"column '{options.x}' of {options.profile} does not increase. Sort it.")
+    """Read a profile; `noise` is the standard deviation in mGal where no column has it."""
+    source = read_table(options.profile)
+    stations = _stations(source, options)
     names = {"--gx": options.gx, "--gz": options.gz, "--sigma": options.sigma}
-    names = {option: column for option, column in names.items() if column is not None}
-    table = _read(options.profile, names)
-    for option, column in names.items():
-        _check_unit(option, column, "--gravity-unit", options.gravity_unit)
-    unit = GRAVITIES[options.gravity_unit]
+    table = {
+        option: source.quantity(name, "gravity", options.gravity_unit, option, "--gravity-unit")
+        for option, name in names.items()
+        if name is not None
+    }
+    source.refuse_repeated(stations, np.stack([g for o, g in table.items() if o != "--sigma"]))
+    back = np.diff(stations[:, 1]) < 0
+    if back.any():
+        source.fail(int(np.argmax(back)) + 1, f"column '{options.x}' does not increase. Sort it.")
     components = [c for c in "xz" if f"--g{c}" in table]
-    profiles = [unit * table[f"--g{c}"] for c in components]
+    profiles = [table[f"--g{c}"] for c in components]
     for component, g in zip(components, profiles, strict=True):
         if np.abs(g).max() > _LARGEST_ANOMALY:
             raise ValueError(
@@ -98,7 +106,7 @@ def read_profile(options: Namespace, noise: float | None) -> Profile:
             g - np.polynomial.Polynomial.fit(stations[:, 1], g, degree)(stations[:, 1])
             for g in profiles
         ]
-    sigma = noise if "--sigma" not in table else np.tile(unit * table["--sigma"], len(components))
+    sigma = noise if "--sigma" not in table else np.tile(table["--sigma"], len(components))
     return Profile(Survey(stations, components, sigma), np.concatenate(profiles))
 
 
@@ -108,44 +116,7 @@ def write_profile(path: Path, survey: Survey, g: Array, length_unit: str, unit: 
     table = {f"{name}_{length_unit}": c / LENGTHS[length_unit] for name, c in columns.items()}
     for component, values in zip(survey.components, survey.unflatten(g), strict=True):
         table[f"g{component}_{unit}"] = values / GRAVITIES[unit]
-    with path.open("w", newline="") as file:
+    with checked_path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(table)
         writer.writerows([f"{v:.10g}" for v in row] for row in zip(*table.values(), strict=True))
-
-
-def _read(path: Path, wanted: dict[str, str]) -> dict[str, Array]:
-    """Return the columns that options name, by option."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header = file.readline()
-        delimiter = max(",;\t", key=header.count)
-        file.seek(0)
-        rows = list(csv.reader(file, delimiter=delimiter, skipinitialspace=True))
-    names = [name.strip() for name in rows[0]] if rows else []
-    columns = {}
-    for option, name in wanted.items():
-        if name not in names:
-            raise ValueError(f"{path} has the columns {names}, not '{name}'. Name it by {option}.")
-        place = names.index(name)
-        values = []
-        for line, row in enumerate(rows[1:], start=2):
-            if not any(cell.strip() for cell in row):
-                continue
-            try:
-                values.append(float(row[place]))
-            except (IndexError, ValueError):
-                cell = row[place] if place < len(row) else ""
-                raise ValueError(
-                    f"{path}, line {line}: '{cell}' in column '{name}' is no number. Correct it "
-                    "or drop the line."
-                ) from None
-        columns[option] = np.array(values)
-        if not values or not np.isfinite(values).all():
-            raise ValueError(f"column '{name}' of {path} is empty, or holds NaN or infinity.")
-    return columns
-
-
-def _check_unit(option: str, column: str, name: str, unit: str) -> None:
-    found = _UNIT.search(column)
-    if found and found[1].lower().replace("µ", "u") != unit.lower():
-        raise ValueError(f"{option} '{column}' says {found[1]}, but {name} is {unit}.")

@@ -30,7 +30,8 @@ _SHARP, _FAINT = 0.25, 0.5
 #: Those below this share are not counted on to fit data: how many there are is chance.
 _IN_REACH = 1e-14
 
-#: Rows of a matrix that are changed together, so that what changes them is small beside it.
+#: Step of log alpha to which the place of a minimum is rounded.
+_FINE = 1e-3
 
 #: Samples whose curves are computed together.
 _BLOCK = 256
@@ -148,7 +149,10 @@ class DampingCurves:
             best = _most_damped_corner(-cost(c, grid))
         best = np.clip(best, 1, len(grid) - 2)
         low, high = np.log(grid[best - 1]), np.log(grid[best + 1])
-        return np.exp(_golden(lambda log: cost(c, np.exp(log)[:, None])[:, 0], low, high))
+        log = _golden(lambda log: cost(c, np.exp(log)[:, None])[:, 0], low, high)
+        # A minimum is flat: its place is known to the root of the rounding, and feels the rounding
+        # of a trend that was taken from the data. On a fine grid it does not.
+        return np.exp(_FINE * np.round(log / _FINE))
 
 
 @saved

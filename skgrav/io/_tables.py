@@ -1,0 +1,323 @@
+"""Tables of stations: text of any delimiter, decimal mark and encoding, and sheets of Excel."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skgrav._checks import check_dummies
+from skgrav.geometry import Survey, unit_name, unit_size
+
+Array = NDArray[np.float64]
+
+_COMMENTS = ("#", "!", "%", "//")
+_SHEETS = {".xlsx": "openpyxl", ".xlsm": "openpyxl", ".xls": "xlrd", ".ods": "odf"}
+
+_DECIMAL_COMMA = r"^([+-]?\d*),(\d*(?:[eE][+-]?\d+)?)$"
+_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?nan|[+-]?inf"
+
+#: A unit at the end of a column's name, as in ``gz [mGal]`` or ``gz (um/s2)``.
+_IN_BRACKETS = re.compile(r"[\[(]([^\[\]()]*)[\])]\s*$")
+
+#: What is written like a unit after a blank or ``_``, known or not: ``lb/ft3``, ``kGal``.
+_LIKE_A_UNIT = re.compile(
+    r"^(\S*[/^²³⁻]\S*|\S*gals?|\S+ s-?2|mi|miles?|yd|inch|usft|deg)$", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The words of a table by column, its row of units, and the line on which each row stands."""
+
+    path: Path
+    words: Any  # a DataFrame of text
+    units: dict[str, str]
+    lines: list[int]
+
+    def fail(self, row: int, problem: str) -> NoReturn:
+        """Raise ValueError about a row."""
+        raise ValueError(f"{self.path}, line {self.lines[row]}: {problem}")
+
+    def numbers(self, name: str, asked_by: str) -> Array:
+        """Return the finite numbers of a column; `asked_by` is the argument that names it."""
+        import pandas as pd
+
+        if name not in self.words:
+            raise ValueError(
+                f"{self.path} has the columns {list(self.words)}, not '{name}'. Name it by "
+                f"{asked_by}."
+            )
+        words = self.words[name]
+        if words.empty:
+            raise ValueError(f"column '{name}' of {self.path} is empty.")
+        values = pd.to_numeric(words, errors="coerce").to_numpy(np.float64)
+        wrong = ~np.isfinite(values)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            self.fail(
+                row,
+                f"'{words.iloc[row]}' in column '{name}' is not a finite number. Correct it or "
+                "drop the line.",
+            )
+        try:
+            check_dummies(values, f"column {name}")
+        except ValueError as error:
+            self.fail(int(np.argmax(np.abs(values - np.median(values)))), str(error))
+        return values
+
+    def quantity(self, name: str, quantity: str, unit: str, asked_by: str, option: str) -> Array:
+        """Return a column in metres or mGal; `unit` is that of `option`, for all columns."""
+        values = self.numbers(name, asked_by)
+        size = unit_size(quantity, unit, option)
+        said = self.units.get(name) or _unit_in(name)
+        if said:
+            found = unit_size(quantity, said, f"column '{name}' of {self.path}")
+            if found != size:
+                raise ValueError(
+                    f"{asked_by} '{name}' says {said}, but {option} is {unit}. Correct one of them."
+                )
+        return size * values
+
+    def refuse_repeated(self, stations: Array, data: Array | None) -> None:
+        """Raise ValueError if two rows have the same station."""
+        _, first, group = np.unique(stations, axis=0, return_index=True, return_inverse=True)
+        repeated = np.flatnonzero(first[group.ravel()] != np.arange(len(stations)))
+        if not repeated.size:
+            return
+        row, other = int(repeated[0]), int(first[group.ravel()[repeated[0]]])
+        same = data is None or np.array_equal(data[:, row], data[:, other])
+        problem = (
+            f"this station repeats that of line {self.lines[other]}, "
+            f"{'with the same data' if same else 'with different data'}"
+        )
+        self.fail(row, f"{problem}. Drop one of them{'' if same else ', or take their mean'}.")
+
+
+def read_table(path: str | os.PathLike[str]) -> Table:
+    """Return the words of a table.
+
+    Blank lines, and comments that begin with ``#``, ``!``, ``%`` or ``//``, are left out, as are a
+    count of rows on the first line and a row of units below the header. Without a header columns
+    are named 1, 2, 3 and so on.
+    """
+    path = Path(path)
+    pd = _import_pandas(path)
+    if path.suffix.lower() in _SHEETS:
+        words, lines = _words_of_sheet(path, pd)
+    else:
+        words, lines = _words_of_text(path, pd)
+    rows = words.to_numpy()
+    first = 0
+    if len(rows) > 1 and rows[0, 0].isdigit() and not any(rows[0, 1:]) and any(rows[1, 1:]):
+        first = 1
+    if len(rows) <= first:
+        return Table(path, pd.DataFrame(), {}, [])
+    names, units = [str(k + 1) for k in range(words.shape[1])], {}
+    if not _has_number(rows[first]):
+        names = list(rows[first])
+        first += 1
+        if len(rows) > first + 1 and not _has_number(rows[first]):
+            units = {n: unit.strip("[]() ") for n, unit in zip(names, rows[first], strict=True)}
+            first += 1
+    for number, row in zip(lines[first:], rows[first:], strict=True):
+        if any(word for word, name in zip(row, names, strict=True) if not name):
+            raise ValueError(
+                f"{path}, line {number}: there are more words than the columns "
+                f"{[n for n in names if n]}. Check delimiters and decimal marks."
+            )
+    if len(set(filter(None, names))) < len(list(filter(None, names))):
+        raise ValueError(f"{path} has columns of the same name: {names}. Rename them.")
+    words = words.iloc[first:].set_axis(names, axis=1)
+    return Table(path, words[list(filter(None, names))], units, lines[first:])
+
+
+def read_stations(
+    path: str | os.PathLike[str],
+    *,
+    x: str = "x",
+    y: str | None = None,
+    elevation: str | None = None,
+    height: float = 0.0,
+    gz: str | None = "gz",
+    gx: str | None = None,
+    gy: str | None = None,
+    uncertainty: str | float | None = None,
+    length_unit: str = "m",
+    gravity_unit: str = "mGal",
+) -> tuple[Survey, Array | None]:
+    r"""Read stations and their gravity from a table.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The table, with a header: text separated by commas, semicolons, tabs or blanks, with
+        points or commas as decimal marks, or a sheet of Excel. Comments begin with ``#``, ``!``,
+        ``%`` or ``//``; a count of rows on the first line and a row of units below the header are
+        recognised. Without a header columns are named "1", "2" and so on.
+    x : str, default="x"
+        Column of the distance, in 3D of the easting.
+    y : str, default=None
+        Column of the northing; None reads a line, in 2D.
+    elevation : str, default=None
+        Column of the elevation, positive up.
+    height : float, default=0.0
+        Elevation of all stations if no column has it, in `length_unit`.
+    gz, gx, gy : str, default=None
+        Columns of the components, gz positive down; by default gz from "gz". Without any, the
+        table has stations alone.
+    uncertainty : str or float, default=None
+        Column of the standard deviation of each datum, the same for all components, or one
+        number, in `gravity_unit`.
+    length_unit : str, default="m"
+        Unit of the coordinates: m, km, cm or ft. A name such as ``x_km``, ``x [km]`` or a row of
+        units may not contradict it.
+    gravity_unit : str, default="mGal"
+        Unit of the data: mGal, uGal, Gal, gu, um/s2, nm/s2, mm/s2 or m/s2, in any usual spelling.
+
+    Returns
+    -------
+    survey : Survey
+        Stations with columns ``(z, x)`` or ``(z, y, x)`` in metres, z positive down.
+    data : ndarray of shape (n_data,) or None
+        Gravity in mGal, component-major; None without columns of data.
+
+    Raises
+    ------
+    ImportError
+        If pandas, part of ``skgrav[io]``, is missing, or what it needs to read a sheet.
+    OSError
+        If the file cannot be read.
+    ValueError
+        If a column is missing, a value is missing or not a number, a unit is unknown or another
+        one than was said, or a station is repeated. The message names the file, the line and the
+        column.
+
+    See Also
+    --------
+    read_ubc_survey : Stations in the files of UBC-GIF.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from skgrav.io import read_stations
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "profile.csv")
+    ...     _ = path.write_text("x_km;gz\n0,5;1,5\n1;2\n")
+    ...     survey, data = read_stations(path, x="x_km", height=0.02, length_unit="km")
+    >>> survey.stations.tolist(), data.tolist()
+    ([[-20.0, 500.0], [-20.0, 1000.0]], [1.5, 2.0])
+    """
+    table = read_table(path)
+    places = {"elevation": elevation, "y": y, "x": x}
+    length = {
+        axis: table.quantity(name, "length", length_unit, f"'{axis}'", "'length_unit'")
+        for axis, name in places.items()
+        if name is not None
+    }
+    up = length.pop("elevation", unit_size("length", length_unit, "'length_unit'") * height)
+    stations = np.column_stack(np.broadcast_arrays(0.0 - up, *length.values()))
+    named = {"x": gx, "y": gy, "z": gz}
+    profiles = {
+        component: table.quantity(
+            name, "gravity", gravity_unit, f"'g{component}'", "'gravity_unit'"
+        )
+        for component, name in named.items()
+        if name is not None
+    }
+    data = np.stack(list(profiles.values())) if profiles else None
+    table.refuse_repeated(stations, data)
+    if data is None:
+        return Survey(stations, ("z",)), None
+    sigma: Any = uncertainty
+    if isinstance(uncertainty, str):
+        sigma = table.quantity(
+            uncertainty, "gravity", gravity_unit, "'uncertainty'", "'gravity_unit'"
+        )
+        sigma = np.tile(sigma, len(profiles))
+    elif uncertainty is not None:
+        sigma = uncertainty * unit_size("gravity", gravity_unit, "'gravity_unit'")
+    return Survey(stations, tuple(profiles), sigma), data.ravel()
+
+
+def _words_of_text(path: Path, pd: Any) -> tuple[Any, list[int]]:
+    """Return the words of all lines that are neither blank nor comments, and their numbers."""
+    numbered = [(n, line.strip()) for n, line in enumerate(_text(path).splitlines(), start=1)]
+    numbered = [(n, line) for n, line in numbered if line and not line.startswith(_COMMENTS)]
+    if not numbered:
+        return pd.DataFrame(), []
+    lines, texts = (list(part) for part in zip(*numbered, strict=True))
+    # A count of rows on the first line has no delimiter.
+    head = texts[1] if texts[0].isdigit() and len(texts) > 1 else texts[0]
+    delimiter = next((d for d in ";\t," if d in head), None)
+    width = max(len(t.split(delimiter)) for t in texts)
+    words = pd.read_csv(
+        io.StringIO("\n".join(texts)),
+        sep=delimiter or r"\s+",
+        header=None,
+        names=range(width),
+        index_col=False,
+        dtype=str,
+        keep_default_na=False,
+        skipinitialspace=True,
+    )
+    words = words.fillna("").apply(lambda column: column.str.strip())
+    if delimiter != ",":
+        words = words.replace(_DECIMAL_COMMA, r"\1.\2", regex=True)
+    return words.loc[:, (words != "").any()], lines
+
+
+def _words_of_sheet(path: Path, pd: Any) -> tuple[Any, list[int]]:
+    try:
+        engine = _SHEETS[path.suffix.lower()]
+        words = pd.read_excel(path, header=None, dtype=str, engine=engine).fillna("")
+    except ImportError as error:
+        raise ImportError(f"{path}: {error} Or save the sheet as CSV.") from error
+    words = words.apply(lambda column: column.str.strip())
+    kept = (words != "").any(axis=1) & ~words[0].str.startswith(_COMMENTS)
+    words = words[kept]
+    return words.loc[:, (words != "").any()], [int(row) + 1 for row in words.index]
+
+
+def _text(path: Path) -> str:
+    """Return a text in UTF-8 or UTF-16, or else in the encoding of Windows."""
+    raw = path.read_bytes()
+    if raw[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        return raw.decode("utf-16")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", errors="replace")
+
+
+def _has_number(words: Any) -> bool:
+    return any(re.fullmatch(_NUMBER, word, re.IGNORECASE) for word in words)
+
+
+def _unit_in(name: str) -> str | None:
+    """Return the unit that a column's name tells, or None."""
+    bracketed = _IN_BRACKETS.search(name)
+    if bracketed:
+        return bracketed[1].strip()
+    for blank in re.finditer(r"[_\s]", name):
+        end = name[blank.end() :].strip()
+        if unit_name(end) or _LIKE_A_UNIT.search(end):
+            return end
+    return None
+
+
+def _import_pandas(path: Path) -> Any:
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError(
+            f"{path} needs pandas; install it by pip install 'skgrav[io]'."
+        ) from error
+    return pd
