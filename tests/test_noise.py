@@ -174,7 +174,8 @@ def inverters(operator):
     yield LatentInverter(PCA(20), **common)
     yield LatentInverter(PCA(20), projection=True, **common)
     for network in ({}, {"architecture": "paper"}, {"data_consistency": True}):
-        yield CNNInverter(max_epochs=2, batch_size=20, random_state=0, **network, **common)
+        settings = {"max_epochs": 2, "batch_size": 20, "training_noise": (0.0, 0.3)}
+        yield CNNInverter(random_state=0, **settings, **network, **common)
     for solver in SOLVERS:
         yield Refiner(solver, init=BayesLinearInverter(**common), **common)
     yield Refiner("bayes", init=BayesLinearInverter(**common), random_state=0, **common)
