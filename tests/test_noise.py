@@ -115,6 +115,16 @@ def test_stations_must_determine_the_trend():
         Survey(across, "z", trend=1)
 
 
+@pytest.mark.parametrize("trend", [0, 2, np.sin(X_LINE)])
+def test_trends_are_kept_with_labelled_data(trend, tmp_path):
+    survey = Survey(LINE, "z", 0.1, trend)
+    dataset = survey.to_xarray(np.zeros(31))
+    assert Survey.from_xarray(dataset) == survey
+    dataset.to_netcdf(tmp_path / "g.nc")
+    xarray = pytest.importorskip("xarray")
+    assert Survey.from_xarray(xarray.load_dataset(tmp_path / "g.nc")) == survey
+
+
 # Standard deviations
 
 

@@ -586,3 +586,14 @@ def test_pipeline_with_a_refiner(pairs):
     assert chi[1] < 1.3 < chi[0]
     refiner = Refiner("cgls", init=pipeline[0], operator=operator, noise_level=LEVEL).fit(g, truth)
     assert chi_factor(operator, refiner.predict(g), g, noise_level=LEVEL) < 1.3
+
+
+def test_inverters_of_one_operator_share_their_decomposition(pairs):
+    operator, g, _ = pairs
+    first, second = (
+        TikhonovInverter(order=1, noise_level=level, operator=operator).fit(g)
+        for level in (LEVEL, 2 * LEVEL)
+    )
+    assert first._system is second._system
+    other = TikhonovInverter(order=2, noise_level=LEVEL, operator=operator).fit(g)
+    assert other._system is not first._system

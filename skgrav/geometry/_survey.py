@@ -315,7 +315,8 @@ class Survey(ValueObject):
         -------
         dataset : xarray.Dataset of dimensions (station,) or (sample, station)
             One variable per component, ``gx`` and so on, and of the uncertainty, if there is one,
-            ``gx_uncertainty``. Coordinates of the stations are in metres, z positive down.
+            ``gx_uncertainty``. The attribute ``trend_degree``, or variables ``gx_trend0`` and so
+            on, hold the trend. Coordinates of the stations are in metres, z positive down.
             `from_xarray` gives back the very same survey, also from a netCDF file. Needs xarray,
             from ``skgrav[io]``.
 
@@ -328,6 +329,7 @@ class Survey(ValueObject):
             self.stations,
             self._by_component(g),
             None if self.uncertainty is None else self._by_component(self.uncertainty),
+            self._labelled_trend(),
             units,
         )
 
@@ -345,7 +347,7 @@ class Survey(ValueObject):
         Returns
         -------
         survey : Survey
-            Stations, components in the order of the variables, and the uncertainty.
+            Stations, components in the order of the variables, uncertainty and trend.
 
         Raises
         ------
@@ -354,6 +356,12 @@ class Survey(ValueObject):
             direction is unknown, or only some components have an uncertainty.
         """
         return cls(*_xarray.survey_arguments(dataset))
+
+    def _labelled_trend(self) -> int | list[dict[str, NDArray[np.float64]]] | None:
+        """Return the degree of the trend, or its basis by coefficient and component."""
+        if self.trend is None or isinstance(self.trend, int):
+            return self.trend
+        return [self._by_component(column) for column in self.trend.T]
 
     def _by_component(self, g: ArrayLike) -> dict[str, NDArray[np.float64]]:
         profiles = np.moveaxis(self.unflatten(g), -2, 0)

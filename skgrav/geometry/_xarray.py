@@ -20,6 +20,9 @@ Array = NDArray[np.float64]
 
 _SAMPLE, _STATION = "sample", "station"
 
+#: Attribute that holds the degree of a survey's trend.
+_DEGREE = "trend_degree"
+
 
 def density_array(edges: Sequence[Array], images: Array, name: str, units: str) -> Any:
     """Return densities as a DataArray of dimensions (sample,) z, (y,) x."""
@@ -72,6 +75,7 @@ def gravity_dataset(
     stations: Array,
     profiles: Mapping[str, Array],
     uncertainty: Mapping[str, Array] | None,
+    trend: int | Sequence[Mapping[str, Array]] | None,
     units: str,
 ) -> Any:
     """Return gravity of each component as a Dataset with one variable per component."""
@@ -93,11 +97,19 @@ def gravity_dataset(
     for component, sigma in (uncertainty or {}).items():
         attributes = {"long_name": f"standard deviation of g{component}", "units": units}
         data[f"g{component}_uncertainty"] = _STATION, sigma, attributes
+    if trend is None or isinstance(trend, int):
+        return xarray.Dataset(data, coords, {} if trend is None else {_DEGREE: trend})
+    for i, column in enumerate(trend):
+        for component, values in column.items():
+            attributes = {"long_name": f"column {i} of the basis of the trend of g{component}"}
+            data[f"g{component}_trend{i}"] = _STATION, values, attributes
     return xarray.Dataset(data, coords)
 
 
-def survey_arguments(dataset: Any) -> tuple[Array, tuple[str, ...], Array | None]:
-    """Return stations, components and uncertainty in mGal of a labelled dataset."""
+def survey_arguments(
+    dataset: Any,
+) -> tuple[Array, tuple[str, ...], Array | None, int | Array | None]:
+    """Return stations, components, uncertainty in mGal and trend of a labelled dataset."""
     axes = AXES[3] if "y" in dataset.coords else AXES[2]
     stations, _ = _stations(axes, dataset)
     components = tuple(str(n)[1:] for n in dataset.data_vars if n in {f"g{a}" for a in axes})
@@ -108,9 +120,10 @@ def survey_arguments(dataset: Any) -> tuple[Array, tuple[str, ...], Array | None
         )
     for component in components:
         _in_mgal(dataset, f"g{component}")
+    trend = _trend(dataset, components)
     uncertain = [c for c in components if f"g{c}_uncertainty" in dataset]
     if not uncertain:
-        return stations, components, None
+        return stations, components, None, trend
     if len(uncertain) < len(components):
         raise ValueError(
             f"'dataset' has an uncertainty of components {uncertain} alone; give all of "
@@ -120,7 +133,18 @@ def survey_arguments(dataset: Any) -> tuple[Array, tuple[str, ...], Array | None
         real_array(dataset[name].values, name) * _in_mgal(dataset, name)
         for name in (f"g{c}_uncertainty" for c in components)
     ]
-    return stations, components, np.concatenate(sigma)
+    return stations, components, np.concatenate(sigma), trend
+
+
+def _trend(dataset: Any, components: Sequence[str]) -> int | Array | None:
+    """Return the degree of the trend, or its basis, or None."""
+    if _DEGREE in dataset.attrs:
+        return int(dataset.attrs[_DEGREE])
+    columns: list[Array] = []
+    while (name := f"_trend{len(columns)}") and f"g{components[0]}{name}" in dataset:
+        parts = [real_array(dataset[f"g{c}{name}"].values, f"g{c}{name}") for c in components]
+        columns.append(np.concatenate(parts))
+    return np.column_stack(columns) if columns else None
 
 
 def gravity_profiles(stations: Array, components: Sequence[str], dataset: Any) -> Array:

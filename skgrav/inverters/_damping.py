@@ -130,7 +130,7 @@ class DampingCurves:
         """Return which coordinates densities reach, and the squared norm and number of others."""
         h = self.variance
         reached = h > _IN_REACH * h[0]
-        n_lost = 0 if reached.all() else max(0, self.n_data - np.count_nonzero(reached))
+        n_lost = 0 if reached.all() else max(0, self.n_data - int(np.count_nonzero(reached)))
         return reached, np.sum(c[:, ~reached] ** 2, axis=1), n_lost
 
     def search(self, c: Array, criterion: str) -> Array:

@@ -19,7 +19,7 @@ from skgrav.inverters._model_norm import ModelNorm
 from skgrav.inverters._regularized import RegularizedInverter
 from skgrav.io import Field, saved
 from skgrav.noise import Whitening, no_noise
-from skgrav.operators import BaseOperator, DenseMatrix
+from skgrav.operators import BaseOperator, DenseMatrix, shared
 from skgrav.solvers import BoundedLeastNorm, Status
 
 Array = NDArray[np.float64]
@@ -265,7 +265,7 @@ class TikhonovInverter(RegularizedInverter):
         noise = self._noise(noise_level)
         system = self._system
         if isinstance(system, KrylovLeastSquares):
-            system = self._decomposition(noise.whitening)[0]
+            system = self._decomposition(noise.whitening)
         sigma = self._scale(noise, X)
         if alphas is None:
             damping = np.tile(system.grid(), (len(X), 1))
@@ -295,8 +295,8 @@ class TikhonovInverter(RegularizedInverter):
         if not self._decomposes:
             self._prepare_krylov(whitening)
             return
-        self._system, modal = self._decomposition(whitening)
-        self._modal: Any = None if self._bounds is None else modal
+        self._system = self._decomposition(whitening)
+        self._modal: Any = None if self._bounds is None else self._modal_matrix(whitening)
 
     @property
     def _needs_decomposition(self) -> bool:
@@ -313,9 +313,17 @@ class TikhonovInverter(RegularizedInverter):
         cheap = operator.n_data_**2 * operator.n_cells_ <= _DECOMPOSED
         return operator.is_decomposable_ and (cheap or isinstance(operator.products_, DenseMatrix))
 
-    def _decomposition(self, whitening: Whitening) -> tuple[DampedLeastSquares, Array]:
-        modal = self._norm.operator_modes(whitening.matrix(self.operator_.matrix_))
-        return DampedLeastSquares.of(modal, self._norm.stiffness), modal
+    def _decomposition(self, whitening: Whitening) -> DampedLeastSquares:
+        """Return the decomposition, which inverters of the same operator and norm share."""
+        norm = "tikhonov", self.order, self.depth_weighting
+        return shared(
+            (*self.operator_.identity_, *whitening.key, *norm),
+            lambda: DampedLeastSquares.of(self._modal_matrix(whitening), self._norm.stiffness),
+        )
+
+    def _modal_matrix(self, whitening: Whitening) -> Array:
+        """Return the map from coefficients of modes to whitened data."""
+        return self._norm.operator_modes(whitening.matrix(self.operator_.matrix_))
 
     def _prepare_krylov(self, whitening: Whitening) -> None:
         """Prepare for an operator that is too large for its eigendecomposition."""

@@ -223,7 +223,7 @@ class GravityDisplay:
         if noise_level is not None:
             if not noise_level > 0:
                 raise ValueError(f"'noise_level' is {noise_level}; it must be positive, or None.")
-            uncertainty = noise.std(observed[None])[0]
+            uncertainty = np.ravel(noise.std(observed[None]))
         display = cls(
             observed,
             predicted,
@@ -400,7 +400,7 @@ class GravityDisplay:
         with np.errstate(over="ignore"):  # by far less noise than any residual
             noise = Noise.of_survey(self.survey, uncertainty=self.survey.flatten(sigma))
             g = self.survey.flatten(residual)[None]
-            chi = float(noise.chi_factor(g, g)[0])
+            chi = np.ravel(noise.chi_factor(g, g))[0]
         return f"{name}, chi factor {chi:.2g}"
 
 
