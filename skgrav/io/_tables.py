@@ -322,7 +322,7 @@ def _has_number(words: Any) -> bool:
 
 
 def _unit_in(name: str) -> str | None:
-    """Return the unit that a column's name tells, or None."""
+    """Return the unit in a column's name, or None."""
     bracketed = _IN_BRACKETS.search(name)
     if bracketed:
         return bracketed[1].strip()
