@@ -179,8 +179,8 @@ def _column(values: Any, wrong: NDArray[np.bool_]) -> str:
 def check_dummies(array: NDArray[Any], name: str) -> None:
     """Raise ValueError if a number such as -9999 is far from all others, as no datum is.
 
-    X may be in any unit, so that size alone tells nothing. A dummy value is one of `DUMMIES` to
-    the last digit, and ten times as far from the other values as they are from one another.
+    X may be in any unit, so that size alone is not a criterion. A dummy value is one of `DUMMIES`
+    to the last digit, and ten times as far from the other values as they are from one another.
     Where these are fewer than three, or all zero, there is nothing to compare with.
     """
     if not array.size:

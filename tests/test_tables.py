@@ -34,6 +34,9 @@ KINDS = {
     "quotes": '"x","gz"\n"0","1.5"\n"500","-2.25"\n"1000.5","3"\n',
     "comments": "# Bouguer\n! 2020\nx,gz\n% m,mGal\n0,1.5\n// old\n500,-2.25\n1000.5,3\n#end",
     "blank lines": "\n\nx,gz\n0,1.5\n\n500,-2.25\n  \n1000.5,3\n\n",
+    "lines of delimiters": "x,gz\n0,1.5\n,\n500,-2.25\n1000.5,3\n,,\n",
+    "index of pandas": ",x,gz\n0,0,1.5\n1,500,-2.25\n2,1000.5,3\n",
+    "blank cells before tabs": "\tx\tgz\n\t0\t1.5\nA\t500\t-2.25\n\t1000.5\t3\n",
     "units row": "x,gz\nm,mGal\n0,1.5\n500,-2.25\n1000.5,3\n",
     "units row in brackets": "x;gz\n[m];[mGal]\n0;1,5\n500;-2,25\n1000,5;3\n",
     "count": "3\nx,gz\n0,1.5\n500,-2.25\n1000.5,3\n",
@@ -162,6 +165,12 @@ def test_units_rows_count(table):
             r"line 3: there are more words than the columns \['x', 'gz'\]. Check",
         ),
         ("x,gz\n0,1,5\n1,2,5\n", "line 2: there are more words than the columns"),
+        (
+            "3\nx,gz\n0,1\n1,2\n",
+            "line 1: 3 rows should follow, but there are 2. The table is trunc",
+        ),
+        ('x,gz\n"0,1\n1",2\n', "has a quotation that does not end on its line"),
+        ('x,gz\n0,1\n"1,2\n', "cannot be read as a table: .*EOF|quotation that does not end"),
         ("x,gz,gz\n0,1,5\n1,2,5\n", "has columns of the same name"),
         (
             "x,gz\n0,1\n7,2\n0,1\n",

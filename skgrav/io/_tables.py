@@ -114,9 +114,9 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     else:
         words, lines = _words_of_text(path, pd)
     rows = words.to_numpy()
-    first = 0
+    first, counted = 0, None
     if len(rows) > 1 and rows[0, 0].isdigit() and not any(rows[0, 1:]) and any(rows[1, 1:]):
-        first = 1
+        first, counted = 1, int(rows[0, 0])
     if len(rows) <= first:
         return Table(path, pd.DataFrame(), {}, [])
     names, units = [str(k + 1) for k in range(words.shape[1])], {}
@@ -126,16 +126,29 @@ def read_table(path: str | os.PathLike[str]) -> Table:
         if len(rows) > first + 1 and not _has_number(rows[first]):
             units = {n: unit.strip("[]() ") for n, unit in zip(names, rows[first], strict=True)}
             first += 1
-    for number, row in zip(lines[first:], rows[first:], strict=True):
-        if any(word for word, name in zip(row, names, strict=True) if not name):
-            raise ValueError(
-                f"{path}, line {number}: there are more words than the columns "
-                f"{[n for n in names if n]}. Check delimiters and decimal marks."
-            )
-    if len(set(filter(None, names))) < len(list(filter(None, names))):
-        raise ValueError(f"{path} has columns of the same name: {names}. Rename them.")
+    if counted not in {None, len(rows) - first}:
+        raise ValueError(
+            f"{path}, line {lines[0]}: {counted} rows should follow, but there are "
+            f"{len(rows) - first}. The table is truncated, or the number is wrong."
+        )
+    _check_names(path, names, rows[first:], lines[first:])
     words = words.iloc[first:].set_axis(names, axis=1)
     return Table(path, words[list(filter(None, names))], units, lines[first:])
+
+
+def _check_names(path: Path, names: list[str], rows: Any, lines: list[int]) -> None:
+    """Raise ValueError if names are repeated, or words stand beyond the last of them."""
+    named = [name for name in names if name]
+    if len(set(named)) < len(named):
+        raise ValueError(f"{path} has columns of the same name: {named}. Rename them.")
+    # A column without a name before others is an index.
+    n_columns = max((k + 1 for k, name in enumerate(names) if name), default=0)
+    for number, row in zip(lines, rows, strict=True):
+        if any(row[n_columns:]):
+            raise ValueError(
+                f"{path}, line {number}: there are more words than the columns {named}. Check "
+                "delimiters and decimal marks."
+            )
 
 
 def read_stations(
@@ -249,8 +262,10 @@ def read_stations(
 
 def _words_of_text(path: Path, pd: Any) -> tuple[Any, list[int]]:
     """Return the words of all lines that are neither blank nor comments, and their numbers."""
-    numbered = [(n, line.strip()) for n, line in enumerate(_text(path).splitlines(), start=1)]
-    numbered = [(n, line) for n, line in numbered if line and not line.startswith(_COMMENTS)]
+    numbered = [(n, line.strip(" ")) for n, line in enumerate(_text(path).splitlines(), start=1)]
+    numbered = [
+        (n, line) for n, line in numbered if line.strip(" ,;\t") and not line.startswith(_COMMENTS)
+    ]
     if not numbered:
         return pd.DataFrame(), []
     lines, texts = (list(part) for part in zip(*numbered, strict=True))
@@ -258,16 +273,21 @@ def _words_of_text(path: Path, pd: Any) -> tuple[Any, list[int]]:
     head = texts[1] if texts[0].isdigit() and len(texts) > 1 else texts[0]
     delimiter = next((d for d in ";\t," if d in head), None)
     width = max(len(t.split(delimiter)) for t in texts)
-    words = pd.read_csv(
-        io.StringIO("\n".join(texts)),
-        sep=delimiter or r"\s+",
-        header=None,
-        names=range(width),
-        index_col=False,
-        dtype=str,
-        keep_default_na=False,
-        skipinitialspace=True,
-    )
+    try:
+        words = pd.read_csv(
+            io.StringIO("\n".join(texts)),
+            sep=delimiter or r"\s+",
+            header=None,
+            names=range(width),
+            index_col=False,
+            dtype=str,
+            keep_default_na=False,
+            skipinitialspace=True,
+        )
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as a table: {error}") from error
+    if len(words) != len(lines):
+        raise ValueError(f"{path} has a quotation that does not end on its line. Close the quotes.")
     words = words.fillna("").apply(lambda column: column.str.strip())
     if delimiter != ",":
         words = words.replace(_DECIMAL_COMMA, r"\1.\2", regex=True)
@@ -302,7 +322,7 @@ def _has_number(words: Any) -> bool:
 
 
 def _unit_in(name: str) -> str | None:
-    """Return the unit that a column's name tells, or None."""
+    """Return the unit in a column's name, or None."""
     bracketed = _IN_BRACKETS.search(name)
     if bracketed:
         return bracketed[1].strip()

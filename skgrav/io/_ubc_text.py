@@ -32,7 +32,7 @@ class UBCLines:
     ----------
     path : str or path-like
         The file. Everything from ``!`` or ``#`` to the end of a line is a comment. Editors of DOS
-        mark the end of a file with the character 26; what follows is no part of it.
+        mark the end of a file with the character 26; what follows is ignored.
 
     Attributes
     ----------
