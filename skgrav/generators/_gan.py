@@ -143,7 +143,7 @@ class GANGenerator(DensityGenerator):
         "default": Defaults(64, 40, 64, 1e-3),
         "paper": Defaults(50, 45, 25, 5e-4),
     }
-    _has_encoder = False
+    has_encoder = False
     _file_forms: ClassVar = {
         **DensityGenerator._file_forms,
         "generator_loss_curve_": "floats",
