@@ -87,6 +87,19 @@ def dot_test_error(forward, adjoint, n_in, n_out, seed=0):
     return float(np.max(np.abs(left - right) / scale))
 
 
+def with_noise(g, level, seed=0):
+    """Give data with noise of a level relative to the rms of each sample."""
+    rms = np.sqrt(np.mean(g**2, axis=1, keepdims=True))
+    return g + level * rms * np.random.default_rng(seed).normal(size=g.shape)
+
+
+def with_one(bad, values):
+    """Give a copy of values, one of which is bad."""
+    spoiled = values.copy()
+    spoiled[3, -1] = bad
+    return spoiled
+
+
 def sections_near_truth(mesh, n_samples, error=0.05, smooth=1.2, seed=0):
     """Give density sections and starts that miss them by a smooth error of relative size `error`.
 

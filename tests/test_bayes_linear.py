@@ -415,7 +415,7 @@ def test_noisy_pairs_are_no_reason_to_warn():
     found = BayesLinearInverter(operator=OPERATOR).fit(noisy, RHO)  # it is seen to be noise
     np.testing.assert_array_equal(found.predict(G), fitted().predict(G))
     smooth = with_noise(X, 0.02) + 0.02 * np.roll(X, 1, axis=0)  # another section's gravity
-    with pytest.warns(PhysicsWarning, match="or give 'noise_level' if this is noise"):
+    with pytest.warns(PhysicsWarning, match="if this is noise, give 'noise_level'"):
         BayesLinearInverter(operator=OPERATOR).fit(smooth, RHO)
 
 

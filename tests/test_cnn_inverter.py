@@ -5,119 +5,26 @@ The default architecture has tests of its own, in test_residual_inverter.py.
 
 import copy
 import pickle
-import random
 import threading
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from cnn_cases import ASIDE, DATA, SMALL_NETWORK, Idle, X, Y, _seed, recording, small  # noqa: F401
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyRegressor
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score
 from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import Callback
 from torch import nn
+from training_cases import Observer, same_weights, weights
 
 from skgrav import CNNInverter, ForwardOperator, MatrixOperator, Mesh, Survey
 from skgrav.datasets import make_density_models, make_gravity_dataset
 from skgrav.metrics import relative_l2_error, relative_l2_scorer
 from skgrav.networks import PaperCNN
-from skgrav.training import Augmentation, Mirror
-
-SMALL_NETWORK = partial(PaperCNN, filters=(8,), hidden_layer_sizes=(64,))
-DATA = make_gravity_dataset(n_samples=60, mesh=Mesh.square(12), random_state=0)
-X, Y = DATA.data, DATA.target  # 72 data, 144 cells
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
-def small(**params):
-    """Give an inverter that trains in a moment."""
-    defaults = {"architecture": SMALL_NETWORK, "max_epochs": 3, "random_state": 0}
-    return CNNInverter(**defaults | params)
-
-
-def weights(inverter):
-    return [w.detach().numpy().copy() for w in inverter.net_.module_.parameters()]
-
-
-def same_weights(one, other):
-    return all(np.array_equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
-
-
-class Idle(nn.Module):
-    """Network with a weight that never sees a gradient other than zero."""
-
-    def __init__(self, n_data, n_cells, n_components):
-        super().__init__()
-        self.n_cells = n_cells
-        self.weight = nn.Parameter(torch.ones(1))
-
-    def forward(self, g):
-        return 0 * self.weight * g[:, :1].expand(len(g), self.n_cells)
-
-
-class Observer(Callback):
-    """Notes what training goes through."""
-
-    def initialize(self):
-        self.batch_sizes_, self.states_, self.flushed_ = [], [], []
-        return self
-
-    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
-        if training:
-            self.batch_sizes_.append(len(batch[0]))
-
-    def on_epoch_end(self, net, **kwargs):
-        self.states_.append(copy.deepcopy(net.module_.state_dict()))
-        self.flushed_.append(denormals_are_flushed())
-
-
-class Interrupt(Callback):
-    """Press Ctrl-C in some epoch."""
-
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def on_batch_end(self, net, training=False, **kwargs):
-        if training and len(net.history) == self.epoch:
-            raise KeyboardInterrupt
-
-
-class Spoil(Callback):
-    """Spoil the weights before some epoch, so that its loss is surely not the best."""
-
-    def __init__(self, epoch, factor=100):
-        self.epoch, self.factor = epoch, factor
-
-    def on_epoch_begin(self, net, **kwargs):
-        if len(net.history) == self.epoch:
-            with torch.no_grad():
-                for weights in net.module_.parameters():
-                    weights.mul_(self.factor)
-
-
-def denormals_are_flushed():
-    return bool(torch.tensor(1e-40).mul(1.0) == 0)
-
-
-def recording(seen):
-    """Give an architecture that notes what it is trained on."""
-
-    class Recorder(PaperCNN):
-        def forward(self, g):
-            if self.training:
-                seen.append(g.numpy().copy())
-            return super().forward(g)
-
-    return partial(Recorder, filters=(8,), hidden_layer_sizes=(16,))
-
 
 # The paper's network
 
@@ -256,10 +163,8 @@ def test_mean_model_and_minimum_norm_are_beaten_at_1_percent_noise():
     assert error < 0.9 * min(linear)
 
 
-# Sizes
-
-
 LAYERED = Mesh([[0, 1, 3, 7], np.linspace(-4, 4, 6)])
+# Sizes
 
 
 @pytest.mark.parametrize(
@@ -303,170 +208,15 @@ def test_components_follow_the_operator_and_without_one_the_papers_sizes():
     assert channels(small(operator=MatrixOperator(DATA.operator.matrix_)), 72) == 1
 
 
-# Noise and mirror images
-
-
-@pytest.fixture
-def augmentation():
-    """Give standardised samples of very different size and what makes a noisy batch of them."""
-    rng = np.random.default_rng(0)
-    g = np.array([[0.1], [1.0], [50.0]]) * rng.normal(3, 1, (3, 4000))
-    mean, scale = g.mean(axis=0), g.std(axis=0)
-
-    def noise_of(level):
-        augment = Augmentation(level, mean, scale, None, "cpu")
-        batch = torch.tensor((g - mean) / scale, dtype=torch.float32)
-        noisy, _ = augment(batch, torch.zeros(3, 1))
-        return noisy.numpy() * scale + mean - g, np.sqrt(np.mean(g**2, axis=1))
-
-    return noise_of
-
-
-def test_noise_is_relative_to_the_rms_of_each_samples_own_data(augmentation):
-    noise, rms = augmentation((0.02, 0.02))
-    np.testing.assert_allclose(noise.std(axis=1) / rms, 0.02, rtol=0.05)
-    assert np.all(np.abs(noise.mean(axis=1)) < 0.002 * rms)
-
-
-def test_a_pair_draws_a_noise_level_for_each_sample(augmentation):
-    draws = [augmentation((0.01, 0.05)) for _ in range(100)]
-    levels = np.concatenate([noise.std(axis=1) / rms for noise, rms in draws])
-    assert levels.min() > 0.009
-    assert levels.max() < 0.0525  # as 4000 data tell it
-    # Denser near the upper bound: the share of the decades below it is squared.
-    expected = 0.05 * 0.2 ** ((1 - np.array([0.25, 0.5, 0.75])) ** 2)
-    np.testing.assert_allclose(np.quantile(levels, [0.25, 0.5, 0.75]), expected, atol=4e-3)
-
-
-@pytest.mark.parametrize(("noise", "fresh"), [(0.0, False), (0.05, True), ((0, 0.05), True)])
-def test_noise_is_drawn_afresh_each_epoch(noise, fresh):
-    seen = []
-    small(architecture=recording(seen), training_noise=noise, max_epochs=2).fit(X[:1], Y[:1])
-    assert np.array_equal(*seen) == (not fresh)
-
-
-def test_noise_acts_on_training_alone():
-    inverter = small(training_noise=0.5).fit(X, Y)
-    assert not same_weights(inverter, small().fit(X, Y))
-    np.testing.assert_array_equal(inverter.predict(X), inverter.predict(X))
-
-
-SHIFTED = Mesh([[0, 1, 3, 7], 100 + np.array([0, 3, 4, 6, 8, 9, 12])])
-VOLUME = Mesh.regular((2, 3, 4), 1.0)
-
-
-@pytest.mark.parametrize(
-    ("mesh", "survey"),
-    [
-        (Mesh.square(7), None),
-        (Mesh.square(8), Survey.line(Mesh.square(8), components="z")),
-        (Mesh.square(8), Survey.line(Mesh.square(8), components="zx")),
-        (SHIFTED, Survey.line(SHIFTED, n_stations=5)),
-        (SHIFTED, Survey([[-1, 107], [-2, 103], [-1, 105], [-2, 109]])),
-        (VOLUME, Survey.grid(VOLUME, height=0.5, components="xyz")),
-    ],
-    ids=["paper", "gz alone", "gz first", "uneven columns", "unordered stations", "3D"],
-)
-def test_gravity_of_the_mirrored_section_is_the_mirrored_gravity(mesh, survey):
-    operator = ForwardOperator(mesh, survey).fit()
-    mirror = Mirror.of(mesh, operator.survey_)
-    rho = np.random.default_rng(0).normal(size=(3, mesh.n_cells))
-    g = operator.transform(rho)
-    scale = np.abs(g).max()
-    mirrored = operator.transform(rho[:, mirror.cells])
-    np.testing.assert_allclose(mirrored, g[:, mirror.data] * mirror.sign, atol=1e-12 * scale)
-    assert not np.allclose(mirrored, g)
-    np.testing.assert_array_equal(mirror.data[mirror.data], np.arange(g.shape[1]))
-
-
-def test_half_of_the_batch_is_mirrored_and_stays_physical():
-    seen, targets = [], []
-    inverter = small(augment="mirror", max_epochs=1).fit(X, Y)
-    augment = inverter.net_.augment
-    mean, scale = inverter._encoding.mean, inverter._encoding.scale
-    for seed in range(5):
-        torch.manual_seed(seed)
-        batch = torch.tensor((X - mean) / scale, dtype=torch.float32)
-        g, rho = augment(batch, torch.tensor(Y, dtype=torch.float32))
-        seen.append(g.numpy() * scale + mean)
-        targets.append(rho.numpy())
-    g, rho = np.concatenate(seen), np.concatenate(targets)
-    np.testing.assert_allclose(DATA.operator.transform(rho), g, atol=1e-4 * np.abs(X).max())
-    flipped = np.any(rho != np.tile(Y.astype(np.float32), (5, 1)), axis=1)
-    assert 0.3 < flipped.mean() < 0.7
-
-
-def test_standardisation_commutes_with_the_mirror():
-    inverter = small(augment="mirror").fit(X, Y)
-    mirror = Mirror.of(DATA.operator.mesh_, DATA.operator.survey_)
-    image = inverter._encoding.inputs(X[:, mirror.data] * mirror.sign)
-    np.testing.assert_allclose(
-        image, inverter._encoding.inputs(X)[:, mirror.data] * mirror.sign, atol=1e-6
-    )
-
-
-UNEVEN = Mesh([np.arange(13.0), np.r_[0:12, 13]])
-ASIDE = Survey([[-1, -3], [-1, 0], [-1, 3], [-1, 4]])
-
-
-@pytest.mark.parametrize(
-    ("operator", "n_data", "text"),
-    [
-        (None, 71, r"augment='mirror' needs 'operator', a ForwardOperator .*71 data and 144 cells"),
-        (MatrixOperator(np.ones((72, 144))), 72, "needs 'operator', a ForwardOperator with mesh"),
-        (ForwardOperator(UNEVEN), 72, "a mesh whose columns are symmetric about its centre"),
-        (
-            ForwardOperator(Mesh.square(12), ASIDE),
-            8,
-            r"stations symmetric .* x = 0 m, but 1 of 4 have no mirror image; use augment=None",
-        ),
-    ],
-    ids=["no operator", "matrix", "uneven mesh", "uneven stations"],
-)
-def test_mirror_refuses_what_is_not_symmetric(operator, n_data, text):
-    with pytest.raises(ValueError, match=text):
-        small(operator=operator, augment="mirror").fit(X[:, :n_data], Y)
-
-
-# Early stopping
-
-
-def test_early_stopping_holds_out_a_share_stops_in_time_and_keeps_the_best_weights():
-    observer = Observer()
-    inverter = small(
-        early_stopping=True,
-        validation_fraction=0.2,
-        n_iter_no_change=4,
-        max_epochs=500,
-        learning_rate=0.02,
-        callbacks=[observer],
-    ).fit(X, Y)
-    assert sum(observer.batch_sizes_) == 48 * inverter.n_epochs_
-    best = int(np.argmin(inverter.validation_loss_curve_))
-    assert inverter.n_epochs_ == best + 5 < 500
-    kept = inverter.net_.module_.state_dict()
-    assert all(torch.equal(kept[name], value) for name, value in observer.states_[best].items())
-    assert not torch.equal(kept["dense.0.weight"], observer.states_[-1]["dense.0.weight"])
-
-
-def test_without_early_stopping_all_samples_and_the_last_weights_count():
-    observer = Observer()
-    inverter = small(callbacks=[observer]).fit(X, Y)
-    assert sum(observer.batch_sizes_) == 60 * 3
-    assert inverter.validation_loss_curve_ == []
-    last = observer.states_[-1].values()
-    assert all(map(torch.equal, inverter.net_.module_.state_dict().values(), last))
-
-
-# Pickles
-
-
 @pytest.fixture(scope="module")
 def paper_sized():
     """Give the paper's network after a short training in the paper's geometry."""
     data = make_gravity_dataset(n_samples=10, random_state=0)
     inverter = CNNInverter("paper", max_epochs=2, early_stopping=True, random_state=0)
     return inverter.fit(data.data, data.target)
+
+
+# Pickles
 
 
 def test_pickle_is_as_large_as_the_weights(paper_sized):
@@ -513,241 +263,12 @@ def test_fit_leaves_the_parameters_alone():
     assert not hasattr(inverter.operator, "mesh_")
 
 
-# Going on
-
-
-def test_partial_fit_goes_on_by_one_epoch():
-    inverter = small()
-    for _ in range(20):
-        inverter.partial_fit(X, Y)
-    assert inverter.n_epochs_ == len(inverter.loss_curve_) == 20
-    assert inverter.loss_curve_[-1] < 0.8 * inverter.loss_curve_[0]
-
-
-def test_partial_fit_takes_scales_from_the_first_chunk():
-    inverter = small(density_range=(0, 12)).partial_fit(X[:30], Y[:30])
-    mean = inverter._encoding.mean.copy()
-    inverter.partial_fit(X[30:], Y[30:])
-    np.testing.assert_array_equal(inverter._encoding.mean, mean)
-    np.testing.assert_allclose(mean, X[:30].mean(axis=0))
-    assert inverter.density_range_ == (0, 12)
-
-
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_warm_start_and_partial_fit_are_reproducible(method):
-    def run():
-        inverter = small(warm_start=True, training_noise=0.01)
-        for _ in range(2):
-            getattr(inverter, method)(X, Y)
-        return inverter
-
-    assert same_weights(run(), run())
-
-
-def test_warm_start_goes_on_and_a_cold_one_begins_again():
-    warm, cold = small(warm_start=True), small()
-    once = weights(warm.fit(X, Y))
-    warm.fit(X, Y)
-    assert warm.n_epochs_ == len(warm.loss_curve_) == 6
-    assert warm.loss_curve_[3] < warm.loss_curve_[0]
-    cold.fit(X, Y).fit(X, Y)
-    assert cold.n_epochs_ == 3
-    assert all(map(np.array_equal, weights(cold), once))
-
-
-def test_warm_start_takes_the_training_parameters_of_now():
-    inverter = small(warm_start=True).fit(X, Y)
-    before = weights(inverter)
-    inverter.set_params(max_epochs=1, learning_rate=1e-12, batch_size=7, training_noise=0.1)
-    inverter.fit(X, Y)
-    assert inverter.net_.optimizer_.param_groups[0]["lr"] < 1e-11
-    assert (inverter.net_.batch_size, inverter.net_.augment.noise_level) == (7, (0.1, 0.1))
-    assert inverter.n_epochs_ == 4
-    for old, new in zip(before, weights(inverter), strict=True):
-        np.testing.assert_allclose(new, old, atol=1e-6)
-    with pytest.raises(ValueError, match="'augment' is now 'mirror', but the network was"):
-        inverter.set_params(augment="mirror").fit(X, Y)
-
-
-def test_a_loss_that_is_no_number_costs_nothing_that_was_learned():
-    inverter = small(warm_start=True)
-    with pytest.raises(FloatingPointError):
-        inverter.set_params(learning_rate=1e30, weight_decay=1e10, max_epochs=20).fit(X * 1.0, Y)
-    inverter.set_params(learning_rate=1e-3, weight_decay=0.0, max_epochs=3).fit(X, Y)
-    good, density = inverter.n_epochs_, inverter.predict(X)
-    inverter.set_params(learning_rate=1e30, weight_decay=1e10, max_epochs=20)
-    with pytest.raises(FloatingPointError):
-        inverter.fit(X, Y)
-    assert np.isfinite(inverter.predict(X)).all()
-    if inverter.net_.history[-1]["epoch"] == good:  # the first epoch failed: all as before
-        np.testing.assert_array_equal(inverter.predict(X), density)
-    inverter.set_params(learning_rate=1e-3, weight_decay=0.0, max_epochs=1).fit(X, Y)
-    assert np.isfinite(inverter.loss_curve_).all()
-
-
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_going_on_with_other_sizes_is_refused(method):
-    inverter = small(warm_start=True).fit(X, Y)
-    with pytest.raises(ValueError, match="'y' has 143 cells, but the network was trained for 144"):
-        getattr(inverter, method)(X, Y[:, 1:])
-    with pytest.raises(ValueError, match="X has 71 features, but CNNInverter is expecting 72"):
-        getattr(inverter, method)(X[:, 1:], Y)
-
-
-def test_densities_beyond_the_range_are_told():
-    text = r"'y' ranges from .* beyond density_range=\(3, 6\), .* Give a wider 'density_range'"
-    with pytest.warns(UserWarning, match=text) as caught:
-        small(density_range=(3, 6)).fit(X, Y)
-    assert caught[0].filename == __file__
-    inverter = small().partial_fit(X, Y)
-    with pytest.warns(UserWarning, match="which the network cannot leave"):
-        inverter.partial_fit(X, Y + 1)
-
-
-# Training that does not end well
-
-
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_keyboard_interrupt_keeps_the_best_weights_and_says_so(early_stopping):
-    observer = Observer()
-    inverter = small(
-        max_epochs=40,
-        early_stopping=early_stopping,
-        n_iter_no_change=40,
-        callbacks=[Spoil(30), observer, Interrupt(31)],
-    )
-    text = r"training was stopped by the user after 30 of 40 epochs; the weights of the best of"
-    with pytest.warns(ConvergenceWarning, match=text) as caught:
-        inverter.fit(X, Y)
-    assert caught[0].filename == __file__
-    curve = inverter.validation_loss_curve_ if early_stopping else inverter.loss_curve_
-    best = int(np.argmin(curve))
-    assert best < 29 == len(curve) - 1
-    kept = inverter.net_.module_.state_dict()
-    assert all(torch.equal(kept[name], value) for name, value in observer.states_[best].items())
-    assert np.isfinite(inverter.predict(X)).all()
-
-
-def test_interrupted_inverter_can_go_on():
-    interrupt = Interrupt(2)
-    inverter = small(callbacks=[interrupt])
-    with pytest.warns(ConvergenceWarning, match="after 1 of 3 epochs"):
-        inverter.fit(X, Y)
-    assert len(inverter.net_.history) == 1  # an epoch that was not finished does not count
-    interrupt.epoch = None
-    inverter.partial_fit(X, Y)
-    assert inverter.n_epochs_ == len(inverter.loss_curve_) == 2
-    interrupt.epoch = 2
-    with pytest.warns(ConvergenceWarning, match="after 1 of 3 epochs"):
-        inverter.fit(X, Y)
-
-
-def test_interrupt_in_the_first_epoch_leaves_an_estimator_that_predicts():
-    inverter = small(callbacks=[Interrupt(1)])
-    with pytest.warns(ConvergenceWarning, match="after 0 of 3 epochs"):
-        inverter.fit(X, Y)
-    assert inverter.predict(X).shape == Y.shape
-
-
-def test_diverging_loss_is_an_error_that_names_the_learning_rate():
-    text = r"train_loss became nan in epoch \d+: lower 'learning_rate' or check X and y"
-    with pytest.raises(FloatingPointError, match=text):
-        small(learning_rate=1e30, weight_decay=1e10, max_epochs=20).fit(X, Y)
-
-
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_diverged_fit_tells_of_the_epochs_it_finished(early_stopping):
-    inverter = small(max_epochs=5, early_stopping=early_stopping).fit(X, Y)
-    inverter.set_params(callbacks=[Spoil(3, factor=np.nan)])
-    with pytest.raises(FloatingPointError, match=r"_loss became nan in epoch 3"):
-        inverter.fit(X, Y)
-    assert inverter.n_epochs_ == len(inverter.loss_curve_) == 2
-    assert len(inverter.validation_loss_curve_) == (2 if early_stopping else 0)
-    assert np.isfinite(inverter.predict(X)).all()
-
-
-def test_fit_that_diverges_at_once_leaves_no_curves():
-    inverter = small().fit(X, Y)
-    inverter.set_params(callbacks=[Spoil(1, factor=np.nan)])
-    with pytest.raises(FloatingPointError):
-        inverter.fit(X, Y)
-    assert (inverter.n_epochs_, inverter.loss_curve_) == (0, [])
-    with pytest.raises(NotFittedError):
-        inverter.predict(X)
-
-
-# Seeds and states
-
-
-def test_same_seed_same_result_other_seed_other_result():
-    params = {"training_noise": 0.01, "augment": "mirror", "early_stopping": True}
-    first = small(**params).fit(X, Y)
-    torch.manual_seed(123)
-    assert same_weights(first, small(**params).fit(X, Y))
-    assert not same_weights(first, small(**params, random_state=1).fit(X, Y))
-
-
-def test_no_seed_means_another_result_each_time():
-    assert not same_weights(*(small(random_state=None).fit(X, Y) for _ in range(2)))
-
-
-def test_global_generators_stay_untouched():
-    torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
-    python_before = random.getstate()
-    inverter = small(training_noise=0.01, augment="mirror", early_stopping=True).fit(X, Y)
-    inverter.partial_fit(X, Y).predict(X)
-    assert torch.equal(torch.get_rng_state(), torch_before)
-    assert np.array_equal(np.random.get_state()[1], numpy_before[1])  # noqa: NPY002
-    assert random.getstate() == python_before
-
-
-@pytest.fixture(params=[False, True], ids=["kept", "flushed"])
-def flush_before(request):
-    """Set how the user treats denormal numbers."""
-    torch.set_flush_denormal(request.param)
-    yield request.param
-    torch.set_flush_denormal(False)
-
-
-def test_denormals_are_flushed_while_training_and_treated_as_before_afterwards(flush_before):
-    observer = Observer()
-    small(callbacks=[observer]).fit(X, Y)
-    assert observer.flushed_ == [True, True, True]
-    assert denormals_are_flushed() == flush_before
-
-
-def test_denormals_are_treated_as_before_after_an_error_too():
-    with pytest.raises(FloatingPointError):
-        small(learning_rate=1e30, weight_decay=1e10, max_epochs=20).fit(X, Y)
-    assert not denormals_are_flushed()
-
-
-class Dying(Idle):
-    """Network whose weight sees a tiny gradient once, and then none."""
-
-    def forward(self, g):
-        scale = 0.0 if hasattr(self, "dead") else 1e-34
-        if self.training:
-            self.dead = True
-        return (scale * self.weight + 0 * g[:, :1]).expand(len(g), self.n_cells)
-
-
-@pytest.mark.parametrize("flush", [True, False])
-def test_moments_of_dead_units_do_not_become_denormal(flush, monkeypatch):
-    if not flush:  # shows that they would
-        monkeypatch.setattr(torch, "set_flush_denormal", lambda mode: None)
-    inverter = CNNInverter(Dying, max_epochs=150, batch_size=60).fit(X, Y)
-    (state,) = inverter.net_.optimizer_.state.values()
-    moment = float(state["exp_avg"].abs())
-    assert (moment == 0) if flush else (0 < moment < np.finfo(np.float32).tiny)
-
-
-# Prediction
-
-
 @pytest.fixture(scope="module")
 def fitted():
     return small().fit(X, Y)
+
+
+# Prediction
 
 
 def test_float32_data_give_float64_densities():
@@ -810,31 +331,6 @@ def test_cross_validation_in_processes_equals_that_in_one():
 # Other parameters
 
 
-def test_callbacks_are_used():
-    bare, named = Observer(), Observer()
-    inverter = small(callbacks=[bare, ("mine", named)]).fit(X, Y)
-    assert len(bare.states_) == len(named.states_) == 3
-    assert dict(inverter.net_.callbacks_)["mine"] is named
-
-
-@pytest.mark.parametrize("verbose", [True, False])
-def test_verbose_shows_a_bar_on_stderr_and_nothing_else(verbose, capsys):
-    small(verbose=verbose, early_stopping=True, n_iter_no_change=1, max_epochs=9).fit(X, Y)
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    if verbose:
-        assert "/9 [" in printed.err
-        assert "epoch" in printed.err
-        assert "train_loss=" in printed.err
-        assert "valid_loss=" in printed.err
-    else:
-        assert printed.err == ""
-
-
-def test_verbose_inverter_can_be_pickled():
-    pickle.loads(pickle.dumps(small(verbose=True).fit(X, Y))).partial_fit(X, Y)
-
-
 def test_architecture_is_told_the_sizes():
     sizes = []
 
@@ -887,12 +383,6 @@ def test_constant_data_and_densities_are_no_trouble():
 def test_bad_parameters_are_refused(params, text):
     with pytest.raises(ValueError, match=text):
         small(**params).fit(X, Y)
-
-
-def with_one(bad, values):
-    spoiled = values.copy()
-    spoiled[3, -1] = bad
-    return spoiled
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_default_geometry_is_found_silently_in_noise_of_known_level(level):
 
 
 def test_default_geometry_is_kept_with_a_warning_where_what_remains_is_not_white():
-    text = r"paper's geometry reproduces X from y only to .*misfit of 0\.049.* Give 'operator' or"
+    text = r"paper's geometry reproduces X from y only to .*misfit of 0\.049.* Give 'operator', or"
     with pytest.warns(PhysicsWarning, match=text):
         found = resolve_operator(None, RHO, with_drift(G, 0.05))
     assert isinstance(found, ForwardOperator)
@@ -126,7 +126,7 @@ def test_given_operator_that_fits_is_returned_as_a_fitted_clone(operator):
 def test_given_operator_is_silent_in_noise_of_known_level_and_warns_otherwise():
     g = with_drift(G, 0.05)
     resolve_silently(GIVEN, RHO, g, noise_level=0.05)
-    text = r"relative misfit 0\.05 over 300 .* Check mesh, survey and units, or give 'noise_level'"
+    text = r"relative misfit 0\.05 over 300 .* Check mesh, survey and units; if this is noise, give 'noi"
     with pytest.warns(PhysicsWarning, match=text):
         resolve_operator(GIVEN, RHO, g)
 
@@ -155,7 +155,7 @@ def test_few_noisy_sections_of_the_papers_size_are_recognised(n_samples, level):
 
 
 def test_too_few_numbers_do_not_tell_noise():
-    with pytest.warns(PhysicsWarning, match="or give 'noise_level' if this is noise"):
+    with pytest.warns(PhysicsWarning, match="if this is noise, give 'noise_level'"):
         resolve_operator(GIVEN, RHO[:20], with_noise(G, 0.05)[:20])  # of 36 data
 
 
@@ -219,7 +219,7 @@ def test_offset_of_standardised_densities_is_no_obstacle_to_identify_the_rest():
 @pytest.mark.parametrize("components", ["x", "z"])
 def test_noise_on_one_component_is_not_taken_for_a_wrong_order(components):
     operator = ForwardOperator(MESH, Survey.line(MESH, components=components)).fit()
-    with pytest.warns(PhysicsWarning, match="Check mesh, survey and units, or give"):
+    with pytest.warns(PhysicsWarning, match="Check mesh, survey and units; if this is noise, give"):
         resolve_operator(operator, RHO, with_drift(operator.transform(RHO), 0.03))
 
 

@@ -9,13 +9,29 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from conftest import with_noise
+from residual_cases import (  # noqa: F401
+    FEW,
+    FEW_RHO,
+    MESH,
+    OPERATOR,
+    RHO,
+    UNSEEN,
+    G,
+    Source,
+    X,
+    fitted,
+    start,
+    trained,
+    unfitted,
+    untrained,
+)
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyRegressor
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import Callback
+from training_cases import Observer, same_weights, weights
 
 from skgrav import (
     BayesLinearInverter,
@@ -26,52 +42,14 @@ from skgrav import (
     Refiner,
     Survey,
 )
-from skgrav.datasets import make_gravity_dataset
-from skgrav.inverters._whitened import WhitenedEncoding
 from skgrav.metrics import relative_data_misfit, relative_l2_error, relative_l2_scorer
-from skgrav.networks import PaperCNN, RelativeLoss, ResidualMLP
+from skgrav.networks import PaperCNN, ResidualMLP
 from skgrav.operators import PhysicsWarning
 from skgrav.pipeline import Pipeline
-from skgrav.training import LEAST_NOISE, HoldOut, Mirror
-
-MESH = Mesh.square(12)
-TRAIN = make_gravity_dataset(2000, mesh=MESH, random_state=0)
-TEST = make_gravity_dataset(300, mesh=MESH, random_state=1)
-OPERATOR = TRAIN.operator
-X, RHO = TRAIN.data, TRAIN.target  # 72 data, 144 cells
-G, UNSEEN = TEST.data, TEST.target
-FEW, FEW_RHO = X[:150], RHO[:150]
+from skgrav.training import LEAST_NOISE, Mirror
 
 SMALL_PAPER = partial(PaperCNN, filters=(16, 32), hidden_layer_sizes=(256, 256))
 LEVELS = [0.0, 0.001, 0.01, 0.05]
-
-
-def with_noise(g, level, seed=0):
-    rms = np.sqrt(np.mean(g**2, axis=1, keepdims=True))
-    return g + level * rms * np.random.default_rng(seed).normal(size=g.shape)
-
-
-def unfitted(**params):
-    return CNNInverter(**{"operator": OPERATOR, "max_epochs": 3, "random_state": 0} | params)
-
-
-def fitted(x=FEW, y=FEW_RHO, **params):
-    return unfitted(**params).fit(x, y)
-
-
-def untrained(x=X, y=RHO, **params):
-    """Give an inverter whose last layer is as it started, zero."""
-    inverter = fitted(x, y, max_epochs=1, learning_rate=1e-35, **params)
-    assert inverter.net_.module_.last.weight.abs().max() < 1e-30
-    return inverter
-
-
-def weights(inverter):
-    return [w.detach().numpy().copy() for w in inverter.net_.module_.parameters()]
-
-
-def same_weights(one, other):
-    return all(np.array_equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
 
 
 def surveyed(uncertainty):
@@ -85,44 +63,12 @@ def worst_deviation(estimate, expected):
     return float(np.max(deviation / np.linalg.norm(expected, axis=1)))
 
 
-class Interrupt(Callback):
-    """Press Ctrl-C in some epoch."""
-
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def on_batch_end(self, net, training=False, **kwargs):
-        if training and len(net.history) == self.epoch:
-            raise KeyboardInterrupt
-
-
-class Observer(Callback):
-    """Notes learning rates, and the weights after each epoch."""
-
-    def initialize(self):
-        if not hasattr(self, "rates_"):
-            self.rates_, self.states_ = [], []
-        return self
-
-    def on_batch_end(self, net, training=False, **kwargs):
-        if training:
-            self.rates_.append(net.optimizer_.param_groups[0]["lr"])
-
-    def on_epoch_end(self, net, **kwargs):
-        self.states_.append(copy.deepcopy(net.module_.state_dict()))
-
-
-# The linear estimate, where training starts
-
-
-@pytest.fixture(scope="module")
-def start():
-    return untrained()
-
-
 @pytest.fixture(scope="module")
 def bayes():
     return BayesLinearInverter(operator=OPERATOR).fit(X, RHO)
+
+
+# The linear estimate, where training starts
 
 
 @pytest.mark.parametrize("level", [1e-5, 0.001, 0.01, 0.05])
@@ -185,20 +131,15 @@ def test_network_starts_with_zero_and_ends_in_one_number_per_component():
     assert network.last.weight.grad.any()
 
 
-# What training adds
-
-
-@pytest.fixture(scope="module")
-def trained():
-    return fitted(X, RHO, max_epochs=15)
-
-
 @pytest.fixture(scope="module")
 def rivals(bayes):
     paper = CNNInverter(
         SMALL_PAPER, operator=OPERATOR, training_noise=(0, 0.1), max_epochs=20, random_state=0
     )
     return {"bayes": bayes, "paper": paper.fit(X, RHO), "mean": DummyRegressor().fit(X, RHO)}
+
+
+# What training adds
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -315,348 +256,6 @@ def test_estimate_stays_finite_and_in_range_at_any_size(trained, scale, told):
     assert low <= rho.min() <= rho.max() <= high
 
 
-# The frame
-
-
-def test_coordinates_have_unit_covariance(start):
-    inputs, _ = start._encoding.encode(X, RHO)
-    assert inputs.dtype == np.float32
-    u = inputs[:, :-1].astype(np.float64)
-    covariance = np.cov(u.T, bias=True)
-    np.testing.assert_allclose(covariance, np.eye(u.shape[1]), atol=0.05)
-    np.testing.assert_allclose(u.mean(axis=0), 0, atol=1e-4)
-    np.testing.assert_allclose(inputs[:, -1], np.sqrt(np.mean(X**2, axis=1)), rtol=1e-5)
-
-
-def test_targets_tell_the_error_of_the_linear_estimate(start):
-    pairs = start._encoding
-    inputs, targets = pairs.encode(X[:50], RHO[:50])
-    missed = RHO[:50] - pairs.mean - inputs[:, :-1].astype(np.float64) @ pairs.regression
-    inside = missed @ pairs.components.T
-    beyond2 = np.sum((missed - inside @ pairs.components) ** 2, axis=1)
-    components = (RHO[:50] - pairs.mean) @ pairs.components.T
-    np.testing.assert_allclose(targets[:, :-2], components, atol=1e-4)
-    np.testing.assert_allclose(targets[:, -2], beyond2, atol=1e-4)
-    np.testing.assert_allclose(targets[:, -1], np.linalg.norm(RHO[:50], axis=1), rtol=1e-6)
-    total = np.sum(inside**2, axis=1) + targets[:, -2]
-    np.testing.assert_allclose(total, np.sum(missed**2, axis=1), rtol=1e-4)
-
-
-def test_few_components_leave_the_rest_to_the_linear_estimate():
-    inverter = untrained(FEW, FEW_RHO, n_components=5)
-    pairs = inverter._encoding
-    inputs, targets = pairs.encode(FEW, FEW_RHO)
-    assert targets.shape == (150, 7)
-    batch = pairs.augmentation((0, 0), "cpu")(*map(torch.from_numpy, (inputs, targets)))
-    loss = RelativeLoss()(torch.zeros(150, 5), batch[1]).item()
-    linear = pairs.mean + inputs[:, :-1] @ pairs.regression
-    # What lies beyond the components is that without noise, so that noise adds a little less.
-    assert loss == pytest.approx(relative_l2_error(FEW_RHO, linear), rel=0.02)
-    inside = np.linalg.norm((FEW_RHO - linear) @ pairs.components.T, axis=1)
-    assert loss > 1.2 * np.mean(inside / np.linalg.norm(FEW_RHO, axis=1))
-
-
-def test_mirrored_pairs_are_the_physical_images():
-    pairs = untrained(FEW, FEW_RHO, augment="mirror")._encoding
-    mirror = pairs.mirror
-    inputs, targets = pairs.encode(FEW, FEW_RHO)
-    assert len(inputs) == len(targets) == 300
-    images = FEW_RHO[:, mirror.cells]
-    expected = WhitenedEncoding.encode(pairs, OPERATOR.transform(images), images)
-    np.testing.assert_allclose(inputs[150:], expected[0][:150], atol=1e-3)
-    np.testing.assert_allclose(targets[150:], expected[1][:150], rtol=1e-4, atol=1e-3)
-    _, linear = pairs.inputs(FEW[:, mirror.data] * mirror.sign, 0.01 * pairs.rms(FEW))
-    np.testing.assert_allclose(
-        linear[:, mirror.cells], pairs.inputs(FEW, 0.01 * pairs.rms(FEW))[1], atol=0.05
-    )
-
-
-# Noise while training
-
-
-def drawn(pairs, noise_level, inputs, targets, seed=0):
-    """Give a batch as training sees it."""
-    torch.manual_seed(seed)
-    augment = pairs.augmentation(noise_level, "cpu")
-    x, y = augment(torch.tensor(inputs), torch.tensor(targets))
-    return x.numpy().astype(np.float64), y.numpy().astype(np.float64)
-
-
-@pytest.mark.parametrize("level", [1e-4, 0.01, 0.1])
-def test_training_noise_has_the_moments_of_posterior_means(start, level):
-    pairs = start._encoding
-    inputs, targets = (np.repeat(part, 20_000, axis=0) for part in pairs.encode(X[:1], RHO[:1]))
-    z = drawn(pairs, (level, level), inputs, targets)[0][:, :-1]
-    sigma = level * np.sqrt(np.mean(X[0] ** 2))
-    shrunk = pairs.variance[: z.shape[1]] / (pairs.variance[: z.shape[1]] + sigma**2)
-    std = np.sqrt(shrunk * (1 - shrunk))
-    u = inputs[0, :-1]
-    assert np.all(np.abs(z.mean(axis=0) - shrunk * u) < 5 * std / np.sqrt(20_000) + 1e-5)
-    np.testing.assert_allclose(z.std(axis=0), std, rtol=0.03, atol=1e-5)
-    correlation = np.corrcoef(z[:, std > 1e-3].T)
-    assert np.abs(correlation - np.eye(len(correlation))).max() < 0.04
-
-
-def test_training_data_are_distributed_as_noisy_data_of_the_operator(start):
-    pairs, level = start._encoding, 0.02
-    z = drawn(pairs, (level, level), *pairs.encode(X, RHO))[0]
-    noisy = with_noise(OPERATOR.transform(RHO), level, seed=5)
-    sigma = level * np.sqrt(np.mean(X**2, axis=1))
-    expected = pairs.inputs(noisy, sigma)[0]
-    np.testing.assert_allclose(z[:, -1], expected[:, -1], atol=1e-5)
-    np.testing.assert_allclose(np.cov(z[:, :-1].T), np.cov(expected[:, :-1].T), atol=0.04)
-
-
-def test_targets_are_what_the_linear_estimate_of_the_noisy_data_misses(start):
-    pairs, level = start._encoding, 0.02
-    x, y = drawn(pairs, (level, level), *pairs.encode(X[:20], RHO[:20]))
-    z, sigma = x[:, :-1], level * np.sqrt(np.mean(X[:20] ** 2, axis=1))
-    # The data of which z is the posterior mean.
-    u = z * (pairs.std**2 + sigma[:, None] ** 2) / pairs.std**2
-    noisy = pairs.data_mean + (u * pairs.std) @ pairs.rotation[:, : len(pairs.std)].T
-    noise = noisy - OPERATOR.transform(RHO[:20])
-    live = noise @ pairs.rotation[:, : len(pairs.std)]
-    assert np.sqrt(np.mean((live / sigma[:, None]) ** 2)) == pytest.approx(1, rel=0.1)
-    seen, linear = pairs.inputs(noisy, sigma)
-    np.testing.assert_allclose(seen, x, atol=1e-5)
-    missed = (RHO[:20] - linear) @ pairs.components.T
-    np.testing.assert_allclose(y[:, :-2], missed, atol=2e-3)
-
-
-@pytest.mark.parametrize(
-    ("noise_level", "low", "clean"),
-    [((0.0, 0.1), LEAST_NOISE, 0.3), ((0.01, 0.05), 0.01, 0.0), ((0.02, 0.02), 0.02, 1.0)],
-)
-def test_levels_lie_between_the_bounds(start, noise_level, low, clean):
-    pairs = start._encoding
-    inputs, targets = (np.tile(part, (3, 1)) for part in pairs.encode(X, RHO))
-    x, _ = drawn(pairs, noise_level, inputs, targets)
-    level = 10 ** x[:, -1] * pairs.data_rms / inputs[:, -1]
-    assert level.min() > low * (1 - 1e-4)
-    assert level.max() < noise_level[1] * (1 + 1e-4)
-    at_low = level < low * (1 + 1e-4)
-    assert np.mean(at_low) == pytest.approx(clean, abs=0.03)
-    if noise_level == (0.0, 0.1):
-        assert np.mean(level[~at_low] > 1e-4) == pytest.approx(0.68, abs=0.03)
-    assert not np.array_equal(x, drawn(pairs, noise_level, inputs, targets, seed=1)[0])
-
-
-def test_validation_data_are_noisy_too():
-    clean = fitted(training_noise=0.0, early_stopping=True, max_epochs=1, learning_rate=1e-35)
-    noisy = fitted(training_noise=0.1, early_stopping=True, max_epochs=1, learning_rate=1e-35)
-    assert noisy.validation_loss_curve_[0] > 1.1 * clean.validation_loss_curve_[0]
-
-
-# The loss
-
-
-def test_loss_is_the_mean_relative_error():
-    rng = np.random.default_rng(0)
-    found, true, beyond, norm = rng.normal(size=(2, 6, 4)), None, rng.uniform(size=6), 7.0
-    found, true = found
-    targets = np.column_stack([true, beyond**2, np.full(6, norm)])
-    loss = RelativeLoss()(*map(torch.tensor, (found, targets))).item()
-    expected = np.mean(np.sqrt(np.sum((found - true) ** 2, axis=1) + beyond**2) / norm)
-    assert loss == pytest.approx(expected, rel=1e-9)
-
-
-def test_loss_has_a_gradient_where_the_error_is_zero():
-    found = torch.ones(3, 4, requires_grad=True)
-    targets = torch.cat([torch.ones(3, 4), torch.zeros(3, 1), torch.ones(3, 1)], dim=1)
-    RelativeLoss()(found, targets).backward()
-    assert found.grad.isfinite().all()
-    assert not found.grad.any()
-    with pytest.raises(ValueError, match=r"returned shape \(3, 4\) for targets of shape \(3, 4\)"):
-        RelativeLoss()(found, torch.ones(3, 4))
-
-
-def test_sections_of_zero_density_are_no_trouble():
-    rho = np.where(np.arange(150)[:, None] % 3 == 0, 0.0, FEW_RHO)
-    inverter = fitted(OPERATOR.transform(rho), rho, max_epochs=5)
-    assert np.isfinite(inverter.loss_curve_).all()
-    assert np.isfinite(inverter.predict(0 * FEW)).all()
-
-
-# Fresh pairs
-
-
-class Source:
-    """Draws pairs, and remembers how often and with which seeds."""
-
-    def __init__(self, n_samples=100, pair=False):
-        self.n_samples, self.pair = n_samples, pair
-        self.seeds, self.drawn = [], []
-
-    def __call__(self, *, random_state):
-        data = make_gravity_dataset(self.n_samples, mesh=MESH, random_state=random_state)
-        self.seeds.append(random_state)
-        self.drawn.append(data.target)
-        return (data.data, data.target) if self.pair else data
-
-
-def test_callable_draws_other_sections_for_each_epoch():
-    source = Source()
-    inverter = unfitted(density_range=(0, 12)).fit(source)
-    assert inverter.n_epochs_ == len(source.seeds) == len(set(source.seeds)) == 3
-    assert all(isinstance(seed, int) for seed in source.seeds)
-    assert not np.array_equal(source.drawn[0], source.drawn[1])
-    assert not np.array_equal(source.drawn[1], source.drawn[2])
-    assert np.isfinite(inverter.predict(G)).all()
-
-
-def test_fresh_pairs_are_those_trained_on():
-    # A rate of nearly zero leaves the linear estimate, whose loss is that of the sections.
-    source = Source(400)
-    inverter = unfitted(training_noise=0.0, learning_rate=1e-35, density_range=(0, 12)).fit(source)
-    losses = []
-    for rho in source.drawn:
-        g = with_noise(OPERATOR.transform(rho), LEAST_NOISE)
-        _, linear = inverter._encoding.inputs(g, LEAST_NOISE * inverter._encoding.rms(g))
-        losses.append(relative_l2_error(rho, linear))
-    assert np.ptp(losses) > 1e-3 * losses[0]
-    np.testing.assert_allclose(inverter.loss_curve_, losses, rtol=5e-3)
-
-
-def test_fresh_pairs_follow_the_seed():
-    first, second, third = Source(), Source(pair=True), Source()
-    one = unfitted(density_range=(0, 12)).fit(first)
-    assert same_weights(one, unfitted(density_range=(0, 12)).fit(second))
-    assert first.seeds == second.seeds
-    other = unfitted(density_range=(0, 12), random_state=1).fit(third)
-    assert not set(first.seeds) & set(third.seeds)
-    assert not same_weights(one, other)
-
-
-def test_warm_start_draws_new_pairs():
-    source = Source()
-    inverter = unfitted(warm_start=True, density_range=(0, 12)).fit(source)
-    inverter.fit(source)
-    assert inverter.n_epochs_ == len(set(source.seeds)) == 6
-
-
-def chunks(*sizes):
-    for k, size in enumerate(sizes):
-        yield X[200 * k : 200 * k + size], RHO[200 * k : 200 * k + size]
-
-
-def test_iterator_yields_a_chunk_for_each_epoch():
-    params = {"density_range": (0, 12)}
-    one = unfitted(**params).fit(chunks(200, 200, 200))
-    assert one.n_epochs_ == 3
-    assert not same_weights(one, fitted(X[:200], RHO[:200], **params))
-
-
-def test_iterator_that_ends_early_leaves_a_model_and_says_so():
-    text = "X held pairs for 2 of 3 epochs, .* the weights of the last epoch are kept. Set 'max_ep"
-    with pytest.warns(ConvergenceWarning, match=text) as caught:
-        inverter = unfitted(density_range=(0, 12)).fit(chunks(200, 200))
-    assert caught[0].filename == __file__
-    assert inverter.n_epochs_ == len(inverter.loss_curve_) == 2
-    assert relative_l2_error(UNSEEN, inverter.predict(G)) < 0.3
-    inverter.partial_fit(X[:200], RHO[:200])
-    assert inverter.n_epochs_ == 3
-
-
-def test_bad_chunks_are_refused():
-    with pytest.raises(ValueError, match="X drew 100 pairs after 200; each epoch must have"):
-        unfitted(density_range=(0, 12)).fit(chunks(200, 100, 200))
-    with pytest.raises(ValueError, match="'X' is an iterator without a pair left"):
-        unfitted().fit(iter([]))
-    wider = iter([(FEW, FEW_RHO), (FEW[:, :-1], FEW_RHO), (FEW, FEW_RHO)])
-    with pytest.raises(ValueError, match="X has 71 features, but CNNInverter is expecting 72"):
-        unfitted().fit(wider)
-    with pytest.raises(ValueError, match="requires y to be passed, but the target y is None"):
-        unfitted().fit(FEW)
-
-
-def test_fresh_pairs_and_early_stopping_go_together():
-    source = Source(200)
-    inverter = unfitted(early_stopping=True, density_range=(0, 12), max_epochs=4).fit(source)
-    assert len(inverter.validation_loss_curve_) == inverter.n_epochs_ == len(source.seeds) == 4
-
-
-# The cycle of learning rates
-
-
-def test_rate_rises_and_falls_in_one_cycle():
-    observer = Observer()
-    fitted(X[:640], RHO[:640], max_epochs=10, learning_rate=1e-3, callbacks=[observer])
-    rates = np.array(observer.rates_)
-    assert len(rates) == 50
-    top = int(np.argmax(rates))
-    assert 1 <= top <= 4
-    assert 0.9e-3 < rates[top] <= 1e-3
-    assert np.all(np.diff(rates[:top]) > 0)
-    assert np.all(np.diff(rates[top:]) < 0)
-    assert rates[0] < 0.3 * rates[top] > 30 * rates[-1]
-
-
-def test_chunks_of_partial_fit_go_through_one_cycle():
-    whole, parts = Observer(), Observer()
-    fitted(max_epochs=6, batch_size=50, callbacks=[whole])
-    inverter = unfitted(max_epochs=6, batch_size=50, callbacks=[parts])
-    for _ in range(6):
-        inverter.partial_fit(FEW, FEW_RHO)
-    np.testing.assert_allclose(parts.rates_, whole.rates_)
-    inverter.partial_fit(FEW, FEW_RHO)
-    assert inverter.n_epochs_ == 7
-
-
-@pytest.mark.parametrize("max_epochs", [1, 2])
-def test_warm_start_begins_another_cycle(max_epochs):
-    observer = Observer()
-    inverter = unfitted(max_epochs=max_epochs, batch_size=15, warm_start=True, callbacks=[observer])
-    inverter.fit(FEW, FEW_RHO).fit(FEW, FEW_RHO)
-    first, second = np.array_split(observer.rates_, 2)
-    np.testing.assert_allclose(second, first)
-    assert inverter.n_epochs_ == 2 * max_epochs
-
-
-def test_warm_start_goes_on_from_the_weights(trained):
-    inverter = copy.deepcopy(trained).set_params(warm_start=True, max_epochs=1)
-    inverter.set_params(learning_rate=1e-35).fit(X, RHO)
-    for old, new in zip(weights(trained), weights(inverter), strict=True):
-        np.testing.assert_allclose(new, old, atol=1e-7)
-    assert inverter.n_epochs_ == 16
-    with pytest.raises(ValueError, match="'augment' is now 'mirror', but the network was"):
-        inverter.set_params(augment="mirror").fit(X, RHO)
-
-
-# Training that ends otherwise
-
-
-def test_early_stopping_stops_in_time_and_keeps_the_best_weights():
-    observer = Observer()
-    inverter = fitted(
-        early_stopping=True,
-        validation_fraction=0.2,
-        n_iter_no_change=3,
-        max_epochs=60,
-        learning_rate=0.02,
-        callbacks=[observer],
-    )
-    best = int(np.argmin(inverter.validation_loss_curve_))
-    assert inverter.n_epochs_ == best + 4 < 60
-    kept = inverter.net_.module_.state_dict()
-    assert all(torch.equal(kept[name], value) for name, value in observer.states_[best].items())
-
-
-def test_interrupt_keeps_the_best_weights_and_says_so():
-    observer = Observer()
-    with pytest.warns(ConvergenceWarning, match="stopped by the user after 3 of 9 epochs") as told:
-        inverter = fitted(max_epochs=9, callbacks=[observer, Interrupt(4)])
-    assert told[0].filename == __file__
-    best = int(np.argmin(inverter.loss_curve_))
-    kept = inverter.net_.module_.state_dict()
-    assert all(torch.equal(kept[name], value) for name, value in observer.states_[best].items())
-    assert relative_l2_error(UNSEEN, inverter.predict(G)) < 0.3
-
-
-def test_diverging_loss_is_an_error_that_names_the_learning_rate():
-    with pytest.raises(FloatingPointError, match=r"became nan in epoch .*: lower 'learning_rate'"):
-        fitted(learning_rate=1e30, weight_decay=1e10, max_epochs=20)
-
-
 # Physics
 
 
@@ -670,6 +269,17 @@ def test_wrong_physics_is_refused_and_the_mistake_is_named():
         fitted(operator=ForwardOperator(MESH, Survey([[-1, -3], [-1, 0], [-1, 3], [-1, 4]])))
     with pytest.raises(ValueError, match="does not reproduce X from y"):
         fitted(operator=MatrixOperator(np.ones((72, 144))))
+
+
+def test_advice_for_few_noisy_pairs_is_of_use():
+    few, rho = with_noise(X[:10], 0.05), RHO[:10]
+    advice = (
+        r"if this is noise, give X = operator.transform\(y\), to which 'training_noise' is added"
+    )
+    with pytest.warns(PhysicsWarning, match=advice):
+        fitted(few, rho, max_epochs=1)
+    # A warning would be an error.
+    fitted(OPERATOR.transform(rho), rho, max_epochs=1, training_noise=0.05)
 
 
 def test_operator_that_is_not_given_is_found_or_identified():
@@ -936,7 +546,7 @@ def test_density_range_bounds_the_estimate():
     assert (rho.min(), rho.max()) == (low, high)
 
 
-# What a review found
+# Oddments
 
 
 def test_null_space_network_leaves_a_constant_part_of_the_data_alone():
@@ -949,47 +559,6 @@ def test_null_space_network_leaves_a_constant_part_of_the_data_alone():
             inverter.fit(X + level, RHO)
         errors.append(relative_l2_error(RHO, inverter.predict(X + level)))
     assert errors[1] < 1.05 * errors[0]
-
-
-def test_validation_noise_is_the_same_in_each_epoch():
-    inverter = unfitted(max_epochs=4, early_stopping=True, learning_rate=1e-12)
-    losses = inverter.fit(FEW, FEW_RHO).validation_loss_curve_
-    np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
-
-
-def test_mirror_images_are_held_out_with_their_sections():
-    split = HoldOut(0.2, 2, seed=0)
-    train, valid = split(np.arange(200))
-    sections = [{i % 100 for i in part.indices} for part in (train, valid)]
-    assert not sections[0] & sections[1]
-    assert [len(part) for part in (train, valid)] == [160, 40]
-    with pytest.raises(ValueError, match="splits 1 sections into nothing and all"):
-        split(np.arange(2))
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("architecture", "paper"), ("n_components", 3), ("data_consistency", True)],
-)
-def test_warm_start_refuses_what_the_network_was_not_made_with(name, value):
-    inverter = unfitted(max_epochs=1, warm_start=True).fit(FEW, FEW_RHO)
-    with pytest.raises(ValueError, match=f"'{name}' is now {value!r}, but the network was made"):
-        inverter.set_params(**{name: value}).fit(FEW, FEW_RHO)
-
-
-def test_partial_fit_after_fit_begins_a_new_cycle():
-    inverter = unfitted(max_epochs=3).fit(FEW, FEW_RHO)
-    before = inverter.predict(FEW)
-    inverter.partial_fit(FEW, FEW_RHO)
-    assert np.abs(inverter.predict(FEW) - before).max() > 1e-3
-
-
-def test_failed_fit_leaves_what_was_fitted():
-    inverter = unfitted(max_epochs=1).fit(FEW, FEW_RHO)
-    before = inverter.predict(FEW)
-    with pytest.raises(ValueError, match="'operator' does not reproduce X from y"):
-        inverter.fit(FEW, -FEW_RHO)
-    np.testing.assert_array_equal(inverter.predict(FEW), before)
 
 
 def test_auto_estimates_the_noise_where_one_level_was_trained():

@@ -146,7 +146,7 @@ class DensityGenerator(
     _defaults: dict[str, Defaults]
 
     #: Whether `transform` is quick, since it need not search.
-    _has_encoder: bool
+    has_encoder: bool
 
     def __init__(
         self,

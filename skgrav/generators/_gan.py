@@ -145,7 +145,7 @@ class GANGenerator(DensityGenerator):
         "default": Defaults(64, 40, 64, 1e-3),
         "paper": Defaults(50, 45, 25, 5e-4),
     }
-    _has_encoder = False
+    has_encoder = False
     _file_fields: ClassVar = (
         *DensityGenerator._file_fields,
         Field("generator_loss_curve_", list[float]),

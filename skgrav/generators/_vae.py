@@ -143,7 +143,7 @@ class VAEGenerator(DensityGenerator):
         "default": Defaults(160, 20, 64, 2e-3),
         "paper": Defaults(15, 25, 25, 1e-4),
     }
-    _has_encoder = True
+    has_encoder = True
 
     def kl_divergence(self, X: ArrayLike) -> Array:
         """Compute the divergence of the posterior of each code from ``N(0, I)``, in nats.

@@ -376,7 +376,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
                 )
         limit = _N_LINEAR
         if linear is None:
-            has_encoder = getattr(self.generator_, "_has_encoder", True)
+            has_encoder = getattr(self.generator_, "has_encoder", True)
             limit = _N_ENCODED if has_encoder else _N_SEARCHED
         rows = np.linspace(0, len(rho) - 1, min(len(rho), limit)).astype(int)
         X, rho = X[rows], rho[rows]

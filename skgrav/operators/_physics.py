@@ -279,7 +279,7 @@ def _diagnosis(operator: BaseOperator, rho: Array, g: Array, if_noise: str) -> s
     scale = np.sum(predicted * g) / (np.sum(predicted**2) or 1.0)
     if _explains(scale * predicted, g, limit):
         return f"X is {scale:.4g} times the operator's gravity: check the 'units' of both."
-    return f"Check mesh, survey and units, or {if_noise} if this is noise."
+    return f"Check mesh, survey and units; if this is noise, {if_noise}."
 
 
 def _explains(predicted: Array, g: Array, limit: float) -> bool:
