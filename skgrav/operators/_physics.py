@@ -13,6 +13,7 @@ from sklearn.base import clone
 from skgrav._checks import check_array
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
+from skgrav.operators._geometry import PhysicsWarning
 from skgrav.operators._matrix import MatrixOperator
 
 Array = NDArray[np.float64]
@@ -29,10 +30,6 @@ _REFUSED = 0.5
 #: Numbers below which residuals do not tell whether they are noise, and the standard deviations
 #: by which the correlation of noise may differ from none.
 _N_TELLING, _CHANCE = 1000, 4.0
-
-
-class PhysicsWarning(UserWarning):
-    """The operator in use and the training pairs do not tell quite the same physics."""
 
 
 def resolve_operator(
