@@ -17,6 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from skgrav import ForwardOperator, MatrixOperator, Mesh, Survey
 from skgrav.operators import _cells, _dense, _memory, _plan, _shared, _ways
 
+# Some stations lie between the layers, of which ForwardOperator warns.
+pytestmark = pytest.mark.filterwarnings("ignore:.* of 'survey' lie inside 'mesh'")
+
 SECTION = Mesh([[0, 1, 3, 6], np.arange(-3.0, 4.0)])  # layers thicken with depth
 VOLUME = Mesh([[0, 1, 3, 6], np.arange(-2.0, 3.0), 2.0 * np.arange(-2, 4)])
 UNEVEN = Mesh([[0, 1, 3], [-4, -1, 0, 2, 3]])
@@ -110,10 +113,12 @@ def test_each_entry_is_the_attraction_of_one_cell_on_one_station(geometry):
             index = np.unravel_index(cell, mesh.shape)
             single = Mesh([e[[i, i + 1]] for e, i in zip(mesh.edges, index, strict=True)])
             survey = Survey(stations[[station]], operator.survey_.components)
-            alone = operator.__class__(single, survey, kernel=operator.kernel, units=operator.units)
+            alone = _dense.sensitivity(
+                _cells.Geometry(single, survey, operator.kernel, operator.units)
+            )
             rows = operator.survey_.unflatten(operator.matrix_[:, cell])[:, station]
             scale = np.abs(operator.matrix_).max()
-            np.testing.assert_allclose(rows, alone.fit().matrix_[:, 0], atol=1e-12 * scale)
+            np.testing.assert_allclose(rows, alone[:, 0], atol=1e-12 * scale)
 
 
 def test_point_masses_reproduce_the_authors_matrix_entry_by_entry(paper):
@@ -265,7 +270,8 @@ def test_matrix_is_released_with_the_last_operator():
     operator = ForwardOperator(mesh).fit()
     n_shared = len(_shared._results)
     del operator
-    assert len(_shared._results) == n_shared - 1
+    # The matrix, and the mark that its geometry was checked.
+    assert len(_shared._results) == n_shared - 2
 
 
 @pytest.mark.parametrize(

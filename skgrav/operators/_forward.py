@@ -16,6 +16,7 @@ from skgrav.geometry import Mesh, Survey
 from skgrav.io import FEATURES, Field, saved
 from skgrav.operators._base import BaseOperator, Held
 from skgrav.operators._cells import UNITS, Geometry
+from skgrav.operators._geometry import CheckedGeometry
 from skgrav.operators._plan import OperatorPlan, make_plan
 from skgrav.operators._shared import shared
 from skgrav.operators._ways import Way
@@ -79,10 +80,16 @@ class ForwardOperator(BaseOperator):
     Raises
     ------
     ValueError
-        If the densities do not match the mesh, the survey's dimension differs from it, or
+        If the densities do not match the mesh, the survey's dimension differs from it, the mesh
+        lies wholly above the stations, the columns of the stations are swapped, or
         ``method="fft"`` meets stations off any lattice.
     MemoryError
         If the operator does not fit into memory; said before anything is built.
+
+    Warns
+    -----
+    PhysicsWarning
+        If stations lie inside the mesh or far off it, or one of both seems to be in kilometres.
 
     See Also
     --------
@@ -124,13 +131,14 @@ class ForwardOperator(BaseOperator):
     #: Kernel, units and precision of the last `fit`.
     _recipe: tuple[str, str, str]
     _held: Held | None
+    _checked: CheckedGeometry | None
     _file_fields: ClassVar = (
         *FEATURES,
         Field("mesh_", Mesh),
         Field("survey_", Survey),
         Field("method_", str),
     )
-    _file_left_out: ClassVar = {"plan_", "_held", "_recipe"}
+    _file_left_out: ClassVar = {"plan_", "_held", "_recipe", "_checked"}
 
     def __init__(
         self,
@@ -190,11 +198,13 @@ class ForwardOperator(BaseOperator):
                 f"{mesh.ndim} axes; both must be (z, x) or both (z, y, x)."
             )
         geometry = Geometry(mesh, survey, self.kernel, self.units)
+        # Said once for all operators of this geometry, not again by each inverter that clones one.
+        checked = shared(("checked", mesh, survey), lambda: CheckedGeometry(mesh, survey))
         plan, way = self._planned(geometry, self.precision, self.method, n_samples)
         _logger.info("%s", plan)
         self.mesh_, self.survey_, self.plan_ = mesh, survey, plan
         self._recipe = self.kernel, self.units, self.precision
-        self._held = _hold(way, self.memory_limit)
+        self._held, self._checked = _hold(way, self.memory_limit), checked
         return self
 
     def plan(self, n_samples: int = 1) -> OperatorPlan:
@@ -284,7 +294,7 @@ class ForwardOperator(BaseOperator):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        return state | dict.fromkeys({"_held"} & state.keys())
+        return state | dict.fromkeys({"_held", "_checked"} & state.keys())
 
 
 def _hold(way: Way, memory_limit: float | None) -> Held:

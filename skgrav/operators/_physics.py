@@ -14,6 +14,7 @@ from skgrav._checks import check_array
 from skgrav.noise import Noise
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
+from skgrav.operators._geometry import PhysicsWarning
 from skgrav.operators._matrix import MatrixOperator
 
 Array = NDArray[np.float64]
@@ -30,10 +31,6 @@ _REFUSED = 0.5
 #: Numbers below which residuals do not tell whether they are noise, and the standard deviations
 #: by which the correlation of noise may differ from none.
 _N_NUMBERS, _CHANCE = 1000, 4.0
-
-
-class PhysicsWarning(UserWarning):
-    """The operator in use and the training pairs do not tell quite the same physics."""
 
 
 def resolve_operator(

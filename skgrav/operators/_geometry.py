@@ -1,0 +1,184 @@
+"""Meshes and surveys that cannot be meant together: upside down, swapped, far apart, in km."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skgrav.geometry import AXES, Mesh, Survey
+
+Array = NDArray[np.float64]
+
+#: Stations are far off if all are further from the mesh than this many of its widths or depths.
+_FAR = 10
+
+#: Extents of stations and mesh that differ by more than this are taken for km and m.
+_KILOMETRES = 300
+
+#: Stations along a line differ in height by less than this share of its length.
+_FLAT = 0.1
+
+
+class PhysicsWarning(UserWarning):
+    """The operator is not quite that of the data: its geometry, or what training pairs show."""
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Where stations and mesh are, seen from each other."""
+
+    mesh: Mesh
+    stations: Array
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the axes, depth first."""
+        return AXES[self.mesh.ndim]
+
+    @property
+    def top(self) -> float:
+        """Depth of the top of the mesh, positive down."""
+        return float(self.mesh.edges[0][0])
+
+    @property
+    def bottom(self) -> float:
+        """Depth of the bottom of the mesh."""
+        return float(self.mesh.edges[0][-1])
+
+    @property
+    def extents(self) -> Array:
+        """Lengths of the mesh along its axes."""
+        return np.array([e[-1] - e[0] for e in self.mesh.edges])
+
+    @property
+    def sideways(self) -> Array:
+        """Distance of each station from the mesh as seen from above, (n_stations,)."""
+        gaps = [
+            np.maximum(np.maximum(e[0] - s, s - e[-1]), 0.0)
+            for e, s in zip(self.mesh.edges[1:], self.stations.T[1:], strict=True)
+        ]
+        return np.sqrt(np.sum(np.square(gaps), axis=0))
+
+    @property
+    def depths(self) -> Array:
+        """Depth of each station below the top of the mesh, (n_stations,)."""
+        return self.stations[:, 0] - self.top
+
+    def swapped(self, axis: int) -> Arrangement:
+        """Return the same with the first column of the stations in place of another."""
+        order = np.arange(self.mesh.ndim)
+        order[[0, axis]] = axis, 0
+        return Arrangement(self.mesh, self.stations[:, order])
+
+    @property
+    def plausible(self) -> bool:
+        """Whether the stations are above the bottom of the mesh, and not far off."""
+        near = self.sideways.min() <= _FAR * self.extents.max()
+        return bool(near and self.stations[:, 0].max() < self.bottom)
+
+
+def _columns_swapped(a: Arrangement) -> str | None:
+    """Find stations given as (x, z) or (x, y, z): a line on end, from the sky to the depths."""
+    lengths = np.ptp(a.stations, axis=0)
+    aloft = a.stations[:, 0].min() < a.top - lengths[0] / 4
+    below = a.stations[:, 0].max() > a.bottom + a.extents[0]
+    if not aloft and not below:  # as in a borehole
+        return None
+    for axis in range(1, a.mesh.ndim):
+        # Heights differ less than places, and as heights they are nearer to the mesh.
+        if lengths[axis] < _FLAT * lengths[0] and a.swapped(axis).plausible:
+            given = list(a.names)
+            given[0], given[axis] = given[axis], given[0]
+            return (
+                f"'survey' has stations from z = {a.stations[:, 0].min():.7g} to "
+                f"{a.stations[:, 0].max():.7g} m, which differ little in {a.names[axis]}, but "
+                f"'mesh' lies at z = {a.top:.7g} to {a.bottom:.7g} m: the columns of the stations "
+                f"seem to be ({', '.join(given)}). Give them as ({', '.join(a.names)})."
+            )
+    return None
+
+
+def _upside_down(a: Arrangement) -> str | None:
+    """Find a mesh that lies above all of its stations."""
+    if a.stations[:, 0].min() < a.bottom:
+        return None
+    return (
+        f"'mesh' lies at z = {a.top:.7g} to {a.bottom:.7g} m, wholly above the stations of "
+        f"'survey' at z = {a.stations[:, 0].min():.7g} m and below. z is positive down: give "
+        "depths as positive and heights as negative numbers, and the columns of the stations as "
+        f"({', '.join(a.names)})."
+    )
+
+
+def _far_off(a: Arrangement) -> str | None:
+    """Find stations that are all far beside the mesh."""
+    nearest = float(a.sideways.min())
+    if nearest <= _FAR * a.extents.max():
+        return None
+    return (
+        f"the stations of 'survey' are at least {nearest:.3g} m beside 'mesh', which is "
+        f"{a.extents[1:].max():.3g} m wide: their data hold next to nothing of its cells. Check "
+        "that both have the same origin and unit, metres."
+    )
+
+
+def _kilometres(a: Arrangement) -> str | None:
+    """Find stations or a mesh in kilometres where the other is in metres."""
+    if len(a.stations) < 2:
+        return None
+    stations = float(np.ptp(a.stations[:, 1:], axis=0).max())
+    mesh = float(a.extents[1:].max())
+    column = min(float(w.min()) for w in a.mesh.widths[1:])
+    # Beside wide padding a short line is as it should be, unless all of it is above one column.
+    short = 0 < stations < min(column, mesh / _KILOMETRES)
+    if not short and not stations > _KILOMETRES * mesh:
+        return None
+    return (
+        f"the stations of 'survey' extend over {stations:.3g} m, but 'mesh' over {mesh:.3g} m: one "
+        "of them seems to be in kilometres. Give both in metres."
+    )
+
+
+def _inside(a: Arrangement) -> str | None:
+    """Find stations below the top of the mesh, with cells above them."""
+    rounding = 1e-9 * max(float(a.extents[0]), abs(a.top))
+    inside = (a.sideways == 0) & (a.depths > rounding)
+    if not inside.any():
+        return None
+    deepest = float(a.depths[inside].max())
+    lowest = float(a.stations[inside, 0].max())
+    return (
+        f"{np.count_nonzero(inside)} of {len(inside)} stations of 'survey' lie inside 'mesh', up "
+        f"to {deepest:.4g} m below its top at z = {a.top:.7g} m: the cells above them count as "
+        f"rock, not as air. Give a mesh whose top is at or below z = {lowest:.7g} m, unless the "
+        "stations are underground; z is positive down."
+    )
+
+
+#: What to look for, the surest first, and whether it cannot be meant at all.
+_CHECKS: tuple[tuple[Callable[[Arrangement], str | None], bool], ...] = (
+    (_columns_swapped, True),
+    (_upside_down, True),
+    (_kilometres, False),
+    (_far_off, False),
+    (_inside, False),
+)
+
+
+class CheckedGeometry:
+    """A mark that a mesh and a survey were checked, kept by the operators that have them."""
+
+    def __init__(self, mesh: Mesh, survey: Survey) -> None:
+        arrangement = Arrangement(mesh, survey.stations)
+        for find, impossible in _CHECKS:
+            found = find(arrangement)
+            if found is None:
+                continue
+            if impossible:
+                raise ValueError(found)
+            warnings.warn(found, PhysicsWarning, stacklevel=5)
+            return
