@@ -14,6 +14,7 @@ from skgrav.inverters._model_norm import ModelNorm
 from skgrav.inverters._regularized import RegularizedInverter
 from skgrav.operators._base import BaseOperator
 from skgrav.solvers._sparse import SparseLeastSquares
+from skgrav.solvers._status import Status
 from skgrav.solvers._weights import relative_volumes
 
 Array = NDArray[np.float64]
@@ -183,11 +184,11 @@ class SparseInverter(RegularizedInverter):
             # As much as all data's noise, but never closer than noise of one sample in twenty.
             least = chdtri(len(s), 0.95)
             radius = sigma * np.sqrt(np.maximum(d.shape[1] - lost2 / sigma**2, least))
-            u, found, n_iter, converged = problem.solve(coordinates, size, radius=radius)
+            u, found, n_iter, status = problem.solve(coordinates, size, radius=radius)
         else:
             alpha = self.alpha * sigma**2
-            u, found, n_iter, converged = problem.solve(coordinates, size, alpha=alpha)
-        return u / self._weights, found / sigma**2, n_iter, converged
+            u, found, n_iter, status = problem.solve(coordinates, size, alpha=alpha)
+        return u / self._weights, found / sigma**2, n_iter, status == Status.REACHED
 
     def _model_norm(self, departure: Array) -> Array:
         return np.sum(np.abs(departure * self._weights), axis=1)

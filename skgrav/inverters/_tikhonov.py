@@ -20,15 +20,13 @@ from skgrav.inverters._regularized import RegularizedInverter
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._dense import DenseMatrix
 from skgrav.solvers._splitting import BoundedLeastNorm
+from skgrav.solvers._status import Status
 
 Array = NDArray[np.float64]
 
 #: Data squared times cells up to which a matrix that must first be built is decomposed: less than a
 #: second, in which products alone invert tens of samples.
 _DECOMPOSED = 2e9
-
-#: Damping, relative to the largest eigenvalue, where bounds contradict the data.
-_COMPROMISE = 1e-7
 
 
 @dataclass(frozen=True)
@@ -378,19 +376,17 @@ class TikhonovInverter(RegularizedInverter):
             norm.coefficients,
             lower,
             upper,
+            norm.cell_masses,
             max_iter=int(self.max_iter),
             tol=self.tol,
         )
         if self.alpha != "discrepancy":
-            return problem.solve(d, start, alpha=damping)
-        assert isinstance(self._system, DampedLeastSquares)  # bounds have been refused otherwise
-        target2 = self._system.target2(self._system.coordinates(d), sigma)
-        u, found, n_iter, converged = problem.solve(d, start, radius=np.sqrt(target2))
-        lost = np.flatnonzero(~converged)
-        if lost.size:
-            found[lost] = _COMPROMISE * self._system.variance[0]
-            u[lost] = problem.solve(d[lost], start[lost], alpha=found[lost])[0]
-        return u, found, n_iter, converged
+            u, found, n_iter, status = problem.solve(d, start, alpha=damping)
+        else:
+            assert isinstance(self._system, DampedLeastSquares)  # bounds were refused otherwise
+            target2 = self._system.target2(self._system.coordinates(d), sigma)
+            u, found, n_iter, status = problem.solve(d, start, radius=np.sqrt(target2))
+        return u, found, n_iter, status == Status.REACHED
 
 
 def _modal_forward(operator: BaseOperator, norm: ModelNorm, rows: Any, q: Array) -> Array:

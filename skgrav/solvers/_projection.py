@@ -20,6 +20,7 @@ from skgrav.solvers._base import (
     make_result,
 )
 from skgrav.solvers._bounded import BoundedProjection
+from skgrav.solvers._status import Status
 from skgrav.solvers._system import SVDSystem, make_system
 
 #: Share of the noise's squared norm that is in reach, whatever the cut singular values hold.
@@ -124,7 +125,7 @@ class Projection(Solver):
         "rcond": [Interval(Real, 0, 1, closed="left")],
         "engine": [StrOptions({"auto", "svd"})],
         "chi_factor": [Interval(Real, 0, None, closed="neither"), None],
-        "bounds": [tuple, list, None],
+        "bounds": ["array-like", None],
     }
 
     def __init__(
@@ -197,7 +198,8 @@ class Projection(Solver):
             radius=np.maximum(noise, _EXACT * scale),
             tolerance=np.maximum(1e-6 * noise, _ROUNDING * scale),
         )
-        rho, fits = projection.solve(correction[:, kept])
+        rho, status = projection.solve(correction[:, kept])
+        fits = status == Status.REACHED
         fits |= np.linalg.norm(projection.residual(rho), axis=1) <= _FITTED * scale
         progress = Progress(d2, fits)
         moved = np.flatnonzero((rho != rho0).any(axis=1))
@@ -210,13 +212,20 @@ def check_bounds(bounds: Any) -> tuple[float, float] | None:
     """Return the lower and the upper bound, or raise ValueError."""
     if bounds is None:
         return None
+    shapes = [np.shape(b) for b in bounds] if len(bounds) == 2 else []
+    if any(shape != () for shape in shapes):
+        raise ValueError(
+            f"'bounds' holds arrays of shapes {shapes[0]} and {shapes[1]}; bounds that differ "
+            "between cells are not supported. Give two numbers for all cells."
+        )
     try:
         lower, upper = map(float, bounds)
     except (TypeError, ValueError):
         lower = upper = np.nan
     if not lower < upper:
+        given = repr(bounds) if len(bounds) <= 3 else f"{type(bounds).__name__} of {len(bounds)}"
         raise ValueError(
-            f"'bounds' is {bounds!r}; it must hold two numbers, the lower below the upper. Give "
+            f"'bounds' is {given}; it must hold two numbers, the lower below the upper. Give "
             "for example (0.0, 12.0), or an infinity for the side that is open."
         )
     return lower, upper
