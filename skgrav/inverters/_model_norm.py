@@ -76,6 +76,14 @@ class ModelNorm:
         modes, masses = (tuple(a[k] for a in axes) for k in (1, 2))
         return cls(np.ones(len(weights)), modes, masses, stiffness)
 
+    @property
+    def cell_masses(self) -> Array:
+        """Weights of cells in the norm that modes keep, (n_cells,)."""
+        masses = np.ones(())
+        for mass in self.masses:
+            masses = np.multiply.outer(masses, mass)
+        return np.broadcast_to(masses.ravel(), self.weights.shape)
+
     def operator_modes(self, matrix: Array) -> Array:
         """Return the matrix that acts on coefficients of modes; rows may be any images."""
         modes = np.empty(matrix.shape)

@@ -96,7 +96,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             None,
         ],
         "reference": [StrOptions({"mean"}), Real, "array-like", None],
-        "bounds": [tuple, list, None],
+        "bounds": ["array-like", None],
         "noise_level": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"}), None],
         "operator": [BaseOperator, None],
         "max_iter": [Interval(Real, 1, None, closed="left")],

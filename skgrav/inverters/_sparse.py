@@ -200,11 +200,10 @@ class SparseInverter(RegularizedInverter):
             # close to least squares where the mesh does not explain the data.
             least = sigma**2 * chdtri(rank, 0.95)
             above2 = np.where(exceeds, least, np.maximum(n_data * sigma**2 - lost2, least))
-            u, found, n_iter, converged = problem.solve(coordinates, size, radius=np.sqrt(above2))
+            u, found, n_iter, status = problem.solve(coordinates, size, radius=np.sqrt(above2))
         else:
             alpha = choice * sigma**2
-            u, found, n_iter, converged = problem.solve(coordinates, size, alpha=alpha)
-        status = np.where(converged, Status.REACHED, Status.MAX_ITER)
+            u, found, n_iter, status = problem.solve(coordinates, size, alpha=alpha)
         return u / self._weights, found, n_iter, np.where(exceeds, Status.OUT_OF_REACH, status)
 
     def _cross_validated_noise(self, coordinates: Array, lost2: Array) -> Array:

@@ -28,9 +28,6 @@ Array = NDArray[np.float64]
 #: second, in which products alone invert tens of samples.
 _DECOMPOSED = 2e9
 
-#: Damping, relative to the largest eigenvalue, where bounds contradict the data.
-_COMPROMISE = 1e-7
-
 
 @dataclass(frozen=True)
 class AlphaCurve:
@@ -378,7 +375,7 @@ class TikhonovInverter(RegularizedInverter):
             lower, upper = (self._norm.weights * (b - self.reference_) for b in self._bounds)
             outside = np.flatnonzero(np.any((u < lower) | (u > upper), axis=1))
             if outside.size:
-                u[outside], damping[outside], n_iter[outside], converged = self._within(
+                u[outside], damping[outside], n_iter[outside], found = self._within(
                     lower,
                     upper,
                     white[outside],
@@ -387,7 +384,7 @@ class TikhonovInverter(RegularizedInverter):
                     u[outside],
                     choice,
                 )
-                status[outside[~converged]] = Status.BOUNDS
+                status[outside] = np.where(found == Status.REACHED, status[outside], found)
         return u / self._norm.weights, damping, n_iter, status
 
     def _trend_spread(self, damping: Array, sigma: Array, model_norm: Array) -> Array | None:
@@ -413,8 +410,8 @@ class TikhonovInverter(RegularizedInverter):
         damping: Array,
         start: Array,
         choice: str | float,
-    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.bool_]]:
-        """Return weighted departures within bounds, their damping, n_iter and converged."""
+    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
+        """Return weighted departures within bounds, their damping, n_iter and status."""
         norm = self._norm
         problem = BoundedLeastNorm(
             self._modal,
@@ -423,19 +420,15 @@ class TikhonovInverter(RegularizedInverter):
             norm.coefficients,
             lower,
             upper,
+            norm.cell_masses,
             max_iter=int(self.max_iter),
             tol=self.tol,
         )
         if choice != "discrepancy":
             return problem.solve(d, start, alpha=damping)
-        assert isinstance(self._system, DampedLeastSquares)  # bounds have been refused otherwise
+        assert isinstance(self._system, DampedLeastSquares)  # bounds were refused otherwise
         target2 = self._system.target2(self._system.coordinates(d), sigma)
-        u, found, n_iter, converged = problem.solve(d, start, radius=np.sqrt(target2))
-        lost = np.flatnonzero(~converged)
-        if lost.size:
-            found[lost] = _COMPROMISE * self._system.variance[0]
-            u[lost] = problem.solve(d[lost], start[lost], alpha=found[lost])[0]
-        return u, found, n_iter, converged
+        return problem.solve(d, start, radius=np.sqrt(target2))
 
 
 def _damping(choice: str | float, curves: DampingCurves, c: Array, sigma: Array) -> Array:

@@ -8,6 +8,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from skgrav.solvers._feasible import misfit_bound, out_of_reach
+from skgrav.solvers._status import Status
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -90,8 +93,8 @@ class BoundedProjection:
         fits: Mask = excess <= np.maximum(2.0 * self.tolerance, 1e-3 * self.radius)
         return fits
 
-    def solve(self, correction: Array) -> tuple[Array, Mask]:
-        """Return the densities, and which of them fit; the others are the best compromises.
+    def solve(self, correction: Array) -> tuple[Array, NDArray[np.intp]]:
+        """Return the densities and their status; those that do not fit are the best compromises.
 
         `correction` holds the projections without bounds, in the coordinates V.
         """
@@ -99,7 +102,21 @@ class BoundedProjection:
         size = max(1, _CHUNK_BYTES // (8 * (5 * rank**2 + 10 * n_cells)))
         chunks = [slice(i, i + size) for i in range(0, len(self.d), size)]
         solved = [_solve(self.take(chunk), correction[chunk]) for chunk in chunks]
-        return np.concatenate([s[0] for s in solved]), np.concatenate([s[1] for s in solved])
+        rho, fits = (np.concatenate(values) for values in zip(*solved, strict=True))
+        status = np.where(fits, Status.REACHED, Status.MAX_ITER)
+        i = np.flatnonzero(~fits)
+        if i.size:
+            rest, moved = self.take(i), rho[i] - self.rho0[i]
+            least = misfit_bound(
+                self.s[:, None] * self.Vt,
+                rest.d,
+                rest.residual(rho[i]),
+                moved,
+                self.lower - rest.rho0,
+                self.upper - rest.rho0,
+            )
+            status[i[out_of_reach(least, rest.radius)]] = Status.BOUNDS
+        return rho, status
 
 
 def _solve(problem: BoundedProjection, correction: Array) -> tuple[Array, Mask]:

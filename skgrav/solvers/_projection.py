@@ -7,6 +7,7 @@ from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import chdtri
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -126,7 +127,7 @@ class Projection(Solver):
         "rcond": [Interval(Real, 0, 1, closed="left")],
         "engine": [StrOptions({"auto", "svd"})],
         "chi_factor": [Interval(Real, 0, None, closed="neither"), None],
-        "bounds": [tuple, list, None],
+        "bounds": ["array-like", None],
     }
 
     def __init__(
@@ -156,10 +157,9 @@ class Projection(Solver):
         c, progress = self._iterate(problem)
         if bounds is None:
             return make_result(problem, rho0 + system.model(c), progress)
-        rho, progress = self._within(bounds, problem, rho0, c)
+        rho, progress, status = self._within(bounds, problem, rho0, c)
         result = make_result(problem, rho, progress)
-        status = np.where(result.status == Status.MAX_ITER, Status.BOUNDS, result.status)
-        return replace(result, status=status)
+        return replace(result, status=np.where(result.converged, result.status, status))
 
     def _iterate(self, problem: Problem) -> tuple[Array, Progress]:
         system = problem.system
@@ -184,8 +184,8 @@ class Projection(Solver):
 
     def _within(
         self, bounds: tuple[float, float], problem: Problem, rho0: Array, correction: Array
-    ) -> tuple[Array, Progress]:
-        """Return the nearest densities within bounds and the record."""
+    ) -> tuple[Array, Progress, NDArray[np.intp]]:
+        """Return the nearest densities within bounds, the record, and the status."""
         system, d = problem.system, problem.residual
         assert isinstance(system, SVDSystem)  # `_iterate` has refused all else
         kept = system.s > self.rcond * system.s[0]
@@ -202,26 +202,34 @@ class Projection(Solver):
             radius=np.maximum(noise, _EXACT * scale),
             tolerance=np.maximum(1e-6 * noise, _ROUNDING * scale),
         )
-        rho, fits = projection.solve(correction[:, kept])
+        rho, status = projection.solve(correction[:, kept])
+        fits = status == Status.REACHED
         fits |= np.linalg.norm(projection.residual(rho), axis=1) <= _FITTED * scale
         progress = Progress(d2, fits)
         moved = np.flatnonzero((rho != rho0).any(axis=1))
         step = system.forward(system.model_coordinates(rho[moved] - rho0[moved]))
         progress.record(moved, np.sum((d[moved] - step) ** 2, axis=1))
-        return rho, progress
+        return rho, progress, status
 
 
 def check_bounds(bounds: Any) -> tuple[float, float] | None:
     """Return the lower and the upper bound, or raise ValueError."""
     if bounds is None:
         return None
+    shapes = [np.shape(b) for b in bounds] if len(bounds) == 2 else []
+    if any(shape != () for shape in shapes):
+        raise ValueError(
+            f"'bounds' holds arrays of shapes {shapes[0]} and {shapes[1]}; bounds that differ "
+            "between cells are not supported. Give two numbers for all cells."
+        )
     try:
         lower, upper = map(float, bounds)
     except (TypeError, ValueError):
         lower = upper = np.nan
     if not lower < upper:
+        given = repr(bounds) if len(bounds) <= 3 else f"{type(bounds).__name__} of {len(bounds)}"
         raise ValueError(
-            f"'bounds' is {bounds!r}; it must hold two numbers, the lower below the upper. Give "
+            f"'bounds' is {given}; it must hold two numbers, the lower below the upper. Give "
             "for example (0.0, 12.0), or an infinity for the side that is open."
         )
     return lower, upper

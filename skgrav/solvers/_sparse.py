@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skgrav.solvers._bounded import BoundedProjection, newton
+from skgrav.solvers._feasible import least_misfit, out_of_reach
+from skgrav.solvers._status import Status
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -24,8 +27,8 @@ _LAST = 1e5
 #: Damping of Newton's systems, and of the first multipliers, relative to the largest s squared.
 _LEAST, _START = 1e-20, 1e-2
 
-#: Damping of a compromise between bounds and data that contradict them.
-_COMPROMISE = 1e-6
+#: Damping where no proximal point was found, relative to the same.
+_DAMPED = 1e-6
 
 #: Newton steps that a proximal point may take.
 _NEWTON_STEPS = 100
@@ -79,8 +82,11 @@ class SparseLeastSquares:
 
     def solve(
         self, d: Array, size: Array, *, alpha: Array | None = None, radius: Array | None = None
-    ) -> tuple[Array, Array, NDArray[np.intp], Mask]:
-        """Return departures, alphas, iterations and which samples converged.
+    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
+        """Return departures, alphas, iterations and the status of each sample.
+
+        Where no density within the bounds fits the data, departures are next to those of least
+        misfit.
 
         Parameters
         ----------
@@ -103,22 +109,23 @@ class SparseLeastSquares:
             )
             for k in chunks
         ]
-        u, found, n_iter, converged = (np.concatenate(p) for p in zip(*parts, strict=True))
-        return u, found, n_iter, converged
+        u, found, n_iter, status = (np.concatenate(p) for p in zip(*parts, strict=True))
+        return u, found, n_iter, status
 
     def _solve(
         self, d: Array, size: Array, alpha: Array | None, radius: Array | None
-    ) -> tuple[Array, Array, NDArray[np.intp], Mask]:
+    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
         n = len(d)
         u = np.tile(np.clip(0.0, self.lower, self.upper), (n, 1))
         residual = d - self.s * (u @ self.Vt.T)
         nu = residual * self.s / (self.s**2 + _START * self.s[0] ** 2)
         threshold, found = _FIRST * size, np.full(n, np.inf)
         n_iter = np.zeros(n, dtype=int)
-        reached, converged = np.zeros((2, n), dtype=bool)
+        reached, converged, beyond = np.zeros((3, n), dtype=bool)
         if radius is not None:
             converged = np.linalg.norm(residual, axis=1) <= radius
-        i = np.flatnonzero(~converged)
+            beyond = self._out_of_reach(d, radius)
+        i = np.flatnonzero(~converged & ~beyond)
         for _ in range(self.max_iter):
             if not i.size:
                 break
@@ -137,15 +144,43 @@ class SparseLeastSquares:
             threshold[i] *= factor
             nu[i] *= factor[:, None]
             i = i[~converged[i]]
-        lost = i[~reached[i]]
-        if lost.size:
-            point = self._point(
-                d[lost], u[lost], _FIRST * size[lost], *(_take(x, lost) for x in (alpha, radius))
-            )
-            start = residual[lost] * self.s / (self.s**2 + _START * self.s[0] ** 2)
-            trial, _ = newton(point, start, _COMPROMISE, max_iter=_NEWTON_STEPS)
-            u[lost] = point.density(trial)
-        return u, found if alpha is None else alpha, np.maximum(n_iter, 1), converged
+        lost = np.append(i[~reached[i]], np.flatnonzero(beyond))
+        if lost.size and radius is None:
+            u[lost] = self._damped(d[lost], u[lost], size[lost], _take(alpha, lost))
+        elif lost.size and radius is not None:
+            u[lost], nearest = self._nearest(d[lost], u[lost], radius[lost])
+            beyond[lost] |= nearest == Status.BOUNDS
+        stopped = np.where(beyond, Status.BOUNDS, Status.MAX_ITER)
+        status = np.where(converged, Status.REACHED, stopped)
+        return u, found if alpha is None else alpha, np.maximum(n_iter, 1), status
+
+    def _damped(self, d: Array, u: Array, size: Array, alpha: Array | None) -> Array:
+        """Return departures of strong damping, for samples where no proximal point was found."""
+        point = self._point(d, u, _FIRST * size, alpha, None)
+        start = point.d * self.s / (self.s**2 + _START * self.s[0] ** 2)
+        return point.density(newton(point, start, _DAMPED, max_iter=_NEWTON_STEPS)[0])
+
+    def _nearest(self, d: Array, u: Array, radius: Array) -> tuple[Array, NDArray[np.intp]]:
+        """Return the departures nearest to others that fit, or of least misfit, and their status.
+
+        Where bounds leave no choice it does not matter that squares are kept small.
+        """
+        point = self._point(d, u, np.zeros(len(d)), None, radius)
+        shared = {f.name: getattr(point, f.name) for f in fields(BoundedProjection)}
+        start = point.d * self.s / (self.s**2 + _START * self.s[0] ** 2)
+        return BoundedProjection(**shared).solve(start)
+
+    @cached_property
+    def _matrix(self) -> Array:
+        """Maps departures to data in the coordinates U."""
+        return self.s[:, None] * self.Vt
+
+    def _out_of_reach(self, d: Array, radius: Array) -> Mask:
+        """Return which samples no departures within the bounds fit."""
+        if np.isneginf(self.lower).all() and np.isposinf(self.upper).all():
+            return np.zeros(len(d), dtype=bool)
+        _, _, least = least_misfit(self._matrix, d, self.lower, self.upper, radius)
+        return out_of_reach(least, radius)
 
     def _point(
         self, d: Array, u: Array, threshold: Array, alpha: Array | None, radius: Array | None

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from skgrav.solvers._feasible import largest_square, least_misfit, misfit_bound, out_of_reach
 from skgrav.solvers._gaussian import DataSpace
 from skgrav.solvers._projection import discrepancy_strength
+from skgrav.solvers._status import Status
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -26,6 +28,9 @@ _DECADES = 8
 
 #: Looks after which penalties stay, so that the method converges.
 _ADAPTING = 60
+
+#: Damping, relative to the largest eigenvalue, where no density within bounds fits the data.
+_COMPROMISE = 1e-7
 
 _TINY = float(np.finfo(float).tiny)
 
@@ -48,14 +53,18 @@ class BoundedLeastNorm:
     #: Bounds of u, one for each cell.
     lower: Array
     upper: Array
+    #: Weights of cells in the norm that S keeps, which is that of coefficients.
+    masses: Array | float = 1.0
     max_iter: int = 2000
     tol: float = 1e-4
     _spaces: dict[int, DataSpace] = field(default_factory=dict)
 
     def solve(
         self, d: Array, start: Array, *, alpha: Array | None = None, radius: Array | None = None
-    ) -> tuple[Array, Array, Indices, Mask]:
-        """Return u, alphas, iterations, and which samples converged.
+    ) -> tuple[Array, Array, Indices, Indices]:
+        """Return u, alphas, iterations, and the status of each sample.
+
+        Where no density within the bounds fits the data, u is next to the one of least misfit.
 
         Parameters
         ----------
@@ -66,6 +75,32 @@ class BoundedLeastNorm:
         alpha, radius : ndarray of shape (n_samples,)
             Weight of the norm, or largest norm of the misfit, of each sample; one of them.
         """
+        if radius is None:
+            u, found, n_iter, converged = self._split(d, start, alpha=alpha)
+            return u, found, n_iter, np.where(converged, Status.REACHED, Status.MAX_ITER)
+        # The inverse of S is its transpose between the two norms, so this is the matrix of u.
+        matrix = self.synthesis(self.matrix) * self.masses
+        u, _, least = least_misfit(matrix, d, self.lower, self.upper, radius)
+        beyond = out_of_reach(least, radius)
+        found, n_iter = np.full(len(d), np.inf), np.zeros(len(d), dtype=int)
+        status, i = np.full(len(d), Status.REACHED), np.flatnonzero(~beyond)
+        lost = np.flatnonzero(beyond)
+        if i.size:
+            u[i], found[i], n_iter[i], converged = self._split(d[i], start[i], radius=radius[i])
+            lost = np.append(lost, i[~converged])
+        if lost.size:
+            found[lost] = _COMPROMISE * largest_square(self.matrix / np.sqrt(self.stiffness))
+            u[lost], _, n_iter[lost], _ = self._split(d[lost], u[lost], alpha=found[lost])
+            residual = d[lost] - u[lost] @ matrix.T
+            sharper = misfit_bound(matrix, d[lost], residual, u[lost], self.lower, self.upper)
+            beyond[lost] |= out_of_reach(sharper, radius[lost])
+            status[lost] = np.where(beyond[lost], Status.BOUNDS, Status.MAX_ITER)
+        return u, found, n_iter, status
+
+    def _split(
+        self, d: Array, start: Array, *, alpha: Array | None = None, radius: Array | None = None
+    ) -> tuple[Array, Array, Indices, Mask]:
+        """Return u, alphas, iterations, and which samples converged."""
         v, y = np.clip(start, self.lower, self.upper), np.zeros_like(start)
         level, n_iter = np.zeros((2, len(d)), dtype=int)
         converged = np.zeros(len(d), dtype=bool)

@@ -1,0 +1,198 @@
+"""Bounds: those that the data contradict are found out at once, and odd ones are refused."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.optimize import lsq_linear
+from sklearn.exceptions import ConvergenceWarning
+
+from skgrav import ForwardOperator, Mesh, SparseInverter, Survey, TikhonovInverter
+from skgrav.solvers import Projection
+from skgrav.solvers._bounded import BoundedProjection
+from skgrav.solvers._feasible import least_misfit, misfit_bound
+from skgrav.solvers._sparse import SparseLeastSquares
+from skgrav.solvers._splitting import BoundedLeastNorm
+from skgrav.solvers._status import Status
+
+SIGMA = 0.1
+CONTRADICTED = [(-600.0, 0.0), (-np.inf, 0.0), (0.0, np.inf), (-100.0, 60.0)]
+POSSIBLE = [(-600.0, 600.0), (-np.inf, np.inf), (-300.0, np.inf), (-np.inf, 150.0)]
+
+
+def two_bells(n_stations, shape):
+    """Give an operator of a line, and gravity of a dense and a light body."""
+    x = np.linspace(0, 20e3, n_stations)
+    mesh = Mesh([np.linspace(0, 5000, shape[0] + 1), np.linspace(-2e3, 22e3, shape[1] + 1)])
+    survey = Survey(np.column_stack([np.full(n_stations, -1.0), x]), ("z",), uncertainty=SIGMA)
+    bells = [np.exp(-(((x - c) / 2e3) ** 2)) for c in (6e3, 14e3)]
+    return ForwardOperator(mesh, survey).fit(), (8 * bells[0] - 15 * bells[1])[None]
+
+
+@pytest.fixture(scope="module")
+def line():
+    return two_bells(81, (25, 96))
+
+
+@pytest.fixture(scope="module")
+def coarse():
+    """Give the same with few cells, which a peer can solve."""
+    return two_bells(41, (8, 24))
+
+
+@pytest.fixture(scope="module")
+def small():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(12, 30)), 5 * rng.normal(size=(8, 12))
+
+
+# Whether data can be fitted
+
+
+@pytest.mark.parametrize(("bounds", "possible"), [(b, False) for b in CONTRADICTED] + [
+    (b, True) for b in POSSIBLE
+])  # fmt: skip
+def test_least_misfit_decides(bounds, possible, line):
+    operator, g = line
+    A, d = operator.matrix_ / SIGMA, g / SIGMA
+    rho, misfit, least = least_misfit(A, d, *bounds, enough=np.array([9.0]))
+    assert ((rho >= bounds[0]) & (rho <= bounds[1])).all()
+    np.testing.assert_allclose(misfit, np.linalg.norm(d - rho @ A.T, axis=1))
+    assert (misfit <= 9.0).all() == possible
+    assert (least > 9.0).all() != possible
+
+
+@pytest.mark.parametrize("bounds", [(-1.0, 1.0), (0.0, 0.5), (0.0, np.inf)])
+def test_bound_of_the_misfit_holds_and_is_sharp_at_the_minimiser(bounds, small):
+    A, data = small
+    rng = np.random.default_rng(1)
+    for d in data:
+        best = lsq_linear(A, d, bounds=bounds, method="bvls", tol=1e-14)
+        least = np.sqrt(2 * best.cost)
+        for rho in (best.x, np.clip(rng.normal(size=30), *bounds), np.clip(np.ones(30), *bounds)):
+            residual = d - A @ rho
+            bound = misfit_bound(A, d[None], residual[None], rho[None], *bounds)
+            assert bound <= least * (1 + 1e-9) + 1e-9
+        sharp = misfit_bound(A, d[None], (d - A @ best.x)[None], best.x[None], *bounds)
+        assert sharp == pytest.approx(least, rel=1e-5, abs=1e-5)
+
+
+def test_cells_that_no_datum_sees_do_no_harm(small):
+    A, d = small
+    A = np.column_stack([A, np.zeros(12)])
+    rho, misfit, _ = least_misfit(A, d, 1.0, np.inf, enough=np.full(8, 1e9))
+    assert (rho >= 1.0).all()
+    assert np.isfinite(misfit).all()
+
+
+# Every method that takes bounds
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("bounds", CONTRADICTED)
+def test_tikhonov_says_that_bounds_contradict(order, bounds, coarse):
+    operator, g = coarse
+    inverter = TikhonovInverter(
+        order=order, depth_weighting="sensitivity", bounds=bounds, operator=operator
+    )
+    with pytest.warns(ConvergenceWarning, match="bounds"):
+        found = inverter.fit(g).invert(g)
+    assert_next_to_least(operator, found.rho, g, bounds, share=0.01)
+
+
+@pytest.mark.parametrize("bounds", CONTRADICTED)
+def test_sparse_says_that_bounds_contradict(bounds, coarse):
+    operator, g = coarse
+    inverter = SparseInverter(
+        depth_weighting="sensitivity", bounds=bounds, operator=operator, max_iter=10
+    )
+    with pytest.warns(ConvergenceWarning, match="bounds"):
+        found = inverter.fit(g).invert(g)
+    assert found.n_iter == 1
+    assert_next_to_least(operator, found.rho, g, bounds, share=0.01)
+
+
+@pytest.mark.parametrize("bounds", CONTRADICTED)
+def test_projection_says_that_bounds_contradict(bounds, coarse):
+    operator, g = coarse
+    found = Projection(bounds=bounds).solve(operator, g, sigma=np.full((1, 41), SIGMA))
+    assert not found.converged
+    assert_next_to_least(operator, found.rho, g, bounds, share=0.01)
+
+
+@pytest.mark.parametrize("bounds", POSSIBLE)
+def test_bounds_that_can_be_met_are(bounds, line):
+    operator, g = line
+    common = {"depth_weighting": "sensitivity", "bounds": bounds, "operator": operator}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for inverter in (TikhonovInverter(**common), SparseInverter(**common)):
+            found = inverter.fit(g).invert(g)
+            assert found.misfit**2 / 81 == pytest.approx(1, rel=0.01)
+
+
+def assert_next_to_least(operator, rho, g, bounds, share):
+    best = lsq_linear(operator.matrix_, g[0], bounds=bounds, tol=1e-10)
+    misfit = np.linalg.norm(g - operator.transform(rho))
+    assert misfit <= (1 + share) * np.sqrt(2 * best.cost)
+    assert rho.min() >= bounds[0]
+    assert rho.max() <= bounds[1]
+
+
+@pytest.mark.parametrize("max_iter", [1, 2000])
+def test_status_tells_bounds_from_iterations(max_iter, small):
+    A, d = small
+    U, s, Vt = np.linalg.svd(A, full_matrices=False)
+    cells = np.ones(30)
+    ones = {"lower": -0.5 * cells, "upper": 0.5 * cells}
+    radius = np.full(8, 0.1)
+    expected = np.full(8, Status.BOUNDS)
+    split = BoundedLeastNorm(
+        A, cells, lambda q: q, lambda u: u, ones["lower"], ones["upper"], max_iter=max_iter
+    )
+    np.testing.assert_array_equal(split.solve(d, 0 * d @ A, radius=radius)[3], expected)
+    sparse = SparseLeastSquares(Vt, s, **ones, max_iter=max_iter)
+    np.testing.assert_array_equal(sparse.solve(d @ U, cells[:8], radius=radius)[3], expected)
+    nearest = BoundedProjection(
+        Vt=Vt, s=s, lower=-0.5, upper=0.5, rho0=np.zeros((8, 30)), d=d @ U, radius=radius,
+        tolerance=1e-6 * radius,
+    )  # fmt: skip
+    np.testing.assert_array_equal(nearest.solve(d @ U / s)[1], expected)
+    # Bounds that can be met, but not in one step.
+    wide = BoundedLeastNorm(
+        A, cells, lambda q: q, lambda u: u, -4 * cells, 4 * cells, max_iter=max_iter
+    )
+    status = wide.solve(d, 0 * d @ A, radius=radius)[3]
+    assert (status == (Status.REACHED if max_iter > 1 else Status.MAX_ITER)).all()
+
+
+# What bounds may be
+
+
+@pytest.mark.parametrize("bounds", [np.array([0, 500]), [0, 500], (0, np.float32(500))])
+def test_two_numbers_are_bounds_however_they_come(bounds, line):
+    operator, g = line
+    inverter = TikhonovInverter(1.0, bounds=bounds, operator=operator).fit(g)
+    assert inverter.predict(g).min() >= 0
+    assert Projection(bounds=bounds).solve(operator, g).rho.min() >= 0
+
+
+@pytest.mark.parametrize("estimator", [TikhonovInverter, SparseInverter])
+@pytest.mark.parametrize(
+    ("bounds", "text"),
+    [
+        ((500, 0), r"'bounds' is \(500, 0\); it must hold two numbers, the lower below the upper"),
+        (np.array([5.0, 5.0]), r"'bounds' is array\(\[5., 5.\]\); .*the lower below the upper"),
+        (np.zeros(2400), r"'bounds' is ndarray of 2400; it must hold two numbers"),
+        ((np.zeros(2400), np.ones(2400)), r"arrays of shapes \(2400,\) and .* are not supported"),
+        ((0.0, np.ones(2400)), r"arrays of shapes \(\) and \(2400,\); .* Give two numbers"),
+        (np.zeros((2, 2400)), r"'bounds' holds arrays of shapes \(2400,\)"),
+        ("ab", "The 'bounds' parameter"),
+    ],
+    ids=str,
+)
+def test_odd_bounds_are_refused(estimator, bounds, text, line):
+    operator, g = line
+    with pytest.raises(ValueError, match=text) as raised:
+        estimator(1.0, bounds=bounds, operator=operator).fit(g)
+    assert len(str(raised.value)) < 250
