@@ -223,7 +223,8 @@ class GravityDisplay:
         if noise_level is not None:
             if not noise_level > 0:
                 raise ValueError(f"'noise_level' is {noise_level}; it must be positive, or None.")
-            uncertainty = np.ravel(noise.std(observed[None]))
+            std = noise.std(observed[None])
+            uncertainty = None if std is None else std[0]
         display = cls(
             observed,
             predicted,
@@ -400,8 +401,8 @@ class GravityDisplay:
         with np.errstate(over="ignore"):  # by far less noise than any residual
             noise = Noise.of_survey(self.survey, uncertainty=self.survey.flatten(sigma))
             g = self.survey.flatten(residual)[None]
-            chi = np.ravel(noise.chi_factor(g, g))[0]
-        return f"{name}, chi factor {chi:.2g}"
+            chi = noise.chi_factor(g, g)
+        return name if chi is None else f"{name}, chi factor {chi[0]:.2g}"
 
 
 def _check_operator(operator: Any) -> None:
