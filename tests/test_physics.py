@@ -126,7 +126,7 @@ def test_given_operator_that_fits_is_returned_as_a_fitted_clone(operator):
 def test_given_operator_is_silent_in_noise_of_known_level_and_warns_otherwise():
     g = with_drift(G, 0.05)
     resolve_silently(GIVEN, RHO, g, noise_level=0.05)
-    text = r"relative misfit 0\.05 over 300 .* Check mesh, survey and units; if this is noise, give 'noi"
+    text = r"relative misfit 0\.05 over 300 .* Check mesh, survey and units; if this is noise, give"
     with pytest.warns(PhysicsWarning, match=text):
         resolve_operator(GIVEN, RHO, g)
 

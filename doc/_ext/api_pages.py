@@ -24,6 +24,7 @@ ORDER = [
     "solvers",
     "generators",
     "networks",
+    "training",
     "metrics",
     "plotting",
     "pipeline",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 from sklearn.covariance import ledoit_wolf
 
-from skgrav.solvers._gaussian import DataSpace
+from skgrav.solvers import DataSpace
 
 Array = NDArray[np.float64]
 
