@@ -26,7 +26,7 @@ RECORDS = {
 BASES = {"generators.DensityGenerator", "inverters.InverterMixin", "solvers.Solver"}
 
 #: Skorch calls their methods, with what the library has made.
-HOOKS = {"networks.SharedTraining"}
+HOOKS = {"training.SharedTraining"}
 
 
 def array_arguments():

@@ -23,7 +23,8 @@ from sklearn.neighbors import KNeighborsRegressor
 from threadpoolctl import threadpool_limits
 
 from skgrav import ForwardOperator, LatentInverter, Refiner
-from skgrav.training import flushed_denormals
+from skgrav.solvers._gauss_newton import one_forward_derivative
+from skgrav.training import flushed_denormals, seeded
 
 #: Largest difference between thread counts, relative to the largest density: sums in another
 #: order, which training in single precision magnifies.
@@ -141,6 +142,37 @@ def test_forked_processes_predict_the_same(name):
             child.join()
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_process_forked_while_another_thread_trains_does_not_wait_for_it():
+    expected = clone(ESTIMATORS["CNNInverter"]).fit(X, Y).predict(FEW_X)
+
+    def fit_in_child(pipe):
+        pipe.send(clone(ESTIMATORS["CNNInverter"]).fit(X, Y).predict(FEW_X))
+
+    inside, done = Barrier(2), Barrier(2)
+
+    def train():
+        with seeded(0, "cpu"), one_forward_derivative():
+            inside.wait(60)
+            done.wait(120)
+
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(train)
+        inside.wait(60)
+        reader, writer = mp.Pipe(duplex=False)
+        child = mp.get_context("fork").Process(target=fit_in_child, args=(writer,))
+        child.start()
+        try:
+            assert reader.poll(60), "the forked process hangs"
+            np.testing.assert_array_equal(reader.recv(), expected)
+        finally:
+            child.kill()
+            child.join()
+            done.wait(60)
+        training.result(60)
 
 
 def test_importing_sets_no_hook_for_the_process():

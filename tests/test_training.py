@@ -8,6 +8,7 @@ import pytest
 import torch
 from cnn_cases import Idle, X, Y, _seed, small  # noqa: F401
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from skorch.callbacks import Callback
 from training_cases import Interrupt, Observer, Spoil, denormals_are_flushed, same_weights, weights
 
 from skgrav import CNNInverter
@@ -297,3 +298,47 @@ def test_verbose_shows_a_bar_on_stderr_and_nothing_else(verbose, capsys):
 
 def test_verbose_inverter_can_be_pickled():
     pickle.loads(pickle.dumps(small(verbose=True).fit(X, Y))).partial_fit(X, Y)
+
+
+class Stop(Callback):
+    """Stop training in some epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            net.stop("callback")
+
+
+def test_a_callback_may_stop_training_after_an_epoch():
+    observer = Observer()
+    inverter = small(max_epochs=5, callbacks=[observer, Stop(2)]).fit(X, Y)
+    assert inverter.n_epochs_ == len(inverter.loss_curve_) == 2
+    kept = inverter.net_.module_.state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in observer.states_[-1].items())
+    inverter.partial_fit(X, Y)  # which it does not stop
+    assert inverter.n_epochs_ == 3
+
+
+@pytest.mark.filterwarnings("ignore:training was stopped")
+@pytest.mark.parametrize("callbacks", [None, [Interrupt(2)], [Stop(2)]])
+def test_nothing_of_a_training_is_left_on_its_net(callbacks):
+    net = small(callbacks=callbacks).fit(X, Y).net_
+    assert not hasattr(net, "run_")
+    assert not {"tasks", "checkpoint"} & {name for name, _ in net.callbacks_}
+    assert all(epoch["batches"] == [] for epoch in net.history)
+
+
+def test_a_fit_that_fails_leaves_nothing_on_its_net():
+    inverter = small().fit(X, Y)
+    inverter.net_.callbacks_.append(("failing", Fail()))
+    with pytest.raises(RuntimeError, match="no more"):
+        inverter.partial_fit(X, Y)
+    assert not hasattr(inverter.net_, "run_")
+    assert len(inverter.net_.history) == inverter.n_epochs_ == 3
+
+
+class Fail(Callback):
+    def on_batch_end(self, net, **kwargs):
+        raise RuntimeError("no more")

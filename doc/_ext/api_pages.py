@@ -26,6 +26,7 @@ ORDER = [
     "solvers",
     "generators",
     "networks",
+    "training",
     "metrics",
     "plotting",
     "pipeline",

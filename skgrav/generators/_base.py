@@ -449,8 +449,8 @@ class DensityGenerator(
         if n * n == n_cells:
             return n, n
         warnings.warn(
-            f"'mesh' is None and {n_cells} cells are no square: they are taken as one layer. Give "
-            "'mesh', which tells layers and columns.",
+            f"'mesh' is None and {n_cells} is not a square number: the cells are taken as one "
+            "layer. Give 'mesh', with its layers and columns.",
             stacklevel=3,
         )
         return 1, n_cells

@@ -38,7 +38,7 @@ _AVERAGED, _N_DIRECTIONS = 500, 128
 class GANGenerator(DensityGenerator):
     """Generative adversarial network of density sections.
 
-    There is no encoder: `transform` searches the nearest code of each section.
+    It has no encoder: `transform` searches the nearest code of each section.
 
     Parameters
     ----------

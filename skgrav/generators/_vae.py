@@ -156,7 +156,7 @@ class VAEGenerator(DensityGenerator):
         Returns
         -------
         divergence : ndarray of shape (n_samples,)
-            How much a code tells about its section.
+            Information of a code about its section.
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)

@@ -47,10 +47,11 @@ _MADE_WITH = (*_FIXED, "training_noise", "precision")
 class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     """Network that estimates density from gravity.
 
-    The default adds to the best linear estimate, that of `BayesLinearInverter`, what it misses. It
-    is told the noise of each sample or estimates it, so that one fitted network serves data of
-    any noise it was trained for. The estimate is the mean over what training shows possible; it
-    fits the data only roughly, which `Refiner` mends.
+    The default adds to the best linear estimate, that of `BayesLinearInverter`, what it misses. The
+    noise level of each sample enters the estimate, given or estimated from the data, so that one
+    fitted network serves data of any noise that it was trained for. The estimate is the mean of
+    the densities that are possible by the training sections; it fits the data only roughly. Use
+    `Refiner` to fit the data.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     operator : ForwardOperator or MatrixOperator, default=None
         The physics, for ``"residual"``. None takes the paper's geometry for these sizes if it
         reproduces the training pairs, and otherwise identifies the operator from them, with a
-        warning. To other architectures it tells the components of the survey, the channels of
+        warning. Other architectures take from it the components of the survey, the channels of
         the network, and its symmetry; None takes the paper's two components if the sizes are its
         own (n * n cells, 6 n data), and one component otherwise.
     max_epochs : int, default=None
@@ -97,7 +98,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         The noise of data to invert is `noise_level` of `predict`.
     augment : {"mirror"} or None, default=None
         ``"mirror"`` flips sections along x, and the sign of gx: half of each batch, or for
-        ``"residual"`` all, beside the originals. The survey and the mesh must be symmetric.
+        ``"residual"`` all, added to the originals. The survey and the mesh must be symmetric.
     density_range : tuple of two floats, default=None
         Densities that the network can return, unless `data_consistency` is True; None takes the
         range of the training densities.
@@ -156,8 +157,8 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     PhysicsWarning
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
-        If data of `predict` have noise that the network was not trained for, or more than they are
-        told to have, or if densities exceed the range.
+        If data of `predict` have noise that the network was not trained for, or more than
+        `noise_level` says, or if densities exceed the range.
     RuntimeWarning
         If a checkpoint cannot be written; training goes on, and the last one is kept.
 
@@ -176,7 +177,8 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     Training copies no data set. The ``"residual"`` network holds its inputs, a tenth of densities
     in float64 at the paper's sizes and twice that with mirror images; others, and the densities of
     `data_consistency`, are encoded batch by batch. Means and covariances go through the set in
-    blocks; 6000 pairs tell the physics and 10,000 sections the principal components.
+    blocks; the physics is checked by 6000 pairs, and principal components are those of 10,000
+    sections.
 
     Adam's moments make denormal numbers, which slow CPUs down: they count as zero meanwhile. The
     seeds of NumPy and torch stay untouched.
@@ -431,7 +433,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
                 later_pairs=None if drawn is None else EncodedPairs(drawn, encoder),
             )
         except FloatingPointError:
-            if not (had_weights or net.history):  # there are no good weights yet
+            if not (had_weights or net.history):  # no epoch has given good weights
                 del self.net_
             raise
         finally:
@@ -443,7 +445,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     def _checked(self, X: Any, y: Any, *, reset: bool = False) -> tuple[Numbers, Numbers]:
         """Return valid pairs as two matrices, whose sizes are those of the first if not `reset`.
 
-        They are no copies of float arrays, so that those on disk stay there.
+        Float arrays are not copied, so that those on disk stay there.
         """
         X, y = validate_data(self, X, y, reset=reset, dtype=(np.float64, np.float32))
         if not reset and y.size // len(y) != self.n_outputs_:

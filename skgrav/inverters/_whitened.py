@@ -31,7 +31,7 @@ Array32 = NDArray[np.float32]
 #: Pairs by which the physics is checked, and sections of which the components are learned.
 _N_PHYSICS_PAIRS, _N_COMPONENT_SECTIONS = 6000, 10_000
 
-#: What stands for the standard deviation of constant data.
+#: Standard deviation that constant data are given.
 _NO_STD = 1e-30
 
 
@@ -41,8 +41,8 @@ class WhitenedEncoding:
     """Whitened data, and the principal components of what the best linear estimate misses.
 
     Data have independent coordinates, u of unit variance without noise. A network sees their
-    posterior means z, ``variance / (variance + sigma**2)`` times noisy u: what data do not tell is
-    zero at any noise, and the linear estimate is ``z @ regression``.
+    posterior means z, ``variance / (variance + sigma**2)`` times noisy u: what noise hides is
+    zero, and the linear estimate is ``z @ regression``.
     """
 
     defaults: ClassVar[TrainingDefaults] = TrainingDefaults(50, 128, 1e-2, (0.0, 0.1))
@@ -195,7 +195,7 @@ class WhitenedEncoding:
         rotation = self.rotation[:, : len(self.regression)]
         std = np.maximum(self.std, _NO_STD)
         physics = fast_physics(self.operator, self.noise.whitening.adjoint(rotation.T).T)
-        frame = (
+        geometry = (
             self.components,
             self.regression,
             rotation.T @ self.matrix,
@@ -203,7 +203,7 @@ class WhitenedEncoding:
             self.data_rms,
             physics,
         )
-        return partial(_null_space_network, make, frame)
+        return partial(_null_space_network, make, geometry)
 
     def callbacks(self, own: Sequence[Any]) -> list[Any]:
         """Return one cycle of learning rates, a user's own callbacks, and clipping."""
@@ -250,7 +250,8 @@ class WhitenedEncoding:
         # What an identified operator gets wrong is noise that no sample shows.
         unexplained = getattr(self.operator, "held_out_error_", 0.0)
         sigma = np.maximum(sigma, max(LEAST_NOISE, unexplained) * rms)
-        # Few data tell little of their noise: estimates keep to the range, up to a contradiction.
+        # From few data the noise is estimated badly: estimates are kept to the range of training
+        # unless they contradict it.
         slack = CONTRADICTED if given is None else 1.0 + 1e-6
         level, high = (sigma if given is None else given) / rms, max(high, LEAST_NOISE)
         level = np.maximum(level, 0.1 * LEAST_NOISE)
@@ -280,8 +281,8 @@ class WhitenedEncoding:
         return np.hstack([(rho - self.mean).astype(np.float32), targets])
 
 
-def _null_space_network(make: Callable[[], nn.Module], frame: tuple[Any, ...]) -> nn.Module:
-    return NullSpaceNetwork(make(), *frame)
+def _null_space_network(make: Callable[[], nn.Module], geometry: tuple[Any, ...]) -> nn.Module:
+    return NullSpaceNetwork(make(), *geometry)
 
 
 class NoisyCoordinates:

@@ -21,7 +21,7 @@ class ResidualMLP(nn.Module):
     """Network from whitened data and their noise to what the best linear estimate misses.
 
     Residual blocks of two dense layers, each on normalised activations. Data enter relative to
-    their own size, which a further input tells beside the noise. The last layer starts at zero,
+    their own size, which is a further input, as the noise is. The last layer starts at zero,
     so that training starts from the linear estimate.
 
     Parameters
@@ -47,8 +47,8 @@ class ResidualMLP(nn.Module):
     torch.Size([3, 200])
     """
 
-    #: Numbers beside the data: functions of the noise, and the size of the data.
-    _N_BESIDE = 4
+    #: Further inputs: functions of the noise, and the size of the data.
+    _N_FURTHER = 4
 
     def __init__(
         self, n_data: int, scale: ArrayLike, *, width: int = 512, n_blocks: int = 4
@@ -58,7 +58,7 @@ class ResidualMLP(nn.Module):
         self.scale: torch.Tensor
         sizes = check_array(scale, "scale", ensure_2d=False)
         self.register_buffer("scale", torch.tensor(sizes.ravel(), dtype=torch.float32))
-        self.first = nn.Linear(n_data + self._N_BESIDE, width)
+        self.first = nn.Linear(n_data + self._N_FURTHER, width)
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.LayerNorm(width),
@@ -88,15 +88,15 @@ class ResidualMLP(nn.Module):
         check_tensor(x, "x", self.n_data + 1, self.last.weight)
         z, level = x[:, :-1], x[:, -1:]
         size = torch.sqrt(z.square().mean(dim=1, keepdim=True) + 0.01)
-        beside = [(level + 3.0) / 2.0, torch.sin(level), torch.cos(level), torch.log(size)]
-        h = self.first(torch.cat([z / size, *beside], dim=1))
+        further = [(level + 3.0) / 2.0, torch.sin(level), torch.cos(level), torch.log(size)]
+        h = self.first(torch.cat([z / size, *further], dim=1))
         for block in self.blocks:
             h = h + block(h)
         return self.last(gelu(self.norm(h))) * self.scale
 
 
 class NullSpaceNetwork(nn.Module):
-    """Network whose estimate fits the data: what it adds matters where data tell nothing.
+    """Network whose estimate fits the data: what it adds lies where data determine nothing.
 
     Parameters
     ----------

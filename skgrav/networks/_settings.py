@@ -59,7 +59,7 @@ _process_settings = _ProcessSettings()
 
 @contextmanager
 def own_settings() -> Iterator[None]:
-    """Compute in float32 on the CPU, with gradients, unless told otherwise; then as before."""
+    """Use torch's own settings, float32, the CPU and gradients, and then put the user's back."""
     with ExitStack() as stack:
         stack.enter_context(_process_settings())
         # A default device makes torch slower, even if it is the CPU.

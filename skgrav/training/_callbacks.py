@@ -106,7 +106,7 @@ class KeepBest(Callback):
         net.module_.load_state_dict(self.best_weights_)
 
     def forget(self) -> None:
-        """Free the memory of the weights, which would ride along in pickles."""
+        """Drop the weights, which pickles would contain otherwise."""
         self.best_weights_ = None
 
 

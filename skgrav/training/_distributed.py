@@ -52,7 +52,7 @@ class SharedTraining(Callback):
     def on_train_begin(
         self, net: NeuralNetRegressor, X: Any = None, y: Any = None, **kwargs: Any
     ) -> None:
-        """Check that all processes start alike, and tell the iterator its share.
+        """Check that all processes start alike, and set the share of the iterator.
 
         Parameters
         ----------

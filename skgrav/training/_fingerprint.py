@@ -1,4 +1,4 @@
-"""What tells one training from another: parameters in words, and numbers by a sketch."""
+"""How one training is distinguished from another: parameters as text, and sums of numbers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def alike(a: list[list[float]], b: list[list[float]]) -> bool:
 
 
 def weights_hash(module: torch.nn.Module) -> str:
-    """Return what tells the weights of a module from any others."""
+    """Return a hash of the weights of a module."""
     found = hashlib.sha256()
     for name, values in module.state_dict().items():
         found.update(name.encode())
