@@ -239,7 +239,7 @@ def _triangle(matrix: Array) -> Array:
     triangle = np.zeros((0, len(matrix)))
     for start in range(0, matrix.shape[1], _COLUMNS):
         block = matrix[:, start : start + _COLUMNS]
-        triangle = np.linalg.qr(np.vstack([triangle, block.T]), mode="r")
+        triangle = np.asarray(np.linalg.qr(np.vstack([triangle, block.T]), mode="r"))
     return triangle
 
 
