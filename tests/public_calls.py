@@ -63,7 +63,7 @@ NETWORK = partial(networks.PaperCNN, filters=(8,), hidden_layer_sizes=(16,), dro
 
 ESTIMATORS = {
     "BayesLinearInverter": skgrav.BayesLinearInverter(operator=OPERATOR, store_covariance=True),
-    "TikhonovInverter": skgrav.TikhonovInverter("gcv", operator=OPERATOR),
+    "TikhonovInverter": skgrav.TikhonovInverter(1.0, operator=OPERATOR),
     "TikhonovInverter discrepancy": skgrav.TikhonovInverter(
         noise_level=0.01, order=1, bounds=(0.0, 1e4), depth_weighting=2.0, operator=OPERATOR
     ),

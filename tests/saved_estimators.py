@@ -70,7 +70,9 @@ ESTIMATORS = {
     "gan, paper": gan(architecture="paper", early_stopping=True),
     "bayes": BayesLinearInverter(0.01, operator=OPERATOR, store_covariance=True),
     "bayes, uncertainty": BayesLinearInverter(operator=UNCERTAIN),
-    "tikhonov": TikhonovInverter("gcv", order=1, operator=OPERATOR, reference=Y.mean(axis=0)),
+    "tikhonov": TikhonovInverter(
+        noise_level=0.01, order=1, operator=OPERATOR, reference=Y.mean(axis=0)
+    ),
     "tikhonov, bounds": TikhonovInverter(bounds=(0.0, 12.0), operator=UNCERTAIN),
     "sparse": SparseInverter(noise_level=0.01, operator=OPERATOR),
     "latent, pca": LatentInverter(PCA(8), **CLEAN),

@@ -15,10 +15,10 @@ MESH = Mesh([[0, 1, 2, 4], np.arange(7.0), np.arange(6.0)])
 SURVEY = Survey.grid(MESH, height=0.5, shape=(8, 9))
 OPERATOR = ForwardOperator(MESH, SURVEY, units="normalized").fit()
 SOLVERS = [
-    CGLS(rtol=1e-12, max_iter=200),
-    LSMR(rtol=1e-12, max_iter=200),
-    GMRES(rtol=1e-12, restart=80),
-    LGMRES(rtol=1e-12, inner_m=80),
+    CGLS(tol=1e-12, max_iter=200),
+    LSMR(tol=1e-12, max_iter=200),
+    GMRES(tol=1e-12, restart=80),
+    LGMRES(tol=1e-12, inner_m=80),
 ]
 LARGE = Mesh.regular((20, 70, 65), 50.0)
 
@@ -57,7 +57,7 @@ def large():
 def test_lsmr_takes_the_steps_of_scipys(n_iter, engine):
     rho0, g = gravity(OPERATOR)
     rho0 = rho0[::-1]
-    found = LSMR(rtol=1e-14, max_iter=n_iter, engine=engine).solve(OPERATOR, g, rho0)
+    found = LSMR(tol=1e-14, max_iter=n_iter, engine=engine).solve(OPERATOR, g, rho0)
     for i in range(len(g)):
         residual = g[i] - OPERATOR.matrix_ @ rho0[i]
         step = lsmr(OPERATOR.matrix_, residual, atol=0, btol=0, conlim=0, maxiter=n_iter)[0]
@@ -70,7 +70,7 @@ def test_gradient_of_lsmr_falls_with_every_iteration():
     norms = [
         np.linalg.norm(OPERATOR.adjoint(g - OPERATOR.transform(result.rho)))
         for n in range(1, 30)
-        if (result := LSMR(rtol=1e-14, max_iter=n).solve(OPERATOR, g))
+        if (result := LSMR(tol=1e-14, max_iter=n).solve(OPERATOR, g))
     ]
     assert (np.diff(norms) <= 1e-12 * norms[0]).all()
 
@@ -96,7 +96,7 @@ def test_depth_weighted_corrections_are_least_in_their_norm(solver, weighting, e
     found = solver.solve(operator, g, rho0)
     np.testing.assert_allclose(found.rho, expected, atol=2e-5)
     assert np.linalg.norm((found.rho - rho0) * weights) < np.linalg.norm(
-        (CGLS(rtol=1e-12).solve(operator, g, rho0).rho - rho0) * weights
+        (CGLS(tol=1e-12).solve(operator, g, rho0).rho - rho0) * weights
     )
 
 

@@ -37,7 +37,7 @@ WITHOUT_NETWORK = {
     "operator": OPERATOR,
     "matrix": MatrixOperator(),
     "bayes": BayesLinearInverter(operator=OPERATOR),
-    "tikhonov": TikhonovInverter("gcv", operator=OPERATOR),
+    "tikhonov": TikhonovInverter(noise_level=0.01, operator=OPERATOR),
     "sparse": SparseInverter(noise_level=0.05, operator=OPERATOR),
     "refiner": Refiner("cgls", init="zero", **CLEAN),
     "refiner, bayes": Refiner("bayes", init=BayesLinearInverter(operator=OPERATOR), **CLEAN),

@@ -236,7 +236,7 @@ def test_noise_free_projection_is_the_pseudo_inverse_on_the_residual():
 
 
 @pytest.mark.parametrize(
-    "solver", [CGLS(rtol=1e-12), GMRES(rtol=1e-12, restart=60), LGMRES(rtol=1e-12, inner_m=60)]
+    "solver", [CGLS(tol=1e-12), GMRES(tol=1e-12, restart=60), LGMRES(tol=1e-12, inner_m=60)]
 )
 @pytest.mark.parametrize("case", ["wide", "tall"])
 @ENGINES
@@ -327,24 +327,26 @@ def icg_by_the_book(A, g, start, w_d, w_m, damping_factor, n_iter, reference):
 
 
 @pytest.mark.parametrize("reference", ["zero", "start"])
-@pytest.mark.parametrize("weighting", [None, "sensitivity", "depth"])
+@pytest.mark.parametrize("weighting", [None, "sensitivity", 1.0])
 @pytest.mark.parametrize("n_iter", [1, 2, 15])
 @ENGINES
 def test_icg_is_the_papers_reconstruction(engine, n_iter, weighting, reference, small):
     operator, _, start, g = small
     A = operator.matrix_
     depth = np.repeat(operator.mesh_.centers[0] - operator.survey_.stations[0, 0], 20)
+    columns = norms(A.T).reshape(20, 20)
+    layers = np.sum(columns**2, axis=1) / np.sum(columns, axis=1)
     w_m = {
         None: np.ones(400),
-        "sensitivity": np.sum(A**2, axis=0) ** 0.25,
-        "depth": depth**-0.5,
+        "sensitivity": np.repeat(layers**0.5, 20),
+        1.0: depth**-0.5,
     }[weighting]
     expected = [
         icg_by_the_book(A, data, rho, np.ones(len(A)), w_m, 0.25, n_iter, reference)
         for data, rho in zip(g, start, strict=True)
     ]
     found = ICG(
-        model_weighting=weighting, reference=reference, max_iter=n_iter, engine=engine
+        depth_weighting=weighting, reference=reference, max_iter=n_iter, engine=engine
     ).solve(operator, g, start)
     assert relative(found.rho, np.array(expected)) < 1e-10
     assert (found.n_iter == n_iter).all()
@@ -360,7 +362,7 @@ def test_icg_engines_agree_for_each_option(reference, weighting, cut, damping_fa
     sigma = {"none": None, "relative": sigma, "per datum": np.linspace(0.2, 0.4, 30)[None]}[noise]
     svd, plain = (
         ICG(
-            model_weighting=weighting,
+            depth_weighting=weighting,
             reference=reference,
             cut=cut,
             damping_factor=damping_factor,
@@ -401,8 +403,8 @@ def test_model_weights_put_a_deep_body_deeper(small):
     body[:, 10:13, 8:12] = 1
     g, sigma = with_noise(operator.transform(body.reshape(1, 400)), 0.01)
     depths = []
-    for weighting in (None, "sensitivity", "depth"):
-        found = ICG(model_weighting=weighting).solve(operator, g, sigma=sigma).rho
+    for weighting in (None, "sensitivity", 1.0):
+        found = ICG(depth_weighting=weighting).solve(operator, g, sigma=sigma).rho
         layers = operator.mesh_.unflatten(np.maximum(found, 0))[0].sum(axis=1)
         depths.append(np.average(np.arange(20), weights=layers))
     assert depths[0] + 0.2 < min(depths[1:])
@@ -735,12 +737,12 @@ def test_weighted_svd_is_computed_once(small, monkeypatch):
             "solver 'projection' needs the SVD of 'operator', .* Use 'cgls'",
         ),
         (
-            lambda: ICG(model_weighting="sensitivity").solve(csr_array(WIDE), WIDE_G),
-            "model_weighting='sensitivity' needs a matrix, but 'operator' is a csr_array. Use None",
+            lambda: ICG(depth_weighting="sensitivity").solve(csr_array(WIDE), WIDE_G),
+            "'depth_weighting' is 'sensitivity', but 'operator' is a csr_array, .* Take None",
         ),
         (
-            lambda: ICG(model_weighting="depth").solve(WIDE, WIDE_G),
-            "model_weighting='depth' needs the depths of a ForwardOperator, .* is a ndarray",
+            lambda: ICG(depth_weighting=1.0).solve(WIDE, WIDE_G),
+            "(?s)'depth_weighting' is 1.0, but .* has no mesh to tell depths. Give 'operator', a",
         ),
         (lambda: GMRES(engine="gpu").solve(WIDE, WIDE_G), "The 'engine' parameter .*'gpu'"),
         (lambda: CGLS(engine="scipy").solve(WIDE, WIDE_G), "The 'engine' parameter .*'scipy'"),
@@ -748,7 +750,7 @@ def test_weighted_svd_is_computed_once(small, monkeypatch):
         (lambda: LGMRES(outer_k=-1).solve(WIDE, WIDE_G), "The 'outer_k' parameter"),
         (lambda: GradientDescent(step_size=0.0).solve(WIDE, WIDE_G), "The 'step_size' parameter"),
         (lambda: ICG(damping_factor=1.5).solve(WIDE, WIDE_G), "The 'damping_factor' parameter"),
-        (lambda: CGLS(rtol=0).solve(WIDE, WIDE_G), "The 'rtol' parameter"),
+        (lambda: CGLS(tol=0).solve(WIDE, WIDE_G), "The 'tol' parameter"),
         (lambda: Projection(rcond=1.0).solve(WIDE, WIDE_G), "The 'rcond' parameter"),
     ],
 )

@@ -227,7 +227,8 @@ def test_gcv_is_least_by_brute_force(order, pairs):
         stacked = np.vstack([A, np.sqrt(alpha) * W])
         influence = A @ np.linalg.pinv(stacked, rcond=1e-13)[:, : len(A)]
         left = np.eye(len(A)) - influence
-        return len(A) * np.sum((g @ left.T) ** 2, axis=1) / np.trace(left) ** 2
+        robust = 0.1 + 0.9 * np.trace(influence @ influence) / len(A)
+        return robust * len(A) * np.sum((g @ left.T) ** 2, axis=1) / np.trace(left) ** 2
 
     top = curve.alpha[-1, 0] / 100
     grid = top * np.logspace(-9, 2, 45)

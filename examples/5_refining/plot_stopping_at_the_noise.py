@@ -51,7 +51,7 @@ warnings.simplefilter("ignore", ConvergenceWarning)  # iterations are cut short 
 iterations = np.unique(np.geomspace(1, 300, 24).astype(int))
 errors, chis = [], []
 for n in iterations:
-    rho = CGLS(max_iter=int(n), rtol=1e-12).solve(operator, test.data, start).rho
+    rho = CGLS(max_iter=int(n), tol=1e-12).solve(operator, test.data, start).rho
     errors.append(relative_l2_error(test.target, rho))
     chis.append(chi_factor(operator, rho, test.data, noise_level=NOISE))
 

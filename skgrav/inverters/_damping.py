@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import qr
 from scipy.special import chdtri
 
 from skgrav.io import saved, sized
@@ -15,10 +15,26 @@ from skgrav.operators import decomposition_bytes, require
 from skgrav.solvers import DataSpace, discrepancy_strength, noise_in_data
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Indices = NDArray[np.intp]
 
 #: Decades of damping in which a criterion is looked for, relative to the largest eigenvalue,
 #: and their steps.
-_DECADES, _STEPS = (-12, 2), 113
+_DECADES, _STEPS = (-14, 2), 129
+
+#: An alpha is looked for where it leaves more than this share of the data to tell noise from
+#: signal, and fits at least one: beyond, no criterion knows what it does.
+_LEFT = 0.1
+
+#: Weight of cross-validation itself in its robust form; the rest is that of the noise it fits.
+_ROBUST = 0.1
+
+#: Corners of the L-curve are looked for where cross-validation is within this factor of its least.
+_PLAUSIBLE = 2.0
+
+#: The data do not determine an alpha if others about as good by cross-validation have squared
+#: misfits that differ by this factor.
+_UNDETERMINED = 10.0
 
 #: Eigenvalues below this share of the largest are rounding, of a product and of singular values.
 _ROUNDING, _ROUNDING_OF_SQUARES = 1e-14, 1e-20
@@ -32,6 +48,9 @@ _IN_REACH = 1e-14
 
 #: Step of log alpha to which the place of a minimum is rounded.
 _FINE = 1e-3
+
+#: Columns of a matrix that are brought to triangular form together.
+_COLUMNS = 4096
 
 #: Samples whose curves are computed together.
 _BLOCK = 256
@@ -62,12 +81,23 @@ class DampingCurves:
             return c**2 @ (left**2).T, c**2 @ (kept**2).T
         return np.sum((c[:, None] * left) ** 2, axis=2), np.sum((c[:, None] * kept) ** 2, axis=2)
 
-    def gcv(self, c: Array, alpha: Array) -> Array:
-        """Return the generalised cross-validation function, shaped as by `curve`."""
-        residual2, _ = self.curve(c, alpha)
+    def effective_parameters(self, alpha: Array) -> Array:
+        """Return the trace of the matrix that maps data to predictions, shaped as alpha."""
         h = self.variance
-        trace = self.n_data - np.sum(h / (h + alpha[..., None]), axis=-1)
-        return self.n_data * residual2 / np.maximum(trace, np.finfo(float).tiny) ** 2
+        return np.sum(h / (h + alpha[..., None]), axis=-1)
+
+    def gcv(self, c: Array, alpha: Array) -> Array:
+        """Return robust generalised cross-validation, shaped as by `curve`.
+
+        With few data left by the estimate the plain function has minima by chance, at next to no
+        damping. The robust one grows with the share of the noise that the estimate fits.
+        """
+        residual2, _ = self.curve(c, alpha)
+        n, h = self.n_data, self.variance
+        left = n - self.effective_parameters(alpha)
+        fitted = np.sum((h / (h + alpha[..., None])) ** 2, axis=-1) / n
+        plain = n * residual2 / np.maximum(left, np.finfo(float).tiny) ** 2
+        return plain * (_ROBUST + (1 - _ROBUST) * fitted)
 
     def curvature(self, c: Array, alpha: Array) -> Array:
         """Return the curvature of log residual against log norm, shaped as by `curve`."""
@@ -134,25 +164,60 @@ class DampingCurves:
         return reached, np.sum(c[:, ~reached] ** 2, axis=1), n_lost
 
     def search(self, c: Array, criterion: str) -> Array:
-        """Return the alphas of least "gcv", or at the corner of the "lcurve"."""
-        chosen = [self._search(c[i : i + _BLOCK], criterion) for i in range(0, len(c), _BLOCK)]
-        return np.concatenate(chosen)
+        """Return the alphas of least "gcv", or at the corner of the "lcurve".
 
-    def _search(self, c: Array, criterion: str) -> Array:
+        Warns where the data do not determine them.
+        """
+        parts = [self._search(c[i : i + _BLOCK], criterion) for i in range(0, len(c), _BLOCK)]
+        alpha, open_ = (np.concatenate(values) for values in zip(*parts, strict=True))
+        if open_.any():
+            warnings.warn(
+                f"'alpha' is {criterion!r}, but {open_.sum()} of {len(c)} samples do not determine "
+                "it: alphas of very different misfit are about as good, so that their estimates "
+                "may fit noise or miss signal. Give 'noise_level', or the survey an 'uncertainty', "
+                "for alpha='discrepancy', or take a number or a higher 'order'.",
+                stacklevel=6,
+            )
+        return alpha
+
+    def _search(self, c: Array, criterion: str) -> tuple[Array, Mask]:
+        """Return alphas, and whether the data leave them open."""
         grid = self.grid()
-        cost: Callable[[Array, Array], Array]
-        if criterion == "gcv":
-            cost = self.gcv
-            best = np.argmin(cost(c, grid), axis=1)
-        else:
+        used = self.effective_parameters(grid)
+        inside = used <= (1 - _LEFT) * self.n_data
+        inside &= used >= min(1.0, used.max() / 2)
+        value = np.where(inside, self.gcv(c, grid), np.inf)
+        rows, best = np.arange(len(c)), np.asarray(np.argmin(value, axis=1))
+        cost: Callable[[Array, Array], Array] = self.gcv
+        open_ = self._is_open(c, grid, value, best)
+        if criterion == "lcurve":
             cost = lambda c, alpha: -self.curvature(c, alpha)  # noqa: E731
-            best = _most_damped_corner(-cost(c, grid))
+            plausible = value <= _PLAUSIBLE * value[rows, best][:, None]
+            best, found = _most_damped_corner(-cost(c, grid), plausible, best)
+            open_ |= ~found & np.any(c != 0, axis=1)
         best = np.clip(best, 1, len(grid) - 2)
         low, high = np.log(grid[best - 1]), np.log(grid[best + 1])
         log = _golden(lambda log: cost(c, np.exp(log)[:, None])[:, 0], low, high)
         # A minimum is flat: its place is known to the root of the rounding, and feels the rounding
         # of a trend that was taken from the data. On a fine grid it does not.
-        return np.exp(_FINE * np.round(log / _FINE))
+        return np.exp(_FINE * np.round(log / _FINE)), open_
+
+    def _is_open(self, c: Array, grid: Array, value: Array, best: Indices) -> Mask:
+        """Return for which samples alphas of very different misfits are about as good."""
+        residual2, _ = self.curve(c, grid)
+        rows = np.arange(len(c))
+        left = self.n_data - self.effective_parameters(grid)[best]
+        # A sum of so many squares of noise varies by this share, two standard deviations.
+        share = 2 * np.sqrt(2 / np.maximum(left, 1.0))
+        good = value <= (value[rows, best] * (1 + share))[:, None]
+        largest = np.max(residual2, axis=1, where=good, initial=0.0)
+        least = np.min(residual2, axis=1, where=good, initial=np.inf)
+        # The least damping that is looked for is no minimum, unless nothing is left to choose.
+        first = np.argmax(np.isfinite(value), axis=1)
+        at_end = (best == first) & (value[rows, best] > 0)
+        return np.asarray(
+            ((largest > _UNDETERMINED * least) | at_end) & (residual2.max(axis=1) > 0)
+        )
 
 
 @saved
@@ -185,8 +250,7 @@ class DampedLeastSquares(DampingCurves):
             space, rounding = DataSpace.of(gram, scaled), _ROUNDING
         else:
             # Modes of little stiffness dwarf the others, which a squared matrix would lose.
-            triangle = qr(scaled.T, mode="r", check_finite=False)[0][:n_data]
-            rotation, s, _ = np.linalg.svd(triangle.T)
+            rotation, s, _ = np.linalg.svd(_triangle(scaled).T)
             s = np.append(s, np.zeros(n_data - len(s)))
             scaled /= root
             space = DataSpace(rotation, s**2, rotation.T @ scaled)
@@ -234,14 +298,30 @@ class DampedLeastSquares(DampingCurves):
         return v[:, None, None] * left
 
 
-def _most_damped_corner(curvature: Array) -> NDArray[np.intp]:
-    """Return where each row has its last peak that is not far below its highest."""
+def _triangle(matrix: Array) -> Array:
+    """Return the triangle R of ``matrix.T = Q R``, from block to block of columns."""
+    triangle = np.zeros((0, len(matrix)))
+    for start in range(0, matrix.shape[1], _COLUMNS):
+        block = matrix[:, start : start + _COLUMNS]
+        triangle = np.asarray(np.linalg.qr(np.vstack([triangle, block.T]), mode="r"))
+    return triangle
+
+
+def _most_damped_corner(
+    curvature: Array, plausible: Mask, otherwise: Indices
+) -> tuple[Indices, Mask]:
+    """Return where each row has its last plausible peak that is not far below its highest.
+
+    Where it has none, the second array says so, and the place is the one given.
+    """
     inner = curvature[:, 1:-1]
     peak = (inner >= curvature[:, :-2]) & (inner >= curvature[:, 2:]) & (inner > 0)
+    peak &= plausible[:, 1:-1]
     highest = np.max(inner, axis=1, where=peak, initial=0.0)
     peak &= inner >= np.where(highest > _FAINT, _SHARP * highest, 0.0)[:, None]
     last = inner.shape[1] - np.argmax(peak[:, ::-1], axis=1)
-    return np.where(peak.any(axis=1), last, np.argmax(curvature, axis=1))
+    found = np.asarray(peak.any(axis=1))
+    return np.where(found, last, otherwise), found
 
 
 def _golden(cost: Callable[[Array], Array], low: Array, high: Array, n_iter: int = 32) -> Array:

@@ -65,7 +65,9 @@ class RegularizedResult:
     --------
     >>> from skgrav import Mesh, TikhonovInverter
     >>> from skgrav.datasets import make_gravity_dataset
-    >>> data = make_gravity_dataset(n_samples=5, mesh=Mesh.square(8), random_state=0)
+    >>> data = make_gravity_dataset(
+    ...     n_samples=5, mesh=Mesh.square(8), noise_level=0.01, random_state=0
+    ... )
     >>> inverter = TikhonovInverter("gcv", operator=data.operator).fit(data.data)
     >>> inverter.invert(data.data).alpha.shape
     (5,)

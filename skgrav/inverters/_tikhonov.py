@@ -42,7 +42,7 @@ class AlphaCurve:
     model_norm : ndarray of shape (n_alphas, n_samples)
         Norms of ``W (rho - reference)``.
     gcv : ndarray of shape (n_alphas, n_samples)
-        Values of the generalised cross-validation function.
+        Values of the robust generalised cross-validation function.
     chi_factor : ndarray of shape (n_alphas, n_samples)
         Mean squares of the residual, 1 where it is as large as the noise.
 
@@ -55,7 +55,9 @@ class AlphaCurve:
     --------
     >>> from skgrav import Mesh, TikhonovInverter
     >>> from skgrav.datasets import make_gravity_dataset
-    >>> data = make_gravity_dataset(n_samples=5, mesh=Mesh.square(8), random_state=0)
+    >>> data = make_gravity_dataset(
+    ...     n_samples=5, mesh=Mesh.square(8), noise_level=0.01, random_state=0
+    ... )
     >>> inverter = TikhonovInverter("lcurve", operator=data.operator).fit(data.data)
     >>> curve = inverter.alpha_curve(data.data, alphas=[0.01, 0.1, 1.0])
     >>> curve.misfit.shape, curve.model_norm.shape
@@ -82,10 +84,11 @@ class TikhonovInverter(RegularizedInverter):
         Weight of the model norm, or how to choose it for each sample: ``"auto"`` is the
         discrepancy principle where the noise is known and generalised cross-validation where it
         is not. ``"discrepancy"`` leaves a residual as large as the noise, ``"gcv"`` minimises
-        generalised cross-validation, ``"lcurve"`` takes the corner of misfit against model norm,
-        of several about as sharp, or all faint, the one with most damping. The last two need no
-        noise level, choose as if there were no bounds, and now and then choose far too little,
-        which the discrepancy principle does not; they are for operators small enough to decompose.
+        robust generalised cross-validation, ``"lcurve"`` takes the corner of misfit against model
+        norm, of those that cross-validation does not rule out, and of several about as sharp, or
+        all faint, the one with most damping. The last two need no noise level, choose as if there
+        were no bounds, and warn where the data leave alpha open, as exact data do; they are for
+        operators small enough to decompose.
     order : {0, 1, 2}, default=0
         Derivative whose mean square over volume is kept small: the departure from the reference
         itself, its gradient, or its Laplacian with a vanishing slope at the edges of the mesh. To
@@ -146,7 +149,8 @@ class TikhonovInverter(RegularizedInverter):
         If data are not fitted to their noise: since no density on the mesh or within bounds can,
         or since the iterations ran out.
     UserWarning
-        If densities result that no rock has.
+        If densities result that no rock has, or the data leave open what alpha is, with ``"gcv"``
+        or ``"lcurve"``.
 
     See Also
     --------
@@ -165,9 +169,11 @@ class TikhonovInverter(RegularizedInverter):
     matrix would not fit, or its decomposition takes longer than inverting several samples
     without, Lanczos iterations with products alone build a space for each sample that serves all
     alphas as well.
-    Generalised cross-validation is that of [3]_; the corner is the point of greatest curvature
-    [4]_. With bounds the minimiser is found by the alternating direction method of multipliers,
-    where the discrepancy principle bounds the misfit instead.
+    Generalised cross-validation [3]_ is multiplied by ``0.1 + 0.9 tr(H^2) / n``, where H maps n
+    data to predictions [5]_, so that it has no minimum by chance where next to no data are left;
+    alphas that leave less than a tenth of them are not taken. The corner is the point of greatest
+    curvature [4]_. With bounds the minimiser is found by the alternating direction method of
+    multipliers, where the discrepancy principle bounds the misfit instead.
 
     References
     ----------
@@ -177,6 +183,8 @@ class TikhonovInverter(RegularizedInverter):
        good ridge parameter, Technometrics 21.
     .. [4] Hansen (1992), Analysis of discrete ill-posed problems by means of the L-curve, SIAM
        Review 34.
+    .. [5] Lukas (2006), Robust generalized cross-validation for choosing the regularization
+       parameter, Inverse Problems 22.
 
     Examples
     --------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,41 @@ _EPS = np.finfo(np.float64).eps
 _CROWDED = 0.75
 
 
+@dataclass
+class _State:
+    """What the cycle knows of each sample that still iterates, one a row."""
+
+    #: Places among all samples of the batch.
+    rows: NDArray[np.intp]
+    #: Norm of the gradient at the start, and of the vector that the last product led to.
+    beta: Array
+    last: Array
+    #: Residual of the data at the start, and its squared norm.
+    residual: Array
+    residual2: Array
+    #: Steps of past cycles that augment the space.
+    memory: Array
+    #: Orthonormal vectors of the Krylov space.
+    basis: Array
+    #: Rotations that make the Hessenberg matrix triangular, and the inverse of that triangle.
+    cos: Array
+    sin: Array
+    inverse: Array
+    #: Products of directions with the matrix between them, and with the gradient.
+    gram: Array
+    slope: Array
+    #: Rotated right-hand side, and coefficients of the directions.
+    rhs: Array
+    y: Array
+    #: Norm of the gradient, and squared misfit, at which a sample is done.
+    tolerance: Array
+    target2: Array
+
+    def take(self, rows: NDArray[np.bool_]) -> _State:
+        """Return the state of some of the samples."""
+        return type(self)(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+
 class ArnoldiCycle:
     """One cycle of (flexible) Arnoldi for a batch, from which samples retire when they are done.
 
@@ -25,69 +61,63 @@ class ArnoldiCycle:
     block of a triangular inverse is the inverse of the leading block.
     """
 
-    #: Arrays with a row for each sample that still iterates.
-    _per_sample = (
-        "rows",
-        "beta",
-        "last",
-        "residual",
-        "residual2",
-        "memory",
-        "basis",
-        "cos",
-        "sin",
-        "inverse",
-        "gram",
-        "slope",
-        "rhs",
-        "y",
-        "tolerance",
-        "target2",
-    )
-
     def __init__(
-        self, system: LinearSystem, gradient: Array, residual: Array, n_krylov: int, memory: Array
+        self,
+        system: LinearSystem,
+        gradient: Array,
+        residual: Array,
+        n_krylov: int,
+        memory: Array,
+        tolerance: Array,
+        target2: Array,
     ) -> None:
         n, size = gradient.shape
         self.n_krylov = min(n_krylov, size)
-        total = self.n_krylov + memory.shape[1]
+        self.n_directions = total = self.n_krylov + memory.shape[1]
         self.system = system
         # Of all samples, as they came: the step, and why it ended.
         self.step = np.zeros((n, size))
         self.reached, self.broken = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
-        self.rows, self.live = np.arange(n), np.ones(n, dtype=bool)
-        self.residual, self.memory = residual, memory
-        self.residual2 = np.sum(residual**2, axis=1)
-        self.beta = self.last = np.linalg.norm(gradient, axis=1)
-        self.basis = np.empty((n, total + 1, size))
-        self.basis[:, 0] = gradient / self.beta[:, None]
-        self.cos, self.sin = np.zeros((n, total)), np.zeros((n, total))
-        self.inverse = np.zeros((n, total, total))
-        self.gram = np.zeros((n, total, total))
-        self.slope = np.zeros((n, total))
-        self.rhs = np.zeros((n, total + 1))
-        self.rhs[:, 0] = self.beta
-        self.y = np.zeros((n, total))
+        self.live = np.ones(n, dtype=bool)
+        beta = np.linalg.norm(gradient, axis=1)
+        basis, rhs = np.empty((n, total + 1, size)), np.zeros((n, total + 1))
+        basis[:, 0], rhs[:, 0] = gradient / beta[:, None], beta
+        self.state = _State(
+            rows=np.arange(n),
+            beta=beta,
+            last=beta,
+            residual=residual,
+            residual2=np.sum(residual**2, axis=1),
+            memory=memory,
+            basis=basis,
+            cos=np.zeros((n, total)),
+            sin=np.zeros((n, total)),
+            inverse=np.zeros((n, total, total)),
+            gram=np.zeros((n, total, total)),
+            slope=np.zeros((n, total)),
+            rhs=rhs,
+            y=np.zeros((n, total)),
+            tolerance=tolerance,
+            target2=target2,
+        )
 
-    def run(self, tolerance: Array, target2: Array) -> Iterator[tuple[NDArray[np.intp], Array]]:
+    def run(self) -> Iterator[tuple[NDArray[np.intp], Array]]:
         """Iterate until each sample meets its tolerance; yield who iterated, and its misfit."""
-        self.tolerance, self.target2 = tolerance, target2
-        total = self.slope.shape[1]
-        for j in range(total):
+        for j in range(self.n_directions):
+            state = self.state
             broken = self._expand(j)
-            before = self.y[:, : j + 1].copy()
-            self.y[:, : j + 1] += self.rhs[:, j, None] * self.inverse[:, : j + 1, j]
+            before = state.y[:, : j + 1].copy()
+            state.y[:, : j + 1] += state.rhs[:, j, None] * state.inverse[:, : j + 1, j]
             reached2 = self._misfit2(j + 1)
-            yield self.rows[self.live], reached2[self.live]
-            reached = np.abs(self.rhs[:, j + 1]) <= self.tolerance
-            done = reached | broken | (reached2 <= self.target2) | (j == total - 1)
+            yield state.rows[self.live], reached2[self.live]
+            reached = np.abs(state.rhs[:, j + 1]) <= state.tolerance
+            done = reached | broken | (reached2 <= state.target2) | (j == self.n_directions - 1)
             self._retire(done & self.live, before, reached, broken)
             if not self.live.any():
                 return
             if self.live.mean() < _CROWDED:  # go on with the others alone
-                for name in self._per_sample:
-                    setattr(self, name, getattr(self, name)[self.live])
-                self.live = np.ones(len(self.rows), dtype=bool)
+                self.state = state.take(self.live)
+                self.live = np.ones(len(self.state.rows), dtype=bool)
 
     def _retire(
         self,
@@ -97,70 +127,74 @@ class ArnoldiCycle:
         broken: NDArray[np.bool_],
     ) -> None:
         """Note the steps of samples that are done; `before` led to the last but one iterate."""
-        rows, size = self.rows[done], before.shape[1]
+        state = self.state
+        rows, size = state.rows[done], before.shape[1]
         directions = self._directions(size)
         if not done.all():
             directions = directions[done]
-        step = (self.y[done, None, :size] @ directions)[:, 0]
-        target2 = self.target2[done]
+        step = (state.y[done, None, :size] @ directions)[:, 0]
+        target2 = state.target2[done]
         if target2.any():  # of the last iteration take only what the noise allows
             last = (before[done, None] @ directions)[:, 0]
-            residual, forward = self.residual[done], self.system.forward
+            residual, forward = state.residual[done], self.system.forward
             part = fraction_to_noise(residual - forward(last), residual - forward(step), target2)
             step = last + part[:, None] * (step - last)
         self.step[rows], self.reached[rows], self.broken[rows] = step, reached[done], broken[done]
         self.live &= ~done
 
     def _directions(self, size: int) -> Array:
-        krylov = self.basis[:, : min(size, self.n_krylov)]
+        state = self.state
+        krylov = state.basis[:, : min(size, self.n_krylov)]
         if size <= self.n_krylov:
             return krylov
-        return np.concatenate([krylov, self.memory[:, : size - self.n_krylov]], axis=1)
+        return np.concatenate([krylov, state.memory[:, : size - self.n_krylov]], axis=1)
 
     def _expand(self, j: int) -> NDArray[np.bool_]:
         """Add direction j; return where the space is exhausted."""
-        basis = self.basis[:, : j + 1]
+        state = self.state
+        basis = state.basis[:, : j + 1]
         augmented = j >= self.n_krylov
-        z = self.memory[:, j - self.n_krylov] if augmented else basis[:, j]
+        z = state.memory[:, j - self.n_krylov] if augmented else basis[:, j]
         w = self.system.normal(z)
         column = np.zeros((len(w), j + 2))
         if augmented:  # basis and directions differ: their products must be taken anew
             directions = self._directions(j + 1)
-            self.gram[:, : j + 1, j] = (directions @ w[:, :, None])[:, :, 0]
-            self.slope[:, j] = self.beta * np.sum(z * self.basis[:, 0], axis=1)
+            state.gram[:, : j + 1, j] = (directions @ w[:, :, None])[:, :, 0]
+            state.slope[:, j] = state.beta * np.sum(z * state.basis[:, 0], axis=1)
         passes = 2  # since one pass of Gram-Schmidt loses orthogonality
         if not augmented:  # B is symmetric: in exact arithmetic only the last two overlap
             passes = 1
             column[:, j] = np.einsum("ij,ij->i", w, z)
             w -= column[:, j, None] * z
             if j:
-                column[:, j - 1] = self.last
-                w -= self.last[:, None] * basis[:, j - 1]
+                column[:, j - 1] = state.last
+                w -= state.last[:, None] * basis[:, j - 1]
         for _ in range(passes):
             h = (basis @ w[:, :, None])[:, :, 0]
             w -= (h[:, None, :] @ basis)[:, 0]
             column[:, : j + 1] += h
         if not augmented:
-            self.gram[:, : j + 1, j] = column[:, : j + 1]
-            self.slope[:, j] = self.beta if j == 0 else 0.0
-        self.gram[:, j, :j] = self.gram[:, :j, j]
+            state.gram[:, : j + 1, j] = column[:, : j + 1]
+            state.slope[:, j] = state.beta if j == 0 else 0.0
+        state.gram[:, j, :j] = state.gram[:, :j, j]
         after = np.sqrt(np.einsum("ij,ij->i", w, w))
         before2 = np.einsum("ij,ij->i", column, column)  # Pythagoras spares the norm of w
         broken = after <= 10 * _EPS * np.sqrt(before2)
         after[broken] = 0.0
-        column[:, j + 1] = self.last = after
-        np.divide(w, np.where(broken, 1.0, after)[:, None], out=self.basis[:, j + 1])
+        column[:, j + 1] = state.last = after
+        np.divide(w, np.where(broken, 1.0, after)[:, None], out=state.basis[:, j + 1])
         self._rotate(column, j)
         return broken
 
     def _rotate(self, column: Array, j: int) -> None:
         """Bring column j to triangular form, and append a column to the inverse."""
+        state = self.state
         first = 0
         if j < self.n_krylov:  # B is symmetric: what stands above the tridiagonal is rounding
             first = max(0, j - 2)
             column[:, : max(0, j - 1)] = 0.0
         for k in range(first, j):
-            cos, sin = self.cos[:, k], self.sin[:, k]
+            cos, sin = state.cos[:, k], state.sin[:, k]
             above = column[:, k].copy()
             column[:, k] = cos * above + sin * column[:, k + 1]
             column[:, k + 1] = cos * column[:, k + 1] - sin * above
@@ -168,14 +202,15 @@ class ArnoldiCycle:
         usable = pivot > 0
         scale = np.divide(1.0, pivot, out=np.zeros_like(pivot), where=usable)
         cos, sin = np.where(usable, column[:, j] * scale, 1.0), column[:, j + 1] * scale
-        self.cos[:, j], self.sin[:, j] = cos, sin
-        known = self.inverse[:, :j, :j] @ column[:, :j, None]
-        self.inverse[:, :j, j] = -known[:, :, 0] * scale[:, None]
-        self.inverse[:, j, j] = scale
-        self.rhs[:, j + 1] = -sin * self.rhs[:, j]
-        self.rhs[:, j] *= cos
+        state.cos[:, j], state.sin[:, j] = cos, sin
+        known = state.inverse[:, :j, :j] @ column[:, :j, None]
+        state.inverse[:, :j, j] = -known[:, :, 0] * scale[:, None]
+        state.inverse[:, j, j] = scale
+        state.rhs[:, j + 1] = -sin * state.rhs[:, j]
+        state.rhs[:, j] *= cos
 
     def _misfit2(self, size: int) -> Array:
-        y = self.y[:, :size]
-        curvature = (self.gram[:, :size, :size] @ y[:, :, None])[:, :, 0]
-        return self.residual2 + np.einsum("ij,ij->i", y, curvature - 2 * self.slope[:, :size])
+        state = self.state
+        y = state.y[:, :size]
+        curvature = (state.gram[:, :size, :size] @ y[:, :, None])[:, :, 0]
+        return state.residual2 + np.einsum("ij,ij->i", y, curvature - 2 * state.slope[:, :size])

@@ -277,7 +277,7 @@ class LeastSquaresSolver(Solver):
     """Base of iterations on the least-squares problem that have a tolerance and an end."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "rtol": [Interval(Real, 0, 1, closed="neither")],
+        "tol": [Interval(Real, 0, 1, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "depth_weighting": DEPTH_WEIGHTING,
         "engine": Solver._engine_constraint,
@@ -286,12 +286,12 @@ class LeastSquaresSolver(Solver):
     def __init__(
         self,
         *,
-        rtol: float = 1e-6,
+        tol: float = 1e-6,
         max_iter: int = 1000,
         depth_weighting: float | Literal["sensitivity"] | None = None,
         engine: Engine = "auto",
     ) -> None:
-        self.rtol = rtol
+        self.tol = tol
         self.max_iter = max_iter
         self.depth_weighting = depth_weighting
         self.engine = engine

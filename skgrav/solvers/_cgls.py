@@ -18,8 +18,8 @@ class CGLS(LeastSquaresSolver):
 
     Parameters
     ----------
-    rtol : float, default=1e-6
-        Stop where ``||A^T (g - A rho)|| <= rtol ||A^T g||``. With noise the residual reaching
+    tol : float, default=1e-6
+        Stop where ``||A^T (g - A rho)|| <= tol ||A^T g||``. With noise the residual reaching
         the size of the noise stops earlier.
     max_iter : int, default=1000
         Largest number of iterations.
@@ -53,7 +53,7 @@ class CGLS(LeastSquaresSolver):
         gradient = system.adjoint(d)
         c, direction = np.zeros_like(gradient), gradient.copy()
         slope, d2 = np.sum(gradient**2, axis=1), np.sum(d**2, axis=1)
-        limit = (self.rtol * problem.gradient_norm) ** 2
+        limit = (self.tol * problem.gradient_norm) ** 2
         done = (slope <= limit) | problem.at_noise(d2)
         progress = Progress(d2, done)
         for _ in range(self.max_iter):

@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skgrav.noise import Whitening
-from skgrav.operators import BaseOperator, ForwardOperator
 from skgrav.solvers._base import (
     Array,
     Problem,
@@ -20,7 +19,8 @@ from skgrav.solvers._base import (
     make_problem,
     make_result,
 )
-from skgrav.solvers._system import Engine, as_linear_operator, make_system
+from skgrav.solvers._system import Engine, make_system
+from skgrav.solvers._weights import DEPTH_WEIGHTING, depth_weights
 
 
 class ICG(Solver):
@@ -28,10 +28,9 @@ class ICG(Solver):
 
     Parameters
     ----------
-    model_weighting : {"depth", "sensitivity"} or None, default=None
-        Weights `w_m` of the model norm: ``(z + z0)**(-beta / 2)`` with beta 1 in 2D and 2 in 3D
-        and z0 the height of the stations, which needs a ForwardOperator; the fourth root of
-        the summed squared sensitivities of each cell; or 1.
+    depth_weighting : float, "sensitivity" or None, default=None
+        Weights `w_m` of the model norm that fall with depth, as in `TikhonovInverter`; the paper
+        takes the decay of the kernel, 1 in 2D and 2 in 3D.
     reference : {"zero", "start"}, default="zero"
         Model that the damping draws toward.
     damping_factor : float, default=0.25
@@ -75,7 +74,7 @@ class ICG(Solver):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "model_weighting": [StrOptions({"depth", "sensitivity"}), None],
+        "depth_weighting": DEPTH_WEIGHTING,
         "reference": [StrOptions({"zero", "start"})],
         "damping_factor": [Interval(Real, 0, 1, closed="both")],
         "cut": [StrOptions({"step", "stall"})],
@@ -87,7 +86,7 @@ class ICG(Solver):
     def __init__(
         self,
         *,
-        model_weighting: Literal["depth", "sensitivity"] | None = None,
+        depth_weighting: float | Literal["sensitivity"] | None = None,
         reference: Literal["zero", "start"] = "zero",
         damping_factor: float = 0.25,
         cut: Literal["step", "stall"] = "step",
@@ -95,7 +94,7 @@ class ICG(Solver):
         max_iter: int = 100,
         engine: Engine = "auto",
     ) -> None:
-        self.model_weighting = model_weighting
+        self.depth_weighting = depth_weighting
         self.reference = reference
         self.damping_factor = damping_factor
         self.cut = cut
@@ -109,7 +108,7 @@ class ICG(Solver):
     def _solve(
         self, operator: Any, g: Array, rho0: Array, whitening: Whitening, sigma: Array
     ) -> SolverResult:
-        weights = self._weights(operator)
+        weights = depth_weights(operator, self.depth_weighting, whitening)
         system = make_system(operator, self.engine, whitening, 1.0 / weights)
         start = rho0 * weights
         problem = make_problem(system, whitening(g), start, sigma)
@@ -163,30 +162,6 @@ class ICG(Solver):
             done = e2 <= limit2 * (1 + 1e-9)
         progress.converged = done
         return c, share, progress
-
-    def _weights(self, operator: Any) -> Array:
-        if self.model_weighting is None:
-            return np.ones(as_linear_operator(operator).shape[1])
-        if self.model_weighting == "sensitivity":
-            if not isinstance(operator, BaseOperator | np.ndarray):
-                raise ValueError(
-                    "model_weighting='sensitivity' needs a matrix, but 'operator' is a "
-                    f"{type(operator).__name__}. Use None."
-                )
-            if isinstance(operator, BaseOperator):
-                return operator.column_norms_**0.5
-            return np.sum(operator**2, axis=0) ** 0.25
-        if not isinstance(operator, ForwardOperator):
-            raise ValueError(
-                "model_weighting='depth' needs the depths of a ForwardOperator, but 'operator' "
-                f"is a {type(operator).__name__}. Use 'sensitivity' or None."
-            )
-        mesh = operator.mesh_
-        depth = mesh.centers[0] - operator.survey_.stations[:, 0].mean()
-        beta = mesh.ndim - 1
-        # Cells above the stations get the weight of the first layer below them.
-        weight = np.maximum(depth, mesh.widths[0].min() / 2) ** (-beta / 2)
-        return np.repeat(weight, mesh.n_cells // weight.size)
 
 
 def _initial_damping(problem: Problem, e2: Array, start2: Array) -> Array:

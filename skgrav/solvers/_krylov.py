@@ -30,13 +30,13 @@ _BATCH = 350
 class _RestartedKrylov(Solver):
     """Outer loop over restarts; subclasses say how long a cycle is and what it remembers."""
 
-    rtol: float
+    tol: float
     max_iter: int
     depth_weighting: float | Literal["sensitivity"] | None
     engine: Literal["auto", "svd", "operator", "scipy"]
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "rtol": [Interval(Real, 0, 1, closed="neither")],
+        "tol": [Interval(Real, 0, 1, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "depth_weighting": DEPTH_WEIGHTING,
         "engine": [StrOptions({"auto", "svd", "operator", "scipy"})],
@@ -70,7 +70,7 @@ class _RestartedKrylov(Solver):
                     f"'depth_weighting' is {self.depth_weighting!r}, which engine='scipy' does not "
                     "know. Use engine='auto'."
                 )
-            options = {"rtol": self.rtol, "atol": 0.0, "maxiter": self.max_iter}
+            options = {"rtol": self.tol, "atol": 0.0, "maxiter": self.max_iter}
             options |= self._scipy_options()
             return solve_with_scipy(self._scipy_name, options, operator, g, rho0)
         return super()._solve(operator, g, rho0, whitening, sigma)
@@ -81,7 +81,7 @@ class _RestartedKrylov(Solver):
         gradient = system.adjoint(residual)
         c = np.zeros_like(gradient)
         residual2, norm = np.sum(residual**2, axis=1), np.linalg.norm(gradient, axis=1)
-        atol = self.rtol * problem.gradient_norm
+        atol = self.tol * problem.gradient_norm
         active = (norm > atol) & ~problem.at_noise(residual2)
         progress = Progress(residual2, ~active)
         tightening = np.ones(len(c))
@@ -90,11 +90,18 @@ class _RestartedKrylov(Solver):
             step, broken = np.zeros_like(c), np.zeros(len(c), dtype=bool)
             for start in range(0, len(c), _BATCH):
                 i = start + np.flatnonzero(active[start : start + _BATCH])
+                # As in SciPy, a cycle need not reach the end at once: its aim is tightened where
+                # the last one met it, and loosened where it did not.
                 cycle = ArnoldiCycle(
-                    system, gradient[i], residual[i], self._cycle_length(), memory[i]
+                    system,
+                    gradient[i],
+                    residual[i],
+                    self._cycle_length(),
+                    memory[i],
+                    tolerance=norm[i] * np.minimum(tightening[i], atol[i] / norm[i]),
+                    target2=problem.target2[i],
                 )
-                tolerance = norm[i] * np.minimum(tightening[i], atol[i] / norm[i])
-                for live, reached2 in cycle.run(tolerance, problem.target2[i]):
+                for live, reached2 in cycle.run():
                     progress.record(i[live], reached2)
                 step[i], broken[i] = cycle.step, cycle.broken
                 tightening[i] *= np.where(cycle.reached, 0.25, 1.5)
@@ -129,8 +136,8 @@ class GMRES(_RestartedKrylov):
 
     Parameters
     ----------
-    rtol : float, default=1e-6
-        Stop where ``||A^T (g - A rho)|| <= rtol ||A^T g||``. With noise the residual reaching
+    tol : float, default=1e-6
+        Stop where ``||A^T (g - A rho)|| <= tol ||A^T g||``. With noise the residual reaching
         the size of the noise stops earlier.
     restart : int, default=20
         Iterations of a cycle.
@@ -175,13 +182,13 @@ class GMRES(_RestartedKrylov):
     def __init__(
         self,
         *,
-        rtol: float = 1e-6,
+        tol: float = 1e-6,
         restart: int = 20,
         max_iter: int = 5000,
         depth_weighting: float | Literal["sensitivity"] | None = None,
         engine: Literal["auto", "svd", "operator", "scipy"] = "auto",
     ) -> None:
-        self.rtol = rtol
+        self.tol = tol
         self.restart = restart
         self.max_iter = max_iter
         self.depth_weighting = depth_weighting
@@ -199,8 +206,8 @@ class LGMRES(_RestartedKrylov):
 
     Parameters
     ----------
-    rtol : float, default=1e-6
-        Stop where ``||A^T (g - A rho)|| <= rtol ||A^T g||``. With noise the residual reaching
+    tol : float, default=1e-6
+        Stop where ``||A^T (g - A rho)|| <= tol ||A^T g||``. With noise the residual reaching
         the size of the noise stops earlier.
     inner_m : int, default=30
         Krylov iterations of a cycle.
@@ -243,14 +250,14 @@ class LGMRES(_RestartedKrylov):
     def __init__(
         self,
         *,
-        rtol: float = 1e-6,
+        tol: float = 1e-6,
         inner_m: int = 30,
         outer_k: int = 50,
         max_iter: int = 5000,
         depth_weighting: float | Literal["sensitivity"] | None = None,
         engine: Literal["auto", "svd", "operator", "scipy"] = "auto",
     ) -> None:
-        self.rtol = rtol
+        self.tol = tol
         self.inner_m = inner_m
         self.outer_k = outer_k
         self.max_iter = max_iter

@@ -25,8 +25,8 @@ class LSMR(LeastSquaresSolver):
 
     Parameters
     ----------
-    rtol : float, default=1e-6
-        Stop where ``||A^T (g - A rho)|| <= rtol ||A^T g||``. With noise the residual reaching
+    tol : float, default=1e-6
+        Stop where ``||A^T (g - A rho)|| <= tol ||A^T g||``. With noise the residual reaching
         the size of the noise stops earlier.
     max_iter : int, default=1000
         Largest number of iterations.
@@ -59,7 +59,7 @@ class LSMR(LeastSquaresSolver):
         residual = problem.residual.copy()
         residual2 = np.sum(residual**2, axis=1)
         state = _Bidiagonalisation.start(problem.system, residual)
-        gradient, limit = np.abs(state.zeta), self.rtol * problem.gradient_norm
+        gradient, limit = np.abs(state.zeta), self.tol * problem.gradient_norm
         c = np.zeros_like(state.v)
         done = (gradient <= limit) | problem.at_noise(residual2)
         progress = Progress(residual2, done)
