@@ -94,7 +94,7 @@ def test_exact_data_leave_alpha_open():
     drawn = make_gravity_dataset(n_samples=3, mesh=Mesh.square(8), random_state=0)
     inverter = TikhonovInverter("gcv", operator=drawn.operator)
     with pytest.warns(UserWarning, match="'alpha' is 'gcv', but 3 of 3 samples do not determine"):
-        inverter.fit(drawn.data)
+        inverter.fit(drawn.data).predict(drawn.data)
 
 
 def test_effective_parameters_are_the_trace_of_the_influence():

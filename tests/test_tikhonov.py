@@ -513,6 +513,7 @@ def test_derivatives_and_depths_need_a_mesh(params, text):
         TikhonovInverter("gcv", operator=MatrixOperator(np.eye(3, 4)), **params).fit(g)
 
 
+@pytest.mark.filterwarnings("ignore:.* lie inside 'mesh'")
 def test_depth_below_stations_only():
     mesh = Mesh.square(6)
     survey = Survey(Survey.line(mesh).stations + [2.0, 0.0])
