@@ -79,8 +79,7 @@ DUBIOUS = {
         SECTION,
         line(200.0),
         (
-            "41 of 41 stations of 'survey' lie inside 'mesh', up to 200 m below its top at z = 0 m"
-            ".*"
+            "41 of 41 stations of 'survey' lie inside 'mesh', up to 200 m below its top .*"
             "a mesh whose top is at or below z = 200 m, unless the stations are underground"
         ),
     ),

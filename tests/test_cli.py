@@ -73,8 +73,9 @@ def test_gravity_of_the_section_is_what_was_predicted(profile, capsys):
     assert list(rows[0]) == ["x_km", "elevation_km", "gz_um/s2"]
     g = 0.1 * np.array([float(row["gz_um/s2"]) for row in rows])
     np.testing.assert_allclose(g, xarray.load_dataset(section)["gz_predicted"], rtol=1e-8)
-    # Without stations they stand above the columns.
-    assert main(["forward", str(section), "--out", str(table), "--components", "x", "z"]) == 0
+    # Without stations they stand above the columns, whose top is 100 m above the datum.
+    above = ["--height", "100", "--components", "x", "z"]
+    assert main(["forward", str(section), "--out", str(table), *above]) == 0
     assert len(table.read_text().splitlines()) == 1 + 24
     capsys.readouterr()
     assert main(["info", str(section)]) == 0
