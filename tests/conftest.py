@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from scipy.ndimage import gaussian_filter
+from solver_problems import TALL, TALL_G, TALL_START, WIDE, WIDE_G, WIDE_START, operator_of
 
 from skgrav.datasets import make_density_models
 
@@ -96,3 +97,22 @@ def sections_near_truth(mesh, n_samples, error=0.05, smooth=1.2, seed=0):
     blurred = gaussian_filter(white, (0, smooth, smooth)).reshape(n_samples, -1)
     size = np.linalg.norm(rho, axis=1) / np.linalg.norm(blurred, axis=1)
     return rho, rho + error * size[:, None] * blurred
+
+
+@pytest.fixture(scope="session")
+def small():
+    """Give the paper's operator with 20 x 20 cells, densities, starts and data."""
+    operator = operator_of(20)
+    rho, start = sections_near_truth(operator.mesh_, 10)
+    return operator, rho, start, operator.transform(rho)
+
+
+@pytest.fixture(params=["forward", "wide", "tall"])
+def problem(request, small):
+    """Give an operator, data and starts: ill-conditioned, underdetermined, inconsistent."""
+    operator, _, start, g = small
+    return {
+        "forward": (operator, g, start),
+        "wide": (WIDE, WIDE_G, WIDE_START),
+        "tall": (TALL, TALL_G, TALL_START),
+    }[request.param]
