@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from scipy.ndimage import gaussian_filter
+from solver_problems import TALL, TALL_G, TALL_START, WIDE, WIDE_G, WIDE_START, operator_of
 
 from skgrav.datasets import make_density_models
 
@@ -120,3 +121,22 @@ def files_in(folder):
 def sha256(content):
     """Give the SHA-256 of bytes in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def small():
+    """Give the paper's operator with 20 x 20 cells, densities, starts and data."""
+    operator = operator_of(20)
+    rho, start = sections_near_truth(operator.mesh_, 10)
+    return operator, rho, start, operator.transform(rho)
+
+
+@pytest.fixture(params=["forward", "wide", "tall"])
+def problem(request, small):
+    """Give an operator, data and starts: ill-conditioned, underdetermined, inconsistent."""
+    operator, _, start, g = small
+    return {
+        "forward": (operator, g, start),
+        "wide": (WIDE, WIDE_G, WIDE_START),
+        "tall": (TALL, TALL_G, TALL_START),
+    }[request.param]
