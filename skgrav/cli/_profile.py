@@ -1,9 +1,9 @@
-"""Gravity profiles in text tables, their columns and units named by options."""
+"""Gravity profiles in tables, their columns and units named by options."""
 
 from __future__ import annotations
 
 import csv
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,9 @@ Array = NDArray[np.float64]
 LENGTHS = UNIT_SIZES["length"]
 GRAVITIES = {unit: size for unit, size in UNIT_SIZES["gravity"].items() if unit != "normalized"}
 
+#: Degree of the trend by its name.
+TRENDS = {"none": None, "level": 0, "linear": 1, "quadratic": 2}
+
 #: Gravity beyond this is no anomaly, but absolute, or in another unit.
 _LARGEST_ANOMALY = 2000.0
 
@@ -32,7 +35,7 @@ class Profile:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the options that name columns and units."""
+    """Add the options that name columns and units, and the trend."""
     parser.add_argument("profile", type=Path, help="table of stations: text or sheet")
     add_station_options(parser)
     columns = parser.add_argument_group("columns of data")
@@ -40,15 +43,16 @@ def add_options(parser: ArgumentParser) -> None:
     columns.add_argument("--gx", metavar="COLUMN", help="horizontal component, if measured")
     columns.add_argument("--sigma", metavar="COLUMN", help="standard deviation of each datum")
     parser.add_argument(
-        "--remove",
-        choices=["nothing", "mean", "trend"],
-        default="nothing",
-        help="level or regional trend to take from the data first (default: nothing)",
+        "--trend",
+        choices=TRENDS,
+        help="what of the data is not gravity of the section: an unknown base level, or a "
+        "regional field, linear or quadratic along the profile (default: none, or that of the "
+        "model)",
     )
 
 
 def add_station_options(parser: ArgumentParser) -> None:
-    """Add the options that tell where stations are, and in which units."""
+    """Add the options that say where stations are, and in which units."""
     columns = parser.add_argument_group("columns of stations")
     columns.add_argument("--x", default="x", metavar="COLUMN", help="distance (default: x)")
     height = columns.add_mutually_exclusive_group()
@@ -57,6 +61,14 @@ def add_station_options(parser: ArgumentParser) -> None:
     units = parser.add_argument_group("units")
     units.add_argument("--length-unit", choices=LENGTHS, default="m", help="(default: m)")
     units.add_argument("--gravity-unit", choices=GRAVITIES, default="mGal", help="(default: mGal)")
+
+
+def positive(text: str) -> float:
+    """Return the positive number that an option gives."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ArgumentTypeError(f"{text} is not a positive number")
+    return value
 
 
 def read_stations(path: Path, options: Namespace) -> Array:
@@ -78,8 +90,8 @@ def _stations(table: Table, options: Namespace) -> Array:
     return np.column_stack(np.broadcast_arrays(0.0 - up, x))
 
 
-def read_profile(options: Namespace, noise: float | None) -> Profile:
-    """Read a profile; `noise` is the standard deviation in mGal where no column has it."""
+def read_profile(options: Namespace, noise: float | None = None) -> Profile:
+    """Read a profile; `noise` is the standard deviation in --gravity-unit without a column."""
     source = read_table(options.profile)
     stations = _stations(source, options)
     names = {"--gx": options.gx, "--gz": options.gz, "--sigma": options.sigma}
@@ -93,21 +105,23 @@ def read_profile(options: Namespace, noise: float | None) -> Profile:
     if back.any():
         source.fail(int(np.argmax(back)) + 1, f"column '{options.x}' does not increase. Sort it.")
     components = [c for c in "xz" if f"--g{c}" in table]
-    profiles = [table[f"--g{c}"] for c in components]
-    for component, g in zip(components, profiles, strict=True):
-        if np.abs(g).max() > _LARGEST_ANOMALY:
+    for component in components:
+        largest = np.abs(table[f"--g{component}"]).max()
+        if largest > _LARGEST_ANOMALY:
             raise ValueError(
-                f"g{component} reaches {np.abs(g).max():g} mGal: absolute gravity, or not in "
+                f"g{component} reaches {largest:g} mGal: absolute gravity, or not in "
                 f"{options.gravity_unit}. Reduce it to an anomaly, or name the --gravity-unit."
             )
-    degree = {"nothing": None, "mean": 0, "trend": 1}[options.remove]
-    if degree is not None:
-        profiles = [
-            g - np.polynomial.Polynomial.fit(stations[:, 1], g, degree)(stations[:, 1])
-            for g in profiles
-        ]
-    sigma = noise if "--sigma" not in table else np.tile(table["--sigma"], len(components))
-    return Profile(Survey(stations, components, sigma), np.concatenate(profiles))
+    sigma: Array | float | None = None
+    if "--sigma" in table:
+        if noise is not None:
+            raise ValueError("--noise and --sigma are both given; give one of them.")
+        sigma = np.tile(table["--sigma"], len(components))
+    elif noise is not None:
+        sigma = GRAVITIES[options.gravity_unit] * noise
+    trend = TRENDS[options.trend or "none"]
+    survey = Survey(stations, components, sigma, trend)
+    return Profile(survey, np.concatenate([table[f"--g{c}"] for c in components]))
 
 
 def write_profile(path: Path, survey: Survey, g: Array, length_unit: str, unit: str) -> None:

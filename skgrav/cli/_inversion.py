@@ -1,0 +1,228 @@
+"""The commands `invert` and `train`: from a profile to a section, by an estimator of skgrav."""
+
+from __future__ import annotations
+
+import warnings
+from argparse import Namespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.frozen import FrozenEstimator
+
+import skgrav
+from skgrav.cli._profile import GRAVITIES, TRENDS, Profile, read_profile
+from skgrav.cli._section import (
+    Section,
+    below_profile,
+    columns_below,
+    draw_section,
+    profile_mesh,
+    write_section,
+)
+from skgrav.geometry import Mesh, Survey
+from skgrav.metrics import chi_factor, residual_trend
+from skgrav.noise import Noise, Trend
+from skgrav.operators import ForwardOperator
+
+Array = NDArray[np.float64]
+
+#: Chi factor from which on an estimate misses its data: residuals of twice the noise.
+_MISSED = 4.0
+
+#: Sections from which `--refine bayes` learns the errors of a network.
+_N_HELD_OUT = 1000
+
+
+def train(options: Namespace) -> None:
+    """Train a network for the stations of a profile."""
+    survey = read_profile(options).survey
+    operator = ForwardOperator(profile_mesh(options, survey), survey).fit()
+    rho = _training_sections(
+        options.sections, operator, tuple(options.densities), random_state=options.seed
+    )
+    model = skgrav.CNNInverter(
+        operator=operator,
+        max_epochs=options.epochs,
+        training_noise=tuple(options.training_noise),
+        random_state=options.seed,
+        verbose=1,
+    )
+    model.fit(operator.transform(rho), rho).save(options.out)
+    print(f"{options.out}: {operator.mesh_}, {operator.survey_}")
+
+
+def _training_sections(
+    n_sections: int,
+    operator: ForwardOperator,
+    density_range: tuple[float, float],
+    random_state: int,
+) -> Array:
+    """Return random sections below the profile that go on into the padding as they end."""
+    from skgrav.datasets import make_density_models
+
+    mesh = operator.mesh_
+    columns = columns_below(mesh, operator.survey_.stations[:, 1])
+    core = Mesh([mesh.edges[0], mesh.edges[1][columns.start : columns.stop + 1]])
+    rho = make_density_models(
+        n_sections, mesh=core, density_range=density_range, random_state=random_state
+    )
+    beyond = columns.start, mesh.shape[1] - columns.stop
+    return np.pad(core.unflatten(rho), ((0, 0), (0, 0), beyond), mode="edge").reshape(len(rho), -1)
+
+
+def invert(options: Namespace) -> None:
+    """Invert a profile, and write and draw the section."""
+    profile = read_profile(options, options.noise)
+    if options.model == "tikhonov":
+        section = _smoothest(options, profile)
+    else:
+        section = _estimated(options, profile)
+    write_section(options.out, section, options)
+    print(f"{options.out}: {_summary(section)}")
+    if options.plot is not None:
+        draw_section(options.plot, section)
+
+
+def _summary(section: Section) -> str:
+    """Return the range of densities, and how the data are explained."""
+    x = section.operator.survey_.stations[:, 1]
+    _, rho = below_profile(section.operator.mesh_, x, section.rho)
+    rms = np.sqrt(np.mean(section.residual**2))
+    parts = [f"density {rho.min():.4g} to {rho.max():.4g} kg/m3", f"residual {rms:.3g} mGal"]
+    if section.chi_factor is not None:
+        parts.append(f"chi factor {section.chi_factor:.2f}")
+    if section.trend is not None:
+        trend = section.trend
+        for name, value, std in zip(trend.names, trend.coefficients[0], trend.std[0], strict=True):
+            unit = {"": "mGal", "x": "mGal/m", "x^2": "mGal/m2"}[name.partition(" ")[2]]
+            spread = "" if np.isnan(std) else f" +- {std:.2g}"
+            parts.append(f"trend {name} {value:.4g}{spread} {unit}")
+    return ", ".join(parts)
+
+
+def _smoothest(options: Namespace, profile: Profile) -> Section:
+    """Return the smoothest section that fits the data to their noise."""
+    if options.refine is not None:
+        raise ValueError(f"--refine is {options.refine}, but 'tikhonov' fits the data by itself.")
+    operator = ForwardOperator(profile_mesh(options, profile.survey), profile.survey)
+    inverter = skgrav.TikhonovInverter(
+        order=1,
+        depth_weighting="sensitivity",
+        bounds=None if options.bounds is None else tuple(options.bounds),
+        operator=operator,
+    )
+    g = profile.data[None]
+    result = inverter.fit(g).invert(g)
+    if profile.survey.uncertainty is None:
+        _warn_assumed(options, inverter, g, result)
+    return _section(inverter.operator_, profile, result.rho, result.trend)
+
+
+def _warn_assumed(options: Namespace, inverter: Any, g: Array, result: Any) -> None:
+    """Say which noise generalised cross-validation takes the data to have."""
+    # The least-squares estimate of the noise, with the trace in the denominator of the criterion
+    # in place of the degrees of freedom: V = n |r|^2 / trace^2, sigma^2 = |r|^2 / trace.
+    criterion = inverter.alpha_curve(g, alphas=result.alpha).gcv[0, 0]
+    n = Noise.of(inverter.operator_).whitening.n_white
+    sigma = np.sqrt(result.misfit[0] * np.sqrt(criterion / n)) / GRAVITIES[options.gravity_unit]
+    warnings.warn(
+        "the noise of the data is not given; generalised cross-validation assumes "
+        f"{sigma:.2g} {options.gravity_unit}, which is too little where data have been smoothed or "
+        "gridded. It decides how much detail is believed: give it as --noise, or name its column "
+        "as --sigma.",
+        stacklevel=2,
+    )
+
+
+def _estimated(options: Namespace, profile: Profile) -> Section:
+    """Return the section that a trained network estimates, fitted to the data if asked for."""
+    model, operator = _trained(options, profile)
+    g = profile.data[None]
+    level = Noise.of(operator).relative(g)
+    if options.refine is not None:
+        rho = _refined(options.refine, model, operator, g, level)
+        return _section(operator, profile, rho)
+    section = _section(operator, profile, model.predict(g, noise_level=level))
+    if section.chi_factor is not None and section.chi_factor > _MISSED:
+        warnings.warn(
+            f"the estimate of {options.model} misses the data, with a chi factor of "
+            f"{section.chi_factor:.3g}: a network fits data only roughly. Fit its estimate to "
+            "the data by --refine projection, or train on more sections of such densities.",
+            stacklevel=2,
+        )
+    return section
+
+
+def _trained(options: Namespace, profile: Profile) -> tuple[Any, ForwardOperator]:
+    """Return a network that was trained for these stations, and its operator for these data."""
+    if options.bounds is not None:
+        raise ValueError("--bounds is for --model tikhonov; a network has learned its own.")
+    model = skgrav.CNNInverter.load(options.model)
+    survey, own = getattr(model.operator_, "survey_", None), profile.survey
+    if survey is None or model.operator_.units != "mGal":
+        raise ValueError(f"{options.model} was not trained in metres and mGal. Train it anew.")
+    same = survey.stations.shape == own.stations.shape and survey.components == own.components
+    if not same or not np.allclose(survey.stations, own.stations, rtol=0, atol=1e-3):
+        raise ValueError(
+            f"{options.model} was trained for {survey}, not for the {own} of {options.profile} "
+            "or at other places. Train a model for this profile."
+        )
+    names = {degree: name for name, degree in TRENDS.items()}
+    is_basis = isinstance(survey.trend, np.ndarray)
+    trained = "a basis of its own" if is_basis else names[survey.trend]
+    if options.trend not in (None, trained):
+        raise ValueError(
+            f"--trend is {options.trend}, but that of {options.model} is {trained}. Leave it out, "
+            "or train a model with it."
+        )
+    sigma = survey.uncertainty if own.uncertainty is None else own.uncertainty
+    survey = Survey(survey.stations, survey.components, sigma, survey.trend)
+    return model, ForwardOperator(model.operator_.mesh_, survey).fit()
+
+
+def _refined(
+    solver: str, model: Any, operator: ForwardOperator, g: Array, level: float | None
+) -> Array:
+    """Return the estimate of a network, fitted to the data by a Refiner."""
+    from skgrav.solvers import SOLVERS
+
+    allowed = [*SOLVERS, "bayes"]
+    if solver not in allowed:
+        raise ValueError(f"--refine is '{solver}'; allowed are {', '.join(allowed)}.")
+    if level is None:
+        raise ValueError("--refine fits the data to their noise: give --noise or --sigma.")
+    if solver == "bayes":
+        # Errors are learned at the relative noise of the profile, whatever the size of a section.
+        refiner = skgrav.Refiner(
+            solver,
+            init=FrozenEstimator(model),
+            operator=operator,
+            noise_level=level,
+            cv="prefit",
+            random_state=0,
+        )
+        # Sections that the network has not seen: another seed draws others.
+        held_out = _training_sections(
+            _N_HELD_OUT, operator, model.density_range_, random_state=model.random_state + 1
+        )
+        refiner.fit(operator.transform(held_out), held_out)
+        return refiner.predict(g, noise_level=level)
+    rho = model.predict(g, noise_level=level)
+    # These solvers learn nothing from pairs, so one serves that the start fits already.
+    refiner = skgrav.Refiner(solver, operator=operator)
+    refiner.fit(np.hstack([rho, operator.transform(rho)]), rho)
+    return refiner.predict(np.hstack([rho, g]))
+
+
+def _section(
+    operator: ForwardOperator, profile: Profile, rho: Array, trend: Trend | None = None
+) -> Section:
+    """Return a section with its gravity, its trend and its chi factor."""
+    g, survey = profile.data[None], operator.survey_
+    if survey.trend is None:
+        trend = None
+    elif trend is None:
+        trend = residual_trend(operator, rho, g)
+    chi = None if survey.uncertainty is None else float(chi_factor(operator, rho, g))
+    return Section(operator, profile, rho[0], operator.transform(rho)[0], trend, chi)

@@ -1,0 +1,182 @@
+"""Density sections below a profile: their mesh, their files and their pictures."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import skgrav
+from skgrav.cli._profile import LENGTHS, Profile, positive
+from skgrav.geometry import Mesh, Survey
+from skgrav.io import checked_path
+from skgrav.noise import Trend
+from skgrav.operators import ForwardOperator
+
+Array = NDArray[np.float64]
+
+#: Growth from one column of padding to the next.
+_GROWTH = 1.3
+
+
+@dataclass(frozen=True)
+class Section:
+    """Density below a profile, in kg/m3, and how it explains the data, in mGal."""
+
+    operator: ForwardOperator
+    profile: Profile
+    rho: Array
+    #: Gravity of the density, and the trend of the data; without one, None.
+    predicted: Array
+    trend: Trend | None
+    #: None where the noise is not known.
+    chi_factor: float | None
+
+    @property
+    def residual(self) -> Array:
+        """Data less what is predicted and their trend."""
+        left = self.profile.data - self.predicted
+        return left if self.trend is None else left - self.trend.values[0]
+
+
+def add_mesh_options(parser: ArgumentParser) -> None:
+    """Add the options of the mesh."""
+    mesh = parser.add_argument_group("mesh, unless the model has one")
+    mesh.add_argument(
+        "--cells",
+        nargs=2,
+        type=int,
+        default=[30, 60],
+        metavar=("NZ", "NX"),
+        help="below the profile; columns of padding are added (default: 30 60)",
+    )
+    mesh.add_argument("--depth", type=positive, help="in --length-unit (default: half the length)")
+
+
+def profile_mesh(options: Namespace, survey: Survey) -> Mesh:
+    """Return layers that thicken with depth, below a profile and one length of it either side.
+
+    What lies beyond the ends is gravity of the profile, too. Without columns to take it, it would
+    be explained by too much density at the ends.
+    """
+    nz, nx = options.cells
+    z, x = survey.stations.T
+    length = float(np.ptp(x))
+    if nz < 1 or nx < 1 or length == 0:
+        raise ValueError(
+            f"--cells is {nz} {nx} for a profile of {length:g} m; it must be two positive "
+            "numbers, and the profile have a length."
+        )
+    half = length / (len(x) - 1) / 2
+    core = np.linspace(x.min() - half, x.max() + half, nx + 1)
+    width = core[1] - core[0]
+    n_padding = int(np.ceil(np.log1p(length / width * (1 - 1 / _GROWTH)) / np.log(_GROWTH)))
+    padding = np.cumsum(width * _GROWTH ** np.arange(1, n_padding + 1))
+    depth = length / 2 if options.depth is None else LENGTHS[options.length_unit] * options.depth
+    share = np.linspace(0, 1, nz + 1)
+    layers = z.max() + depth * (share + share**2) / 2
+    return Mesh([layers, np.r_[core[0] - padding[::-1], core, core[-1] + padding]])
+
+
+def columns_below(mesh: Mesh, x: Array) -> slice:
+    """Return which columns lie below stations at x, all others being padding."""
+    half = np.ptp(x) / max(1, len(x) - 1) / 2
+    below = (mesh.centers[1] > x.min() - half) & (mesh.centers[1] < x.max() + half)
+    inside = np.flatnonzero(below)
+    if not inside.size:
+        return slice(0, mesh.shape[1])
+    return slice(int(inside[0]), int(inside[-1]) + 1)
+
+
+def below_profile(mesh: Mesh, x: Array, rho: Array) -> tuple[Mesh, Array]:
+    """Return the section without padding."""
+    columns = columns_below(mesh, x)
+    edges = mesh.edges[1][columns.start : columns.stop + 1]
+    return Mesh([mesh.edges[0], edges]), mesh.unflatten(rho)[..., columns].ravel()
+
+
+def read_section(path: Path) -> tuple[Mesh, Array, Array | None]:
+    """Return mesh and density of a file, and the x of the stations if it has them."""
+    try:
+        import xarray
+    except ImportError as error:
+        raise ImportError(f"{path} needs xarray: pip install 'skgrav[io]'.") from error
+
+    dataset = xarray.load_dataset(path)
+    if "density" not in dataset:
+        raise ValueError(f"{path} has the variables {list(dataset)}; 'density' must be among them.")
+    mesh = Mesh.from_xarray(dataset["density"])
+    x = dataset["station_x"].values if "station_x" in dataset.coords else None
+    return mesh, mesh.flatten(dataset["density"]), x
+
+
+def write_section(path: Path, section: Section, options: Namespace) -> None:
+    """Write a section with the data as measured, and all that it was made of, to netCDF."""
+    mesh, survey = section.operator.mesh_, section.operator.survey_
+    places = Survey(survey.stations, survey.components)
+    parts = [survey.to_xarray(section.profile.data)]
+    parts.append(_renamed(places.to_xarray(section.predicted), "predicted", "of the density"))
+    if section.trend is not None:
+        trend = places.to_xarray(section.trend.values[0])
+        parts.append(_renamed(trend, "trend", "trend of the data"))
+    dataset = mesh.to_xarray(section.rho).to_dataset()
+    for part in parts:
+        dataset.update(part.rename({"x": "station_x", "z": "station_z"}))
+    dataset.attrs.update(_attributes(section, options))
+    dataset.to_netcdf(checked_path(path))
+
+
+def _renamed(part: Any, suffix: str, meaning: str) -> Any:
+    """Return gravity by station under other names."""
+    for variable in part.values():
+        variable.attrs["long_name"] += f", {meaning}"
+    return part.rename({name: f"{name}_{suffix}" for name in part})
+
+
+def _attributes(section: Section, options: Namespace) -> dict[str, Any]:
+    """Return how a section was made, as attributes of a netCDF file."""
+    given = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in vars(options).items()
+        if name not in ("run", "command")
+    }
+    attributes: dict[str, Any] = {
+        "source": f"skgrav {skgrav.__version__}",
+        "history": options.command,
+        "options": json.dumps(given),
+    }
+    if section.chi_factor is not None:
+        attributes["chi_factor"] = section.chi_factor
+    if section.trend is not None:
+        attributes["trend_terms"] = ", ".join(section.trend.names)
+        attributes["trend_coefficients"] = section.trend.coefficients[0]
+        attributes["trend_std"] = section.trend.std[0]
+        attributes["trend_units"] = "mGal per metre from the mean station, to the power of x"
+    return attributes
+
+
+def draw_section(path: Path, section: Section) -> None:
+    """Draw data, residuals and the section below the profile."""
+    from matplotlib.figure import Figure
+
+    from skgrav.plotting import DensityDisplay, GravityDisplay
+
+    operator, profile = section.operator, section.profile
+    mesh, rho = below_profile(operator.mesh_, operator.survey_.stations[:, 1], section.rho)
+    figure = Figure(figsize=(9, 9), layout="constrained")
+    n = len(operator.survey_.components)
+    axes = figure.subplots(3, n, squeeze=False, height_ratios=[2, 1, 3])
+    GravityDisplay.from_predictions(
+        profile.data, {"predicted": section.rho}, operator=operator, ax=axes[:2]
+    )
+    for unused in axes[2, 1:]:
+        unused.remove()
+    DensityDisplay.from_predictions(None, rho, mesh=mesh, ax=axes[2, 0])
+    for axis in axes[:2].flat:
+        axis.set_xlim(axes[2, 0].get_xlim())
+    figure.savefig(checked_path(path), dpi=150)
