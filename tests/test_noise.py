@@ -213,6 +213,19 @@ def test_no_trend_changes_an_estimate(k):
     assert np.abs(again - rho).max() < 1e-8 * np.abs(rho).max()
 
 
+@pytest.mark.filterwarnings("ignore:.* have densities that no rock has")
+@pytest.mark.parametrize("inverter", [TikhonovInverter, SparseInverter])
+def test_noise_that_is_not_known_is_found(inverter):
+    operator = surveyed(uncertainty=None)
+    noisy_g = noisy(surveyed(uncertainty=0.05))
+    result = inverter(depth_weighting="sensitivity", operator=operator).fit(noisy_g).invert(noisy_g)
+    assert 0.8 < np.median(result.sigma) / 0.05 < 1.25
+    known = inverter(operator=surveyed(uncertainty=0.05)).fit(noisy_g).invert(noisy_g)
+    np.testing.assert_allclose(known.sigma, 0.05)
+    number = inverter(1.0, operator=operator).fit(noisy_g[:2]).invert(noisy_g[:2])
+    assert np.isnan(number.sigma).all()
+
+
 @pytest.mark.parametrize("matrix_free", [False, True])
 def test_solvers_leave_the_trend_alone_in_any_coordinates(matrix_free):
     operator = surveyed(trend=1)

@@ -115,20 +115,15 @@ def _smoothest(options: Namespace, profile: Profile) -> Section:
     g = profile.data[None]
     result = inverter.fit(g).invert(g)
     if profile.survey.uncertainty is None:
-        _warn_assumed(options, inverter, g, result)
+        _warn_assumed(options, float(result.sigma[0]))
     return _section(inverter.operator_, profile, result.rho, result.trend)
 
 
-def _warn_assumed(options: Namespace, inverter: Any, g: Array, result: Any) -> None:
-    """Say which noise generalised cross-validation takes the data to have."""
-    # The least-squares estimate of the noise, with the trace in the denominator of the criterion
-    # in place of the degrees of freedom: V = n |r|^2 / trace^2, sigma^2 = |r|^2 / trace.
-    criterion = inverter.alpha_curve(g, alphas=result.alpha).gcv[0, 0]
-    n = Noise.of(inverter.operator_).whitening.n_white
-    sigma = np.sqrt(result.misfit[0] * np.sqrt(criterion / n)) / GRAVITIES[options.gravity_unit]
+def _warn_assumed(options: Namespace, sigma: float) -> None:
+    """Say which noise, in mGal, generalised cross-validation takes the data to have."""
     warnings.warn(
         "the noise of the data is not given; generalised cross-validation assumes "
-        f"{sigma:.2g} {options.gravity_unit}, which is too little where data have been smoothed or "
+        f"{sigma / GRAVITIES[options.gravity_unit]:.2g} {options.gravity_unit}, which is too little where data have been smoothed or "
         "gridded. It decides how much detail is believed: give it as --noise, or name its column "
         "as --sigma.",
         stacklevel=2,

@@ -52,6 +52,9 @@ class RegularizedResult:
     status : ndarray of shape (n_samples,)
         0 where the data are fitted as asked, 1 where the iterations ran out, 2 where no density
         fits the data to their noise, 3 where none does within bounds.
+    sigma : ndarray of shape (n_samples,)
+        Standard deviation of the noise: as given, or as cross-validation finds it; NaN where alpha
+        is a number and the noise is not known. Of data with uncertainties, their rms.
     chi_factor : ndarray of shape (n_samples,)
         Mean square of the residual in units of the noise; NaN where no noise is known.
     trend : Trend
@@ -79,6 +82,7 @@ class RegularizedResult:
     model_norm: Array
     n_iter: NDArray[np.intp]
     status: NDArray[np.intp]
+    sigma: Array
     chi_factor: Array
     trend: Trend
 
@@ -162,10 +166,11 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
     @abstractmethod
     def _solve(
         self, white: Array, sigma: Array, choice: str | float
-    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
-        """Return departures from the reference, damping, n_iter and status of whitened data.
+    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp], Array]:
+        """Return departures from the reference, damping, n_iter, status and noise of whitened data.
 
         `choice` is a number, alpha, or how to choose it; damping is alpha times `sigma` squared.
+        The noise is `sigma`, unless the choice has found it.
         """
 
     @abstractmethod
@@ -223,7 +228,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         elif choice == "discrepancy" and not noise.is_known:
             raise ValueError(no_noise("alpha='discrepancy'", "alpha='auto'"))
         white = noise.whitening(X - self.operator_.transform(self.reference_[None]))
-        departure, damping, n_iter, status = self._solve(white, sigma, choice)
+        departure, damping, n_iter, status, found = self._solve(white, sigma, choice)
         rho = self.reference_ + departure
         if self._bounds is not None:
             rho = np.clip(rho, *self._bounds)  # what rounding has left
@@ -243,6 +248,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             model_norm=model_norm,
             n_iter=n_iter,
             status=status,
+            sigma=found if noise.is_known or isinstance(choice, str) else np.full(len(X), np.nan),
             chi_factor=chi if noise.is_known else np.full(len(X), np.nan),
             trend=noise.trend(residual, known, spread=spread),
         )

@@ -179,7 +179,7 @@ class SparseInverter(RegularizedInverter):
 
     def _solve(
         self, white: Array, sigma: Array, choice: str | float
-    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
+    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp], Array]:
         coordinates, s = white @ self._U, self._s
         n_data, rank = self._U.shape
         lost2 = np.maximum(np.sum(white**2, axis=1) - np.sum(coordinates**2, axis=1), 0.0)
@@ -195,16 +195,17 @@ class SparseInverter(RegularizedInverter):
         if isinstance(choice, str):
             if choice == "gcv":
                 sigma = self._cross_validated_noise(coordinates, lost2)
-            sigma, exceeds = noise_in_data(sigma, lost2, n_data - rank)
+            noise, exceeds = noise_in_data(sigma, lost2, n_data - rank)
             # As much as all data's noise, but never closer than noise of one sample in twenty;
             # close to least squares where the mesh does not explain the data.
-            least = sigma**2 * chdtri(rank, 0.95)
+            least = noise**2 * chdtri(rank, 0.95)
             above2 = np.where(exceeds, least, np.maximum(n_data * sigma**2 - lost2, least))
             u, found, n_iter, status = problem.solve(coordinates, size, radius=np.sqrt(above2))
         else:
             alpha = choice * sigma**2
             u, found, n_iter, status = problem.solve(coordinates, size, alpha=alpha)
-        return u / self._weights, found, n_iter, np.where(exceeds, Status.OUT_OF_REACH, status)
+        status = np.where(exceeds, Status.OUT_OF_REACH, status)
+        return u / self._weights, found, n_iter, status, sigma
 
     def _cross_validated_noise(self, coordinates: Array, lost2: Array) -> Array:
         """Return the noise that the residuals of the smallest estimates show, by their GCV."""

@@ -364,7 +364,7 @@ class TikhonovInverter(RegularizedInverter):
 
     def _solve(
         self, white: Array, sigma: Array, choice: str | float
-    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
+    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp], Array]:
         choose = partial(_damping, choice)
         if isinstance(self._system, KrylovLeastSquares):
             if choice in ("gcv", "lcurve"):
@@ -372,18 +372,19 @@ class TikhonovInverter(RegularizedInverter):
                     no_noise(f"alpha={self.alpha!r} of so large an operator", "alpha=1.0")
                 )
             q, damping, n_iter, status = self._system.solve(white, sigma, choose)
-            return self._norm.weighted(q) / self._norm.weights, damping, n_iter, status
+            return self._norm.weighted(q) / self._norm.weights, damping, n_iter, status, sigma
         c = self._system.coordinates(white)
         damping = choose(self._system, c, sigma)
         u = self._norm.weighted(self._system.estimate(white, damping))
         n_iter, status = np.ones(len(white), dtype=int), np.zeros(len(white), dtype=int)
+        found = self._system.noise(c, damping) if choice in ("gcv", "lcurve") else sigma
         if choice == "discrepancy":
             status[self._system.exceeds(c, sigma)] = Status.OUT_OF_REACH
         if self._bounds is not None:
             lower, upper = (self._norm.weights * (b - self.reference_) for b in self._bounds)
             outside = np.flatnonzero(np.any((u < lower) | (u > upper), axis=1))
             if outside.size:
-                u[outside], damping[outside], n_iter[outside], found = self._within(
+                u[outside], damping[outside], n_iter[outside], ended = self._within(
                     lower,
                     upper,
                     white[outside],
@@ -392,8 +393,8 @@ class TikhonovInverter(RegularizedInverter):
                     u[outside],
                     choice,
                 )
-                status[outside] = np.where(found == Status.REACHED, status[outside], found)
-        return u / self._norm.weights, damping, n_iter, status
+                status[outside] = np.where(ended == Status.REACHED, status[outside], ended)
+        return u / self._norm.weights, damping, n_iter, status, found
 
     def _trend_spread(self, damping: Array, sigma: Array, model_norm: Array) -> Array | None:
         whitening = self._noise(None).whitening
