@@ -121,9 +121,10 @@ def _smoothest(options: Namespace, profile: Profile) -> Section:
 
 def _warn_assumed(options: Namespace, sigma: float) -> None:
     """Say which noise, in mGal, generalised cross-validation takes the data to have."""
+    unit = options.gravity_unit
     warnings.warn(
         "the noise of the data is not given; generalised cross-validation assumes "
-        f"{sigma / GRAVITIES[options.gravity_unit]:.2g} {options.gravity_unit}, which is too little where data have been smoothed or "
+        f"{sigma / GRAVITIES[unit]:.2g} {unit}, which is too little where data have been smoothed or "
         "gridded. It decides how much detail is believed: give it as --noise, or name its column "
         "as --sigma.",
         stacklevel=2,
