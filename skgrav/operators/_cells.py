@@ -149,6 +149,10 @@ def find_lattices(mesh: Mesh, survey: Survey) -> Lattices:
         spacing, tolerance = _spacing(edges), _tolerance(edges, coordinate)
         uniform = edges[0] + spacing * np.arange(edges.size)
         off = float(np.abs(edges - uniform).max())
+        if off > 0.01 * spacing:
+            widths = np.diff(edges)
+            uneven = f"{widths.min():.7g} to {widths.max():.7g} m wide"
+            return Lattices([], f"the columns along {name} are {uneven}")
         if off > tolerance * spacing:
             return Lattices([], f"the edges along {name} are up to {off:.2g} m off even spacing")
         steps.append((coordinate - edges[0]) / spacing)
