@@ -4,6 +4,10 @@ All functions take offsets source minus station in metres, z positive down, and 
 gravitational constant: times density and `skgrav.operators.UNITS`, they give gravity. The
 attraction of a cell is the mixed difference of a node function over the cell's corners, so node
 values are computed once and shared by all cells around a node.
+
+Far away that difference cancels: beside a prism of 10 m, gz has a relative error of about 2e-3 at a
+distance of 10 km, and at 100 km only rounding is left, always below 1e-14 mGal per kg/m3. There the
+shape of a cell no longer matters, and `point`, which does not cancel, is the better choice.
 """
 
 from __future__ import annotations

@@ -14,6 +14,13 @@ VOLUME = Mesh([[0, 1, 3], [0, 2, 4, 6], [0, 5, 10, 15, 20]])
 SURVEY = Survey([[-1, 0], [-1, 2], [-3, 4]], uncertainty=[1, 2, 3, 4, 5, 6])
 
 
+def test_repr_of_a_mesh_far_from_the_origin_has_all_digits():
+    mesh = Mesh([[0, 10.5], [7200000, 7200050], [5e5, 5e5 + 0.125]])
+    text = "Mesh(1 x 1 x 1 cells, z 0 to 10.5 m, y 7200000 to 7200050 m, x 500000 to 500000.125 m)"
+    assert repr(mesh) == text
+    assert repr(Mesh([[0, 1 / 3], [0, 1]])) == "Mesh(1 x 1 cells, z 0 to 0.333333 m, x 0 to 1 m)"
+
+
 def test_square_is_the_papers_section():
     mesh = Mesh.square(50)
     z, x = mesh.edges

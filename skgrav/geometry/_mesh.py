@@ -286,7 +286,12 @@ class Mesh(ValueObject):
     def __repr__(self) -> str:
         cells = " x ".join(map(str, self.shape))
         spans = [
-            f"{name} {e[0]:g} to {e[-1]:g} m"
+            f"{name} {e[0]:.{_digits(e)}g} to {e[-1]:.{_digits(e)}g} m"
             for name, e in zip(AXES[self.ndim], self.edges, strict=True)
         ]
         return f"Mesh({cells} cells, {', '.join(spans)})"
+
+
+def _digits(edges: NDArray[np.float64]) -> int:
+    # Six of the length of the mesh, however far from the origin it is.
+    return 6 + max(0, int(np.log10(np.abs(edges).max() / (edges[-1] - edges[0]))))

@@ -115,6 +115,7 @@ class Lattice:
         ):
             steps = np.arange(1 - count, edges.size)
             offset = edges[0] - self.origin[axis] + _spacing(edges) * steps
+            # Where the table is centred, half of it gives the other half: half of the logarithms.
             if abs(offset[0] + offset[-1]) <= _LATTICE_TOLERANCE * _spacing(edges):
                 # The attraction is even along each axis, and odd along that of the component.
                 mirrored.append((axis, len(offset) - 1, -1.0 if axis == component else 1.0))
@@ -149,8 +150,12 @@ def find_lattices(mesh: Mesh, survey: Survey) -> Lattices:
         spacing, tolerance = _spacing(edges), _tolerance(edges, coordinate)
         uniform = edges[0] + spacing * np.arange(edges.size)
         off = float(np.abs(edges - uniform).max())
+        if off > 0.01 * spacing:
+            widths = np.diff(edges)
+            uneven = f"{widths.min():.7g} to {widths.max():.7g} m wide"
+            return Lattices([], f"the columns along {name} are {uneven}")
         if off > tolerance * spacing:
-            return Lattices([], f"the edges along {name} are up to {off:.2g} m off even spacing")
+            return Lattices([], f"the edges along {name} are up to {off:.3g} m off even spacing")
         steps.append((coordinate - edges[0]) / spacing)
         tolerances.append(tolerance)
     of_set = np.unique(survey.stations[:, 0], return_inverse=True)[1]
@@ -192,7 +197,7 @@ def _scatter(mesh: Mesh, survey: Survey, steps: list[Array], tolerances: list[fl
         off = float(np.abs(np.angle(turn * np.conj(turn.mean()))).max() / (2 * np.pi))
         if off > tolerance:
             return (
-                f"the stations are up to {off * _spacing(edges):.2g} m off whole columns of "
+                f"the stations are up to {off * _spacing(edges):.3g} m off whole columns of "
                 f"{_spacing(edges):g} m along {name}"
             )
     n_heights = len(np.unique(survey.stations[:, 0]))
@@ -227,6 +232,7 @@ def _cells(edges: list[Array], kernel: str, component: int) -> Array:
         for i, e in enumerate(edges):
             values = values * along(i, np.diff(e))
         return values
+    # The integral over a cell is the mixed difference of its node function over the corners.
     values = NODE_FUNCTIONS[ndim](tuple(along(i, e) for i, e in enumerate(edges)), component)
     for axis in range(1, ndim + 1):
         values = np.diff(values, axis=axis)

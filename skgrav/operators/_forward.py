@@ -47,7 +47,7 @@ class ForwardOperator(BaseOperator):
         columns of equal width, layers of any thickness and stations that differ by whole columns,
         sorted into lattices by height and offset. ``"rows"`` stores nothing and computes the rows
         for each product, on all cores. ``"auto"`` chooses by size, samples seen in `fit` and
-        memory; `plan` tells which and why.
+        memory; `plan` gives the choice and its reason.
     units : {"mGal", "normalized"}, default="mGal"
         ``"mGal"`` takes densities in kg/m3 and lengths in metres; ``"normalized"`` leaves out
         the gravitational constant and the factor 2 of infinite strike, as the paper does.
@@ -208,7 +208,7 @@ class ForwardOperator(BaseOperator):
         return self
 
     def plan(self, n_samples: int = 1) -> OperatorPlan:
-        """Tell how the operator would be applied and what it would need, before it is built.
+        """Plan how the operator is applied and what it needs, before it is built.
 
         Parameters
         ----------

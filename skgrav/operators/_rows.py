@@ -47,6 +47,7 @@ class RowOperator:
         def run(stations: NDArray[np.intp]) -> Array:
             return np.tensordot(profiles[..., stations], self.geometry.rows(stations), axes=2)
 
+        # Added up in the order of blocks, so that the sum does not depend on which thread is first.
         rho = np.zeros((len(g), self.shape[1]))
         for part in self._map(run):
             rho += part

@@ -92,6 +92,8 @@ def randomized_svd(
     """
     n_data, n_cells = operator.shape
     size = min(rank + _OVERSAMPLING, n_data, n_cells)
+    # Rows of `basis` span the leading data; each power iteration turns them toward it, and is made
+    # orthonormal again before rounding loses the smaller directions.
     basis = linalg.orth(rng.standard_normal((n_data, size))).T
     for _ in range(n_power_iter):
         images = operator.forward(operator.adjoint(basis))

@@ -57,6 +57,8 @@ class ToeplitzOperator:
 
     def column_norms2(self, weights: Array) -> Array:
         """Return the sum of squares of each column, rows weighted, (n_cells,)."""
+        # Squared entries depend on offsets alone, too: another Toeplitz operator, whose products
+        # FFTs leave with rounding of either sign.
         squared = ToeplitzOperator(*self._remake, power=2)
         return np.maximum(squared.adjoint(weights[None])[0], 0.0)
 
@@ -131,6 +133,8 @@ class ToeplitzBlock:
             )
             for layers in self.layout.layer_blocks():
                 spectrum = self._transform(block[:, layers])
+                # conj(K) rho = conj(K conj(rho)): the densities are conjugated, which are fewer
+                # than the kernels, and the sum once at the end.
                 np.conj(spectrum, out=spectrum)
                 for i, kernel in enumerate(self.spectra[:, layers]):
                     total[:, i] += np.sum(spectrum * kernel, axis=1)
@@ -143,6 +147,7 @@ class ToeplitzBlock:
         for samples in self.layout.sample_blocks(len(g)):
             values = g[samples, self.rows]
             grid = np.zeros((*values.shape[:2], int(np.prod(self.points))), dtype=self.real)
+            # Plain assignment is much faster than add.at, but counts a repeated station once.
             if self.distinct:
                 grid[..., self.flat] = values
             else:
@@ -176,6 +181,7 @@ class ToeplitzBlock:
 
     def _restore(self, spectra: NDArray[np.complexfloating], counts: tuple[int, ...]) -> Array:
         """Return the first `counts` values along each axis of the images of spectra."""
+        # What is cut off along one axis need not be transformed along the next.
         for axis, count in enumerate(counts[-2::-1], start=2):
             images = fft.ifft(spectra, axis=-axis, overwrite_x=True)
             spectra = images[(..., slice(count), *[slice(None)] * (axis - 1))]

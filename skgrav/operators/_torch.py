@@ -105,6 +105,7 @@ class TorchOperator(nn.Module):
             for samples in layout.sample_blocks(len(rho)):
                 total: Any = 0.0
                 for layers in layout.layer_blocks():
+                    # As in _toeplitz.py, conjugates are those of the densities and of the sum.
                     spectrum = _transform(images[samples, layers], layout.lengths).conj()
                     total = total + torch.einsum("sl...,cl...->sc...", spectrum, spectra[:, layers])
                 values = _restore(total.conj(), layout.lengths, layout.points)
@@ -159,6 +160,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         forward, transpose = ctx.maps
+        # The gradient is a linear map again, so derivatives of any order follow.
         return _Linear.apply(gradients[0], transpose, forward), None, None
 
     @staticmethod
