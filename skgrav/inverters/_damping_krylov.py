@@ -75,6 +75,8 @@ class KrylovLeastSquares:
             if k < min(look, size) and not exhausted:
                 continue
             look = k + max(_STRIDE, int(_SHARE * k))
+            # In the eigenvectors of the small matrix the space is that of `DampingCurves`: the data
+            # are the first vector, times their norm.
             values, vectors = eigh_tridiagonal(diagonal[:k], beside[: k - 1])
             values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
             curves = DampingCurves(values, self.n_data)
@@ -91,6 +93,7 @@ class KrylovLeastSquares:
             converged = bool(exhausted or left <= self.tol * alpha * np.linalg.norm(y))
         if np.isfinite(alpha):
             w = y @ basis[:k]
+        # The minimiser from data space: ``S^-1 A^T (A S^-1 A^T + alpha)^-1 d``.
         q = self.compliance * self.adjoint(w[None])[0]
         status = Status.REACHED if converged else Status.MAX_ITER
         if exceeds:

@@ -185,6 +185,7 @@ def newton(
         i = np.flatnonzero(~done)
         rest = problem.take(i)
         gradient, damping = _gradient(rest, nu[i], alpha)
+        # Times s the gradient is in units of the residual, as the tolerance is.
         done[i] = np.linalg.norm(gradient * s, axis=1) <= rest.tolerance
         left = ~done[i]
         if not left.any():
@@ -197,6 +198,7 @@ def newton(
 
 def _gradient(problem: BoundedProjection, nu: Array, alpha: float) -> tuple[Array, Array]:
     """Return the gradient of the dual and the damping, alpha and the ball's taken together."""
+    # At the minimum the residual is along p: ``residual = damping p``, with its norm the radius.
     p = nu / problem.s
     damping = problem.ball(p) + alpha * problem.s[0] ** 2
     residual = problem.residual(problem.density(nu))
@@ -217,6 +219,7 @@ def _newton_step(problem: BoundedProjection, nu: Array, gradient: Array, damping
         else:
             V = Vt[:, cells]
             H[k] = V @ V.T
+    # The ball's damping falls with the norm of p, which takes a matrix of rank one away.
     q = nu / s**2
     H -= problem.bend(nu / s)[:, None, None] * q[:, :, None] * q[:, None, :]
     diagonal = np.arange(rank)

@@ -87,6 +87,7 @@ class _RestartedKrylov(Solver):
         tightening = np.ones(len(c))
         memory = np.zeros((len(c), 0, c.shape[1]))
         for _ in range(self.max_iter if active.any() else 0):
+            # A cycle is broken where its space is exhausted: another one would find nothing new.
             step, broken = np.zeros_like(c), np.zeros(len(c), dtype=bool)
             for start in range(0, len(c), _BATCH):
                 i = start + np.flatnonzero(active[start : start + _BATCH])
@@ -108,6 +109,7 @@ class _RestartedKrylov(Solver):
             i = np.flatnonzero(active)
             np.clip(tightening, _EPS, 1.0, out=tightening)
             memory = self._remember(memory, step)
+            # The residual is taken anew by the operator: that of the small problem has drifted.
             c[i] += step[i]
             residual[i] -= system.forward(step[i])
             residual2[i] = np.sum(residual[i] ** 2, axis=1)

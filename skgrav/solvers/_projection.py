@@ -151,6 +151,7 @@ class Projection(Solver):
         problem = make_problem(system, whitening(g), rho0, sigma)
         if self.chi_factor is not None:
             noise2 = problem.sigma**2
+            # The factor is of all data: what no density reaches uses up its part of the target.
             wanted = self.chi_factor * whitening.n_white * noise2 - problem.lost2
             least = noise2 * chdtri(system.n_data, 0.95)
             problem = replace(problem, target2=np.maximum(wanted, least))
@@ -174,6 +175,7 @@ class Projection(Solver):
         noisy = problem.target2 > 0
         strength = np.full(len(d), np.inf)
         strength[noisy] = discrepancy_strength(kept, d[noisy], problem.target2[noisy])
+        # Share of each residual that is left, 1 / (1 + s^2 / alpha); infinity is no damping at all.
         with np.errstate(invalid="ignore"):
             remaining = np.where(kept > 0, 1.0 / (1.0 + kept**2 * strength[:, None]), 1.0)
         correction = np.divide(1.0 - remaining, kept, out=np.zeros_like(d), where=kept > 0) * d
@@ -189,6 +191,7 @@ class Projection(Solver):
         system, d = problem.system, problem.residual
         assert isinstance(system, SVDSystem)  # `_iterate` has refused all else
         kept = system.s > self.rcond * system.s[0]
+        # Coordinates that are cut keep their residual, which the ball of the others has to make up.
         d2, cut2 = np.sum(d**2, axis=1), np.sum(d[:, ~kept] ** 2, axis=1)
         scale = np.sqrt(problem.data2) + np.sqrt(d2)
         noise = np.sqrt(np.maximum(problem.target2 - cut2, _IN_REACH * problem.target2))
@@ -249,6 +252,7 @@ def discrepancy_strength(s: Array, d: Array, target2: Array, max_iter: int = 100
         active = norm > target * (1.0 + 1e-10)
         if not active.any():
             break
+        # Newton on 1 / norm, which is concave in the strength: it stays below the solution.
         slope = np.sum(damped**2 * h / (1.0 + h * strength[:, None]), axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             newton = norm2 * (norm / target - 1.0) / slope

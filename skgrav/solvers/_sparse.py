@@ -140,7 +140,10 @@ class SparseLeastSquares:
             converged[k], reached[k] = gap <= self.tol, True
             u[k], nu[k] = new[done], trial[done]
             found[k] = (2 * threshold[i] * point.ball(trial / self.s))[done]
+            # A higher threshold weighs the distance from the last point less and brings the least
+            # sum nearer, but makes Newton's problem harder.
             factor = np.where(done, np.minimum(_RISE, _LAST * size[i] / threshold[i]), _FALL)
+            # Multipliers are in units of the threshold.
             threshold[i] *= factor
             nu[i] *= factor[:, None]
             i = i[~converged[i]]
@@ -197,12 +200,15 @@ class SparseLeastSquares:
             radius=nothing if radius is None else radius,
             tolerance=(1e-9 * norm if radius is None else 1e-5 * radius) + 2e-13 * norm,
             threshold=threshold,
+            # The problem times threshold / alpha: the penalty becomes the threshold.
             damping=nothing if alpha is None else alpha / (2 * threshold),
         )
 
     @staticmethod
     def _gap(moved: Array, u: Array, threshold: Array) -> Array:
         """Return how far the sum of departures may be above its least, relative to itself."""
+        # The step over the threshold is a subgradient, up to sign, so the sum exceeds its least by
+        # at most its norm times the distance to the minimiser, taken as twice the norm of u.
         gap = 2 * np.linalg.norm(moved, axis=1) * np.linalg.norm(u, axis=1) / threshold
         total = np.sum(np.abs(u), axis=1)
         return np.divide(gap, total, out=np.zeros_like(gap), where=total > 0)

@@ -107,6 +107,8 @@ class BoundedLeastNorm:
         found = np.full(len(d), np.inf) if alpha is None else alpha.copy()
         i = np.arange(len(d))
         for iteration in range(1, self.max_iter + 1):
+            # Three updates in turn: q by least squares near v - y, the copy v by clipping, and the
+            # scaled multipliers y by what separates them.
             near = self.analysis(v[i] - y[i])
             q, found[i] = self._quadratic(
                 d[i], near, level[i], *(None if x is None else x[i] for x in (alpha, radius))
@@ -120,6 +122,8 @@ class BoundedLeastNorm:
             n_iter[i] += 1
             if iteration % _LOOK:
                 continue
+            # Primal and dual residuals, each relative to its own terms. As data may react strongly
+            # to what bounds take away, the misfit of the copy counts as well.
             pull = self.stiffness * q / self._penalty(level[i])[:, None]
             force = np.maximum(np.linalg.norm(y[i], axis=1), np.linalg.norm(pull, axis=1))
             apart, drift = _relative(u - v[i], np.linalg.norm(u, axis=1)), _relative(moved, force)
@@ -127,7 +131,7 @@ class BoundedLeastNorm:
             converged[i] = (apart <= self.tol) & (drift <= self.tol) & (worse <= 10 * self.tol)
             if iteration <= _LOOK * _ADAPTING:
                 level[i], factor = _adapted(level[i], apart, drift)
-                y[i] *= factor[:, None]
+                y[i] *= factor[:, None]  # which were scaled by the old penalty
             i = i[~converged[i]]
             if not i.size:
                 break
@@ -142,6 +146,9 @@ class BoundedLeastNorm:
     ) -> tuple[Array, Array]:
         """Return coefficients of least misfit, norm and distance from others, and alphas."""
         q, found = np.empty_like(near), np.empty(len(d))
+        # The penalty is weighed by alpha as the norm is, ``misfit + alpha (stiffness q^2 + penalty
+        # (q - near)^2)``, so that one space serves all alphas: q departs from the minimiser of the
+        # bracket by damped least squares, with stiffness + penalty as stiffness.
         penalties = self._penalty(level)
         for one in np.unique(level):
             k = np.flatnonzero(level == one)
