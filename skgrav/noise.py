@@ -10,7 +10,6 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg
-from scipy.spatial import KDTree
 
 from skgrav._checks import check_array, check_basis, check_uncertainty, real_array
 
@@ -577,39 +576,3 @@ def no_noise(what: str, remedy: str) -> str:
         "has no uncertainty. Give noise_level=..., relative to the rms of a sample's data, or a "
         f"Survey with 'uncertainty', or take {remedy}."
     )
-
-
-def coherent(residual: Array, noise: Noise, operator: Any) -> NDArray[np.bool_]:
-    """Return in which samples residuals are correlated between neighbouring stations.
-
-    The residuals of white noise are not: the sum over n pairs of neighbours of products of
-    residuals, over that of their squares, has a standard deviation of about ``n**-0.5``.
-    """
-    survey = getattr(operator, "survey_", None)
-    weighted = noise.whitening.detrended(residual) / noise.whitening.weights
-    if survey is None:
-        first, second = np.arange(weighted.shape[1] - 1), np.arange(1, weighted.shape[1])
-    else:
-        first, second = _neighbours(survey)
-    if len(first) < 4:
-        return np.zeros(len(residual), dtype=bool)
-    products = np.sum(weighted[:, first] * weighted[:, second], axis=1)
-    squares = np.sum(weighted[:, first] ** 2, axis=1) * np.sum(weighted[:, second] ** 2, axis=1)
-    correlation = np.divide(
-        products, np.sqrt(squares), out=np.zeros(len(residual)), where=squares > 0
-    )
-    return correlation > 4.0 / np.sqrt(len(first))
-
-
-def _neighbours(survey: Any) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return pairs of data of one component at neighbouring stations."""
-    horizontal = survey.stations[:, 1:]
-    if survey.ndim == 2:
-        order = np.argsort(horizontal[:, 0], kind="stable")
-        pairs = order[:-1], order[1:]
-    else:
-        _, nearest = KDTree(horizontal).query(horizontal, k=min(2, len(horizontal)))
-        pairs = np.arange(len(horizontal)), np.reshape(nearest, (len(horizontal), -1))[:, -1]
-    shifts = survey.n_stations * np.arange(len(survey.components))
-    first, second = (np.add.outer(shifts, side).ravel() for side in pairs)
-    return first, second

@@ -125,8 +125,8 @@ def _warn_assumed(options: Namespace, sigma: float) -> None:
     warnings.warn(
         "the noise of the data is not given; generalised cross-validation assumes "
         f"{sigma / GRAVITIES[unit]:.2g} {unit}, which is too little where data have been smoothed "
-        "or gridded. It decides how much detail is believed: give it as --noise, or name its column "
-        "as --sigma.",
+        "or gridded. It decides how much detail is believed: give it as --noise, or name its "
+        "column as --sigma.",
         stacklevel=2,
     )
 

@@ -20,7 +20,7 @@ from skgrav.inverters._base import InverterMixin, predicted_start
 from skgrav.inverters._correction import ErrorCorrection
 from skgrav.inverters._plausible import warn_implausible
 from skgrav.io import Estimator, Field, saved
-from skgrav.noise import Noise, Whitening, coherent
+from skgrav.noise import Noise, Whitening
 from skgrav.operators import BaseOperator, is_lazy, lazily, resolve_operator
 from skgrav.solvers import SOLVERS, Solver, SolverResult, warn_unfitted
 
@@ -287,11 +287,8 @@ class Refiner(InverterMixin, BaseEstimator):
         noise = Noise.of(self.operator_, self.noise_level).at(noise_level)
         residual = g - self.operator_.transform(result.rho)
         chi = noise.chi_factor(residual, g)
-        warn_unfitted(
-            result.status,
-            np.zeros(len(g)) if chi is None else chi,
-            coherent(residual, noise, self.operator_),
-        )
+        chi = np.zeros(len(g)) if chi is None else chi
+        warn_unfitted(result.status, chi, residual, noise, self.operator_)
         warn_implausible(result.rho, self.operator_)
         return result
 

@@ -22,7 +22,6 @@ from skgrav.noise import (
     Noise,
     Trend,
     Whitening,
-    coherent,
     no_noise,
     noise_with_rounding,
 )
@@ -235,7 +234,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         residual = X - self.operator_.transform(rho)
         misfit = np.linalg.norm(noise.whitening(residual), axis=1) / sigma
         chi = misfit**2 / noise.whitening.n_white
-        warn_unfitted(status, chi, coherent(residual, noise, self.operator_))
+        warn_unfitted(status, chi, residual, noise, self.operator_)
         warn_implausible(rho, self.operator_)
         model_norm = self._model_norm(rho - self.reference_)
         known = spread = None

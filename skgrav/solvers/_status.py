@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import warnings
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 from scipy.special import chdtri
 from sklearn.exceptions import ConvergenceWarning
+
+from skgrav.noise import Noise
 
 Array = NDArray[np.float64]
 
@@ -52,7 +56,7 @@ def noise_in_data(sigma: Array, lost2: Array, n_lost: int) -> tuple[Array, NDArr
 
 
 def warn_unfitted(
-    status: NDArray[np.intp], chi: Array, coherent: NDArray[np.bool_] | None = None
+    status: NDArray[np.intp], chi: Array, residual: Array, noise: Noise, operator: Any
 ) -> None:
     """Say in one warning which samples are not fitted to their noise, why, and what to do.
 
@@ -62,13 +66,16 @@ def warn_unfitted(
         Status of each sample.
     chi : ndarray of shape (n_samples,)
         Chi factor of each sample.
-    coherent : ndarray of shape (n_samples,), default=None
-        Whether residuals of neighbouring stations are correlated; None where that is not known.
+    residual : ndarray of shape (n_samples, n_data)
+        Data less the gravity of the estimates.
+    noise : Noise
+        Noise of the data.
+    operator : BaseOperator
+        The fitted operator, whose survey tells which stations are neighbours.
     """
     if not (status != Status.REACHED).any():
         return
-    known = np.zeros(len(status), dtype=bool) if coherent is None else coherent
-    out = status == Status.OUT_OF_REACH
+    out, known = status == Status.OUT_OF_REACH, _coherent(residual, noise, operator)
     causes = {
         "hold what no density on this mesh explains, and their residuals are correlated between "
         "neighbouring stations: the mesh is too coarse or too small, or there is a regional field. "
@@ -89,3 +96,39 @@ def warn_unfitted(
             factor = f" (chi factor up to {worst:.3g})" if 0 < worst < np.inf else ""
             texts.append(f"{which.sum()} of {len(status)} samples{factor} {text}")
     warnings.warn(" ".join(texts), ConvergenceWarning, stacklevel=4)
+
+
+def _coherent(residual: Array, noise: Noise, operator: Any) -> NDArray[np.bool_]:
+    """Return in which samples residuals are correlated between neighbouring stations.
+
+    The residuals of white noise are not: the sum over n pairs of neighbours of products of
+    residuals, over that of their squares, has a standard deviation of about ``n**-0.5``.
+    """
+    survey = getattr(operator, "survey_", None)
+    weighted = noise.whitening.detrended(residual) / noise.whitening.weights
+    if survey is None:
+        first, second = np.arange(weighted.shape[1] - 1), np.arange(1, weighted.shape[1])
+    else:
+        first, second = _neighbours(survey)
+    if len(first) < 4:
+        return np.zeros(len(residual), dtype=bool)
+    products = np.sum(weighted[:, first] * weighted[:, second], axis=1)
+    squares = np.sum(weighted[:, first] ** 2, axis=1) * np.sum(weighted[:, second] ** 2, axis=1)
+    correlation = np.divide(
+        products, np.sqrt(squares), out=np.zeros(len(residual)), where=squares > 0
+    )
+    return correlation > 4.0 / np.sqrt(len(first))
+
+
+def _neighbours(survey: Any) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return pairs of data of one component at neighbouring stations."""
+    horizontal = survey.stations[:, 1:]
+    if survey.ndim == 2:
+        order = np.argsort(horizontal[:, 0], kind="stable")
+        pairs = order[:-1], order[1:]
+    else:
+        _, nearest = KDTree(horizontal).query(horizontal, k=min(2, len(horizontal)))
+        pairs = np.arange(len(horizontal)), np.reshape(nearest, (len(horizontal), -1))[:, -1]
+    shifts = survey.n_stations * np.arange(len(survey.components))
+    first, second = (np.add.outer(shifts, side).ravel() for side in pairs)
+    return first, second

@@ -168,10 +168,11 @@ class Trainer:
             If the user stopped a training that has a checkpoint, with which it can go on.
         """
         checkpoint = self._checkpoint
+        train = with_callbacks(
+            lambda estimator: self._train(net, X, y, n_epochs, seed, cycle, later_pairs)
+        )
         try:
-            outcome = _train(
-                self.estimator, net, X, y, n_epochs, seed, cycle, later_pairs, checkpoint
-            )
+            outcome = train(self.estimator)
         except FloatingPointError:
             if checkpoint is not None:  # going on from it would end here again
                 checkpoint.remove()
@@ -185,43 +186,40 @@ class Trainer:
             checkpoint.remove()
         return outcome
 
-
-@with_callbacks
-def _train(
-    estimator: Any,
-    net: TrainingNet,
-    X: Any,
-    y: Any,
-    n_epochs: int,
-    seed: int,
-    cycle: tuple[int, int] | None,
-    later_pairs: Iterator[tuple[Any, Any]] | None,
-    checkpoint: Checkpoint | None,
-) -> Outcome:
-    with seeded(seed, net.device):
-        if not net.initialized_:
-            net.initialize()
-        net.renew()
-        n_before = len(net.history)
-        run = TrainingRun(n_epochs, *(cycle or (n_before, n_epochs)), later_pairs)
-        own = net.callbacks_
-        keep_best: KeepBest = dict(own)["keep_best"]
-        net.callbacks_ = [*own, ("tasks", EpochTasks(estimator))]
-        if checkpoint is not None:
-            run.n_resumed = checkpoint.resume(net, X, y)
-            net.callbacks_.append(("checkpoint", checkpoint))
-        try:
-            net.run(X, y, run)
-        except FloatingPointError:
-            keep_best.restore(net)
-            raise
-        finally:
-            net.callbacks_ = own
-        if net.stopped_by_ == "interrupt" or keep_best.patience is not None:
-            keep_best.restore(net)
-        keep_best.forget()
-        net.module_.eval()
-    return Outcome(len(net.history) - n_before, net.stopped_by_)
+    def _train(
+        self,
+        net: TrainingNet,
+        X: Any,
+        y: Any,
+        n_epochs: int,
+        seed: int,
+        cycle: tuple[int, int] | None,
+        later_pairs: Iterator[tuple[Any, Any]] | None,
+    ) -> Outcome:
+        with seeded(seed, net.device):
+            if not net.initialized_:
+                net.initialize()
+            net.renew()
+            n_before = len(net.history)
+            run = TrainingRun(n_epochs, *(cycle or (n_before, n_epochs)), later_pairs)
+            own = net.callbacks_
+            keep_best: KeepBest = dict(own)["keep_best"]
+            net.callbacks_ = [*own, ("tasks", EpochTasks(self.estimator))]
+            if self._checkpoint is not None:
+                run.n_resumed = self._checkpoint.resume(net, X, y)
+                net.callbacks_.append(("checkpoint", self._checkpoint))
+            try:
+                net.run(X, y, run)
+            except FloatingPointError:
+                keep_best.restore(net)
+                raise
+            finally:
+                net.callbacks_ = own
+            if net.stopped_by_ == "interrupt" or keep_best.patience is not None:
+                keep_best.restore(net)
+            keep_best.forget()
+            net.module_.eval()
+        return Outcome(len(net.history) - n_before, net.stopped_by_)
 
 
 def draw_seed(random_state: Any) -> int:
