@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import validation
 
-Array = NDArray[np.float64]
+from skgrav._typing import Array, Mask
 
 #: Largest number that is taken: a million of its squares have a finite sum in single precision.
 #: Whatever the unit, densities, gravity and lengths are far below it.
@@ -163,12 +163,12 @@ def _check_values(array: NDArray[Any], name: str, given: Any) -> None:
     check_dummies(array, name)
 
 
-def _place(wrong: NDArray[np.bool_]) -> str:
+def _place(wrong: Mask) -> str:
     """Return the index of the first place that is wrong."""
     return f"[{', '.join(map(str, np.argwhere(wrong)[0]))}]"
 
 
-def _column(values: Any, wrong: NDArray[np.bool_]) -> str:
+def _column(values: Any, wrong: Mask) -> str:
     """Return the name of its column, if columns have names."""
     columns = getattr(values, "columns", None)
     if columns is None or wrong.ndim != 2:

@@ -15,13 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skgrav._checks import named, real_array
+from skgrav._typing import Array
 
 __all__ = ["NODE_FUNCTIONS", "point", "prism_node", "rectangle_node"]
-
-Array = NDArray[np.float64]
 
 
 def point(offsets: tuple[Array, ...], component: int) -> Array:

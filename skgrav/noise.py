@@ -8,14 +8,14 @@ from functools import cached_property
 from typing import Any, Literal, Protocol, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import linalg
 
 from skgrav._checks import check_array, check_basis, check_uncertainty, real_array
+from skgrav._typing import Array
 
 __all__ = ["Noise", "Trend", "Whitening"]
 
-Array = NDArray[np.float64]
 Level = float | Array | Literal["auto"] | None
 
 #: Relative noise that rounding makes of data: of data as computed, and of data as stored.

@@ -18,7 +18,7 @@ from sklearn.model_selection import GridSearchCV
 
 from skgrav import BayesLinearInverter, ForwardOperator, MatrixOperator, Mesh, Refiner, Survey
 from skgrav.datasets import make_gravity_dataset
-from skgrav.inverters._prior import GaussianPrior
+from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.metrics import chi_factor, relative_l2_error, relative_l2_scorer
 from skgrav.operators import PhysicsWarning
 from skgrav.pipeline import make_pipeline

@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict
 from skgrav import CNNInverter, ForwardOperator, Mesh, Pipeline, Refiner
 from skgrav.datasets import make_gravity_dataset
 from skgrav.metrics import relative_l2_scorer
-from skgrav.operators import _dense
+from skgrav.operators import _ways
 
 distributed = pytest.importorskip("distributed", reason="needs dask, skgrav[dask]")
 
@@ -69,14 +69,14 @@ def test_grid_search_finds_the_same(client):
 def test_workers_take_one_core_each_and_build_one_matrix(client):
     def prepare():
         os.environ["BUILT"] = "0"
-        built, sensitivity = [], _dense.sensitivity
+        built, sensitivity = [], _ways.sensitivity
 
         def counted(*args):
             built.append(args)
             os.environ["BUILT"] = str(len(built))
             return sensitivity(*args)
 
-        _dense.sensitivity = counted
+        _ways.sensitivity = counted
 
     import dask.array as da
 

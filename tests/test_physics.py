@@ -9,7 +9,7 @@ from sklearn.base import clone
 from skgrav import ForwardOperator, MatrixOperator, Mesh, Survey
 from skgrav.datasets import make_density_models, make_gravity_dataset
 from skgrav.operators import PhysicsWarning, resolve_operator
-from skgrav.operators._physics import _looks_like_noise, relative_misfit
+from skgrav.operators._identification import _looks_like_noise, relative_misfit
 
 MESH = Mesh.square(6)
 RHO = make_density_models(300, mesh=MESH, random_state=0)

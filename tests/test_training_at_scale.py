@@ -14,7 +14,7 @@ import pytest
 from skgrav import CNNInverter, Mesh, Survey
 from skgrav.datasets import make_gravity_dataset
 from skgrav.inverters import _rows, _whitened
-from skgrav.inverters._prior import GaussianPrior
+from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._rows import Encoded, Rows
 from skgrav.metrics import relative_l2_error
 from skgrav.networks import PaperCNN

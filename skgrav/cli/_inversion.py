@@ -7,10 +7,10 @@ from argparse import Namespace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 
 import skgrav
+from skgrav._typing import Array
 from skgrav.cli._profile import GRAVITIES, TRENDS, Profile, read_profile
 from skgrav.cli._section import (
     Section,
@@ -24,8 +24,6 @@ from skgrav.geometry import Mesh, Survey
 from skgrav.metrics import chi_factor, residual_trend
 from skgrav.noise import Noise, Trend
 from skgrav.operators import ForwardOperator
-
-Array = NDArray[np.float64]
 
 #: Chi factor from which on an estimate misses its data: residuals of twice the noise.
 _MISSED = 4.0

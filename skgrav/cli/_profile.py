@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skgrav._typing import Array
 from skgrav.geometry import UNIT_SIZES, Survey
 from skgrav.io import Table, checked_path, read_table
-
-Array = NDArray[np.float64]
 
 #: Metres, and mGal, in one unit of each name.
 LENGTHS = UNIT_SIZES["length"]

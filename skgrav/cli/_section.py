@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import skgrav
+from skgrav._typing import Array
 from skgrav.cli._profile import LENGTHS, Profile, positive
 from skgrav.geometry import Mesh, Survey
 from skgrav.io import checked_path
 from skgrav.noise import Trend
 from skgrav.operators import ForwardOperator
-
-Array = NDArray[np.float64]
 
 #: Growth from one column of padding to the next.
 _GROWTH = 1.3

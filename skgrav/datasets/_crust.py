@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from skgrav._checks import real_array
+from skgrav._typing import Array
 from skgrav.datasets._pelotas import layer_means
 from skgrav.geometry import Mesh
-
-Array = NDArray[np.float64]
 
 _CRUST, _MANTLE, _WATER = 2870.0, 3240.0, 1030.0
 

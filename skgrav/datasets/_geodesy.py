@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from skgrav._typing import Array
 
 # GRS80 of Moritz (2000), Journal of Geodesy 74, doi:10.1007/s001900050278: equatorial radius in m,
 # flattening, normal gravity at equator and pole in mGal, centrifugal force over gravity.

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
+from skgrav._typing import Array
+
 from .._checks import check_range
 from ..geometry import Mesh
 from ._families import FAMILIES
@@ -31,7 +33,7 @@ def make_density_models(
     density_range: tuple[float, float] = (0.0, 12.0),
     random_state: int | np.random.RandomState | None = None,
     return_family: bool = False,
-) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.str_]]:
+) -> Array | tuple[Array, NDArray[np.str_]]:
     """Draw random density sections of named geological families.
 
     Layers that lie flat, fold, dip or are faulted, basins, and bodies in country rock: salt
@@ -121,7 +123,7 @@ def make_density_models(
     return (rho, family) if return_family else rho
 
 
-def _draw(name: str, n_samples: int, mesh: Mesh, rng: np.random.Generator) -> NDArray[np.float64]:
+def _draw(name: str, n_samples: int, mesh: Mesh, rng: np.random.Generator) -> Array:
     """Draw one family on a mesh: relative density of shape (n_samples, n_cells)."""
     depth, width = (edges[-1] - edges[0] for edges in mesh.edges)
     z = (mesh.centers[0] - mesh.edges[0][0]) / depth
@@ -130,7 +132,7 @@ def _draw(name: str, n_samples: int, mesh: Mesh, rng: np.random.Generator) -> ND
     return section.reshape(n_samples, -1)
 
 
-def _scale(relative: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+def _scale(relative: Array, low: float, high: float) -> Array:
     """Map relative density to (low, high]; rounding must not carry it past the upper bound."""
     density = low + (high - low) * np.maximum(relative, _FLOOR)
     return np.minimum(density, high, out=density)

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
+from skgrav._typing import Array
 from skgrav.datasets._download import fetch, file_sha256
 from skgrav.geometry import Mesh, Survey
 from skgrav.operators import ForwardOperator
-
-Array = NDArray[np.float64]
 
 _URL = (
     "https://github.com/Vahid-Negahdari/Gravity_Inversion/releases/download/v1.0.0/"

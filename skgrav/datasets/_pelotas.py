@@ -6,9 +6,9 @@ import os
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
+from skgrav._typing import Array
 from skgrav.datasets._download import fetch, github_file
 from skgrav.geometry import Mesh, Survey
 
@@ -167,7 +167,7 @@ def fetch_pelotas_profile(*, data_home: str | os.PathLike[str] | None = None) ->
     )
 
 
-def pelotas_section(profile: Bunch, mesh: Mesh) -> NDArray[np.float64]:
+def pelotas_section(profile: Bunch, mesh: Mesh) -> Array:
     """Put the published section of the Pelotas profile on a mesh.
 
     Parameters
@@ -217,7 +217,7 @@ def pelotas_section(profile: Bunch, mesh: Mesh) -> NDArray[np.float64]:
     return (_column_means(profile, mesh.edges[0]) @ _column_shares(profile, mesh.edges[1])).ravel()
 
 
-def _column_means(profile: Bunch, z: NDArray[np.float64]) -> NDArray[np.float64]:
+def _column_means(profile: Bunch, z: Array) -> Array:
     """Return the mean contrast between the edges `z` in each column, (nz, n_columns)."""
     rho = profile.densities
     oceanic = profile.x >= profile.oceanic_from
@@ -234,7 +234,7 @@ def _column_means(profile: Bunch, z: NDArray[np.float64]) -> NDArray[np.float64]
     return section - reference
 
 
-def layer_means(z: NDArray[np.float64], tops: list[Any], rho: list[Any]) -> NDArray[np.float64]:
+def layer_means(z: Array, tops: list[Any], rho: list[Any]) -> Array:
     """Return mean densities between the edges `z` of layers from their tops down, the last open."""
     # A layer that the one above has eaten up has no thickness.
     top = np.maximum.accumulate(np.stack(tops))
@@ -246,13 +246,13 @@ def layer_means(z: NDArray[np.float64], tops: list[Any], rho: list[Any]) -> NDAr
     return mass / np.diff(z)[:, None]
 
 
-def _column_shares(profile: Bunch, x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _column_shares(profile: Bunch, x: Array) -> Array:
     """Return the share of each column in the widths between the edges `x`, (n_columns, nx)."""
     bounds = np.concatenate([[-np.inf], (profile.x[1:] + profile.x[:-1]) / 2, [np.inf]])
     overlap = np.minimum(x[1:], bounds[1:, None]) - np.maximum(x[:-1], bounds[:-1, None])
     return np.asarray(np.maximum(overlap, 0.0) / np.diff(x))
 
 
-def _read(name: str, sha256: str, data_home: str | os.PathLike[str] | None) -> NDArray[np.float64]:
+def _read(name: str, sha256: str, data_home: str | os.PathLike[str] | None) -> Array:
     url, relative_path = github_file(_REPOSITORY, _COMMIT, f"data/{name}")
     return np.loadtxt(fetch(url, sha256, relative_path, data_home), dtype=np.float64)

@@ -13,17 +13,18 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.callback import CallbackSupportMixin
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from skorch.dataset import ValidSplit
 
 from skgrav._checks import check_array, check_range, check_size, validate_data
+from skgrav._constraints import Interval, StrOptions
+from skgrav._typing import Array, Array32
 from skgrav.geometry import Mesh
 from skgrav.io import FEATURES, Field, SavedMixin, Weights
 from skgrav.networks import (
@@ -36,8 +37,6 @@ from skgrav.networks import (
 )
 from skgrav.solvers import NonlinearProblem, lbfgs
 from skgrav.training import Trainer, TrainingNet
-
-Array = NDArray[np.float64]
 
 #: Standard deviation, relative to the density range, to which a nearest code fits each cell.
 _CLOSENESS = 0.05
@@ -433,7 +432,7 @@ class DensityGenerator(
     def _start(self, module: Any, pca: PCA) -> None:
         """Start the linear parts of a module from principal components of scaled sections."""
 
-    def _finish(self, scaled: NDArray[np.float32], seed: int) -> None:
+    def _finish(self, scaled: Array32, seed: int) -> None:
         """Note what else training has shown."""
 
     def _shape(self, n_cells: int) -> tuple[int, int]:
@@ -470,7 +469,7 @@ class DensityGenerator(
             )
         return sizes._replace(n_components=limit)
 
-    def _scaled_by_range(self, X: Array) -> NDArray[np.float32]:
+    def _scaled_by_range(self, X: Array) -> Array32:
         """Fix the density range and scale training densities by it."""
         low, high = float(X.min()), float(X.max())
         if self.density_range is not None:
@@ -484,13 +483,13 @@ class DensityGenerator(
             )
         return self._scaled(X)
 
-    def _scaled(self, X: Array) -> NDArray[np.float32]:
+    def _scaled(self, X: Array) -> Array32:
         low, high = self.density_range_
         scaled = (X - low) / ((high - low) or 1.0)
         check_size(scaled, "X relative to the density_range")
         return scaled.astype(np.float32)
 
-    def _principal_components(self, scaled: NDArray[np.float32], seed: int) -> PCA:
+    def _principal_components(self, scaled: Array32, seed: int) -> PCA:
         with np.errstate(invalid="ignore"):  # sections that are all alike have no variance
             return PCA(self.n_components_, svd_solver="auto", random_state=seed).fit(scaled)
 

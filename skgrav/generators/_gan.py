@@ -9,20 +9,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import PassthroughScoring
 from torch import nn
 from torch.nn.functional import relu, softplus
 
+from skgrav._typing import Array, Array32
 from skgrav.generators._base import Defaults, DensityGenerator, start_linear
 from skgrav.io import Field, saved
 from skgrav.metrics import sample_diversity
 from skgrav.networks import PaperDiscriminator, PaperGenerator, SectionCritic, SectionGenerator
 from skgrav.training import ExponentialDecay, OneCycle, Trainer, TrainingNet
-
-Array = NDArray[np.float64]
 
 #: Learning rate of the paper's GAN after 100 epochs: it is halved every five.
 _PAPER_DECAY = 0.5**20
@@ -190,7 +188,7 @@ class GANGenerator(DensityGenerator):
         module.generator = module.critic = None
         return module
 
-    def _finish(self, scaled: NDArray[np.float32], seed: int) -> None:
+    def _finish(self, scaled: Array32, seed: int) -> None:
         self._decoding(self.net_.module_)
         self.generator_loss_curve_ = [float(e["generator_loss"]) for e in self.net_.history]
         samples = self._scaled(self.sample(1000, random_state=seed))

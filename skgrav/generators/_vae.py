@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNetRegressor
@@ -15,6 +15,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from skgrav._checks import validate_data
+from skgrav._typing import Array
 from skgrav.generators._base import Defaults, DensityGenerator, batches, start_linear
 from skgrav.io import saved
 from skgrav.networks import (
@@ -25,8 +26,6 @@ from skgrav.networks import (
     own_settings,
 )
 from skgrav.training import ExponentialDecay, OneCycle, Trainer, TrainingNet
-
-Array = NDArray[np.float64]
 
 #: Share of the training over which the divergence gains its full weight.
 _WARM_UP = 0.25

@@ -8,9 +8,10 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from skgrav._checks import named, real_array
+from skgrav._typing import Array
 from skgrav.geometry import _pyvista, _xarray
 from skgrav.geometry._values import AXES, ValueObject, frozen, whole_numbers
 
@@ -63,7 +64,7 @@ class Mesh(ValueObject):
            [4., 5., 6.]])
     """
 
-    edges: tuple[NDArray[np.float64], ...]
+    edges: tuple[Array, ...]
 
     def __init__(self, edges: Sequence[ArrayLike]) -> None:
         with named("edges"):
@@ -148,18 +149,18 @@ class Mesh(ValueObject):
         return int(np.prod(self.shape))
 
     @property
-    def centers(self) -> tuple[NDArray[np.float64], ...]:
+    def centers(self) -> tuple[Array, ...]:
         return tuple((e[1:] + e[:-1]) / 2 for e in self.edges)
 
     @property
-    def widths(self) -> tuple[NDArray[np.float64], ...]:
+    def widths(self) -> tuple[Array, ...]:
         return tuple(np.diff(e) for e in self.edges)
 
     @property
-    def volumes(self) -> NDArray[np.float64]:
+    def volumes(self) -> Array:
         return reduce(np.multiply.outer, self.widths).ravel()
 
-    def unflatten(self, rho: ArrayLike) -> NDArray[np.float64]:
+    def unflatten(self, rho: ArrayLike) -> Array:
         """Turn density vectors into images.
 
         Parameters
@@ -180,7 +181,7 @@ class Mesh(ValueObject):
             )
         return rho.reshape(*rho.shape[:-1], *self.shape)
 
-    def flatten(self, images: ArrayLike) -> NDArray[np.float64]:
+    def flatten(self, images: ArrayLike) -> Array:
         """Turn images into density vectors, as estimators take them.
 
         Parameters
@@ -292,6 +293,6 @@ class Mesh(ValueObject):
         return f"Mesh({cells} cells, {', '.join(spans)})"
 
 
-def _digits(edges: NDArray[np.float64]) -> int:
+def _digits(edges: Array) -> int:
     # Six of the length of the mesh, however far from the origin it is.
     return 6 + max(0, int(np.log10(np.abs(edges).max() / (edges[-1] - edges[0]))))

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from skgrav._typing import Array
 
 
 def rectilinear_grid(edges: Sequence[Array], image: Array, name: str) -> Any:

@@ -9,9 +9,10 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from skgrav._checks import check_basis, check_dummies, check_uncertainty, real_array
+from skgrav._typing import Array
 from skgrav.geometry import _xarray
 from skgrav.geometry._mesh import Mesh
 from skgrav.geometry._values import AXES, ValueObject, frozen, whole_numbers
@@ -74,10 +75,10 @@ class Survey(ValueObject):
     300
     """
 
-    stations: NDArray[np.float64]
+    stations: Array
     components: tuple[str, ...]
-    uncertainty: NDArray[np.float64] | None
-    trend: int | NDArray[np.float64] | None
+    uncertainty: Array | None
+    trend: int | Array | None
 
     def __init__(
         self,
@@ -224,7 +225,7 @@ class Survey(ValueObject):
         return self.n_stations * len(self.components)
 
     @property
-    def trend_basis(self) -> NDArray[np.float64]:
+    def trend_basis(self) -> Array:
         if self.trend is None:
             return np.zeros((self.n_data, 0))
         if not isinstance(self.trend, int):
@@ -251,7 +252,7 @@ class Survey(ValueObject):
         every = product(range(degree + 1), repeat=self.ndim - 1)
         return sorted((p for p in every if sum(p) <= degree), key=lambda p: (sum(p), p))
 
-    def unflatten(self, g: ArrayLike) -> NDArray[np.float64]:
+    def unflatten(self, g: ArrayLike) -> Array:
         """Turn data vectors into one row of stations per component.
 
         Parameters
@@ -272,7 +273,7 @@ class Survey(ValueObject):
             )
         return g.reshape(*g.shape[:-1], len(self.components), self.n_stations)
 
-    def flatten(self, profiles: ArrayLike) -> NDArray[np.float64]:
+    def flatten(self, profiles: ArrayLike) -> Array:
         """Turn one row of stations per component into data vectors, as estimators take them.
 
         Parameters
@@ -357,13 +358,13 @@ class Survey(ValueObject):
         """
         return cls(*_xarray.survey_arguments(dataset))
 
-    def _labelled_trend(self) -> int | list[dict[str, NDArray[np.float64]]] | None:
+    def _labelled_trend(self) -> int | list[dict[str, Array]] | None:
         """Return the degree of the trend, or its basis by coefficient and component."""
         if self.trend is None or isinstance(self.trend, int):
             return self.trend
         return [self._by_component(column) for column in self.trend.T]
 
-    def _by_component(self, g: ArrayLike) -> dict[str, NDArray[np.float64]]:
+    def _by_component(self, g: ArrayLike) -> dict[str, Array]:
         profiles = np.moveaxis(self.unflatten(g), -2, 0)
         return dict(zip(self.components, profiles, strict=True))
 

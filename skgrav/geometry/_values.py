@@ -8,16 +8,16 @@ from dataclasses import fields
 from operator import index
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from skgrav._checks import named, real_array
+from skgrav._typing import Array
 
 #: Axis names by number of dimensions, in the order of mesh axes and station columns.
 AXES = {2: ("z", "x"), 3: ("z", "y", "x")}
 
 
-def frozen(values: ArrayLike, name: str) -> NDArray[np.float64]:
+def frozen(values: ArrayLike, name: str) -> Array:
     """Return a read-only float64 copy of finite `values`."""
     array = real_array(values, name, copy=True)
     array.setflags(write=False)

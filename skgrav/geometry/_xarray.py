@@ -10,13 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skgrav._checks import real_array
+from skgrav._typing import Array
 from skgrav.geometry._units import unit_name, unit_size
 from skgrav.geometry._values import AXES
-
-Array = NDArray[np.float64]
 
 _SAMPLE, _STATION = "sample", "station"
 

@@ -12,6 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skgrav._checks import validate_data
+from skgrav._typing import Array
 from skgrav.io import FEATURES, Field, SavedMixin
 from skgrav.operators import is_lazy, lazily
 
@@ -63,7 +64,7 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
     n_outputs_: int
     _y_ndim: int
 
-    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
+    def transform(self, X: ArrayLike) -> Array:
         """Put the estimated density beside the data, for the next step of a Pipeline.
 
         Parameters
@@ -100,11 +101,15 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
         data = self._data(np.asarray(_check_feature_names_in(self, input_features))[None])[0]
         return np.array([*(f"rho{i}" for i in range(self.n_outputs_)), *data], dtype=object)
 
+    def _lazily(self, method: Any, X: Any, **options: Any) -> Any:
+        """Return what a method estimates of the rows of a dask array."""
+        return lazily(method, X, as_vectors=getattr(self, "_y_ndim", 2) == 1, **options)
+
     def _data(self, X: NDArray) -> NDArray:
         """Return the columns of `X` that are gravity."""
         return X
 
-    def _as_fitted(self, rho: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _as_fitted(self, rho: Array) -> Array:
         """Return densities as vectors where they came so."""
         return rho.ravel() if self._y_ndim == 1 else rho
 
@@ -114,9 +119,7 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
         return tags
 
 
-def predicted_start(
-    init: Any, g: NDArray[np.float64], noise_level: ArrayLike | None
-) -> NDArray[np.float64]:
+def predicted_start(init: Any, g: Array, noise_level: ArrayLike | None) -> Array:
     """Return the densities that a fitted start estimates, (n_samples, n_cells).
 
     It gets the noise level of a call if its `predict` takes one.

@@ -6,20 +6,19 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, check_scalar
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import validate_data
+from skgrav._constraints import Interval, StrOptions
+from skgrav._typing import Array
 from skgrav.inverters._base import InverterMixin
-from skgrav.inverters._prior import GaussianPrior
+from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.io import Field, saved
 from skgrav.noise import Noise
-from skgrav.operators import BaseOperator, is_lazy, lazily, resolve_operator
-
-Array = NDArray[np.float64]
+from skgrav.operators import BaseOperator, is_lazy, resolve_operator
 
 
 @saved
@@ -204,7 +203,7 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
             Posterior standard deviation of a Gaussian prior. Only if `return_std` is True.
         """
         if is_lazy(X):
-            return lazily(self.predict, X, return_std=return_std, noise_level=noise_level)
+            return self._lazily(self.predict, X, return_std=return_std, noise_level=noise_level)
         rho, sigma = self._posterior(X, noise_level)
         if not return_std:
             return self._as_fitted(rho)

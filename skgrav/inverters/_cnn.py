@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_range, real_array, validate_data
+from skgrav._constraints import Interval, StrOptions
+from skgrav._typing import Array
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._encoding import Encoding, Numbers, PairEncoder
 from skgrav.inverters._pretrained import pretrained_file
@@ -25,10 +26,8 @@ from skgrav.inverters._standardised import StandardisedEncoding
 from skgrav.inverters._whitened import WhitenedEncoding
 from skgrav.io import Field, Weights, saved
 from skgrav.networks import check_weights, least_precision, own_settings, put_weights, weights_of
-from skgrav.operators import BaseOperator, is_lazy, lazily
+from skgrav.operators import BaseOperator, is_lazy
 from skgrav.training import EncodedPairs, FreshPairs, HoldOut, Outcome, Trainer, TrainingNet
-
-Array = NDArray[np.float64]
 
 #: How each named architecture sees pairs; callables see them as the paper's network.
 _ENCODINGS: dict[str, type[Encoding]] = {
@@ -357,7 +356,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
             `data_consistency` is True.
         """
         if is_lazy(X):
-            return lazily(self.predict, X, noise_level=noise_level)
+            return self._lazily(self.predict, X, noise_level=noise_level)
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
         rho = self._encoding.estimate(self.net_, X, noise_level, self.density_range_)

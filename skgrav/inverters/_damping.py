@@ -7,16 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import chdtri
 
+from skgrav._typing import Array, Indices, Mask
 from skgrav.io import saved, sized
 from skgrav.operators import decomposition_bytes, require
 from skgrav.solvers import DataSpace, discrepancy_strength, noise_in_data
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-Indices = NDArray[np.intp]
 
 #: Decades of damping in which a criterion is looked for, relative to the largest eigenvalue,
 #: and their steps.
@@ -151,12 +147,12 @@ class DampingCurves:
         least = lost2 + noise**2 * chdtri(max(1, np.count_nonzero(reached)), 0.95)
         return np.where(exceeds, least, np.maximum(self.n_data * sigma**2, least))
 
-    def exceeds(self, c: Array, sigma: Array) -> NDArray[np.bool_]:
+    def exceeds(self, c: Array, sigma: Array) -> Mask:
         """Return which samples hold more out of reach of all densities than their noise."""
         _, lost2, n_lost = self._reach(c)
         return noise_in_data(sigma, lost2, n_lost)[1]
 
-    def _reach(self, c: Array) -> tuple[NDArray[np.bool_], Array, int]:
+    def _reach(self, c: Array) -> tuple[Mask, Array, int]:
         """Return which coordinates densities reach, and the squared norm and number of others."""
         h = self.variance
         reached = h > _IN_REACH * h[0]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
 
+from skgrav._typing import Array, Indices
 from skgrav.inverters._damping import DampingCurves
 from skgrav.solvers import Status
 
-Array = NDArray[np.float64]
 Map = Callable[[Array], Array]
 Choice = Callable[[DampingCurves, Array, Array], Array]
 
@@ -49,7 +48,7 @@ class KrylovLeastSquares:
 
     def solve(
         self, d: Array, sigma: Array, choose: Choice
-    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
+    ) -> tuple[Array, Array, Indices, Indices]:
         """Return minimisers, alphas, iterations and status, by sample."""
         found = [self._solve(d[i], sigma[i : i + 1], choose) for i in range(len(d))]
         q, alpha, n_iter, status = (np.array(values) for values in zip(*found, strict=True))

@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from skgrav._typing import Array
 from skgrav.operators import BaseOperator
 from skgrav.training import TrainingNet
-
-Array = NDArray[np.float64]
 
 #: Numbers of any kind: what is computed from them is float64.
 Numbers = NDArray[Any]

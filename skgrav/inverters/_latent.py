@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import validate_data
+from skgrav._constraints import HasMethods, Interval, StrOptions
+from skgrav._typing import Array
 from skgrav.inverters._base import InverterMixin, predicted_start
 from skgrav.inverters._latent_search import LatentResult, LatentSearch
 from skgrav.inverters._latent_space import (
@@ -29,10 +30,8 @@ from skgrav.inverters._latent_space import (
 from skgrav.io import Estimator, Field, saved
 from skgrav.metrics import relative_data_misfit
 from skgrav.noise import Noise, noise_with_rounding
-from skgrav.operators import BaseOperator, ForwardOperator, is_lazy, lazily, resolve_operator
+from skgrav.operators import BaseOperator, ForwardOperator, is_lazy, resolve_operator
 from skgrav.solvers import Projection, SVDSystem, make_system
-
-Array = NDArray[np.float64]
 
 #: Training sections that are encoded to learn prior and errors: by linear generators, by networks,
 #: and where codes must be searched.
@@ -310,7 +309,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
             Densities of all starts, only with `return_candidates`.
         """
         if is_lazy(X) and not return_candidates:
-            return lazily(self.predict, X, noise_level=noise_level)
+            return self._lazily(self.predict, X, noise_level=noise_level)
         result = self.invert(X, noise_level=noise_level)
         rho = self._as_fitted(result.rho)
         return (rho, result.candidates) if return_candidates else rho

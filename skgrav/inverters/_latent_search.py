@@ -7,19 +7,17 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import chdtri
 
+from skgrav._typing import Array, Indices, Mask
 from skgrav.inverters._latent_space import LatentSpace
 from skgrav.operators import BaseOperator
-
-Array = NDArray[np.float64]
 
 #: Samples that are searched together, so that no batch needs much memory.
 _BATCH = 250
 
 #: Codes, objectives, iterations, and whether they sufficed.
-Found = tuple[Array, Array, NDArray[np.intp], NDArray[np.bool_]]
+Found = tuple[Array, Array, Indices, Mask]
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,8 @@ class LatentResult:
     codes: Array
     misfit: Array
     objective: Array
-    n_iter: NDArray[np.intp]
-    converged: NDArray[np.bool_]
+    n_iter: Indices
+    converged: Mask
     candidates: Array
 
 

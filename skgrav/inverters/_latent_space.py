@@ -6,14 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import linalg
 from sklearn.covariance import ledoit_wolf
 
+from skgrav._typing import Array
 from skgrav.io import saved, sized
 from skgrav.solvers import DataSpace
-
-Array = NDArray[np.float64]
 
 #: Relative deviation up to which a decoder counts as linear.
 _LINEAR = 1e-9

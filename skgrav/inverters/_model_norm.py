@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skgrav._typing import Array
 from skgrav.io import saved, sized
 from skgrav.noise import Whitening
 from skgrav.solvers import depth_weights, relative_volumes
-
-Array = NDArray[np.float64]
 
 #: Length over which smallness counts as much as the derivative: this share of the thickness of the
 #: mesh, and at least so many cells. Data determine a constant and what is straight badly, and not

@@ -6,9 +6,8 @@ import warnings
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from skgrav._typing import Array
 
 #: Contrasts, in kg/m3, from a void in place of dense rock to native ore in place of light rock.
 LIGHTEST, DENSEST = -3300.0, 5500.0

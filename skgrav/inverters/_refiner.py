@@ -12,19 +12,18 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import validate_data
+from skgrav._constraints import HasMethods, Interval, StrOptions
+from skgrav._typing import Array, Indices
 from skgrav.inverters._base import InverterMixin, predicted_start
-from skgrav.inverters._correction import ErrorCorrection
+from skgrav.inverters._error_model import ErrorCorrection
 from skgrav.inverters._plausible import warn_implausible
 from skgrav.io import Estimator, Field, saved
 from skgrav.noise import Noise, Whitening
-from skgrav.operators import BaseOperator, is_lazy, lazily, resolve_operator
+from skgrav.operators import BaseOperator, is_lazy, resolve_operator
 from skgrav.solvers import SOLVERS, Solver, SolverResult, warn_unfitted
-
-Array = NDArray[np.float64]
 
 #: Training samples that are refined in `fit` to record iterations and histories.
 _N_RECORDED = 200
@@ -139,7 +138,7 @@ class Refiner(InverterMixin, BaseEstimator):
         Field("operator_", BaseOperator),
         Field("init_", Estimator, optional=True),
         Field("solver_", Solver | ErrorCorrection),
-        Field("n_iter_", NDArray[np.intp], ("n_samples",)),
+        Field("n_iter_", Indices, ("n_samples",)),
         Field("residual_history_", Array, ("n_iterations", "n_samples")),
     )
 
@@ -248,7 +247,7 @@ class Refiner(InverterMixin, BaseEstimator):
             True.
         """
         if is_lazy(X):
-            return lazily(self.predict, X, return_std=return_std, noise_level=noise_level)
+            return self._lazily(self.predict, X, return_std=return_std, noise_level=noise_level)
         if not return_std:
             return self._as_fitted(self.refine(X, noise_level=noise_level).rho)
         check_is_fitted(self, "residual_history_")

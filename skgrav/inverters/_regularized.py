@@ -8,13 +8,14 @@ from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import real_array, validate_data
+from skgrav._constraints import Interval, StrOptions
+from skgrav._typing import Array, Indices, Mask
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._plausible import warn_implausible, warn_not_gravity
 from skgrav.io import Field
@@ -25,10 +26,8 @@ from skgrav.noise import (
     no_noise,
     noise_with_rounding,
 )
-from skgrav.operators import BaseOperator, is_lazy, lazily, operator_of_data, resolve_operator
+from skgrav.operators import BaseOperator, is_lazy, operator_of_data, resolve_operator
 from skgrav.solvers import Status, check_bounds, warn_unfitted
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -79,14 +78,14 @@ class RegularizedResult:
     alpha: Array
     misfit: Array
     model_norm: Array
-    n_iter: NDArray[np.intp]
-    status: NDArray[np.intp]
+    n_iter: Indices
+    status: Indices
     sigma: Array
     chi_factor: Array
     trend: Trend
 
     @property
-    def converged(self) -> NDArray[np.bool_]:
+    def converged(self) -> Mask:
         """Whether the data are fitted as asked, (n_samples,)."""
         return self.status == Status.REACHED
 
@@ -165,7 +164,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
     @abstractmethod
     def _solve(
         self, white: Array, sigma: Array, choice: str | float
-    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp], Array]:
+    ) -> tuple[Array, Array, Indices, Indices, Array]:
         """Return departures from the reference, damping, n_iter, status and noise of whitened data.
 
         `choice` is a number, alpha, or how to choose it; damping is alpha times `sigma` squared.
@@ -196,7 +195,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             Densities.
         """
         if is_lazy(X):
-            return lazily(self.predict, X, noise_level=noise_level)
+            return self._lazily(self.predict, X, noise_level=noise_level)
         return self._as_fitted(self._invert(X, noise_level).rho)
 
     def invert(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> RegularizedResult:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from skgrav._typing import Array, Array32, Indices
 
 #: Rows that are read together.
 _BLOCK = 512
@@ -29,15 +29,13 @@ class Rows:
 
     ndim = 2
 
-    def __init__(
-        self, array: NDArray[Any], order: NDArray[np.intp] | None = None, sign: Any = 1.0
-    ) -> None:
+    def __init__(self, array: NDArray[Any], order: Indices | None = None, sign: Any = 1.0) -> None:
         self.array, self.order, self.sign = array, order, sign
 
     def __len__(self) -> int:
         return len(self.array) * (1 if self.order is None else 2)
 
-    def __getitem__(self, rows: NDArray[np.intp]) -> Array:
+    def __getitem__(self, rows: Indices) -> Array:
         if self.order is None:
             return self.array[rows].astype(np.float64, copy=False)
         found = self.array[rows % len(self.array)].astype(np.float64, copy=False)
@@ -80,11 +78,11 @@ class Encoded:
 
     ndim = 2
 
-    def __init__(self, encode: Callable[..., NDArray[np.float32]], *parts: Any) -> None:
+    def __init__(self, encode: Callable[..., Array32], *parts: Any) -> None:
         self.encode, self.parts = encode, parts
 
     def __len__(self) -> int:
         return len(self.parts[0])
 
-    def __getitem__(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    def __getitem__(self, rows: Indices) -> Array32:
         return self.encode(*(part[rows] for part in self.parts))

@@ -6,10 +6,11 @@ from numbers import Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import chdtri
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from skgrav._constraints import Interval, StrOptions
+from skgrav._typing import Array, Indices
 from skgrav.inverters._damping import DampingCurves
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.inverters._regularized import RegularizedInverter
@@ -17,8 +18,6 @@ from skgrav.io import Field, saved
 from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator
 from skgrav.solvers import SparseLeastSquares, Status, noise_in_data, relative_volumes
-
-Array = NDArray[np.float64]
 
 #: Damping of the estimates that tell the size of departures, relative to the largest s squared.
 _FIRST = 1e-3
@@ -179,7 +178,7 @@ class SparseInverter(RegularizedInverter):
 
     def _solve(
         self, white: Array, sigma: Array, choice: str | float
-    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp], Array]:
+    ) -> tuple[Array, Array, Indices, Indices, Array]:
         coordinates, s = white @ self._U, self._s
         n_data, rank = self._U.shape
         lost2 = np.maximum(np.sum(white**2, axis=1) - np.sum(coordinates**2, axis=1), 0.0)

@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from torch import nn
 
 from skgrav._checks import check_range
+from skgrav._typing import Array, Array32
 from skgrav.inverters._encoding import Numbers, TrainingDefaults, no_mirror
 from skgrav.inverters._rows import Encoded, Rows
 from skgrav.io import saved, sized
@@ -20,9 +21,6 @@ from skgrav.networks import DensityLoss, PaperCNN
 from skgrav.noise import Noise, Whitening
 from skgrav.operators import BaseOperator, ForwardOperator
 from skgrav.training import Augmentation, ExponentialDecay, Mirror, TrainingNet
-
-Array = NDArray[np.float64]
-Array32 = NDArray[np.float32]
 
 #: Learning rate after 100 epochs relative to the first, as the paper's.
 _DECAY = 0.8

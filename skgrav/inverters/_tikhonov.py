@@ -8,11 +8,12 @@ from numbers import Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_array, validate_data
+from skgrav._constraints import Interval, Options, StrOptions
+from skgrav._typing import Array, Indices
 from skgrav.inverters._damping import DampedLeastSquares, DampingCurves
 from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
@@ -21,8 +22,6 @@ from skgrav.io import Field, saved
 from skgrav.noise import Whitening, no_noise
 from skgrav.operators import BaseOperator, DenseMatrix, shared
 from skgrav.solvers import BoundedLeastNorm, Status
-
-Array = NDArray[np.float64]
 
 #: Data squared times cells up to which a matrix that must first be built is decomposed: less than a
 #: second, in which products alone invert tens of samples.
@@ -364,7 +363,7 @@ class TikhonovInverter(RegularizedInverter):
 
     def _solve(
         self, white: Array, sigma: Array, choice: str | float
-    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp], Array]:
+    ) -> tuple[Array, Array, Indices, Indices, Array]:
         choose = partial(_damping, choice)
         if isinstance(self._system, KrylovLeastSquares):
             if choice in ("gcv", "lcurve"):
@@ -419,7 +418,7 @@ class TikhonovInverter(RegularizedInverter):
         damping: Array,
         start: Array,
         choice: str | float,
-    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
+    ) -> tuple[Array, Array, Indices, Indices]:
         """Return weighted departures within bounds, their damping, n_iter and status."""
         norm = self._norm
         problem = BoundedLeastNorm(

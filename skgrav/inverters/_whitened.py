@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils.extmath import randomized_svd
 from skorch.callbacks import GradientNormClipping
 from torch import nn
 
+from skgrav._typing import Array, Array32
 from skgrav.inverters._encoding import Numbers, TrainingDefaults, no_mirror
-from skgrav.inverters._prior import GaussianPrior
+from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._rows import Encoded, Rows
 from skgrav.io import saved, sized
 from skgrav.networks import NullSpaceNetwork, RelativeLoss, ResidualMLP, fast_physics
@@ -24,9 +25,6 @@ from skgrav.noise import CONTRADICTED, Noise, at_least_typical
 from skgrav.operators import BaseOperator, ForwardOperator, MatrixOperator, resolve_operator
 from skgrav.solvers import DataSpace, Projection
 from skgrav.training import LEAST_NOISE, Mirror, OneCycle, TrainingNet, draw_levels
-
-Array = NDArray[np.float64]
-Array32 = NDArray[np.float32]
 
 #: Pairs by which the physics is checked, and sections of which the components are learned.
 _N_PHYSICS_PAIRS, _N_COMPONENT_SECTIONS = 6000, 10_000

@@ -7,14 +7,12 @@ import inspect
 from dataclasses import dataclass, is_dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
+from skgrav._typing import Array, Indices
 from skgrav.geometry import Mesh, Survey
 from skgrav.io._fields import FEATURES, Field, fields_of
 
-Array = NDArray[np.float64]
 Class = TypeVar("Class", bound=type)
 
 _COMPONENTS = (
@@ -48,7 +46,7 @@ _SKLEARN: dict[str, tuple[str, tuple[Field, ...]]] = {
             Field("mean_", Array | None, ("n",)),
             Field("var_", Array | None, ("n",)),
             Field("scale_", Array | None, ("n",)),
-            Field("n_samples_seen_", float | NDArray[np.intp], ("n",)),
+            Field("n_samples_seen_", float | Indices, ("n",)),
         ),
     ),
     "TruncatedSVD": ("decomposition", _COMPONENTS),

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skgrav._checks import check_dummies
+from skgrav._typing import Array
 from skgrav.geometry import Survey, unit_name, unit_size
-
-Array = NDArray[np.float64]
 
 _COMMENTS = ("#", "!", "%", "//")
 _SHEETS = {".xlsx": "openpyxl", ".xlsm": "openpyxl", ".xls": "xlrd", ".ods": "odf"}

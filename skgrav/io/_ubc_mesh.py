@@ -9,9 +9,10 @@ from decimal import Context, Decimal
 from itertools import accumulate, groupby, pairwise
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from skgrav._checks import real_array
+from skgrav._typing import Array
 from skgrav.geometry import Mesh
 from skgrav.io._ubc_text import UBCLines, finite_array, write_lines
 
@@ -146,7 +147,7 @@ def read_ubc_model(
     mesh: Mesh,
     *,
     inactive: float | Sequence[float] | None = None,
-) -> NDArray[np.float64]:
+) -> Array:
     r"""Read densities on a mesh from a UBC-GIF file, mostly named ``.den`` or ``.mod``.
 
     Parameters
@@ -272,7 +273,7 @@ def write_ubc_model(
     write_lines(path, (repr(inactive) if v.is_nan() else str(v.scaleb(-3)) for v in columns))
 
 
-def _density(lines: UBCLines, word: str, marks: NDArray[np.float64] | None) -> float:
+def _density(lines: UBCLines, word: str, marks: Array | None) -> float:
     """Return a density in kg/m3, or NaN for an inactive cell."""
     if word.lower() in {"nan", "+nan", "-nan"}:
         if marks is None or not np.isnan(marks).any():

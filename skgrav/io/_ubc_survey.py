@@ -6,9 +6,10 @@ import os
 from decimal import Decimal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from skgrav._checks import check_dummies
+from skgrav._typing import Array
 from skgrav.geometry import Survey
 from skgrav.io._ubc_text import UBCLines, finite_array, write_lines
 
@@ -17,7 +18,7 @@ _COLUMNS = "easting, northing, elevation, then gravity and its uncertainty if th
 
 def read_ubc_survey(
     path: str | os.PathLike[str], *, uncertainty: float | None = None
-) -> tuple[Survey, NDArray[np.float64] | None]:
+) -> tuple[Survey, Array | None]:
     r"""Read stations and their gravity from a UBC-GIF file, mostly named ``.grv`` or ``.obs``.
 
     Parameters
@@ -114,8 +115,8 @@ def read_ubc_survey(
 
 
 def _filled(
-    lines: UBCLines, numbers: list[int], sigma: NDArray[np.float64], uncertainty: float | None
-) -> NDArray[np.float64] | None:
+    lines: UBCLines, numbers: list[int], sigma: Array, uncertainty: float | None
+) -> Array | None:
     """Return the standard deviations with those that are zero, which are unknown, filled in."""
     unknown = sigma == 0
     if uncertainty is not None:
@@ -131,9 +132,7 @@ def _filled(
     return sigma
 
 
-def _refuse_dummies(
-    lines: UBCLines, numbers: list[int], column: NDArray[np.float64], name: str
-) -> None:
+def _refuse_dummies(lines: UBCLines, numbers: list[int], column: Array, name: str) -> None:
     try:
         check_dummies(column, name)
     except ValueError as error:

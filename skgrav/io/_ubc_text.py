@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from skgrav._checks import real_array
+from skgrav._typing import Array
 from skgrav.io._writing import checked_path
 
 # float() would also take "nan" and "1_000", and neither int() nor Decimal() endless rows of digits.
@@ -110,7 +111,7 @@ class UBCLines:
         return []
 
 
-def finite_array(values: ArrayLike, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def finite_array(values: ArrayLike, name: str, shape: tuple[int, ...]) -> Array:
     """Return finite values of this shape as float64."""
     array = real_array(values, name, finite=False)
     if array.shape != shape or not np.isfinite(array).all():

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from skgrav._checks import check_array, named, real_array
+from skgrav._typing import Array
 from skgrav.noise import Noise, Trend, no_noise
 from skgrav.operators import BaseOperator
 
@@ -20,7 +21,7 @@ def relative_l2_error(
     *,
     sample_weight: ArrayLike | None = None,
     multioutput: Output = "uniform_average",
-) -> float | NDArray[np.float64]:
+) -> float | Array:
     """Compute the relative L2 error of densities, ``||rho - rhohat|| / ||rho||``.
 
     Parameters
@@ -74,7 +75,7 @@ def relative_data_misfit(
     *,
     sample_weight: ArrayLike | None = None,
     multioutput: Output = "uniform_average",
-) -> float | NDArray[np.float64]:
+) -> float | Array:
     """Compute the relative data misfit of densities, ``||A rho - g|| / ||g||``.
 
     Parameters
@@ -126,7 +127,7 @@ def chi_factor(
     noise_level: ArrayLike | None = None,
     uncertainty: ArrayLike | None = None,
     multioutput: Output = "uniform_average",
-) -> float | NDArray[np.float64]:
+) -> float | Array:
     """Compute the chi factor of densities, the mean of ``(residual / uncertainty)**2``.
 
     Parameters
@@ -238,14 +239,12 @@ def residual_trend(
     return noise.trend(-_residual(operator, rho, g), noise.scale(g))
 
 
-def _as_samples(values: ArrayLike, name: str) -> NDArray[np.float64]:
+def _as_samples(values: ArrayLike, name: str) -> Array:
     values = check_array(values, name, ensure_2d=False)
     return values.reshape(-1, 1) if values.ndim == 1 else values
 
 
-def _residual(
-    operator: BaseOperator, rho: ArrayLike, g: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _residual(operator: BaseOperator, rho: ArrayLike, g: Array) -> Array:
     rho = _as_samples(rho, "rho")
     with named("rho"):
         predicted = np.asarray(operator.transform(rho))
@@ -257,14 +256,12 @@ def _residual(
     return predicted - g
 
 
-def _ratio(error: NDArray[np.float64], norm: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ratio(error: Array, norm: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(error == 0, 0.0, error / norm)
 
 
-def _average(
-    values: NDArray[np.float64], sample_weight: ArrayLike | None, multioutput: Output
-) -> float | NDArray[np.float64]:
+def _average(values: Array, sample_weight: ArrayLike | None, multioutput: Output) -> float | Array:
     if multioutput == "raw_values":
         return values
     if multioutput != "uniform_average":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from skgrav._checks import check_array, named, refuse_missing
+from skgrav._typing import Array
 
 #: Principal components in which sections are compared: distances between all cells are mostly
 #: about thin details.
@@ -117,9 +118,7 @@ def sample_diversity(y_true: ArrayLike, y_sampled: ArrayLike) -> float:
     return float(np.sqrt(sampled_spread / spread))
 
 
-def _sections(
-    y_true: ArrayLike, y_sampled: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _sections(y_true: ArrayLike, y_sampled: ArrayLike) -> tuple[Array, Array]:
     true = check_array(y_true, "y_true", ensure_min_samples=2)
     sampled = check_array(y_sampled, "y_sampled")
     if true.shape[1] != sampled.shape[1]:
@@ -129,9 +128,7 @@ def _sections(
     return true, sampled
 
 
-def _components(
-    y_true: ArrayLike, y_sampled: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _components(y_true: ArrayLike, y_sampled: ArrayLike) -> tuple[Array, Array]:
     true, sampled = _sections(y_true, y_sampled)
     if not np.var(true, axis=0).any():
         raise ValueError("'y_true' holds sections that are all alike; coverage needs some.")

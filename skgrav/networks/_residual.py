@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import nn
 from torch.nn.functional import gelu
 
 from skgrav._checks import check_array, real_array
+from skgrav._typing import Array
 from skgrav.networks._checks import check_tensor
 from skgrav.networks._consistency import DataConsistency
 from skgrav.networks._sections import zeroed
@@ -203,9 +204,7 @@ class RelativeLoss(nn.Module):
         return (error2 / norm.square() + _LEAST).sqrt().mean()  # the root of 0 has no derivative
 
 
-def _of_shape(
-    values: ArrayLike, name: str, shape: tuple[int | None, ...], of: str
-) -> NDArray[np.float64]:
+def _of_shape(values: ArrayLike, name: str, shape: tuple[int | None, ...], of: str) -> Array:
     """Return finite numbers of a shape, in which None is any length."""
     array = real_array(values, name, copy=True)
     if array.ndim != len(shape) or any(

@@ -2,14 +2,14 @@
 
 from skgrav.operators._base import SVD_SIZE, BaseOperator
 from skgrav.operators._cells import UNITS, Geometry
-from skgrav.operators._dense import DenseMatrix, sensitivity
 from skgrav.operators._forward import ForwardOperator
 from skgrav.operators._geometry import PhysicsWarning
+from skgrav.operators._identification import operator_of_data, relative_misfit, resolve_operator
 from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._matrix import MatrixOperator
 from skgrav.operators._memory import decomposition_bytes, readable, require
-from skgrav.operators._physics import operator_of_data, relative_misfit, resolve_operator
 from skgrav.operators._plan import OperatorPlan
+from skgrav.operators._sensitivity import DenseMatrix, sensitivity
 from skgrav.operators._shared import shared
 from skgrav.operators._svd import SVD, Products, thin_svd
 from skgrav.operators._toeplitz import ToeplitzOperator

@@ -16,9 +16,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_array, validate_data
-from skgrav.operators._dense import DenseMatrix
+from skgrav._typing import Array
 from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._rows import RowOperator
+from skgrav.operators._sensitivity import DenseMatrix
 from skgrav.operators._svd import SVD, Products, randomized_svd
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         return self._kept().dense
 
     @property
-    def matrix_(self) -> NDArray[np.float64]:
+    def matrix_(self) -> Array:
         """Read-only sensitivity matrix of shape (n_data, n_cells)."""
         check_is_fitted(self)
         return self.dense_.matrix
@@ -111,7 +112,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         return decomposable(*self.products_.shape, held=isinstance(self.products_, DenseMatrix))
 
     @property
-    def column_norms_(self) -> NDArray[np.float64]:
+    def column_norms_(self) -> Array:
         """Norm of each column of the matrix, (n_cells,): how sensitive the data are to a cell."""
         check_is_fitted(self)
         return np.sqrt(self.products_.column_norms2(np.ones(self.n_data_)))
@@ -127,7 +128,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         check_is_fitted(self)
         return self.products_.shape[0]
 
-    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
+    def transform(self, X: ArrayLike) -> Array:
         """Compute the gravity of densities.
 
         Parameters
@@ -146,7 +147,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         X = validate_data(self, X, reset=False)
         return self.products_.forward(X)
 
-    def adjoint(self, X: ArrayLike) -> NDArray[np.float64]:
+    def adjoint(self, X: ArrayLike) -> Array:
         """Apply the transpose of the operator.
 
         Parameters
@@ -189,7 +190,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
             )
         return _leading_svd(self.products_, rank, n_power_iter, random_state)
 
-    def inverse_transform(self, X: ArrayLike, *, rcond: float = 1e-2) -> NDArray[np.float64]:
+    def inverse_transform(self, X: ArrayLike, *, rcond: float = 1e-2) -> Array:
         """Compute the filtered minimum-norm density that explains gravity.
 
         Parameters
@@ -273,7 +274,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
             )
         return TorchOperator(self, dtype).to(device)
 
-    def _checked_data(self, X: ArrayLike) -> NDArray[np.float64]:
+    def _checked_data(self, X: ArrayLike) -> Array:
         check_is_fitted(self)
         X = check_array(X, "X")
         if X.shape[1] != self.n_data_:

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.constants import gravitational_constant
 
+from skgrav._typing import Array, Indices
 from skgrav.geometry import AXES, Mesh, Survey
 from skgrav.kernels import NODE_FUNCTIONS, point
-
-Array = NDArray[np.float64]
 
 #: Factor from density times the integral of ``d / r**ndim`` to gravity, by unit and dimension.
 UNITS = {
@@ -69,7 +68,7 @@ class Geometry:
         """The lattices on which the stations lie, if a table of offsets pays."""
         return find_lattices(self.mesh, self.survey)
 
-    def rows(self, stations: NDArray[np.intp], out: NDArray[Any] | None = None) -> NDArray[Any]:
+    def rows(self, stations: Indices, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Compute the rows of some stations, (n_components, len(stations), n_cells)."""
         mesh = self.mesh
         if out is None:
@@ -92,9 +91,9 @@ class Lattice:
     """Stations of one height that differ by whole cells of a horizontally uniform mesh."""
 
     #: Which stations of the survey these are.
-    stations: NDArray[np.intp]
+    stations: Indices
     #: Lattice point of each, (n_stations, n_horizontal), counted from 0 along each axis.
-    index: NDArray[np.intp]
+    index: Indices
     #: Coordinates of lattice point 0, the height first.
     origin: Array
 
@@ -249,7 +248,7 @@ def _tolerance(edges: Array, coordinate: Array) -> float:
     return _LATTICE_TOLERANCE + _LAST_PLACES * float(np.spacing(furthest)) / _spacing(edges)
 
 
-def _phases(steps: Array, tolerance: float) -> tuple[NDArray[np.intp], Array]:
+def _phases(steps: Array, tolerance: float) -> tuple[Indices, Array]:
     """Return which coordinates differ by whole steps, and their distance from whole steps."""
     phase = steps - np.rint(steps)
     if np.ptp(phase) <= tolerance:

@@ -9,9 +9,9 @@ from numbers import Real
 from typing import Any, ClassVar, Literal, Self
 
 from numpy.typing import ArrayLike
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from skgrav._checks import validate_data
+from skgrav._constraints import Interval, StrOptions
 from skgrav.geometry import Mesh, Survey
 from skgrav.io import FEATURES, Field, saved
 from skgrav.operators._base import BaseOperator, Held

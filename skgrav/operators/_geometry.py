@@ -7,11 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skgrav._typing import Array
 from skgrav.geometry import AXES, Mesh, Survey
-
-Array = NDArray[np.float64]
 
 #: Stations are far off if all are further from the mesh than this many of its widths or depths.
 _FAR = 10

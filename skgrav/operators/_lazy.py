@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
+from skgrav._typing import Array
+
 
 def is_lazy(X: Any) -> bool:
     """Tell whether `X` is a dask array."""
@@ -18,12 +20,13 @@ def is_lazy(X: Any) -> bool:
     return dask_array is not None and isinstance(X, dask_array.Array)
 
 
-def lazily(method: Any, X: Any, **options: Any) -> Any:
+def lazily(method: Any, X: Any, *, as_vectors: bool = False, **options: Any) -> Any:
     """Return what a method of an estimator makes of the rows of a dask array, as a dask array.
 
     It is `predict`, `transform` or `inverse_transform`, whose widths the estimator tells. Columns
     need not be in one chunk, and the number of rows may be unknown. Options are those of the
     method; vectors have a value for each row, and ``return_std=True`` gives a pair of arrays.
+    Results of one column become vectors with `as_vectors`.
     """
     import dask
     import dask.array as da
@@ -62,7 +65,7 @@ def lazily(method: Any, X: Any, **options: Any) -> Any:
         token=f"{type(estimator).__name__}-{name}",
     )
     parts = [result[:, i * n_out : (i + 1) * n_out] for i in range(n_parts)]
-    if name == "predict" and estimator._y_ndim == 1:
+    if as_vectors:
         parts = [part[:, 0] for part in parts]
     return parts[0] if n_parts == 1 else tuple(parts)
 
@@ -75,7 +78,7 @@ def _apply(
     width: int,
     per_row: tuple[str, ...],
     options: dict[str, Any],
-) -> NDArray[np.float64]:
+) -> Array:
     if len(X) == 0:  # a selection may leave nothing of a block
         return np.empty((0, width))
     options = options | dict(zip(per_row, rows, strict=True))

@@ -6,15 +6,16 @@ from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.linear_model import Ridge
 from sklearn.utils import Tags
-from sklearn.utils._param_validation import Interval
 
 from skgrav._checks import check_array, check_matrix, validate_data
+from skgrav._constraints import Interval
+from skgrav._typing import Array
 from skgrav.io import FEATURES, Field, saved
 from skgrav.operators._base import BaseOperator, Held
-from skgrav.operators._dense import DenseMatrix
+from skgrav.operators._sensitivity import DenseMatrix
 
 
 @saved
@@ -74,7 +75,7 @@ class MatrixOperator(BaseOperator):
 
     _file_fields: ClassVar = (
         *FEATURES,
-        Field("matrix_", NDArray[np.float64], ("n_data", "n_features_in_")),
+        Field("matrix_", Array, ("n_data", "n_features_in_")),
         Field("held_out_error_", float, optional=True),
     )
     _file_left_out: ClassVar = {"_held"}
@@ -141,7 +142,7 @@ class MatrixOperator(BaseOperator):
     def identity_(self) -> tuple[object, ...]:
         return self.dense_.digest
 
-    def _identify(self, rho: NDArray[np.float64], g: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _identify(self, rho: Array, g: Array) -> Array:
         scale = np.sum(rho**2) / min(rho.shape) or 1.0
         ridge = Ridge(alpha=self.alpha * scale, fit_intercept=False, solver="cholesky")
         return ridge.fit(rho, g).coef_.reshape(g.shape[1], rho.shape[1])

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, cpu_count, delayed
-from numpy.typing import NDArray
 
+from skgrav._typing import Array, Indices
 from skgrav.operators._cells import Geometry
-
-Array = NDArray[np.float64]
 
 #: Bytes of rows that all threads together hold at a time, where the limit allows them.
 _BYTES = 2**27
@@ -33,7 +31,7 @@ class RowOperator:
         """Return the gravity of densities, (n_samples, n_data)."""
         g = np.empty((len(rho), len(self.geometry.axes), self.geometry.survey.n_stations))
 
-        def run(stations: NDArray[np.intp]) -> None:
+        def run(stations: Indices) -> None:
             g[..., stations] = np.moveaxis(self.geometry.rows(stations) @ rho.T, -1, 0)
 
         for _ in self._map(run):
@@ -44,7 +42,7 @@ class RowOperator:
         """Apply the transpose, (n_samples, n_cells)."""
         profiles = g.reshape(len(g), len(self.geometry.axes), -1)
 
-        def run(stations: NDArray[np.intp]) -> Array:
+        def run(stations: Indices) -> Array:
             return np.tensordot(profiles[..., stations], self.geometry.rows(stations), axes=2)
 
         # Added up in the order of blocks, so that the sum does not depend on which thread is first.
@@ -57,12 +55,12 @@ class RowOperator:
         """Return the sum of squares of each column, rows weighted, (n_cells,)."""
         of_station = weights.reshape(len(self.geometry.axes), -1)
 
-        def run(stations: NDArray[np.intp]) -> Array:
+        def run(stations: Indices) -> Array:
             return np.tensordot(of_station[:, stations], self.geometry.rows(stations) ** 2, axes=2)
 
         return sum(self._map(run), start=np.zeros(self.shape[1]))
 
-    def _map(self, function: Callable[[NDArray[np.intp]], Any]) -> Iterator[Any]:
+    def _map(self, function: Callable[[Indices], Any]) -> Iterator[Any]:
         """Yield what a function makes of blocks of stations, always in order."""
         stations = np.arange(self.geometry.survey.n_stations)
         blocks = (stations[i : i + self._size] for i in range(0, len(stations), self._size))

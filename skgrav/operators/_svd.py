@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from skgrav._typing import Array
 from skgrav.operators._memory import decomposition_bytes, require
-
-Array = NDArray[np.float64]
 
 #: Directions beyond the rank asked for, whose leading part is then accurate.
 _OVERSAMPLING = 10
@@ -40,9 +39,9 @@ class SVD(NamedTuple):
     (16, 16)
     """
 
-    U: NDArray[np.float64]
-    s: NDArray[np.float64]
-    Vt: NDArray[np.float64]
+    U: Array
+    s: Array
+    Vt: Array
 
 
 class Products(Protocol):

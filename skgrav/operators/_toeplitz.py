@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from skgrav._typing import Array
 from skgrav.operators._cells import Geometry, Lattice
-
-Array = NDArray[np.float64]
 
 #: Numbers of spectra that are transformed together, so that they stay in the cache.
 _BLOCK_SIZE = 2**15

@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from skgrav.operators._cells import Geometry
-from skgrav.operators._dense import DenseMatrix, sensitivity
 from skgrav.operators._rows import RowOperator
+from skgrav.operators._sensitivity import DenseMatrix, sensitivity
 from skgrav.operators._svd import Products
 from skgrav.operators._toeplitz import ToeplitzOperator
 

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import real_array
+from skgrav._typing import Array
 from skgrav.plotting._drawing import given_axes, pyplot
 from skgrav.plotting._estimators import named, parts_of
-
-Array = NDArray[np.float64]
 
 #: Attributes of networks with a value per epoch, and what they are called.
 _CURVES = {

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from skgrav._typing import Array
 from skgrav.geometry import Mesh
 from skgrav.metrics import relative_l2_error
 from skgrav.plotting._drawing import (
@@ -25,8 +26,6 @@ from skgrav.plotting._drawing import (
 from skgrav.plotting._estimators import mesh_of, named, one_row, operator_of, row_of, units_of
 from skgrav.plotting._layout import Grid, draw_sections, wrapped
 from skgrav.plotting._sections import Section, sections_of, strongest
-
-Array = NDArray[np.float64]
 
 _COLUMNS = 4  # panels in a row
 _STYLES = ["-", "--", "-.", ":"]  # of interfaces

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from skgrav._checks import check_size, real_array
-
-Array = NDArray[np.float64]
+from skgrav._typing import Array
 
 #: Lightness of viridis rises in equal steps. That of coolwarm falls alike to both sides of a light
 #: zero, in steps of CIELAB that are equal to 6 %, where those of RdBu or PuOr vary by 25 %; blue

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.frozen import FrozenEstimator
 
 from skgrav._checks import real_array
+from skgrav._typing import Array
 from skgrav.geometry import Mesh, Survey
 from skgrav.plotting._drawing import shown
-
-Array = NDArray[np.float64]
 
 #: Where estimators keep those that they have fitted.
 _NESTED = ("best_estimator_", "regressor_", "estimator_", "generator_", "init_")

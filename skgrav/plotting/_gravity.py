@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_uncertainty
+from skgrav._typing import Array
 from skgrav.geometry import Survey
 from skgrav.noise import Noise
 from skgrav.plotting._drawing import (
@@ -23,8 +24,6 @@ from skgrav.plotting._drawing import (
     value_range,
 )
 from skgrav.plotting._estimators import named, one_row, operator_of, row_of, survey_of, units_of
-
-Array = NDArray[np.float64]
 
 
 class GravityDisplay:

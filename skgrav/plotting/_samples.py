@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
+from skgrav._typing import Array
 from skgrav.geometry import Mesh
 from skgrav.metrics import relative_l2_error
 from skgrav.plotting._drawing import (
@@ -32,8 +33,6 @@ from skgrav.plotting._estimators import (
 )
 from skgrav.plotting._layout import draw_sections
 from skgrav.plotting._sections import Section, sections_of
-
-Array = NDArray[np.float64]
 
 
 class SampleGalleryDisplay:

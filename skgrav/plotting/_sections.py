@@ -7,12 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skgrav._typing import Array
 from skgrav.geometry import Mesh
 from skgrav.plotting._drawing import length_unit
-
-Array = NDArray[np.float64]
 
 #: Sections more stretched than this are drawn to fill their axes, not to scale.
 _STRETCHED = 5.0

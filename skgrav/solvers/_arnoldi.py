@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
-from skgrav.solvers._base import Array, fraction_to_noise
+from skgrav._typing import Array, Indices, Mask
+from skgrav.solvers._base import fraction_to_noise
 from skgrav.solvers._system import LinearSystem
 
 _EPS = np.finfo(np.float64).eps
@@ -22,7 +22,7 @@ class _State:
     """What the cycle knows of each sample that still iterates, one a row."""
 
     #: Places among all samples of the batch.
-    rows: NDArray[np.intp]
+    rows: Indices
     #: Norm of the gradient at the start, and of the vector that the last product led to.
     beta: Array
     last: Array
@@ -47,7 +47,7 @@ class _State:
     tolerance: Array
     target2: Array
 
-    def take(self, rows: NDArray[np.bool_]) -> _State:
+    def take(self, rows: Mask) -> _State:
         """Return the state of some of the samples."""
         return type(self)(*(getattr(self, f.name)[rows] for f in fields(self)))
 
@@ -101,7 +101,7 @@ class ArnoldiCycle:
             target2=target2,
         )
 
-    def run(self) -> Iterator[tuple[NDArray[np.intp], Array]]:
+    def run(self) -> Iterator[tuple[Indices, Array]]:
         """Iterate until each sample meets its tolerance; yield who iterated, and its misfit."""
         for j in range(self.n_directions):
             state = self.state
@@ -121,10 +121,10 @@ class ArnoldiCycle:
 
     def _retire(
         self,
-        done: NDArray[np.bool_],
+        done: Mask,
         before: Array,
-        reached: NDArray[np.bool_],
-        broken: NDArray[np.bool_],
+        reached: Mask,
+        broken: Mask,
     ) -> None:
         """Note the steps of samples that are done; `before` led to the last but one iterate."""
         state = self.state
@@ -149,7 +149,7 @@ class ArnoldiCycle:
             return krylov
         return np.concatenate([krylov, state.memory[:, : size - self.n_krylov]], axis=1)
 
-    def _expand(self, j: int) -> NDArray[np.bool_]:
+    def _expand(self, j: int) -> Mask:
         """Add direction j; return where the space is exhausted."""
         state = self.state
         basis = state.basis[:, : j + 1]

@@ -8,12 +8,13 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import chdtri
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from skgrav._checks import check_array, real_array
+from skgrav._constraints import Interval, StrOptions
+from skgrav._typing import Array, Indices, Mask
 from skgrav.noise import Noise, Whitening
 from skgrav.solvers._status import Status, noise_in_data
 from skgrav.solvers._system import (
@@ -24,8 +25,6 @@ from skgrav.solvers._system import (
     make_system,
 )
 from skgrav.solvers._weights import DEPTH_WEIGHTING, depth_weights
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,12 @@ class SolverResult:
     """
 
     rho: Array
-    n_iter: NDArray[np.intp]
+    n_iter: Indices
     residual_history: Array
-    status: NDArray[np.intp]
+    status: Indices
 
     @property
-    def converged(self) -> NDArray[np.bool_]:
+    def converged(self) -> Mask:
         """Whether the stopping rule was met, (n_samples,)."""
         return self.status == Status.REACHED
 
@@ -80,7 +79,7 @@ class Problem:
     lost2: Array
     #: Standard deviation of the noise, raised where the data show more than stated, and where.
     sigma: Array
-    exceeds: NDArray[np.bool_]
+    exceeds: Mask
     #: Squared norm of the residual at which its noise is reached, 0 if there is none.
     target2: Array
     #: Squared norm of the data.
@@ -88,22 +87,22 @@ class Problem:
     #: Norm of ``A^T g``, to which stopping rules are relative.
     gradient_norm: Array
 
-    def at(self, samples: NDArray[np.bool_]) -> Problem:
+    def at(self, samples: Mask) -> Problem:
         """Return the problem of some of the samples."""
         parts = {f.name: getattr(self, f.name)[samples] for f in fields(self)[1:]}
         return replace(self, **parts)
 
-    def at_noise(self, residual2: Array) -> NDArray[np.bool_]:
+    def at_noise(self, residual2: Array) -> Mask:
         """Return which samples fit their data to the noise, up to rounding."""
         return residual2 <= self.target2 * (1.0 + 1e-9)
 
-    def missed(self, progress: Progress) -> NDArray[np.bool_]:
+    def missed(self, progress: Progress) -> Mask:
         """Return which samples ended above their noise, in coordinates that hold all data."""
         if self.system.n_lost:  # the coordinates hold what is in reach, and lost2 the rest
             return np.zeros(len(self.residual), dtype=bool)
         return (self.target2 > 0) & ~self.at_noise(progress.last2())
 
-    def raised(self, progress: Progress, missed: NDArray[np.bool_]) -> Problem:
+    def raised(self, progress: Progress, missed: Mask) -> Problem:
         """Return the problem with the noise that is left where the stated noise is out of reach.
 
         The last iterate is near least squares and fits noise by as many coordinates as there were
@@ -130,12 +129,12 @@ class Problem:
 class Progress:
     """Squared residuals by iteration and sample, and which samples met the stopping rule."""
 
-    def __init__(self, residual2: Array, converged: NDArray[np.bool_]) -> None:
+    def __init__(self, residual2: Array, converged: Mask) -> None:
         self.residual2 = residual2[None].copy()
         self.n_iter = np.zeros(len(residual2), dtype=np.intp)
         self.converged = converged.copy()
 
-    def record(self, samples: NDArray[np.intp], residual2: Array) -> None:
+    def record(self, samples: Indices, residual2: Array) -> None:
         """Count one more iteration of some samples and note where it led."""
         if not samples.size:
             return
@@ -149,7 +148,7 @@ class Progress:
         """Return the squared residual of each sample at its end."""
         return self.residual2[self.n_iter, np.arange(len(self.n_iter))]
 
-    def replace(self, samples: NDArray[np.bool_], other: Progress) -> None:
+    def replace(self, samples: Mask, other: Progress) -> None:
         """Put the record of another run in place of some samples'."""
         history = other.history()
         grown = max(len(self.residual2), len(history)) - len(self.residual2)

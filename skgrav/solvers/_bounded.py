@@ -6,13 +6,10 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skgrav._typing import Array, Indices, Mask
 from skgrav.solvers._feasible import misfit_bound, out_of_reach
 from skgrav.solvers._status import Status
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 #: Bytes of temporaries that a chunk of samples may take.
 _CHUNK_BYTES = 128 * 2**20
@@ -57,7 +54,7 @@ class BoundedProjection:
     #: What residuals may miss their radius and stationarity by, (n_samples,).
     tolerance: Array
 
-    def take(self, samples: NDArray[np.intp] | Mask | slice) -> Self:
+    def take(self, samples: Indices | Mask | slice) -> Self:
         """Return the problem of some samples."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         shared = {"Vt", "s", "lower", "upper"}
@@ -93,7 +90,7 @@ class BoundedProjection:
         fits: Mask = excess <= np.maximum(2.0 * self.tolerance, 1e-3 * self.radius)
         return fits
 
-    def solve(self, correction: Array) -> tuple[Array, NDArray[np.intp]]:
+    def solve(self, correction: Array) -> tuple[Array, Indices]:
         """Return the densities and their status; those that do not fit are the best compromises.
 
         `correction` holds the projections without bounds, in the coordinates V.

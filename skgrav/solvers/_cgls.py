@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from skgrav._typing import Array
 from skgrav.solvers._base import (
-    Array,
     LeastSquaresSolver,
     Problem,
     Progress,

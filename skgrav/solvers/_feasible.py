@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from skgrav._typing import Array, Mask
 
 #: Iterations between two looks at what is decided, and their largest number.
 _LOOK, _MAX_ITER = 10, 500
@@ -106,9 +105,9 @@ def misfit_bound(
     return np.maximum(np.divide(along, size, out=np.zeros_like(size), where=size > 0), 0.0)
 
 
-def out_of_reach(least: Array, radius: Array) -> NDArray[np.bool_]:
+def out_of_reach(least: Array, radius: Array) -> Mask:
     """Return where the least misfit within bounds exceeds the one that is asked for."""
-    beyond: NDArray[np.bool_] = least > (1 + _BEYOND) * radius
+    beyond: Mask = least > (1 + _BEYOND) * radius
     return beyond
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skgrav._typing import Array
 from skgrav.io import saved, sized
-
-Array = NDArray[np.float64]
 
 #: Decades of variance below and above that of the signal in which noise is looked for, and steps
 #: in each.

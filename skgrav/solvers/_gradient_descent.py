@@ -6,9 +6,10 @@ from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
 
-from skgrav.solvers._base import Array, Problem, Progress, Solver, fraction_to_noise
+from skgrav._constraints import Interval, StrOptions
+from skgrav._typing import Array
+from skgrav.solvers._base import Problem, Progress, Solver, fraction_to_noise
 from skgrav.solvers._system import Engine, SVDSystem
 
 

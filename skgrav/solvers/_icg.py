@@ -6,11 +6,11 @@ from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from skgrav._constraints import Interval, StrOptions
+from skgrav._typing import Array
 from skgrav.noise import Whitening
 from skgrav.solvers._base import (
-    Array,
     Problem,
     Progress,
     Solver,

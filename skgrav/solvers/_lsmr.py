@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skgrav._typing import Array, Mask
 from skgrav.solvers._base import (
-    Array,
     LeastSquaresSolver,
     Problem,
     Progress,
@@ -123,7 +122,7 @@ class _Bidiagonalisation:
             theta=zero,
         )
 
-    def take(self, rows: NDArray[np.bool_]) -> _Bidiagonalisation:
+    def take(self, rows: Mask) -> _Bidiagonalisation:
         """Return the state of some of the samples."""
         return type(self)(*(getattr(self, f.name)[rows] for f in fields(self)))
 

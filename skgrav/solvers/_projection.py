@@ -7,13 +7,12 @@ from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import chdtri
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from skgrav._constraints import Interval, StrOptions
+from skgrav._typing import Array, Indices
 from skgrav.noise import Whitening
 from skgrav.solvers._base import (
-    Array,
     Problem,
     Progress,
     Solver,
@@ -186,7 +185,7 @@ class Projection(Solver):
 
     def _within(
         self, bounds: tuple[float, float], problem: Problem, rho0: Array, correction: Array
-    ) -> tuple[Array, Progress, NDArray[np.intp]]:
+    ) -> tuple[Array, Progress, Indices]:
         """Return the nearest densities within bounds, the record, and the status."""
         system, d = problem.system, problem.residual
         assert isinstance(system, SVDSystem)  # `_iterate` has refused all else

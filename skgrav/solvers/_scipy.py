@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import linalg
 
-from skgrav.solvers._base import Array, SolverResult
+from skgrav._typing import Array
+from skgrav.solvers._base import SolverResult
 from skgrav.solvers._status import Status
 from skgrav.solvers._system import as_linear_operator
 

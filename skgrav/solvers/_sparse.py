@@ -6,14 +6,11 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skgrav._typing import Array, Indices, Mask
 from skgrav.solvers._bounded import BoundedProjection, newton
 from skgrav.solvers._feasible import least_misfit, out_of_reach
 from skgrav.solvers._status import Status
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 #: Threshold of the first proximal point, relative to the size of departures.
 _FIRST = 0.3
@@ -82,7 +79,7 @@ class SparseLeastSquares:
 
     def solve(
         self, d: Array, size: Array, *, alpha: Array | None = None, radius: Array | None = None
-    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
+    ) -> tuple[Array, Array, Indices, Indices]:
         """Return departures, alphas, iterations and the status of each sample.
 
         Where no density within the bounds fits the data, departures are next to those of least
@@ -114,7 +111,7 @@ class SparseLeastSquares:
 
     def _solve(
         self, d: Array, size: Array, alpha: Array | None, radius: Array | None
-    ) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
+    ) -> tuple[Array, Array, Indices, Indices]:
         n = len(d)
         u = np.tile(np.clip(0.0, self.lower, self.upper), (n, 1))
         residual = d - self.s * (u @ self.Vt.T)
@@ -163,7 +160,7 @@ class SparseLeastSquares:
         start = point.d * self.s / (self.s**2 + _START * self.s[0] ** 2)
         return point.density(newton(point, start, _DAMPED, max_iter=_NEWTON_STEPS)[0])
 
-    def _nearest(self, d: Array, u: Array, radius: Array) -> tuple[Array, NDArray[np.intp]]:
+    def _nearest(self, d: Array, u: Array, radius: Array) -> tuple[Array, Indices]:
         """Return the departures nearest to others that fit, or of least misfit, and their status.
 
         Where bounds leave no choice it does not matter that squares are kept small.
@@ -214,5 +211,5 @@ class SparseLeastSquares:
         return np.divide(gap, total, out=np.zeros_like(gap), where=total > 0)
 
 
-def _take(values: Array | None, i: NDArray[np.intp]) -> Array | None:
+def _take(values: Array | None, i: Indices) -> Array | None:
     return None if values is None else values[i]

@@ -6,16 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skgrav._typing import Array, Indices, Mask
 from skgrav.solvers._feasible import largest_square, least_misfit, misfit_bound, out_of_reach
 from skgrav.solvers._gaussian import DataSpace
 from skgrav.solvers._projection import discrepancy_strength
 from skgrav.solvers._status import Status
-
-Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
-Mask = NDArray[np.bool_]
 
 #: Over-relaxation, which saves about a third of the iterations.
 _RELAXATION = 1.6

@@ -7,14 +7,12 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from scipy.special import chdtri
 from sklearn.exceptions import ConvergenceWarning
 
+from skgrav._typing import Array, Indices, Mask
 from skgrav.noise import Noise
-
-Array = NDArray[np.float64]
 
 #: Probability with which noise of the stated size may look too large where no density reaches.
 _CHANCE = 1e-6
@@ -33,7 +31,7 @@ class Status(IntEnum):
     BOUNDS = 3
 
 
-def noise_in_data(sigma: Array, lost2: Array, n_lost: int) -> tuple[Array, NDArray[np.bool_]]:
+def noise_in_data(sigma: Array, lost2: Array, n_lost: int) -> tuple[Array, Mask]:
     """Return the noise of each sample, raised where the data show more than stated, and where.
 
     What data hold out of reach of all densities is noise, or what the mesh cannot explain. Where
@@ -56,7 +54,7 @@ def noise_in_data(sigma: Array, lost2: Array, n_lost: int) -> tuple[Array, NDArr
 
 
 def warn_unfitted(
-    status: NDArray[np.intp], chi: Array, residual: Array, noise: Noise, operator: Any
+    status: Indices, chi: Array, residual: Array, noise: Noise, operator: Any
 ) -> None:
     """Say in one warning which samples are not fitted to their noise, why, and what to do.
 
@@ -98,7 +96,7 @@ def warn_unfitted(
     warnings.warn(" ".join(texts), ConvergenceWarning, stacklevel=4)
 
 
-def _coherent(residual: Array, noise: Noise, operator: Any) -> NDArray[np.bool_]:
+def _coherent(residual: Array, noise: Noise, operator: Any) -> Mask:
     """Return in which samples residuals are correlated between neighbouring stations.
 
     The residuals of white noise are not: the sum over n pairs of neighbours of products of
@@ -120,7 +118,7 @@ def _coherent(residual: Array, noise: Noise, operator: Any) -> NDArray[np.bool_]
     return correlation > 4.0 / np.sqrt(len(first))
 
 
-def _neighbours(survey: Any) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _neighbours(survey: Any) -> tuple[Indices, Indices]:
     """Return pairs of data of one component at neighbouring stations."""
     horizontal = survey.stations[:, 1:]
     if survey.ndim == 2:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from skgrav._checks import check_array, check_matrix, real_array
+from skgrav._typing import Array
 from skgrav.noise import Whitening
 from skgrav.operators import SVD, SVD_SIZE, BaseOperator, DenseMatrix
 
-Array = NDArray[np.float64]
 Engine = Literal["auto", "svd", "operator"]
 
 #: Singular values below this share of the largest carry nothing but rounding.

@@ -6,13 +6,11 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from skgrav._constraints import Interval, StrOptions
+from skgrav._typing import Array
 from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator, DenseMatrix
-
-Array = NDArray[np.float64]
 
 #: Values of the parameter `depth_weighting`.
 DEPTH_WEIGHTING: list[Any] = [

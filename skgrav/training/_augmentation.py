@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from skgrav._typing import Array, Indices
 from skgrav.geometry import Mesh, Survey
 from skgrav.io import saved, sized
 
@@ -33,9 +33,9 @@ class Mirror:
         Order of the cells of the mirrored section.
     """
 
-    data: NDArray[np.intp] = field(metadata=sized("d"))
-    sign: NDArray[np.float64] = field(metadata=sized("d"))
-    cells: NDArray[np.intp] = field(metadata=sized("c"))
+    data: Indices = field(metadata=sized("d"))
+    sign: Array = field(metadata=sized("d"))
+    cells: Indices = field(metadata=sized("c"))
 
     @classmethod
     def of(cls, mesh: Mesh, survey: Survey) -> Mirror:
@@ -95,8 +95,8 @@ class Augmentation:
     def __init__(
         self,
         noise_level: tuple[float, float],
-        mean: NDArray[np.float64],
-        scale: NDArray[np.float64],
+        mean: Array,
+        scale: Array,
         mirror: Mirror | None,
         device: str,
     ) -> None:

@@ -7,17 +7,15 @@ from collections.abc import Iterator
 from math import isqrt
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import clone
 
 from skgrav._checks import check_array
+from skgrav._typing import Array
 from skgrav.noise import Noise
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
 from skgrav.operators._geometry import PhysicsWarning
 from skgrav.operators._matrix import MatrixOperator
-
-Array = NDArray[np.float64]
 
 #: At most this many pairs are compared, and at most five times as many identify an operator.
 _N_CHECKED = 1000

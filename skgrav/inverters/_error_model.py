@@ -6,14 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from skgrav.inverters._prior import GaussianPrior
+from skgrav._typing import Array
+from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.io import saved, sized
 from skgrav.noise import Whitening, at_least_typical, with_visible_rounding
 from skgrav.solvers import SolverResult
-
-Array = NDArray[np.float64]
 
 
 @saved

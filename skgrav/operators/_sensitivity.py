@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skgrav._typing import Array
 from skgrav.noise import Whitening
 from skgrav.operators._cells import Geometry
 from skgrav.operators._svd import SVD, thin_svd
-
-Array = NDArray[np.float64]
 
 
 class DenseMatrix:
@@ -55,9 +54,7 @@ class DenseMatrix:
         # Pickles leave the SVD behind, and what they bring back is read-only again.
         return DenseMatrix, (self.matrix,)
 
-    def whitened(
-        self, whitening: Whitening, columns: NDArray[np.float64] | float = 1.0
-    ) -> DenseMatrix:
+    def whitened(self, whitening: Whitening, columns: Array | float = 1.0) -> DenseMatrix:
         """Return ``W A diag(columns)``; the last one asked for is kept with its SVD."""
         columns = np.atleast_1d(columns)
         if whitening.is_identity and (columns == 1.0).all():

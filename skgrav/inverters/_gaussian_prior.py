@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.covariance import ledoit_wolf_shrinkage
 
+from skgrav._typing import Array
 from skgrav.inverters._rows import Rows
 from skgrav.io import saved, sized
 from skgrav.solvers import DataSpace
-
-Array = NDArray[np.float64]
 
 #: At most about this many sections tell the shrinkage.
 _N_SHRUNK = 2000
