@@ -197,6 +197,8 @@ def test_network_knows_the_trend_it_was_trained_with(trained, tmp_path, capsys):
     largest = abs(section["density"]).max()
     assert abs(section["density"] - other["density"]).max() < 1e-6 * largest
     np.testing.assert_allclose(section["gz_trend"] - other["gz_trend"], 512.0, atol=1e-3)
+    assert section.attrs["trend_coefficients"] == pytest.approx(section["gz_trend"][0])
+    assert "trend_std" not in section.attrs  # how uncertain the density is, is not known
     out = ["--out", str(tmp_path / "section.nc")]
     assert main(["invert", str(profile), *network, "--trend", "linear", *out]) == 1
     said = capsys.readouterr().err

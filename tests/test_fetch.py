@@ -248,6 +248,7 @@ class TestPelotas:
             assert pelotas[name].dtype == np.float64
         assert pelotas.survey.components == ("z",)
         assert pelotas.survey.n_data == 149
+        assert pelotas.survey.trend == 0
 
     def test_stations(self, pelotas):
         assert_array_equal(pelotas.survey.stations[:, 0], -150)

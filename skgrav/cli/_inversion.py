@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from argparse import Namespace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -200,7 +201,9 @@ def _refined(
         held_out = _training_sections(
             _N_HELD_OUT, operator, model.density_range_, random_state=model.random_state + 1
         )
-        refiner.fit(operator.transform(held_out), held_out)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the drawn sections: the profile has its own
+            refiner.fit(operator.transform(held_out), held_out)
         return refiner.predict(g, noise_level=level)
     rho = model.predict(g, noise_level=level)
     # These solvers learn nothing from pairs, so one serves that the start fits already.
@@ -218,5 +221,7 @@ def _section(
         trend = None
     elif trend is None:
         trend = residual_trend(operator, rho, g)
+        # Its standard deviations are for an exact density, which that of a network is not.
+        trend = replace(trend, std=np.full_like(trend.std, np.nan))
     chi = None if survey.uncertainty is None else float(chi_factor(operator, rho, g))
     return Section(operator, profile, rho[0], operator.transform(rho)[0], trend, chi)

@@ -153,7 +153,8 @@ def _attributes(section: Section, options: Namespace) -> dict[str, Any]:
     if section.trend is not None:
         attributes["trend_terms"] = ", ".join(section.trend.names)
         attributes["trend_coefficients"] = section.trend.coefficients[0]
-        attributes["trend_std"] = section.trend.std[0]
+        if np.isfinite(section.trend.std).all():
+            attributes["trend_std"] = section.trend.std[0]
         attributes["trend_units"] = "mGal per metre from the mean station, to the power of x"
     return attributes
 

@@ -46,7 +46,8 @@ What was not done, and what it leaves:
 - No terrain correction, and a flat slab: values in or beside steep ground, as along
   the escarpment, are too low by several mGal; the Earth's curvature would take 1.5 mGal at most.
 - No regional field was removed. The level is near -115 mGal, as under a plateau with a root, and
-  rises to 69 mGal at the eastern edge, at the Lebombo: remove a trend, or cut the edge off.
+  rises to 69 mGal at the eastern edge, at the Lebombo: give the survey a trend, or cut off the
+  edge.
 
 x and y are those of a transverse Mercator map with the scale 1 on 28.5 E (Krueger's series to the
 third order, within a millimetre). The map is conformal and longer than the Earth by x^2 / 2 R^2,

@@ -35,7 +35,8 @@ the elevation, all in metres.
 
 data           Bouguer anomaly gz in mGal, -18.6 to 9.9, positive toward a mass below: the negative
                values in the middle mean a deficit of mass. They spread around 0, so a level or a
-               regional field has been removed already
+               regional field has been removed already; how exactly is not known: a survey with
+               trend=0, or 1, leaves it open
 survey         stations at elevations of 2155 to 2865 m, z from -2865 to -2155, with an uncertainty
                of 0.05 mGal each, as in the file
 mesh           69 x 69 columns of 250 m and 40 layers of 100 to 350 m, from an elevation of 3000 m

@@ -75,7 +75,7 @@ densities   of the published section in kg/m3: water 1030, sediments 2350, volca
 The published section is an accepted answer, not a true one. Its gravity, from contrasts to a
 reference Earth (2870 above 43.2 km, 3240 below) with the outermost columns extended by 300 km, fits
 the data with a correlation of 0.986 and 6.4 mGal RMS once a constant of 40.3 mGal is taken from it.
-The level of the data is free: whoever inverts them removes a constant first, or fits it.
+The level of the data is free, so the survey has a trend of degree 0. The files give no uncertainty.
 
 Source: Bastos & Oliveira Jr. (2020), Isostatic constraint for 2D nonlinear gravity inversion on
 rifted margins, Geophysics, doi:10.1190/geo2018-0772.1; files of
@@ -102,7 +102,8 @@ def fetch_pelotas_profile(*, data_home: str | os.PathLike[str] | None = None) ->
         With these attributes, depths in metres and positive down:
 
         survey : Survey
-            The 149 stations, 150 m above sea level (z = -150), with the component gz alone.
+            The 149 stations, 150 m above sea level (z = -150), with the component gz alone, and
+            a trend of degree 0, since the level of a gravity disturbance is free.
         data : ndarray of shape (149,)
             gz in mGal: the gravity disturbance, positive toward a positive mass below.
         x : ndarray of shape (149,)
@@ -152,7 +153,7 @@ def fetch_pelotas_profile(*, data_home: str | os.PathLike[str] | None = None) ->
     x = _WIDTH * (np.arange(_N_COLUMNS) + 0.5)
     stations = np.column_stack([np.full(_N_COLUMNS, -_HEIGHT), x])
     return Bunch(
-        survey=Survey(stations, ("z",)),
+        survey=Survey(stations, ("z",), trend=0),
         data=columns["gz"],
         x=x,
         topography=columns["topography"],
