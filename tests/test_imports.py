@@ -17,6 +17,7 @@ LIGHT_ROOMS = [
     "io",
     "kernels",
     "metrics",
+    "noise",
     "operators",
     "plotting",
     "solvers",
