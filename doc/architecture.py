@@ -60,7 +60,8 @@ def arrow(ax, start, end, text="", *, above=True, style="-|>", shape="arc3"):
 
 def draw_flow(ax):
     """Draw densities and data as boxes, and what maps between them as arrows."""
-    ax.text(0, 9.35, "Data: densities and gravity, and the estimators between them", fontsize=11, weight="bold")
+    title = "Data: densities and gravity, and the estimators between them"
+    ax.text(0, 9.35, title, fontsize=11, weight="bold")
     box(ax, 0.0, 7.75, 2.1, 0.8, "density y", "(n_samples, n_cells)", ORANGE)
     box(ax, 4.3, 7.75, 2.1, 0.8, "gravity X", "(n_samples, n_data)", BLUE)
     box(ax, 8.4, 7.75, 2.1, 0.8, "estimate", "(n_samples, n_cells)", ORANGE)

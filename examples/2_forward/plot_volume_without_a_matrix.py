@@ -42,7 +42,8 @@ survey = Survey(grid.stations, "z", uncertainty=sigma)
 inverter = TikhonovInverter(depth_weighting=2.0, operator=ForwardOperator(mesh, survey)).fit(data)
 result = inverter.invert(data)
 correlation = np.corrcoef(result.rho[0], truth.ravel())[0, 1]
-print(f"chi factor {result.chi_factor[0]:.2f} after {result.n_iter[0]} iterations, correlation {correlation:.2f}")
+chi = result.chi_factor[0]
+print(f"chi factor {chi:.2f} after {result.n_iter[0]} iterations, correlation {correlation:.2f}")
 
 # %%
 # Cuts through the dense body, truth and estimate in the same colours.
