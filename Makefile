@@ -32,7 +32,7 @@ demo: $(VENV)/.installed-demo ## train, refine and invert a real profile; pictur
 	MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/demo.py
 	MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/6_real_data/plot_real_profile.py
 
-gallery: $(VENV)/.installed-demo ## run the examples without the docs; pictures in build/
+gallery: $(VENV)/.installed-demo ## run the examples but those of measured data; pictures in build/
 	@mkdir -p build
 	@set -e; for script in examples/[1-5]_*/plot_*.py; do \
 		echo "$$script"; MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python "$$script"; \

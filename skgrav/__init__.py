@@ -37,6 +37,7 @@ _ROOMS = [
     "kernels",
     "metrics",
     "networks",
+    "noise",
     "operators",
     "pipeline",
     "plotting",

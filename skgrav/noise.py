@@ -80,6 +80,18 @@ class Whitening:
         Standard deviations of the data relative to each other.
     basis : ndarray of shape (n_data, n_coefficients)
         Columns that span the trend, linearly independent; without columns there is no trend.
+
+    See Also
+    --------
+    Noise : Has one as `whitening`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgrav.noise import Whitening
+    >>> whitening = Whitening(np.ones(4), np.ones((4, 1)))
+    >>> bool(np.allclose(whitening(np.full((1, 4), 7.0)), 0.0))
+    True
     """
 
     def __init__(self, weights: Array, basis: Array) -> None:
@@ -123,7 +135,18 @@ class Whitening:
         return (data - ((data @ V) @ T) @ V.T)[:, self.n_data - self.n_white :]
 
     def adjoint(self, white: Array) -> Array:
-        """Apply the transpose, (n_samples, n_data)."""
+        """Apply the transpose.
+
+        Parameters
+        ----------
+        white : ndarray of shape (n_samples, n_white)
+            Whitened data.
+
+        Returns
+        -------
+        image : ndarray of shape (n_samples, n_data)
+            Such as the gradient of a misfit with respect to the data.
+        """
         if self.n_white < self.n_data:
             V, T = self._reflectors
             padded = np.zeros((len(white), self.n_data))
@@ -132,7 +155,18 @@ class Whitening:
         return white / self.weights if self._is_weighted else white
 
     def matrix(self, matrix: Array) -> Array:
-        """Return the map from densities to whitened data, (n_white, n_cells)."""
+        """Whiten the columns of a sensitivity matrix.
+
+        Parameters
+        ----------
+        matrix : ndarray of shape (n_data, n_cells)
+            Map from densities to data.
+
+        Returns
+        -------
+        white : ndarray of shape (n_white, n_cells)
+            Map from densities to whitened data.
+        """
         return matrix if self.is_identity else self(matrix.T).T
 
     @cached_property
@@ -143,15 +177,43 @@ class Whitening:
         return np.linalg.pinv(weighted / size) / size[:, None]
 
     def coefficients(self, data: Array) -> Array:
-        """Return the coefficients of the trend that fits data best, (n_samples, k)."""
+        """Fit the trend to data.
+
+        Parameters
+        ----------
+        data : ndarray of shape (n_samples, n_data)
+            Data.
+
+        Returns
+        -------
+        coefficients : ndarray of shape (n_samples, n_coefficients)
+            Coefficients of the trend that fits them best.
+        """
         return (data / self.weights) @ self._inverse.T
 
     def covariance(self) -> Array:
-        """Return the covariance of these coefficients for white noise of variance 1, (k, k)."""
+        """Return the covariance of the coefficients.
+
+        Returns
+        -------
+        covariance : ndarray of shape (n_coefficients, n_coefficients)
+            Their covariance for whitened noise of variance 1.
+        """
         return self._inverse @ self._inverse.T
 
     def detrended(self, data: Array) -> Array:
-        """Return data less the trend that fits them best, (n_samples, n_data)."""
+        """Return data less the trend that fits them best.
+
+        Parameters
+        ----------
+        data : ndarray of shape (n_samples, n_data)
+            Data.
+
+        Returns
+        -------
+        detrended : ndarray of shape (n_samples, n_data)
+            Data without their trend.
+        """
         if self.n_white == self.n_data:
             return data
         return data - self.coefficients(data) @ self.basis.T
@@ -217,7 +279,7 @@ class Noise:
     >>> noise = Noise(4, level=0.01, trend=np.ones((4, 1)))
     >>> g = np.array([[101.0, 99.0, 101.0, 99.0]])
     >>> noise.std(g).round(4)
-    array([[0.0115, 0.0115, 0.0115, 0.0115]])
+    array([[0.01, 0.01, 0.01, 0.01]])
     """
 
     def __init__(
@@ -307,7 +369,18 @@ class Noise:
         return cls(n_data, level=level, uncertainty=uncertainty)
 
     def at(self, level: Any) -> Self:
-        """Return the same noise at another level; None returns it as it is."""
+        """Return the same noise at another level.
+
+        Parameters
+        ----------
+        level : float, array-like of shape (n_samples,), "auto" or None
+            Relative noise; None returns the noise as it is.
+
+        Returns
+        -------
+        noise : Noise
+            The noise, with the whitening of this one.
+        """
         if level is None:
             return self
         other = object.__new__(type(self))
@@ -330,7 +403,18 @@ class Noise:
         return self.whitening.n_white < self.whitening.n_data
 
     def rms(self, g: Array) -> Array:
-        """Return the rms of each sample without its trend, to which levels are relative."""
+        """Return the rms to which levels are relative.
+
+        Parameters
+        ----------
+        g : ndarray of shape (n_samples, n_data)
+            Gravity, component-major.
+
+        Returns
+        -------
+        rms : ndarray of shape (n_samples,)
+            The rms of each sample without its trend.
+        """
         return np.sqrt(np.mean(self.whitening.detrended(g) ** 2, axis=1))
 
     def scale(self, g: Array, typical_rms: float = 0.0) -> Array | None:
@@ -372,7 +456,19 @@ class Noise:
         return None if sigma is None else sigma[:, None] * self.whitening.weights
 
     def relative(self, g: Array) -> float | None:
-        """Return the level of the noise in all data together, or None where it is not known."""
+        """Return the level of the noise in all data together.
+
+        Parameters
+        ----------
+        g : ndarray of shape (n_samples, n_data)
+            Gravity, component-major.
+
+        Returns
+        -------
+        level : float or None
+            Standard deviation relative to the rms of the data; the greatest where samples have
+            levels of their own, None where the noise is not known.
+        """
         if self.is_relative:
             return float(np.max(np.asarray(self.level)))
         sigma = self.scale(g)
@@ -382,9 +478,21 @@ class Noise:
         return float(np.sqrt(np.mean(sigma**2))) / rms
 
     def chi_factor(self, residual: Array, g: Array) -> Array | None:
-        """Return the mean of ``(residual / std)**2`` without the trend, (n_samples,), or None.
+        """Return the mean of ``(residual / std)**2`` of each sample, without the trend.
 
         The trend uses up one datum for each coefficient, so the mean is over those that are left.
+
+        Parameters
+        ----------
+        residual : ndarray of shape (n_samples, n_data)
+            Data less the gravity of their densities.
+        g : ndarray of shape (n_samples, n_data)
+            Data, to whose rms a level is relative.
+
+        Returns
+        -------
+        chi : ndarray of shape (n_samples,) or None
+            The chi factors; None where the noise is not known.
         """
         sigma = self.scale(g)
         if sigma is None:

@@ -18,10 +18,10 @@ import skgrav
 ORDER = [
     "geometry",
     "io",
+    "noise",
     "operators",
     "kernels",
     "datasets",
-    "io",
     "inverters",
     "solvers",
     "generators",

@@ -41,8 +41,8 @@ survey = Survey(grid.stations, "z", uncertainty=sigma)
 
 inverter = TikhonovInverter(depth_weighting=2.0, operator=ForwardOperator(mesh, survey)).fit(data)
 result = inverter.invert(data)
-chi = result.misfit[0] ** 2 / survey.n_data
 correlation = np.corrcoef(result.rho[0], truth.ravel())[0, 1]
+chi = result.chi_factor[0]
 print(f"chi factor {chi:.2f} after {result.n_iter[0]} iterations, correlation {correlation:.2f}")
 
 # %%
