@@ -5,6 +5,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
+# Threads wait for one another by spinning, for nothing where other processes hold the cores: on two
+# busy cores, two threads took five times as long as one to train, and over a hundred times as long to
+# search a latent space. `make demo THREADS=8` suits a machine of one's own.
+THREADS ?= 1
+THREADED := OMP_NUM_THREADS=$(THREADS) OPENBLAS_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) OMP_WAIT_POLICY=PASSIVE
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 # constraints-oldest.txt holds the oldest versions that pyproject.toml allows.
 CONSTRAINTS ?= constraints.txt
 
@@ -29,17 +35,17 @@ venv: $(VENV)/.installed-test ## create .venv with everything the tests need
 
 demo: $(VENV)/.installed-demo ## train, refine and invert a real profile; pictures in build/
 	@mkdir -p build
-	MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/demo.py
-	MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/6_real_data/plot_real_profile.py
+	$(THREADED) MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/demo.py
+	$(THREADED) MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/6_real_data/plot_real_profile.py
 
 gallery: $(VENV)/.installed-demo ## run the examples but those of measured data; pictures in build/
 	@mkdir -p build
 	@set -e; for script in examples/[1-5]_*/plot_*.py; do \
-		echo "$$script"; MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python "$$script"; \
+		echo "$$script"; $(THREADED) MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python "$$script"; \
 	done
 
 figures: $(VENV)/.installed-demo ## run the demo and put its output and pictures into the README
-	$(BIN)/python doc/figures.py
+	$(THREADED) $(BIN)/python doc/figures.py
 
 test: lint doc unit package ## lint, build the docs, test and package, as CI does
 
@@ -54,14 +60,12 @@ lint: $(VENV)/.installed-test ## ruff, import floors, types, spelling, repositor
 # Examples run in two processes, each with one thread. Warnings are errors. Those that did not change
 # since the last build are not run again: `make clean` forgets them.
 doc: $(VENV)/.installed-doc ## build the docs with all examples, in build/doc
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
-		$(BIN)/python -m sphinx -b html -W --keep-going -d build/doctrees doc build/doc
+	$(ONE_THREAD) $(BIN)/python -m sphinx -b html -W --keep-going -d build/doctrees doc build/doc
 	$(BIN)/python doc/check_pages.py build/doc
 
 # Each worker has one thread: two workers with a thread per core each are slower than one.
 unit: $(VENV)/.installed-test ## the tests and doctests alone
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 # As a user gets it: the files that would be uploaded, in an environment that holds nothing else, away
 # from the checkout, and the first lines of the README.
@@ -69,7 +73,7 @@ package: $(VENV)/.installed-test ## build wheel and sdist, install and try them
 	rm -rf build/package && mkdir -p build/package
 	$(BIN)/python -m build --outdir build/package .
 	$(PYTHON) -m venv build/package/venv
-	build/package/venv/bin/python -m pip --disable-pip-version-check install --quiet \
+	build/package/venv/bin/python -m pip --disable-pip-version-check install \
 		"$$(ls build/package/*.whl)[io]" -c $(CONSTRAINTS)
 	awk '/^```python/ { on = 1; next } /^```/ { if (on) exit } on' README.md > build/package/quick_start.py
 	echo 'assert density.shape == (5, 2500)' >> build/package/quick_start.py
@@ -95,6 +99,7 @@ clean: ## remove pictures and caches, keep .venv
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "skgrav needs Python 3.11 or newer; say which with make PYTHON=...")'
+	@echo 'Making the environment $(VENV) ...'
 	$(PYTHON) -m venv $(VENV)
 
 # Installing is skipped as long as these two files stay as they are.
@@ -103,6 +108,6 @@ EXTRAS_test := test
 EXTRAS_doc := doc
 EXTRAS_bench := bench
 $(VENV)/.installed-%: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
-	@echo 'Installing skgrav[$(EXTRAS_$*)] into $(VENV), once ...'
-	$(PIP) install --quiet -e '.[$(EXTRAS_$*)]' -c $(CONSTRAINTS)
+	@echo 'Installing skgrav[$(EXTRAS_$*)] into $(VENV), once; torch is large, and takes minutes ...'
+	$(PIP) install -e '.[$(EXTRAS_$*)]' -c $(CONSTRAINTS)
 	@touch $@

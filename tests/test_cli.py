@@ -122,6 +122,10 @@ def test_errors_are_told_on_stderr_and_nothing_is_written(profile, more, text, c
         ("x,gz\n0,1\n1,nan\n", "line 3: 'nan' in column 'gz' is not a finite number"),
         ("x,gz\n1,1\n0,2\n", "profile.csv, line 3: column 'x' does not increase. Sort it."),
         ("x,gz\n0,1\n1,2\n1,3\n", "line 4: this station repeats that of line 3, with different"),
+        (
+            "x,gz\n0,1\n1,2\n1,2\n",
+            "line 4: this station repeats that of line 3, with the same data",
+        ),
         ("x,gz\n0,978000\n1,978001\n", "absolute gravity, or not in mGal"),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 import skgrav
 from skgrav import CNNInverter, ForwardOperator, Mesh, Survey, TikhonovInverter
 from skgrav.cli import main
+from skgrav.datasets import make_gravity_dataset
 
 xarray = pytest.importorskip("xarray")
 
@@ -240,3 +241,15 @@ def test_network_inverts_its_profile_alone(trained, tmp_path, capsys):
     assert "fits the data to their noise: give --noise or --sigma" in capsys.readouterr().err
     assert main(["invert", str(profile), *out, "--bounds", "0", "1"]) == 1
     assert "--bounds is for --model tikhonov" in capsys.readouterr().err
+
+
+def test_network_without_a_survey_is_refused(tmp_path, capsys):
+    data = make_gravity_dataset(20, mesh=Mesh.square(8), random_state=0)
+    model = tmp_path / "paper.safetensors"
+    CNNInverter("paper", max_epochs=1, random_state=0).fit(data.data, data.target).save(model)
+    assert main(["info", str(model)]) == 0
+    assert "survey: unknown" in capsys.readouterr().out
+    profile = written(tmp_path, X, BODY)
+    out = ["--out", str(tmp_path / "section.nc")]
+    assert main(["invert", str(profile), "--model", str(model), *out]) == 1
+    assert "was not trained in metres and mGal. Train it anew." in capsys.readouterr().err

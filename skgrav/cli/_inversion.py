@@ -154,8 +154,9 @@ def _trained(options: Namespace, profile: Profile) -> tuple[Any, ForwardOperator
     if options.bounds is not None:
         raise ValueError("--bounds is for --model tikhonov; a network has learned its own.")
     model = skgrav.CNNInverter.load(options.model)
-    survey, own = getattr(model.operator_, "survey_", None), profile.survey
-    if survey is None or model.operator_.units != "mGal":
+    operator, own = getattr(model, "operator_", None), profile.survey
+    survey = getattr(operator, "survey_", None)
+    if operator is None or survey is None or operator.units != "mGal":
         raise ValueError(f"{options.model} was not trained in metres and mGal. Train it anew.")
     same = survey.stations.shape == own.stations.shape and survey.components == own.components
     if not same or not np.allclose(survey.stations, own.stations, rtol=0, atol=1e-3):
@@ -173,7 +174,7 @@ def _trained(options: Namespace, profile: Profile) -> tuple[Any, ForwardOperator
         )
     sigma = survey.uncertainty if own.uncertainty is None else own.uncertainty
     survey = Survey(survey.stations, survey.components, sigma, survey.trend)
-    return model, ForwardOperator(model.operator_.mesh_, survey).fit()
+    return model, ForwardOperator(operator.mesh_, survey).fit()
 
 
 def _refined(
@@ -198,8 +199,9 @@ def _refined(
             random_state=0,
         )
         # Sections that the network has not seen: another seed draws others.
+        seed = model.random_state + 1 if isinstance(model.random_state, int) else 0
         held_out = _training_sections(
-            _N_HELD_OUT, operator, model.density_range_, random_state=model.random_state + 1
+            _N_HELD_OUT, operator, model.density_range_, random_state=seed
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the drawn sections: the profile has its own

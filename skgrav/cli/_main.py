@@ -157,7 +157,7 @@ def _info(options: Namespace) -> None:
         _describe_section(options.file)
     else:
         model = skgrav.CNNInverter.load(options.file)
-        operator = model.operator_
+        operator = getattr(model, "operator_", None)
         print(f"{type(model).__name__}: {model.n_features_in_} data to {model.n_outputs_} cells")
         for name in ("mesh_", "survey_", "units"):
             print(f"{name.rstrip('_')}: {getattr(operator, name, 'unknown')}")
