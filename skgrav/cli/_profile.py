@@ -20,6 +20,9 @@ GRAVITIES = {unit: size for unit, size in UNIT_SIZES["gravity"].items() if unit 
 #: Degree of the trend by its name.
 TRENDS = {"none": None, "level": 0, "linear": 1, "quadratic": 2}
 
+#: Names of trends as the option --remove has them, which takes nothing away from the data any more.
+_FORMER_TRENDS = {"nothing": "none", "mean": "level", "trend": "linear"}
+
 #: Gravity beyond this is no anomaly, but absolute, or in another unit.
 _LARGEST_ANOMALY = 2000.0
 
@@ -42,6 +45,8 @@ def add_options(parser: ArgumentParser) -> None:
     columns.add_argument("--sigma", metavar="COLUMN", help="standard deviation of each datum")
     parser.add_argument(
         "--trend",
+        "--remove",
+        type=lambda name: _FORMER_TRENDS.get(name, name),
         choices=TRENDS,
         help="what of the data is not gravity of the section: an unknown base level, or a "
         "regional field, linear or quadratic along the profile (default: none, or that of the "
