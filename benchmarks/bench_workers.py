@@ -30,6 +30,9 @@ WAYS = {
     "dask threads": ("dask threads", N_JOBS, None),
 }
 
+#: What libraries take their numbers of threads from.
+VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
 _state = {}
 
 
@@ -121,8 +124,8 @@ def process(threads=None):
     """Give a process of its own; `threads` is what its environment asks for."""
     for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]:
         del os.environ[name]
-    if threads:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+    if threads:  # all of them: torch follows MKL's before OpenMP's
+        os.environ |= dict.fromkeys(VARIABLES, str(threads))
     executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
     executor.submit(os.getpid).result()
     return executor
