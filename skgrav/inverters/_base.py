@@ -119,9 +119,8 @@ def predicted_start(
 ) -> NDArray[np.float64]:
     """Return the densities that a fitted start estimates, (n_samples, n_cells).
 
-    It gets the noise level of a call if its `predict` takes one.
+    It gets the noise level of a call if its `predict` takes one; the paper's networks refuse it.
     """
-    options = {}
-    if noise_level is not None and "noise_level" in signature(init.predict).parameters:
-        options["noise_level"] = noise_level
+    takes = getattr(init, "_takes_noise_level", "noise_level" in signature(init.predict).parameters)
+    options = {"noise_level": noise_level} if takes and noise_level is not None else {}
     return np.asarray(init.predict(g, **options), dtype=np.float64).reshape(len(g), -1)
