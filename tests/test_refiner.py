@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skgrav import ForwardOperator, MatrixOperator, Mesh, Refiner, Survey
+from skgrav import CNNInverter, ForwardOperator, MatrixOperator, Mesh, Refiner, Survey
 from skgrav.metrics import chi_factor, relative_data_misfit, relative_l2_error, relative_l2_scorer
 from skgrav.operators import PhysicsWarning
 from skgrav.solvers import (
@@ -206,6 +206,15 @@ def test_noise_level_makes_the_noise_the_stop(level):
     chi = chi_factor(OPERATOR, stopped.predict(X), noisy, noise_level=level)
     assert 0.8 < chi < 1.2
     assert stopped.n_iter_.mean() < 20
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_start_that_takes_no_noise_level_gets_none(frozen):
+    network = CNNInverter("paper", max_epochs=1, random_state=0)
+    init = FrozenEstimator(network.fit(G, RHO)) if frozen else network
+    refiner = noise_free("projection", init=init).fit(G, RHO)
+    expected = noise_free("projection", init=init, noise_level=0.01).fit(G, RHO).predict(G)
+    np.testing.assert_array_equal(refiner.predict(G, noise_level=0.01), expected)
 
 
 def test_noise_taken_for_signal_ruins_the_model():

@@ -122,9 +122,8 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
 def predicted_start(init: Any, g: Array, noise_level: ArrayLike | None) -> Array:
     """Return the densities that a fitted start estimates, (n_samples, n_cells).
 
-    It gets the noise level of a call if its `predict` takes one.
+    It gets the noise level of a call if its `predict` takes one; the paper's networks refuse it.
     """
-    options = {}
-    if noise_level is not None and "noise_level" in signature(init.predict).parameters:
-        options["noise_level"] = noise_level
+    takes = getattr(init, "_takes_noise_level", "noise_level" in signature(init.predict).parameters)
+    options = {"noise_level": noise_level} if takes and noise_level is not None else {}
     return np.asarray(init.predict(g, **options), dtype=np.float64).reshape(len(g), -1)

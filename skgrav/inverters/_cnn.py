@@ -498,6 +498,11 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         architecture = self.architecture
         return _ENCODINGS[architecture if isinstance(architecture, str) else "paper"]
 
+    @property
+    def _takes_noise_level(self) -> bool:
+        """Whether `predict` takes the noise of a sample."""
+        return self._encoding_class.takes_noise_level
+
     def _parameter(self, name: str) -> Any:
         """Return a parameter, or what the encoding takes where it is None."""
         value = getattr(self, name)

@@ -43,6 +43,8 @@ class Encoding(Protocol):
     optimizer: ClassVar[dict[str, Any]]
     #: Whether densities beyond the range of the first pairs may be returned.
     range_grows: ClassVar[bool]
+    #: Whether the noise of a sample enters its estimate.
+    takes_noise_level: ClassVar[bool]
 
     @classmethod
     def learn(cls, X: Numbers, y: Numbers, inverter: Any, seed: int) -> Any:

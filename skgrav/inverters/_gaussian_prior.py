@@ -55,7 +55,8 @@ class GaussianPrior:
         if shrinkage is None:
             # It falls as one over the number of samples, so that some of many are enough.
             some = rows[np.random.RandomState(0).permutation(n)[:_N_SHRUNK]] - mean
-            shrinkage = ledoit_wolf_shrinkage(some, assume_centered=True) * len(some) / n
+            # Rounding makes that of two samples negative.
+            shrinkage = max(0.0, ledoit_wolf_shrinkage(some, assume_centered=True)) * len(some) / n
         data, targets, variance = _condensed(rows, mean, matrix)
         white, share = shrinkage * float(variance.mean()), 1.0 - shrinkage
         root = np.sqrt(share / n)

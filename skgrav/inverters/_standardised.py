@@ -35,6 +35,7 @@ class StandardisedEncoding:
     criterion: ClassVar[type[nn.Module]] = DensityLoss
     optimizer: ClassVar[dict[str, Any]] = {"optimizer__eps": 1e-7}
     range_grows: ClassVar[bool] = False
+    takes_noise_level: ClassVar[bool] = False
     operator: ClassVar[None] = None
     n_images: ClassVar[int] = 1
 

@@ -47,6 +47,7 @@ class WhitenedEncoding:
     criterion: ClassVar[type[nn.Module]] = RelativeLoss
     optimizer: ClassVar[dict[str, Any]] = {"optimizer__betas": (0.9, 0.99)}
     range_grows: ClassVar[bool] = True
+    takes_noise_level: ClassVar[bool] = True
 
     operator: BaseOperator
     #: Part that is the same in all data and that densities do not explain.
