@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg
 
-from skgrav._checks import check_array, check_basis, check_uncertainty, real_array
+from skgrav._checks import check_array, check_basis, check_size, check_uncertainty, real_array
 from skgrav._typing import Array
 
 __all__ = ["Noise", "Trend", "Whitening"]
@@ -295,7 +295,8 @@ class Noise:
         self._absolute: float | None = None
         if uncertainty is not None:
             sigma = check_uncertainty(uncertainty, n_data)
-            self._absolute = float(np.sqrt(np.mean(sigma**2)))
+            peak = sigma.max()  # squares of tiny ones vanish
+            self._absolute = float(peak * np.sqrt(np.mean((sigma / peak) ** 2)))
             weights = sigma / self._absolute if np.ptp(sigma) else weights
         basis = np.zeros((n_data, 0)) if trend is None else check_basis(trend, n_data)
         self.level: Level = check_level(level)
@@ -521,13 +522,15 @@ class Noise:
         trend : Trend
             Coefficients, their standard deviations, and the trend at each datum.
         """
-        residual = self._checked(residual)
+        residual = self._checked(residual, "residual")
         n = len(residual)
         coefficients = self.whitening.coefficients(residual)
         if sigma is None:
             known = self._absolute if self.level is None else None
-            sigma = np.full(n, np.nan if known is None else known)
-        size2 = np.broadcast_to(np.asarray(sigma, dtype=np.float64) ** 2, (n,))
+            std = np.full(n, np.nan if known is None else known)
+        else:
+            std = _check_sigma(sigma, n)
+        size2 = std**2
         variance = size2[:, None] * np.diag(self.whitening.covariance())
         if spread is not None:
             variance = variance + np.diagonal(spread, axis1=1, axis2=2)
@@ -617,12 +620,12 @@ class Noise:
             return np.zeros((1, 1)), 0.0
         return share * sigma[:, None] * self.whitening.weights, share
 
-    def _checked(self, g: ArrayLike) -> Array:
-        g = check_array(g, "g")
+    def _checked(self, g: ArrayLike, name: str = "g") -> Array:
+        g = check_array(g, name)
         if g.shape[1] != self.whitening.n_data:
             raise ValueError(
-                f"'g' has shape {g.shape}; it must be (n_samples, {self.whitening.n_data}), as "
-                "many data as this noise has."
+                f"'{name}' has shape {g.shape}; it must be (n_samples, {self.whitening.n_data}), "
+                "as many data as this noise has."
             )
         return g
 
@@ -673,6 +676,18 @@ def check_levels(level: Any, n_samples: int) -> Array:
         raise ValueError(
             f"'noise_level' has {array.size} values; it must be a number of at least 0 or one for "
             f"each of {n_samples} samples."
+        )
+    return np.broadcast_to(array, (n_samples,))
+
+
+def _check_sigma(sigma: ArrayLike, n_samples: int) -> Array:
+    """Return one standard deviation for each sample, or raise ValueError."""
+    array = real_array(sigma, "sigma")
+    check_size(array, "sigma")
+    if array.shape not in ((), (n_samples,)) or not (array >= 0).all():
+        raise ValueError(
+            f"'sigma' has shape {array.shape} and minimum {array.min(initial=np.inf):g}; it must "
+            f"be a number of at least 0 or one for each of {n_samples} samples."
         )
     return np.broadcast_to(array, (n_samples,))
 

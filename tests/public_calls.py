@@ -16,6 +16,7 @@ from sklearn.linear_model import Ridge
 import skgrav
 from skgrav import ForwardOperator, MatrixOperator, Mesh, Survey, datasets, metrics, networks
 from skgrav.datasets import make_gravity_dataset
+from skgrav.noise import Noise
 from skgrav.plotting import (
     ConvergenceDisplay,
     DensityDisplay,
@@ -119,14 +120,19 @@ def of_inverters():
             partial_fit = partial(fit, method="partial_fit")
             yield from calls(f"{room}.partial_fit", partial_fit, X=X, y=Y, tolerance=loose)
     levels = np.array([0.01, 0.02, 0.03])
-    for name in ("BayesLinearInverter", "CNNInverter"):
-        told = lambda noise_level, name=name: fitted(name).predict(FEW_X, noise_level=noise_level)  # noqa: E731
-        yield from calls(f"inverters.{name}.predict", told, noise_level=levels, tolerance=1e-5)
+    for name in (n for n in ESTIMATORS if " " not in n):
+        for verb in ("predict", "invert", "refine"):
+            if hasattr(ESTIMATORS[name], verb):
+                at = lambda noise_level, name=name, verb=verb: (  # noqa: E731
+                    getattr(fitted(name), verb)(FEW_X, noise_level=noise_level)
+                )
+                room = f"inverters.{name}.{verb}"
+                yield from calls(room, at, noise_level=levels, tolerance=1e-4)
     bayes = lambda **arrays: fitted("BayesLinearInverter").sample_y(**arrays)  # noqa: E731
     yield from calls("inverters.BayesLinearInverter.sample_y", bayes, X=FEW_X, noise_level=levels)
-    curve = lambda X, alphas: fitted("TikhonovInverter").alpha_curve(X, alphas=alphas).misfit  # noqa: E731
-    alphas = np.array([1e-3, 1e-2, 0.1, 1.0])
-    yield from calls("inverters.TikhonovInverter.alpha_curve", curve, X=FEW_X, alphas=alphas)
+    curve = lambda X, **a: fitted("TikhonovInverter").alpha_curve(X, **a).misfit  # noqa: E731
+    arrays = {"X": FEW_X, "alphas": np.array([1e-3, 1e-2, 0.1, 1.0]), "noise_level": levels}
+    yield from calls("inverters.TikhonovInverter.alpha_curve", curve, **arrays)
     drawn = lambda X: drawn_curve(fitted("TikhonovInverter"), X)  # noqa: E731
     yield from calls("plotting.LCurveDisplay.from_estimator", drawn, X=FEW_X)
     for name in ("TikhonovInverter", "SparseInverter"):
@@ -222,6 +228,9 @@ def of_geometry():
         return made.stations, made.uncertainty
 
     yield from calls("geometry.Survey", survey, **arrays)
+    basis = np.column_stack([np.ones(10), np.linspace(-1.0, 1.0, 10)])
+    trend = lambda trend: Survey(SURVEY.stations[:5], trend=trend).trend_basis  # noqa: E731
+    yield from calls("geometry.Survey", trend, trend=basis)
     yield from calls("geometry.Survey.unflatten", SURVEY.unflatten, g=FEW_X, layout=True)
     grid = lambda shape: Survey.grid(VOLUME, height=1.0, shape=shape).stations  # noqa: E731
     yield from calls("geometry.Survey.grid", grid, shape=np.array([3, 5]))
@@ -230,6 +239,36 @@ def of_geometry():
         rest = tuple(np.full(4, 2.0) for _ in range(ndim - 1))
         run = lambda offsets, node=node, rest=rest: node((offsets, *rest), 0)  # noqa: E731
         yield from calls(f"kernels.{name}", run, offsets=np.array([1.0, 2.0, 3.0, 4.0]))
+
+
+def of_noise():
+    """Give the calls of noise, and of the trend that residuals hold."""
+    levels, sigma = np.array([0.01, 0.02, 0.03]), np.linspace(0.1, 1.0, X.shape[1])
+    basis = np.column_stack([np.ones(X.shape[1]), np.linspace(-1.0, 1.0, X.shape[1])])
+
+    def std(make, **arrays):
+        return make(**arrays).std(FEW_X)
+
+    makers = {
+        "Noise": (partial(Noise, X.shape[1]), {"level": levels, "uncertainty": sigma}),
+        "Noise.of": (partial(Noise.of, OPERATOR), {"level": levels, "uncertainty": sigma}),
+        "Noise.of_survey": (
+            partial(Noise.of_survey, SURVEY),
+            {"level": levels, "uncertainty": sigma},
+        ),
+        "Noise.at": (Noise(X.shape[1]).at, {"level": levels}),
+    }
+    for name, (make, arrays) in makers.items():
+        for argument, good in arrays.items():
+            run = partial(std, make)
+            names = ("noise_level",) if argument == "level" else ()
+            yield from calls(f"noise.{name}", run, **{argument: good}, aliases=names)
+    with_trend = lambda trend: Noise(X.shape[1], trend=trend).whitening(FEW_X)  # noqa: E731
+    yield from calls("noise.Noise", with_trend, trend=basis)
+    noise = Noise(X.shape[1], uncertainty=sigma, trend=basis)
+    yield from calls("noise.Noise.std", noise.std, g=FEW_X)
+    found = lambda residual, sigma: noise.trend(residual, sigma).values  # noqa: E731
+    yield from calls("noise.Noise.trend", found, residual=FEW_X, sigma=np.array([0.1, 0.2, 0.3]))
 
 
 def of_labelled():
@@ -372,6 +411,16 @@ def of_metrics():
     pairs = {"rho": FEW_Y + 1.0, "g": FEW_X, "uncertainty": np.linspace(0.1, 1.0, X.shape[1])}
     chi = partial(metrics.chi_factor, OPERATOR)
     yield from calls("metrics.chi_factor", chi, **pairs, infinite=True)
+    at = lambda noise_level: chi(FEW_Y + 1.0, FEW_X, noise_level=noise_level)  # noqa: E731
+    yield from calls("metrics.chi_factor", at, noise_level=weights / 100, infinite=True)
+    moving = ForwardOperator(MESH, Survey(SURVEY.stations, SURVEY.components, trend=0)).fit()
+    trend = lambda **a: metrics.residual_trend(moving, **a).values  # noqa: E731
+    yield from calls("metrics.residual_trend", trend, rho=FEW_Y, g=FEW_X + 1.0)
+
+    def spread(noise_level):
+        return metrics.residual_trend(moving, FEW_Y, FEW_X, noise_level=noise_level).std
+
+    yield from calls("metrics.residual_trend", spread, noise_level=weights / 100)
     score = lambda X: metrics.DataMisfitScorer(OPERATOR)(fitted("BayesLinearInverter"), X)  # noqa: E731
     yield from calls("metrics.DataMisfitScorer.__call__", score, X=FEW_X, infinite=True)
     draws = {"y_true": Y[:20], "y_sampled": Y[20:] + 1.0}
@@ -466,6 +515,7 @@ CALLS = [
     *of_generators(),
     *of_operators(),
     *of_geometry(),
+    *of_noise(),
     *of_labelled(),
     *of_displays(),
     *of_metrics(),

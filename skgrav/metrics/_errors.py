@@ -174,10 +174,11 @@ def chi_factor(
     1.0
     """
     g = _as_samples(g, "g")
+    residual = _residual(operator, rho, g)
     if isinstance(noise_level, str):
         noise_level = None
     noise = Noise.of(operator, noise_level, uncertainty=uncertainty, n_data=g.shape[1])
-    chi = noise.chi_factor(_residual(operator, rho, g), g)
+    chi = noise.chi_factor(residual, g)
     if chi is None:
         raise ValueError(no_noise("the chi factor", "'uncertainty'"))
     return _average(chi, None, multioutput)
@@ -230,13 +231,14 @@ def residual_trend(
     array([[7.]])
     """
     g = _as_samples(g, "g")
+    residual = -_residual(operator, rho, g)
     noise = Noise.of(operator, noise_level, n_data=g.shape[1])
     if not noise.has_trend:
         raise ValueError(
             f"'operator' is {operator!r}, whose survey has no trend; give Survey(..., trend=0) or "
             "another degree."
         )
-    return noise.trend(-_residual(operator, rho, g), noise.scale(g))
+    return noise.trend(residual, noise.scale(g))
 
 
 def _as_samples(values: ArrayLike, name: str) -> Array:
