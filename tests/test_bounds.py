@@ -183,12 +183,12 @@ def test_two_numbers_are_bounds_however_they_come(bounds, line):
 @pytest.mark.parametrize(
     ("bounds", "text"),
     [
-        ((500, 0), r"'bounds' is \(500, 0\); it must hold two numbers, the lower below the upper"),
+        ((500, 0), r"'bounds' is \(500, 0\); it must be two numbers, the lower below the upper"),
         (np.array([5.0, 5.0]), r"'bounds' is array\(\[5., 5.\]\); .*the lower below the upper"),
-        (np.zeros(2400), r"'bounds' is ndarray of 2400; it must hold two numbers"),
+        (np.zeros(2400), r"'bounds' is ndarray of 2400; it must be two numbers"),
         ((np.zeros(2400), np.ones(2400)), r"arrays of shapes \(2400,\) and .* are not supported"),
         ((0.0, np.ones(2400)), r"arrays of shapes \(\) and \(2400,\); .* Give two numbers"),
-        (np.zeros((2, 2400)), r"'bounds' holds arrays of shapes \(2400,\)"),
+        (np.zeros((2, 2400)), r"'bounds' has arrays of shapes \(2400,\)"),
         ("ab", "The 'bounds' parameter"),
     ],
     ids=str,

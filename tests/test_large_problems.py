@@ -134,7 +134,7 @@ def test_depth_weighting_of_what_has_no_depth_is_refused(weighting):
     blind = LinearOperator(matrix.shape, matvec=matrix.dot, rmatvec=matrix.T.dot)
     with pytest.raises(ValueError, match=f"'depth_weighting' is {weighting!r}"):
         LSMR(depth_weighting=weighting).solve(blind, g)
-    with pytest.raises(ValueError, match="which engine='scipy' does not know"):
+    with pytest.raises(ValueError, match="which engine='scipy' does not support"):
         GMRES(depth_weighting=weighting, engine="scipy").solve(OPERATOR, g)
     by_columns = LSMR(depth_weighting="sensitivity")
     given = MatrixOperator(matrix).fit(np.ones((1, matrix.shape[1])))

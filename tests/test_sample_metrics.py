@@ -52,7 +52,7 @@ def test_errors_name_the_argument():
         sample_coverage(TRUE, OTHER, n_neighbors=1200)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         sample_coverage(TRUE, OTHER, labels=LABELS[1:])
-    with pytest.raises(ValueError, match="'y_true' holds sections that are all alike"):
+    with pytest.raises(ValueError, match="'y_true' has equal sections only"):
         sample_diversity(np.ones((3, 4)), np.ones((3, 4)))
     with pytest.raises(ValueError, match="Input y_sampled contains NaN"):
         sample_diversity(TRUE, np.full_like(TRUE, np.nan))

@@ -437,7 +437,7 @@ def test_weighted_svd_is_computed_once(small, monkeypatch):
         ),
         (
             lambda: ICG(depth_weighting=1.0).solve(WIDE, WIDE_G),
-            "(?s)'depth_weighting' is 1.0, but .* has no mesh to tell depths. Give 'operator', a",
+            "(?s)'depth_weighting' is 1.0, but .* has no mesh to define depths. Give 'operator', a",
         ),
         (lambda: GMRES(engine="gpu").solve(WIDE, WIDE_G), "The 'engine' parameter .*'gpu'"),
         (lambda: CGLS(engine="scipy").solve(WIDE, WIDE_G), "The 'engine' parameter .*'scipy'"),

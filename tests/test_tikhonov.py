@@ -503,7 +503,7 @@ def test_bad_parameters_are_refused(params, text, pairs):
         ),
         (
             {"depth_weighting": 1.0},
-            "(?s)'depth_weighting' is 1.0, but MatrixOperator.* no mesh to tell",
+            "(?s)'depth_weighting' is 1.0, but MatrixOperator.* no mesh to define",
         ),
     ],
 )

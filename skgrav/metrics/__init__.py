@@ -1,4 +1,4 @@
-"""How good an estimate is: errors of the model, misfits of the data, and scorers for searches."""
+"""Errors of densities, misfits of data, and scorers."""
 
 from skgrav.metrics._errors import (
     chi_factor,

@@ -27,7 +27,7 @@ def relative_l2_error(
     Parameters
     ----------
     y_true : array-like of shape (n_samples, n_cells) or (n_samples,)
-        True densities; a vector holds samples of one cell.
+        True densities; a vector has one cell for each sample.
     y_pred : array-like of the same shape
         Estimated densities, in the same unit.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -38,12 +38,12 @@ def relative_l2_error(
     Returns
     -------
     error : float or ndarray of shape (n_samples,)
-        0 is perfect. A sample whose true density is zero everywhere has error 0 if the estimate
-        is zero too, and infinity otherwise: no finite number is relative to nothing.
+        0 is perfect. Where the true density is zero everywhere, the error is 0 if the estimate is
+        zero, too, and infinity otherwise.
 
     See Also
     --------
-    relative_data_misfit : The same of the data.
+    relative_data_misfit : The same for the data.
 
     References
     ----------
@@ -58,14 +58,10 @@ def relative_l2_error(
     y_true, y_pred = _as_samples(y_true, "y_true"), _as_samples(y_pred, "y_pred")
     if y_true.shape != y_pred.shape:
         raise ValueError(
-            f"'y_pred' has shape {y_pred.shape}, but 'y_true' {y_true.shape}; both must hold the "
+            f"'y_pred' has shape {y_pred.shape}, but 'y_true' {y_true.shape}; both must have the "
             "same samples and cells."
         )
-    return _average(
-        _ratio(np.linalg.norm(y_true - y_pred, axis=1), np.linalg.norm(y_true, axis=1)),
-        sample_weight,
-        multioutput,
-    )
+    return _average(_relative(y_true - y_pred, y_true), sample_weight, multioutput)
 
 
 def relative_data_misfit(
@@ -94,8 +90,8 @@ def relative_data_misfit(
     Returns
     -------
     misfit : float or ndarray of shape (n_samples,)
-        0 fits exactly. Where `g` is zero everywhere, the rule of `relative_l2_error` holds. A
-        trend of the operator's survey is left out of both norms.
+        0 is an exact fit; where `g` is zero everywhere, as for `relative_l2_error`. A trend of the
+        operator's survey is removed from both.
 
     See Also
     --------
@@ -114,9 +110,8 @@ def relative_data_misfit(
     """
     g = _as_samples(g, "g")
     detrended = Noise.of(operator, n_data=g.shape[1]).whitening.detrended
-    misfit = np.linalg.norm(detrended(_residual(operator, rho, g)), axis=1)
-    norm = np.linalg.norm(detrended(g), axis=1)
-    return _average(_ratio(misfit, norm), sample_weight, multioutput)
+    misfit = _relative(detrended(_residual(operator, rho, g)), detrended(g))
+    return _average(misfit, sample_weight, multioutput)
 
 
 def chi_factor(
@@ -149,15 +144,14 @@ def chi_factor(
     Returns
     -------
     chi : float or ndarray of shape (n_samples,)
-        1 means that the data are fitted to their noise, less that noise is fitted too; infinite
-        where data are missed and their noise is next to nothing. A trend of the operator's survey
-        is fitted to the residual first, and the mean is over the data less its coefficients.
+        1 means that the data are fitted to their noise, less that noise is fitted, too; infinite
+        where data are missed and their noise underflows. A trend of the operator's survey is first
+        fitted to the residual, and its coefficients are subtracted from the number of data.
 
     Raises
     ------
     ValueError
-        If the noise is known neither from the arguments nor from the survey, or from both
-        arguments at once.
+        If neither the arguments nor the survey state the noise, or both arguments do.
 
     See Also
     --------
@@ -175,7 +169,7 @@ def chi_factor(
     """
     g = _as_samples(g, "g")
     residual = _residual(operator, rho, g)
-    if isinstance(noise_level, str):
+    if isinstance(noise_level, str):  # "auto", the parameter of an inverter
         noise_level = None
     noise = Noise.of(operator, noise_level, uncertainty=uncertainty, n_data=g.shape[1])
     chi = noise.chi_factor(residual, g)
@@ -185,13 +179,9 @@ def chi_factor(
 
 
 def residual_trend(
-    operator: BaseOperator,
-    rho: ArrayLike,
-    g: ArrayLike,
-    *,
-    noise_level: ArrayLike | None = None,
+    operator: BaseOperator, rho: ArrayLike, g: ArrayLike, *, noise_level: ArrayLike | None = None
 ) -> Trend:
-    """Fit the trend of the operator's survey to the data that densities leave.
+    """Fit the trend of the operator's survey to the residual of densities.
 
     Parameters
     ----------
@@ -217,7 +207,7 @@ def residual_trend(
     See Also
     --------
     skgrav.Survey : Has the trend as a parameter.
-    skgrav.TikhonovInverter.invert : Gives standard deviations that include those of the density.
+    skgrav.TikhonovInverter.invert : Includes the uncertainty of the density.
 
     Examples
     --------
@@ -252,15 +242,16 @@ def _residual(operator: BaseOperator, rho: ArrayLike, g: Array) -> Array:
         predicted = np.asarray(operator.transform(rho))
     if predicted.shape != g.shape:
         raise ValueError(
-            f"'g' has shape {g.shape}, but the gravity of 'rho' {predicted.shape}; both must hold "
+            f"'g' has shape {g.shape}, but the gravity of 'rho' {predicted.shape}; both must have "
             "the same samples and data."
         )
     return predicted - g
 
 
-def _ratio(error: Array, norm: Array) -> Array:
+def _relative(error: Array, values: Array) -> Array:
+    size, norm = np.linalg.norm(error, axis=1), np.linalg.norm(values, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(error == 0, 0.0, error / norm)
+        return np.where(size == 0, 0.0, size / norm)
 
 
 def _average(values: Array, sample_weight: ArrayLike | None, multioutput: Output) -> float | Array:
@@ -278,4 +269,5 @@ def _average(values: Array, sample_weight: ArrayLike | None, multioutput: Output
             f"'sample_weight' has shape {weights.shape}; it must be one number of at least 0 for "
             f"each of {len(values)} samples, and not all of them 0."
         )
+    # Scaled, as sums of weights near the largest float would overflow.
     return float(np.average(values, weights=weights / weights.max()))

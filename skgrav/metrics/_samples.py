@@ -1,4 +1,4 @@
-"""How well drawn density sections stand for real ones."""
+"""How well drawn density sections represent real ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 from skgrav._checks import check_array, named, refuse_missing
 from skgrav._typing import Array
 
-#: Principal components in which sections are compared: distances between all cells are mostly
-#: about thin details.
+#: Principal components in which sections are compared, since distances over all cells are
+#: dominated by fine details.
 _N_COMPONENTS = 50
 
 
@@ -23,20 +23,20 @@ def sample_coverage(
     labels: ArrayLike | None = None,
     n_neighbors: int = 5,
 ) -> float | dict[str, float]:
-    """Compute the share of real sections that have a drawn one in their neighbourhood.
+    """Compute the share of real sections with a drawn one in their neighbourhood.
 
-    A generator that has collapsed leaves most sections, or all of some family, uncovered.
+    It is small for a generator that has collapsed to few sections or families.
 
     Parameters
     ----------
     y_true : array-like of shape (n_true, n_cells)
         Real density sections.
     y_sampled : array-like of shape (n_sampled, n_cells)
-        Drawn density sections; take as many as real ones, since more cover more.
+        Drawn density sections, as many as real ones: the coverage grows with their number.
     labels : array-like of shape (n_true,), default=None
         Family of each real section.
     n_neighbors : int, default=5
-        The neighbourhood of a section reaches to this neighbour among the real ones.
+        Number of real sections within the neighbourhood of each.
 
     Returns
     -------
@@ -80,12 +80,12 @@ def sample_coverage(
         labels = column_or_1d(labels)
         check_consistent_length(true, labels)
         if (labels != labels).any():  # noqa: PLR0124 - NaN of any type
-            raise ValueError("it holds NaN, which is no family.")
+            raise ValueError("it contains NaN; give each section its family.")
     return {str(name): float(covered[labels == name].mean()) for name in np.unique(labels)}
 
 
 def sample_diversity(y_true: ArrayLike, y_sampled: ArrayLike) -> float:
-    """Compute the distance between drawn sections relative to that between real ones.
+    """Compute the distance between drawn sections relative to the distance between real ones.
 
     Parameters
     ----------
@@ -97,12 +97,12 @@ def sample_diversity(y_true: ArrayLike, y_sampled: ArrayLike) -> float:
     Returns
     -------
     diversity : float
-        Ratio of the root mean square distances of pairs: 0 if all drawn sections are alike, and
+        Ratio of the root mean square distances of pairs: 0 if all drawn sections are equal, and
         1 if they differ as much as real ones.
 
     See Also
     --------
-    sample_coverage : Whether all kinds of real sections are met.
+    sample_coverage : Whether all kinds of real sections are drawn.
 
     Examples
     --------
@@ -113,8 +113,6 @@ def sample_diversity(y_true: ArrayLike, y_sampled: ArrayLike) -> float:
     true, sampled = _sections(y_true, y_sampled)
     # The mean squared distance of pairs is twice the variance.
     spread, sampled_spread = (np.var(v, axis=0).sum() for v in (true, sampled))
-    if spread == 0:
-        raise ValueError("'y_true' holds sections that are all alike; diversity needs some.")
     return float(np.sqrt(sampled_spread / spread))
 
 
@@ -125,12 +123,12 @@ def _sections(y_true: ArrayLike, y_sampled: ArrayLike) -> tuple[Array, Array]:
         raise ValueError(
             f"'y_sampled' has {sampled.shape[1]} cells, but 'y_true' has {true.shape[1]}."
         )
+    if not np.var(true, axis=0).any():
+        raise ValueError("'y_true' has equal sections only; give sections that differ.")
     return true, sampled
 
 
 def _components(y_true: ArrayLike, y_sampled: ArrayLike) -> tuple[Array, Array]:
     true, sampled = _sections(y_true, y_sampled)
-    if not np.var(true, axis=0).any():
-        raise ValueError("'y_true' holds sections that are all alike; coverage needs some.")
     pca = PCA(min(_N_COMPONENTS, *true.shape), random_state=0).fit(true)
     return pca.transform(true), pca.transform(sampled)

@@ -1,4 +1,4 @@
-"""Scorers for GridSearchCV and cross_val_score: with the true density, and for field data."""
+"""Scorers for GridSearchCV and cross_val_score, with and without true densities."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ relative_l2_scorer = make_scorer(relative_l2_error, greater_is_better=False)
 
 @dataclass(frozen=True)
 class DataMisfitScorer:
-    """Scorer for field data, whose true density nobody knows: it needs only gravity.
+    """Scorer for field data, where the true density is not known.
 
     Parameters
     ----------
     operator : ForwardOperator or MatrixOperator
-        Operator of the survey; if it is not fitted, a clone is fitted at each call.
+        Operator of the survey. If it is not fitted, each call fits a clone.
     noise_level : float, default=None
         Standard deviation of the noise relative to the rms of each sample's own data without their
         trend; None takes the uncertainty of the operator's survey.
     metric : {"relative", "chi"}, default="relative"
-        ``"relative"`` scores the negated relative data misfit; ``"chi"`` the negated distance
-        of the chi factor from 1, so that fitting noise costs as much as not fitting data.
+        ``"relative"`` is the negative relative data misfit; ``"chi"`` is minus the distance of the
+        chi factor from 1, which penalises fitting noise as well.
 
     See Also
     --------
@@ -37,7 +37,7 @@ class DataMisfitScorer:
 
     Notes
     -----
-    A small misfit alone does not make a good density: many densities fit the same gravity.
+    A small misfit does not mean a small error: many densities fit the same gravity.
 
     Examples
     --------

@@ -13,8 +13,7 @@ from skgrav.solvers._guard import Guard
 from skgrav.solvers._icg import ICG
 from skgrav.solvers._krylov import GMRES, LGMRES
 from skgrav.solvers._lsmr import LSMR
-from skgrav.solvers._projection import _IN_REACH as IN_REACH
-from skgrav.solvers._projection import Projection, check_bounds, discrepancy_strength
+from skgrav.solvers._projection import IN_REACH, Projection, check_bounds, discrepancy_strength
 from skgrav.solvers._sparse import SparseLeastSquares
 from skgrav.solvers._splitting import BoundedLeastNorm
 from skgrav.solvers._status import Status, noise_in_data, warn_unfitted
@@ -47,7 +46,7 @@ __all__ = [
     "SolverResult",
 ]
 
-#: Nonlinear least squares, which need torch: loaded when one of them is asked for.
+#: Nonlinear least squares, imported when first used, as it needs torch.
 _NONLINEAR = {"NonlinearProblem", "Solution", "adam", "gauss_newton", "lbfgs"}
 
 

@@ -13,17 +13,17 @@ from skgrav.solvers._system import LinearSystem
 
 _EPS = np.finfo(np.float64).eps
 
-#: Share of samples still iterating below which the others are left out of the arrays.
-_CROWDED = 0.75
+#: Share of samples still iterating below which the others are removed from the arrays.
+_COMPACT = 0.75
 
 
 @dataclass
 class _State:
-    """What the cycle knows of each sample that still iterates, one a row."""
+    """State of the cycle, one row for each sample that still iterates."""
 
-    #: Places among all samples of the batch.
+    #: Indices among all samples of the batch.
     rows: Indices
-    #: Norm of the gradient at the start, and of the vector that the last product led to.
+    #: Norm of the gradient at the start, and the last subdiagonal entry of the Hessenberg matrix.
     beta: Array
     last: Array
     #: Residual of the data at the start, and its squared norm.
@@ -33,17 +33,17 @@ class _State:
     memory: Array
     #: Orthonormal vectors of the Krylov space.
     basis: Array
-    #: Rotations that make the Hessenberg matrix triangular, and the inverse of that triangle.
+    #: Rotations that make the Hessenberg matrix triangular, and the inverse of the triangle.
     cos: Array
     sin: Array
     inverse: Array
-    #: Products of directions with the matrix between them, and with the gradient.
+    #: ``Z^T B Z`` and ``Z^T gradient`` of directions Z.
     gram: Array
     slope: Array
     #: Rotated right-hand side, and coefficients of the directions.
     rhs: Array
     y: Array
-    #: Norm of the gradient, and squared misfit, at which a sample is done.
+    #: Norm of the gradient, and squared misfit, at which a sample has converged.
     tolerance: Array
     target2: Array
 
@@ -53,12 +53,12 @@ class _State:
 
 
 class ArnoldiCycle:
-    """One cycle of (flexible) Arnoldi for a batch, from which samples retire when they are done.
+    """One cycle of (flexible) Arnoldi for a batch, which samples leave when they have converged.
 
-    The data residual of every iterate follows from small products alone: with directions Z,
-    Gram matrix ``Z^T B Z`` and slope ``Z^T gradient``, ``||d - A Z y||^2 = ||d||^2 - 2 y.slope +
-    y.Gram.y``. The rotated Hessenberg matrix is inverted column by column, since the leading
-    block of a triangular inverse is the inverse of the leading block.
+    With B the normal matrix, directions Z, Gram matrix ``Z^T B Z`` and slope ``Z^T gradient``, the
+    squared data residual of each iterate is ``||d - A Z y||^2 = ||d||^2 - 2 y.slope + y.Gram.y``,
+    so products with A are not needed. The rotated Hessenberg matrix is inverted column by column:
+    the leading block of a triangular inverse is the inverse of the leading block.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ArnoldiCycle:
         self.n_krylov = min(n_krylov, size)
         self.n_directions = total = self.n_krylov + memory.shape[1]
         self.system = system
-        # Of all samples, as they came: the step, and why it ended.
+        # Results of all samples of the batch: the step, and why it ended.
         self.step = np.zeros((n, size))
         self.reached, self.broken = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
         self.live = np.ones(n, dtype=bool)
@@ -102,7 +102,7 @@ class ArnoldiCycle:
         )
 
     def run(self) -> Iterator[tuple[Indices, Array]]:
-        """Iterate until each sample meets its tolerance; yield who iterated, and its misfit."""
+        """Iterate until each sample has converged; yield who iterated, and squared misfits."""
         for j in range(self.n_directions):
             state = self.state
             broken = self._expand(j)
@@ -115,18 +115,12 @@ class ArnoldiCycle:
             self._retire(done & self.live, before, reached, broken)
             if not self.live.any():
                 return
-            if self.live.mean() < _CROWDED:  # go on with the others alone
+            if self.live.mean() < _COMPACT:
                 self.state = state.take(self.live)
                 self.live = np.ones(len(self.state.rows), dtype=bool)
 
-    def _retire(
-        self,
-        done: Mask,
-        before: Array,
-        reached: Mask,
-        broken: Mask,
-    ) -> None:
-        """Note the steps of samples that are done; `before` led to the last but one iterate."""
+    def _retire(self, done: Mask, before: Array, reached: Mask, broken: Mask) -> None:
+        """Keep the steps of samples that are done; `before` has the coefficients one earlier."""
         state = self.state
         rows, size = state.rows[done], before.shape[1]
         directions = self._directions(size)
@@ -134,7 +128,7 @@ class ArnoldiCycle:
             directions = directions[done]
         step = (state.y[done, None, :size] @ directions)[:, 0]
         target2 = state.target2[done]
-        if target2.any():  # of the last iteration take only what the noise allows
+        if target2.any():  # the last iteration is cut where it would fit noise
             last = (before[done, None] @ directions)[:, 0]
             residual, forward = state.residual[done], self.system.forward
             part = fraction_to_noise(residual - forward(last), residual - forward(step), target2)
@@ -157,11 +151,11 @@ class ArnoldiCycle:
         z = state.memory[:, j - self.n_krylov] if augmented else basis[:, j]
         w = self.system.normal(z)
         column = np.zeros((len(w), j + 2))
-        if augmented:  # basis and directions differ: their products must be taken anew
+        if augmented:  # directions are not basis vectors: their products are not in `column`
             directions = self._directions(j + 1)
             state.gram[:, : j + 1, j] = (directions @ w[:, :, None])[:, :, 0]
             state.slope[:, j] = state.beta * np.sum(z * state.basis[:, 0], axis=1)
-        passes = 2  # since one pass of Gram-Schmidt loses orthogonality
+        passes = 2  # one pass of Gram-Schmidt would lose orthogonality
         if not augmented:  # B is symmetric: in exact arithmetic only the last two overlap
             passes = 1
             column[:, j] = np.einsum("ij,ij->i", w, z)
@@ -178,7 +172,7 @@ class ArnoldiCycle:
             state.slope[:, j] = state.beta if j == 0 else 0.0
         state.gram[:, j, :j] = state.gram[:, :j, j]
         after = np.sqrt(np.einsum("ij,ij->i", w, w))
-        before2 = np.einsum("ij,ij->i", column, column)  # Pythagoras spares the norm of w
+        before2 = np.einsum("ij,ij->i", column, column)  # of the part taken from w
         broken = after <= 10 * _EPS * np.sqrt(before2)
         after[broken] = 0.0
         column[:, j + 1] = state.last = after
@@ -190,7 +184,7 @@ class ArnoldiCycle:
         """Bring column j to triangular form, and append a column to the inverse."""
         state = self.state
         first = 0
-        if j < self.n_krylov:  # B is symmetric: what stands above the tridiagonal is rounding
+        if j < self.n_krylov:  # B is symmetric: entries above the tridiagonal are rounding
             first = max(0, j - 2)
             column[:, : max(0, j - 1)] = 0.0
         for k in range(first, j):

@@ -1,4 +1,4 @@
-"""What all solvers share: the problem they are handed, and the result they give back."""
+"""Problem, result and base class of the solvers."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ from skgrav.solvers._weights import DEPTH_WEIGHTING, depth_weights
 
 @dataclass(frozen=True)
 class SolverResult:
-    """What a solver found for each sample.
+    """Densities of each sample, and the course of the iterations.
 
     Parameters
     ----------
     rho : ndarray of shape (n_samples, n_cells)
         The densities.
     n_iter : ndarray of shape (n_samples,)
-        Iterations taken; 0 where the start fits the data to their noise already.
+        Number of iterations; 0 where the start already fits the data to their noise.
     residual_history : ndarray of shape (max(n_iter) + 1, n_samples)
         Relative data misfit ``||A rho - g|| / ||g||`` at the start and after each iteration;
-        after a sample's last iteration its last value is repeated. With ``engine="scipy"`` only
-        the first and the last, since SciPy does not tell.
+        after a sample's last iteration its last value is repeated. With ``engine="scipy"``, which
+        does not report it, only the first and the last.
     status : ndarray of shape (n_samples,)
-        How the fit of each sample ended: 0 where the stopping rule was met, 1 where the iterations
-        ran out, 2 where no density fits the data to their noise, 3 where none does within bounds.
+        0 where the stopping rule was met, 1 where `max_iter` was reached, 2 where no density fits
+        the data to their noise, 3 where no density within the bounds does.
 
     See Also
     --------
-    Solver : What returns it.
+    Solver : Returns it.
 
     Examples
     --------
@@ -70,17 +70,17 @@ class SolverResult:
 
 @dataclass(frozen=True)
 class Problem:
-    """Samples at their start, in the coordinates of `system`; squared norms end in 2."""
+    """Samples at their start, in the coordinates of `system`; names of squared norms end in 2."""
 
     system: LinearSystem
     #: Residual ``g - A rho0``, (n_samples, n_data of the system).
     residual: Array
     #: Squared norm of the part of the residual that no model can change.
     lost2: Array
-    #: Standard deviation of the noise, raised where the data show more than stated, and where.
+    #: Standard deviation of the noise, and where it was raised since the data show more.
     sigma: Array
     exceeds: Mask
-    #: Squared norm of the residual at which its noise is reached, 0 if there is none.
+    #: Squared norm of the residual at which the data are fitted to their noise; 0 without noise.
     target2: Array
     #: Squared norm of the data.
     data2: Array
@@ -97,16 +97,16 @@ class Problem:
         return residual2 <= self.target2 * (1.0 + 1e-9)
 
     def missed(self, progress: Progress) -> Mask:
-        """Return which samples ended above their noise, in coordinates that hold all data."""
-        if self.system.n_lost:  # the coordinates hold what is in reach, and lost2 the rest
+        """Return which samples ended above their noise, where `lost2` is not known beforehand."""
+        if self.system.n_lost:  # `sigma` has been raised at the start, by `lost2`
             return np.zeros(len(self.residual), dtype=bool)
         return (self.target2 > 0) & ~self.at_noise(progress.last2())
 
     def raised(self, progress: Progress, missed: Mask) -> Problem:
-        """Return the problem with the noise that is left where the stated noise is out of reach.
+        """Return the problem with noise estimated from the residual where the target was missed.
 
-        The last iterate is near least squares and fits noise by as many coordinates as there were
-        iterations, k: where it leaves a residual of norm r, the noise is ``r / (n - k)**0.5``.
+        The last iterate is close to least squares and k iterations fit about k parameters, so a
+        residual of norm r means a noise of ``r / (n - k)**0.5``.
         """
         n = self.system.n_data
         k = np.clip(progress.n_iter, 1, n // 2)
@@ -127,7 +127,7 @@ class Problem:
 
 
 class Progress:
-    """Squared residuals by iteration and sample, and which samples met the stopping rule."""
+    """Squared residuals of each iteration and sample, and which samples met the stopping rule."""
 
     def __init__(self, residual2: Array, converged: Mask) -> None:
         self.residual2 = residual2[None].copy()
@@ -135,7 +135,7 @@ class Progress:
         self.converged = converged.copy()
 
     def record(self, samples: Indices, residual2: Array) -> None:
-        """Count one more iteration of some samples and note where it led."""
+        """Add an iteration of some samples."""
         if not samples.size:
             return
         self.n_iter[samples] += 1
@@ -145,11 +145,11 @@ class Progress:
         self.residual2[rows, samples] = residual2
 
     def last2(self) -> Array:
-        """Return the squared residual of each sample at its end."""
+        """Return the squared residual of each sample after its last iteration."""
         return self.residual2[self.n_iter, np.arange(len(self.n_iter))]
 
     def replace(self, samples: Mask, other: Progress) -> None:
-        """Put the record of another run in place of some samples'."""
+        """Replace the record of some samples by that of another run."""
         history = other.history()
         grown = max(len(self.residual2), len(history)) - len(self.residual2)
         self.residual2 = np.pad(self.residual2, ((0, grown), (0, 0)))
@@ -163,15 +163,14 @@ class Progress:
 
 
 class Solver(BaseEstimator, ABC):
-    """Base of the solvers of ``A rho = g``, for all samples at once.
+    """Base class of the solvers of ``A rho = g``, for all samples at once.
 
-    A solver is a set of parameters: `solve` changes nothing in it. It starts from given
-    densities and returns corrections in the range of A^T, so what the data cannot see stays as
-    the start has it.
+    A solver is a set of parameters, which `solve` does not change. It corrects given densities
+    within the range of A^T; their part in the null space of A is kept.
 
     See Also
     --------
-    skgrav.inverters.Refiner : Puts a solver behind an inverter.
+    skgrav.inverters.Refiner : Applies a solver to the estimate of an inverter.
 
     Examples
     --------
@@ -201,13 +200,13 @@ class Solver(BaseEstimator, ABC):
         g : array-like of shape (n_samples, n_data)
             Gravity, component-major.
         rho0 : array-like of shape (n_samples, n_cells), default=None
-            Densities to start from; None starts from zero.
+            Starting densities; None starts from zero.
         sigma : array-like, default=None
             Standard deviation of the noise in the unit of `g`: a number, (n_samples, 1) or
             (1, n_data). Iterating stops once the residual has the size of this noise: the 95 %
             quantile of chi-squared, which the noise of one sample in twenty exceeds. None takes
             the uncertainty of the operator's survey; without one, or with 0, data are noise-free.
-            The trend of the survey counts in any case.
+            The trend of the survey is removed in any case.
 
         Returns
         -------
@@ -229,7 +228,7 @@ class Solver(BaseEstimator, ABC):
     def solve_whitened(
         self, operator: Any, g: Array, rho0: Array, whitening: Whitening, sigma: Array
     ) -> SolverResult:
-        """Solve for valid data whose noise has the standard deviation `sigma` after whitening.
+        """Solve for data already validated, with a given whitening.
 
         Parameters
         ----------
@@ -238,9 +237,9 @@ class Solver(BaseEstimator, ABC):
         g : ndarray of shape (n_samples, n_data)
             Gravity, component-major.
         rho0 : ndarray of shape (n_samples, n_cells)
-            Densities to start from.
+            Starting densities.
         whitening : Whitening
-            Makes the noise of the data white, and leaves their trend out.
+            Whitens the noise of the data and removes their trend.
         sigma : ndarray of shape (n_samples,)
             Standard deviation of the whitened noise; 0 is noise-free.
 
@@ -273,7 +272,7 @@ class Solver(BaseEstimator, ABC):
 
 
 class LeastSquaresSolver(Solver):
-    """Base of iterations on the least-squares problem that have a tolerance and an end."""
+    """Base class of iterations on the least-squares problem with `tol` and `max_iter`."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "tol": [Interval(Real, 0, 1, closed="neither")],
@@ -297,13 +296,14 @@ class LeastSquaresSolver(Solver):
 
 
 def make_problem(system: LinearSystem, white: Array, m: Array, sigma: Array) -> Problem:
-    """Express whitened data and models at the start in the coordinates of a system."""
+    """Express whitened data and starting models in the coordinates of a system."""
     coordinates = system.data_coordinates(white)
     lost2 = system.lost2(white)
     noise, exceeds = noise_in_data(sigma, lost2, system.n_lost)
-    # White noise spreads evenly, so the part a model can change carries its share of it. Its
-    # 95 % quantile, since at its mean half of all samples would have part of it fitted. Where the
-    # mesh does not explain the data, close to least squares: the size of the noise is a guess.
+    # White noise spreads evenly over coordinates, so the residual in the range of A has n_data
+    # degrees of freedom. The target is its 95 % quantile: at the mean, noise would be fitted in
+    # half of all samples. Where the mesh does not explain the data, the noise is only estimated,
+    # and the 5 % quantile keeps close to least squares.
     quantile = np.where(exceeds, chdtri(system.n_data, 0.95), chdtri(system.n_data, 0.05))
     return Problem(
         system=system,
@@ -318,7 +318,7 @@ def make_problem(system: LinearSystem, white: Array, m: Array, sigma: Array) -> 
 
 
 def make_result(problem: Problem, rho: Array, progress: Progress) -> SolverResult:
-    """Collect what was found and recorded."""
+    """Return the result with the history and the status of each sample."""
     history = problem.history(progress.history())
     status = np.where(progress.converged, Status.REACHED, Status.MAX_ITER)
     status = np.where(problem.exceeds, Status.OUT_OF_REACH, status)
@@ -328,7 +328,7 @@ def make_result(problem: Problem, rho: Array, progress: Progress) -> SolverResul
 def fraction_to_noise(before: Array, after: Array, target2: Array) -> Array:
     """Return the fraction, at most 1, of a step after which the residual has its target norm.
 
-    A whole step may overshoot the noise and fit it; the misfit is a parabola along the step.
+    A full step may fit noise. The misfit is a parabola along the step.
     """
     step = after - before
     a = np.sum(step**2, axis=1)
@@ -341,7 +341,7 @@ def fraction_to_noise(before: Array, after: Array, target2: Array) -> Array:
 
 
 def stated_noise(operator: Any, sigma: ArrayLike | None, g: Array) -> tuple[Whitening, Array]:
-    """Return what whitens data, and the standard deviation of each sample's noise after it."""
+    """Return the whitening of the data, and the standard deviation of the whitened noise."""
     n_samples, n_data = g.shape
     if sigma is None:
         noise = Noise.of(operator, n_data=n_data)

@@ -1,4 +1,4 @@
-"""The nearest densities between two bounds that fit the data: semismooth Newton on the dual."""
+"""Nearest densities within bounds that fit the data, by semismooth Newton on the dual."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from skgrav.solvers._status import Status
 #: Bytes of temporaries that a chunk of samples may take.
 _CHUNK_BYTES = 128 * 2**20
 
-#: Damping, relative to the largest squared singular value, of the attempt that mostly succeeds.
+#: Damping of the first attempt, relative to the largest squared singular value.
 _LEAST = 1e-20
 
-#: Damping by which samples that resist it get there step by step, each from where the last led.
+#: Dampings by which samples that did not converge approach it, each from the last solution.
 _CONTINUATION = tuple(10.0**-k for k in range(2, 21, 2))
 
 #: From this damping on, bounds contradict data whose excess falls by less than a tenth.
 _STALL = 1e-5
 
-#: Of two compromises the one with more damping is taken, unless the other fits better by this.
+#: The misfit of a solution with less damping must fall by this factor for it to be taken.
 _GAIN = 0.999
 
-#: Steps after which a sample counts as one that resists.
+#: Newton steps of the first attempt.
 _FIRST_STEPS = 20
 
-#: Steps it may take at each damping; some sections of 50 x 50 cells take 150.
+#: Newton steps at each damping of the continuation; some sections of 50 x 50 cells take 150.
 _MORE_STEPS = 200
 
 
 @dataclass(frozen=True)
 class BoundedProjection:
-    """Nearest densities within bounds whose residual, in SVD coordinates, lies in a ball.
+    """Nearest densities within bounds whose residual, in SVD coordinates, lies within a ball.
 
     ``min ||rho - rho0||^2 / 2`` subject to ``||d - s V^T (rho - rho0)|| <= radius`` and
     ``lower <= rho <= upper``. Samples are rows.
@@ -45,13 +45,13 @@ class BoundedProjection:
     s: Array
     lower: float | Array
     upper: float | Array
-    #: Starts, (n_samples, n_cells).
+    #: Starting densities, (n_samples, n_cells).
     rho0: Array
     #: Their residuals, (n_samples, rank).
     d: Array
     #: Largest norm of the residual, (n_samples,).
     radius: Array
-    #: What residuals may miss their radius and stationarity by, (n_samples,).
+    #: Tolerance of the radius and of stationarity, in units of the residual, (n_samples,).
     tolerance: Array
 
     def take(self, samples: Indices | Mask | slice) -> Self:
@@ -65,19 +65,19 @@ class BoundedProjection:
         return self.nearest(self.rho0 + nu @ self.Vt)
 
     def nearest(self, trial: Array) -> Array:
-        """Return what densities become under the bounds."""
+        """Return the nearest densities within bounds."""
         return np.clip(trial, self.lower, self.upper)
 
     def free(self, trial: Array) -> Mask:
-        """Return which densities follow the multipliers."""
+        """Return which densities are not at a bound."""
         return (trial > self.lower) & (trial < self.upper)
 
     def ball(self, p: Array) -> Array:
-        """Return the damping that the ball's edge exerts, ``p = nu / s``."""
+        """Return the damping that the constraint amounts to, at ``p = nu / s``."""
         return self.radius / np.linalg.norm(p, axis=1)
 
-    def bend(self, p: Array) -> Array:
-        """Return by how much that damping falls along p, over its squared norm."""
+    def ball_slope(self, p: Array) -> Array:
+        """Return the factor of p in the negative gradient of that damping."""
         return self.ball(p) / np.sum(p**2, axis=1)
 
     def residual(self, rho: Array) -> Array:
@@ -85,20 +85,17 @@ class BoundedProjection:
         return self.d - self.s * ((rho - self.rho0) @ self.Vt.T)
 
     def fits(self, rho: Array) -> Mask:
-        """Return which residuals lie in their ball, but for the tolerance."""
+        """Return which residuals lie within their ball, up to the tolerance."""
         excess = np.linalg.norm(self.residual(rho), axis=1) - self.radius
         fits: Mask = excess <= np.maximum(2.0 * self.tolerance, 1e-3 * self.radius)
         return fits
 
     def solve(self, correction: Array) -> tuple[Array, Indices]:
-        """Return the densities and their status; those that do not fit are the best compromises.
+        """Return densities and status; those that do not fit have nearly the least misfit.
 
-        `correction` holds the projections without bounds, in the coordinates V.
+        `correction` is the projection without bounds, in the coordinates V.
         """
-        rank, n_cells = self.Vt.shape
-        size = max(1, _CHUNK_BYTES // (8 * (5 * rank**2 + 10 * n_cells)))
-        chunks = [slice(i, i + size) for i in range(0, len(self.d), size)]
-        solved = [_solve(self.take(chunk), correction[chunk]) for chunk in chunks]
+        solved = [_solve(self.take(k), correction[k]) for k in chunks(self.Vt, len(self.d))]
         rho, fits = (np.concatenate(values) for values in zip(*solved, strict=True))
         status = np.where(fits, Status.REACHED, Status.MAX_ITER)
         i = np.flatnonzero(~fits)
@@ -116,10 +113,17 @@ class BoundedProjection:
         return rho, status
 
 
+def chunks(Vt: Array, n_samples: int) -> list[slice]:
+    """Return slices of samples whose temporaries fit into _CHUNK_BYTES."""
+    rank, n_cells = Vt.shape
+    size = max(1, _CHUNK_BYTES // (8 * (5 * rank**2 + 10 * n_cells)))
+    return [slice(i, i + size) for i in range(0, n_samples, size)]
+
+
 def _solve(problem: BoundedProjection, correction: Array) -> tuple[Array, Mask]:
     rho: Array = np.clip(problem.rho0, problem.lower, problem.upper)
     fits: Mask = problem.fits(rho)
-    # If the projection without bounds keeps to them, it is the nearest.
+    # A projection without bounds that lies within them is the solution.
     free = problem.rho0 + correction @ problem.Vt
     inside: Mask = np.all((free >= problem.lower) & (free <= problem.upper), axis=1)
     reached: Mask = ~fits & inside & problem.fits(free)
@@ -141,7 +145,7 @@ def _solve(problem: BoundedProjection, correction: Array) -> tuple[Array, Mask]:
 
 
 def _continue(problem: BoundedProjection) -> tuple[Array, Mask]:
-    """Lower the damping until data are fitted, or, where bounds forbid it, no better fitted."""
+    """Lower the damping until the data are fitted or, where bounds prevent it, no longer better."""
     nu = _damped(problem, _CONTINUATION[0])
     rho = problem.density(nu)
     fits = np.zeros(len(nu), dtype=bool)
@@ -153,7 +157,7 @@ def _continue(problem: BoundedProjection) -> tuple[Array, Mask]:
         found = rest.density(nu[i])
         size = np.linalg.norm(rest.residual(found), axis=1)
         fits[i] = done & rest.fits(found)
-        # A density much further away is no better compromise if it gains next to nothing.
+        # With less damping densities move far from the start, often for a negligible gain.
         better = fits[i] | (done & (size < _GAIN * best[i]))
         rho[i[better]], best[i[better]] = found[better], size[better]
         excess = size - rest.radius
@@ -166,7 +170,7 @@ def _continue(problem: BoundedProjection) -> tuple[Array, Mask]:
 
 
 def _damped(problem: BoundedProjection, alpha: float) -> Array:
-    """Return Tikhonov's correction of the clipped starts, in the coordinates V."""
+    """Return the Tikhonov correction of the clipped starts, in the coordinates V."""
     s = problem.s
     residual = problem.residual(np.clip(problem.rho0, problem.lower, problem.upper))
     return residual * s / (s**2 + alpha * s[0] ** 2)
@@ -175,14 +179,14 @@ def _damped(problem: BoundedProjection, alpha: float) -> Array:
 def newton(
     problem: BoundedProjection, nu: Array, alpha: float, max_iter: int
 ) -> tuple[Array, Mask]:
-    """Minimise the damped dual; return multipliers and which of them are stationary."""
+    """Minimise the damped dual; return multipliers and which samples converged."""
     nu, s = nu.copy(), problem.s
     done = np.zeros(len(nu), dtype=bool)
     for _ in range(max_iter):
         i = np.flatnonzero(~done)
         rest = problem.take(i)
         gradient, damping = _gradient(rest, nu[i], alpha)
-        # Times s the gradient is in units of the residual, as the tolerance is.
+        # Times s, the gradient is in units of the residual, as the tolerance is.
         done[i] = np.linalg.norm(gradient * s, axis=1) <= rest.tolerance
         left = ~done[i]
         if not left.any():
@@ -194,8 +198,8 @@ def newton(
 
 
 def _gradient(problem: BoundedProjection, nu: Array, alpha: float) -> tuple[Array, Array]:
-    """Return the gradient of the dual and the damping, alpha and the ball's taken together."""
-    # At the minimum the residual is along p: ``residual = damping p``, with its norm the radius.
+    """Return the gradient of the dual and the damping, of alpha and of the ball together."""
+    # At the minimum the residual is parallel to p, ``residual = damping p``, of norm radius.
     p = nu / problem.s
     damping = problem.ball(p) + alpha * problem.s[0] ** 2
     residual = problem.residual(problem.density(nu))
@@ -216,13 +220,13 @@ def _newton_step(problem: BoundedProjection, nu: Array, gradient: Array, damping
         else:
             V = Vt[:, cells]
             H[k] = V @ V.T
-    # The ball's damping falls with the norm of p, which takes a matrix of rank one away.
+    # The damping of the ball falls with the norm of p: its derivative is a matrix of rank one.
     q = nu / s**2
-    H -= problem.bend(nu / s)[:, None, None] * q[:, :, None] * q[:, None, :]
+    H -= problem.ball_slope(nu / s)[:, None, None] * q[:, :, None] * q[:, None, :]
     diagonal = np.arange(rank)
     H[:, diagonal, diagonal] += damping[:, None] / s**2
-    # The damping spans sixteen decades and more; balanced, the matrix is only as bad as the cells
-    # that are left free make it.
+    # The diagonal spans sixteen decades and more; with a unit diagonal the condition number
+    # depends only on the cells that are free.
     balance = 1.0 / np.sqrt(np.maximum(H[:, diagonal, diagonal], 1e-14))
     H *= balance[:, :, None] * balance[:, None, :]
     H[:, diagonal, diagonal] += 1e-14
@@ -232,12 +236,12 @@ def _newton_step(problem: BoundedProjection, nu: Array, gradient: Array, damping
 def _line_search(
     problem: BoundedProjection, nu: Array, gradient: Array, step: Array, alpha: float
 ) -> Array:
-    """Return fractions of steps after which the convex dual does not rise again, by halving."""
+    """Halve steps until the convex dual does not rise at their end; return the fractions."""
     origin, along = problem.rho0 + nu @ problem.Vt, step @ problem.Vt
     slope = np.abs(np.sum(gradient * step, axis=1))
     w, s = problem.d / problem.s, problem.s
     t = np.ones(len(nu))
-    # Slopes, not values: near the minimum values differ by less than their rounding.
+    # By slopes, since near the minimum values differ by less than their rounding.
     for _ in range(40):
         moved = problem.nearest(origin + t[:, None] * along) - problem.rho0
         p = (nu + t[:, None] * step) / s

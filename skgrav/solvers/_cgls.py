@@ -5,12 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from skgrav._typing import Array
-from skgrav.solvers._base import (
-    LeastSquaresSolver,
-    Problem,
-    Progress,
-    fraction_to_noise,
-)
+from skgrav.solvers._base import LeastSquaresSolver, Problem, Progress, fraction_to_noise
 
 
 class CGLS(LeastSquaresSolver):
@@ -19,20 +14,19 @@ class CGLS(LeastSquaresSolver):
     Parameters
     ----------
     tol : float, default=1e-6
-        Stop where ``||A^T (g - A rho)|| <= tol ||A^T g||``. With noise the residual reaching
-        the size of the noise stops earlier.
+        Stop where ``||A^T (g - A rho)|| <= tol ||A^T g||`` or the data are fitted to their noise.
     max_iter : int, default=1000
         Largest number of iterations.
     depth_weighting : float, "sensitivity" or None, default=None
-        Corrections are least in a norm with weights that fall with depth, as in
-        `TikhonovInverter`: they condition the system, and move what is deep as well.
+        Weights, falling with depth, of the norm in which corrections are smallest, as in
+        `TikhonovInverter`: deep cells change as well, and the system is better conditioned.
     engine : {"auto", "svd", "operator"}, default="auto"
-        Coordinates to iterate in: those of the thin SVD or the operator's own. ``"auto"`` takes
-        the SVD where it is affordable.
+        Coordinates of the iteration: of the thin SVD, or the operator's own. ``"auto"`` takes the
+        SVD where it is affordable.
 
     See Also
     --------
-    ICG : Weighted conjugate gradients with a vanishing damping.
+    ICG : Conjugate gradients with weights and damping.
 
     References
     ----------
@@ -61,12 +55,14 @@ class CGLS(LeastSquaresSolver):
             if not i.size:
                 break
             image = system.forward(direction[i])
+            # The step that minimises the misfit along the direction, cut where it would fit noise.
             step = (slope[i] / np.sum(image**2, axis=1))[:, None]
             step *= fraction_to_noise(d[i], d[i] - step * image, problem.target2[i])[:, None]
             c[i] += step * direction[i]
             d[i] -= step * image
             gradient = system.adjoint(d[i])
             new_slope = np.sum(gradient**2, axis=1)
+            # Conjugate to the directions before, so that none of their gain is lost.
             direction[i] = gradient + (new_slope / slope[i])[:, None] * direction[i]
             slope[i], d2[i] = new_slope, np.sum(d[i] ** 2, axis=1)
             progress.record(i, d2[i])

@@ -1,4 +1,4 @@
-"""Nonlinear least squares: many small problems at once, in torch, by Gauss-Newton and others."""
+"""Nonlinear least squares in torch, many small problems at once: Gauss-Newton, Adam, L-BFGS."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from skgrav.solvers._guard import Guard
 
 Tensor = torch.Tensor
 
-#: Torch counts the levels of its forward derivatives for all threads together.
+#: Threads share torch's level of forward-mode derivatives, so one at a time takes them.
 one_forward_derivative = Guard()
 
-#: Inner iterations of a Gauss-Newton step at most, and the share of the residual that ends them
-#: before. Few suffice, since they are conditioned well and the map is not linear anyway.
+#: Largest number of inner iterations of a Gauss-Newton step, and the relative residual at which
+#: they end. Few suffice, since they are well conditioned and the map is nonlinear anyway.
 _N_INNER, _INNER_TOLERANCE = 3, 0.1
 
-#: Halvings of a step before it is given up.
+#: Largest number of halvings of a step.
 _N_HALVINGS = 12
 
-#: Iterations over which Adam must have gained something.
+#: Iterations of Adam between two tests of convergence.
 _PATIENCE = 100
 
-#: Pairs of steps and gradients that L-BFGS remembers.
+#: Pairs of steps and changes of gradient in the memory of L-BFGS.
 _MEMORY = 10
 
 
@@ -34,32 +34,21 @@ _MEMORY = 10
 class NonlinearProblem:
     """Samples of ``|weights (f(u) - data)|**2 / 2 + prior |u - centre|**2 / 2``.
 
-    For inversion in a latent space u are codes, and f is decoder and operator.
-
-    Parameters
-    ----------
-    forward : callable
-        Map f from u (n_samples, k) to (n_samples, m), row by row.
-    data : Tensor of shape (n_samples, m)
-        What f should reach.
-    weights : Tensor of shape (n_samples, m) or (1, m)
-        One over the standard deviation of each datum.
-    jacobian : Tensor of shape (k, m)
-        Average derivative of f, which conditions the steps.
-    centre : Tensor of shape (n_samples, k) or (1, k)
-        Mean of the prior, whose covariance is one.
-    prior : float
-        Weight of the prior; 0 is none.
-    target : float
-        Weighted squared misfit at which a sample is fitted well enough.
+    In latent inversion u is the code, and f the decoder followed by the operator.
     """
 
+    #: Map f from u (n_samples, k) to (n_samples, m), row by row.
     forward: Callable[[Tensor], Tensor]
     data: Tensor
+    #: One over the standard deviation of each datum, (n_samples or 1, m).
     weights: Tensor
+    #: Average Jacobian of f, (k, m), the preconditioner.
     jacobian: Tensor
+    #: Mean of the prior, (n_samples or 1, k), whose covariance is the identity.
     centre: Tensor
+    #: Weight of the prior; 0 leaves it out.
     prior: float = 1.0
+    #: Weighted squared misfit at which a sample has converged.
     target: float = 0.0
 
     def take(self, rows: Tensor) -> NonlinearProblem:
@@ -72,13 +61,8 @@ class NonlinearProblem:
         with torch.no_grad():
             return self._cost(u, self.weights * (self.forward(u) - self.data))
 
-    def gradient(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return objective, squared misfit and gradient of each sample."""
-        objective, misfit2, gradient, _ = self.linearised(u)
-        return objective, misfit2, gradient
-
     def linearised(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]]:
-        """Return objective, squared misfit, gradient, and the Gauss-Newton Hessian as a map."""
+        """Return objective, squared misfit, gradient, and products with the Hessian."""
         with torch.no_grad():
             predicted, pull = vjp(self.forward, u)[:2]
             residual = self.weights * (predicted - self.data)
@@ -97,8 +81,8 @@ class NonlinearProblem:
         weighted = self.jacobian * self.weights[:, None]
         hessian = weighted @ weighted.mT
         diagonal = hessian.diagonal(dim1=1, dim2=2)
-        ridge = self.prior + 1e-5 * diagonal.mean(dim=1, keepdim=True) + 1e-30
-        diagonal += ridge
+        # Without a prior the Hessian may be singular in float32.
+        diagonal += self.prior + 1e-5 * diagonal.mean(dim=1, keepdim=True) + 1e-30
         return torch.linalg.cholesky(hessian)
 
     def preconditioned(self, gradient: Tensor) -> Tensor:
@@ -112,14 +96,14 @@ class NonlinearProblem:
 
 @dataclass
 class Solution:
-    """The u of all samples, and how they were found."""
+    """Minimisers of all samples, and the course of the iterations."""
 
     u: Tensor
     objective: Tensor
     misfit2: Tensor
     n_iter: Tensor
     converged: Tensor
-    #: Samples for which no step lowers the objective any more.
+    #: Samples whose last step did not lower the objective.
     stuck: Tensor
 
     @classmethod
@@ -131,16 +115,16 @@ class Solution:
         return cls(u.clone(), objective, misfit2, zeros, done, torch.zeros_like(done))
 
     def open_samples(self) -> Tensor:
-        """Return the rows that may still gain something."""
+        """Return the rows that are neither converged nor stuck."""
         return torch.nonzero(~self.converged & ~self.stuck)[:, 0]
 
 
 def gauss_newton(problem: NonlinearProblem, u: Tensor, max_iter: int, tol: float) -> Solution:
     """Minimise by damped Gauss-Newton steps.
 
-    Each step solves the linearised problem by conjugate gradients, conditioned by the average
-    Jacobian, so that products with the Jacobian and its transpose suffice; it is halved until it
-    lowers the objective.
+    Each step solves the linearised problem roughly by conjugate gradients, preconditioned by the
+    average Jacobian, and is halved until it lowers the objective. So only products with the
+    Jacobian and its transpose are needed.
     """
     solution = Solution.start(problem, u)
     for _ in range(max_iter):
@@ -148,7 +132,7 @@ def gauss_newton(problem: NonlinearProblem, u: Tensor, max_iter: int, tol: float
         if not rows.numel():
             break
         part, codes = problem.take(rows), solution.u[rows]
-        factor = problem.factor  # computed once; parts of it serve the samples still open
+        factor = problem.factor  # computed once for all samples and iterations
         part.__dict__["factor"] = factor[rows] if len(factor) > 1 else factor
         _, _, gradient, hessian = part.linearised(codes)
         step = _conjugate_gradients(part, gradient, hessian)
@@ -159,7 +143,7 @@ def gauss_newton(problem: NonlinearProblem, u: Tensor, max_iter: int, tol: float
 def _conjugate_gradients(
     problem: NonlinearProblem, gradient: Tensor, hessian: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Return the Gauss-Newton step of each sample, solved for roughly."""
+    """Return the Gauss-Newton step of each sample, by few iterations."""
     step, residual = torch.zeros_like(gradient), -gradient
     conditioned = problem.preconditioned(residual)
     direction = conditioned
@@ -188,8 +172,8 @@ def _move(
     gradient: Tensor,
     tol: float,
 ) -> None:
-    """Go along the step of some samples as far as it lowers their objective."""
-    if problem.prior == 0:  # nothing else keeps a step from leaving what a decoder knows
+    """Take the steps of some samples, halved until they lower the objective (Armijo's rule)."""
+    if problem.prior == 0:  # only this keeps codes where a decoder was trained
         norm = step.norm(dim=1, keepdim=True).clamp(min=1e-30)
         step = step * (step.shape[1] ** 0.5 / norm).clamp(max=1.0)
     slope = (step * gradient).sum(dim=1)
@@ -207,6 +191,8 @@ def _move(
         if not left.numel():
             break
         length[left] /= 2
+    # Converged are samples whose gain, or the gain of the linearised problem, is small; those that
+    # did not move are judged by the latter.
     gained, promised = before - solution.objective[rows], -slope / 2
     gained[left] = promised[left]
     small = torch.minimum(gained, promised) <= tol * (1.0 + solution.objective[rows])
@@ -218,7 +204,7 @@ def _move(
 def adam(
     problem: NonlinearProblem, u: Tensor, max_iter: int, tol: float, *, learning_rate: float = 0.05
 ) -> Solution:
-    """Minimise by Adam; each sample keeps the best codes that it met."""
+    """Minimise by Adam; each sample keeps its best iterate."""
     solution = Solution.start(problem, u)
     rows = solution.open_samples()
     codes = u[rows].clone()
@@ -227,7 +213,7 @@ def adam(
     for i in range(1, max_iter + 1):
         if not rows.numel():
             break
-        objective, misfit2, gradient = problem.take(rows).gradient(codes)
+        objective, misfit2, gradient, _ = problem.take(rows).linearised(codes)
         _keep_better(solution, rows, codes, objective, misfit2)
         mean, square = mean.lerp(gradient, 0.1), square.lerp(gradient.square(), 0.001)
         scaled = (mean / (1 - 0.9**i)) / ((square / (1 - 0.999**i)).sqrt() + 1e-8)
@@ -259,7 +245,7 @@ def lbfgs(problem: NonlinearProblem, u: Tensor, max_iter: int, tol: float) -> So
     """Minimise by L-BFGS from the Hessian of the average linear map."""
     solution = Solution.start(problem, u)
     memory: list[tuple[Tensor, Tensor]] = []
-    gradient = problem.gradient(solution.u)[2]
+    gradient = problem.linearised(solution.u)[2]
     for _ in range(max_iter):
         rows = solution.open_samples()
         if not rows.numel():
@@ -269,7 +255,7 @@ def lbfgs(problem: NonlinearProblem, u: Tensor, max_iter: int, tol: float) -> So
         step = torch.where(uphill, -problem.preconditioned(gradient), step)
         before = solution.u.clone()
         _move(problem, solution, rows, step[rows], gradient[rows], tol)
-        fresh = problem.gradient(solution.u)[2]
+        fresh = problem.linearised(solution.u)[2]
         memory = [*memory, (solution.u - before, fresh - gradient)][-_MEMORY:]
         gradient = fresh
     return solution
@@ -278,7 +264,7 @@ def lbfgs(problem: NonlinearProblem, u: Tensor, max_iter: int, tol: float) -> So
 def _two_loops(
     problem: NonlinearProblem, memory: list[tuple[Tensor, Tensor]], gradient: Tensor
 ) -> Tensor:
-    """Apply the inverse Hessian of L-BFGS to the gradient of each sample."""
+    """Apply the inverse Hessian of L-BFGS to the gradient of each sample: Nocedal's recursion."""
     q, stack = gradient, []
     for s, y in reversed(memory):
         curvature = (s * y).sum(dim=1, keepdim=True)

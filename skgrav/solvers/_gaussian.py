@@ -1,4 +1,4 @@
-"""Linear estimates in data space: one eigendecomposition serves noise of any level."""
+"""Linear estimates in data space, with one eigendecomposition for all noise levels."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from skgrav._typing import Array
 from skgrav.io import saved, sized
 
-#: Decades of variance below and above that of the signal in which noise is looked for, and steps
-#: in each.
+#: Decades of the variance of noise below and above that of the signal that are searched, and
+#: steps in each.
 _BELOW, _ABOVE, _STEPS = 28, 8, 6
 
 #: Samples whose likelihoods are computed together.
@@ -20,16 +20,16 @@ _BLOCK = 4096
 @saved
 @dataclass(frozen=True)
 class DataSpace:
-    """Estimates of targets that are jointly Gaussian with data, white noise added to the data.
+    """Estimates of targets that are jointly Gaussian with data, from data with white noise.
 
     For targets t and noise-free data d of zero mean, ``E[t | d + n]`` is
-    ``Cov(t, d) (Cov(d) + sigma**2 I)^-1 (d + n)``, and the noise of each sample only changes
-    the diagonal that is inverted. Damped least squares is the same with ``alpha = sigma**2``.
+    ``Cov(t, d) (Cov(d) + sigma**2 I)^-1 (d + n)``. In the eigenvectors of Cov(d) the matrix to be
+    inverted is diagonal for any noise. Damped least squares is the same with ``alpha = sigma**2``.
     """
 
     #: Eigenvectors of the covariance of the data, one a column.
     rotation: Array = field(metadata=sized("d", "k"))
-    #: Its eigenvalues, falling.
+    #: Its eigenvalues, in descending order.
     variance: Array = field(metadata=sized("k"))
     #: Covariance of rotated data and targets, (n_data, n_targets).
     cross: Array = field(metadata=sized("k", "t"))
@@ -45,13 +45,14 @@ class DataSpace:
 
     @classmethod
     def of_samples(cls, data: Array, targets: Array, matrix: Array, white: float) -> DataSpace:
-        """Prepare estimates from samples of data and targets whose second moments count.
+        """Prepare estimates from samples whose second moments are the covariances.
 
-        To these, targets add white variance of their own, which `matrix` takes to the data. No
-        matrix is squared, so that exact data tell as much as their last digits do.
+        To that of the targets the variance `white` is added, and to that of the data its image by
+        `matrix`. By singular values, not by products of matrices, which would lose half the digits
+        of exact data.
         """
         root, (n, n_targets), n_data = np.sqrt(white), targets.shape, data.shape[1]
-        # Zeros beside few samples of few targets: each datum gets a coordinate.
+        # With rows of zeros there are as many coordinates as data.
         zeros = np.zeros((max(0, n_data - n - n_targets), n_data))
         factor = np.vstack([data, root * matrix.T, zeros])
         left, std, rotation = np.linalg.svd(factor, full_matrices=False)
@@ -59,13 +60,12 @@ class DataSpace:
         return cls(np.ascontiguousarray(rotation.T), std**2, std[:, None] * cross)
 
     def coordinates(self, data: Array) -> Array:
-        """Return data in coordinates where signal and noise are independent."""
+        """Return data in coordinates that are independent of each other."""
         return data @ self.rotation
 
     def weights(self, noise_variance: Array) -> Array:
-        """Return one over the variance of each coordinate with noise, (n_samples, n_data)."""
+        """Return one over the variance of each coordinate with noise, 0 where that is 0."""
         total = self.variance + noise_variance[:, None]
-        # Where neither signal nor noise has any variance, nothing can be told.
         return np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
 
     def estimate(self, data: Array, noise_variance: Array) -> Array:
@@ -73,14 +73,13 @@ class DataSpace:
         return (self.coordinates(data) * self.weights(noise_variance)) @ self.cross
 
     def explained(self, noise_variance: Array) -> Array:
-        """Return how much variance of each target the data explain, (n_samples, n_targets)."""
+        """Return the variance of each target that the data explain, (n_samples, n_targets)."""
         return self.weights(noise_variance) @ self.cross**2
 
     def noise_variance(self, data: Array) -> Array:
-        """Estimate the noise of each sample by maximum likelihood, (n_samples,).
+        """Estimate the variance of the noise of each sample by maximum likelihood, (n_samples,).
 
-        What a sample has in directions without signal is noise; the likelihood weighs all
-        directions by how little signal they have.
+        Mostly the coordinates with little signal determine it.
         """
         coordinates2 = self.coordinates(data) ** 2
         signal = float(self.variance.mean()) or 1.0
@@ -95,7 +94,7 @@ class DataSpace:
             best = np.clip(np.argmin(cost, axis=1), 1, len(grid) - 2)
             rows = np.arange(len(best))
             before, least, after = (cost[rows, best + k] for k in (-1, 0, 1))
-            # The vertex of the parabola through the three lowest points.
+            # The vertex of the parabola through the least value and its neighbours.
             curvature = before - 2 * least + after
             with np.errstate(divide="ignore", invalid="ignore"):
                 shift = np.where(curvature > 0, (before - after) / (2 * curvature), 0.0)

@@ -22,13 +22,12 @@ class GradientDescent(Solver):
         Step, in units of 1 / singular value squared. The default is the paper's, far below the
         stable limit there, so that it changes little; ``"auto"`` takes ``1 / s_max**2``.
     tol : float, default=1e-6
-        Stop where ``||A^T (g - A rho)|| <= tol ||A^T g||``. With noise the residual reaching
-        the size of the noise stops earlier.
+        Stop where ``||A^T (g - A rho)|| <= tol ||A^T g||`` or the data are fitted to their noise.
     max_iter : int, default=100
         Largest number of iterations.
     engine : {"auto", "svd", "operator"}, default="auto"
-        Coordinates to iterate in: those of the thin SVD, where every iterate has a closed form,
-        or the operator's own. ``"auto"`` takes the SVD where it is affordable.
+        Coordinates of the iteration: of the thin SVD, where iterates have a closed form, or the
+        operator's own. ``"auto"`` takes the SVD where it is affordable.
 
     Raises
     ------
@@ -93,6 +92,7 @@ class GradientDescent(Solver):
         return self.step_size
 
     def _closed_form(self, problem: Problem, s: Array) -> tuple[Array, Progress]:
+        # Residuals after each number of iterations; the first that meets the stopping rule counts.
         factor = 1.0 - self._step_size(s[0]) * s**2
         powers = factor[:, None] ** (2 * np.arange(self.max_iter + 1))
         d2 = problem.residual**2
@@ -101,6 +101,7 @@ class GradientDescent(Solver):
         progress = Progress(history[0], np.any(done, axis=0))
         progress.n_iter = np.where(progress.converged, done.argmax(axis=0), self.max_iter)
         progress.residual2 = history
+        # The last step is cut where it would fit noise, by its share `part`.
         before = factor ** np.maximum(progress.n_iter - 1, 0)[:, None]
         after = factor ** progress.n_iter[:, None]
         part = fraction_to_noise(

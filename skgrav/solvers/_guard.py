@@ -1,4 +1,4 @@
-"""One thread at a time through what torch shares among all threads of a process."""
+"""Lock for torch's settings that all threads of a process share."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from threading import RLock
 
 
 class Guard:
-    """Lock of one process, which a thread that holds it may take again.
+    """Reentrant lock, renewed in a forked process.
 
-    In a forked process it is a new lock: a thread of the parent that held the old one does not
-    exist there and would never release it.
+    There the thread that may have locked it in the parent does not exist, so the inherited lock
+    would never be released.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Improved conjugate gradients with data and model weights and a vanishing damping."""
+"""Improved conjugate gradients: weights, and a damping that falls while iterating."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from skgrav.solvers._weights import DEPTH_WEIGHTING, depth_weights
 
 
 class ICG(Solver):
-    """Improved conjugate gradients: Tikhonov damping that is cut while iterating.
+    """Improved conjugate gradients: Tikhonov damping that falls while iterating.
 
     Parameters
     ----------
@@ -32,32 +32,30 @@ class ICG(Solver):
         Weights `w_m` of the model norm that fall with depth, as in `TikhonovInverter`; the paper
         takes the decay of the kernel, 1 in 2D and 2 in 3D.
     reference : {"zero", "start"}, default="zero"
-        Model that the damping draws toward.
+        Reference model of the damping.
     damping_factor : float, default=0.25
-        Factor q by which the damping is cut.
+        Factor by which the damping is cut.
     cut : {"step", "stall"}, default="step"
         Cut after each iteration, as the paper does, or only when the misfit fell by less than
         1 % in an iteration.
     tol : float, default=1e-6
-        Stop where ``||g - A rho|| <= tol ||g||``. With noise the residual reaching the size of
-        the noise stops earlier.
+        Stop where ``||g - A rho|| <= tol ||g||`` or the data are fitted to their noise.
     max_iter : int, default=100
         Largest number of iterations.
     engine : {"auto", "svd", "operator"}, default="auto"
-        Coordinates to iterate in: those of the thin SVD of the weighted operator or its own.
+        Coordinates of the iteration: of the thin SVD of the weighted operator, or its own.
         ``"auto"`` takes the SVD where it is affordable.
 
     See Also
     --------
-    CGLS : What remains once the damping has vanished.
+    CGLS : The same without damping.
 
     Notes
     -----
     Reconstructed from the paper's description: with ``m_w = w_m m`` and ``S_w = w_d S / w_m``,
     minimises ``||w_d (S m - g)||**2 + alpha ||m_w||**2`` by conjugate gradients from alpha =
-    ``||e||**2 / ||m_w||**2`` at the start. Data weights `w_d` follow the noise. The normal
-    matrix is never formed. In SVD coordinates the start's part outside the row space is one
-    more coordinate.
+    ``||e||**2 / ||m_w||**2`` at the start, where e is the residual. Data weights `w_d` follow the
+    noise. The normal matrix is never formed.
 
     References
     ----------
@@ -113,7 +111,8 @@ class ICG(Solver):
         start = rho0 * weights
         problem = make_problem(system, whitening(g), start, sigma)
         origin = start if self.reference == "start" else np.zeros_like(start)
-        # Damping also shrinks what no data see: one coordinate beside those of the row space.
+        # Damping also shrinks the part of the model in the null space of A, by one factor for all
+        # of it: one more coordinate, `share`.
         c = system.model_coordinates(start - origin)
         unseen = start - origin - system.model(c)
         c, share, progress = self._descend(problem, c, np.sum(unseen**2, axis=1), start)
@@ -123,7 +122,7 @@ class ICG(Solver):
     def _descend(
         self, problem: Problem, c: Array, unseen2: Array, start: Array
     ) -> tuple[Array, Array, Progress]:
-        """Iterate on coordinates `c` and on the share that is left of the unseen part."""
+        """Iterate on coordinates `c` and on the share left of the part in the null space."""
         system = problem.system
         e, share, share_p = problem.residual.copy(), np.ones(len(c)), np.zeros(len(c))
         e2 = np.sum(e**2, axis=1)
@@ -139,11 +138,8 @@ class ICG(Solver):
             r, share_r = system.adjoint(e[i]) - alpha[i, None] * c[i], -alpha[i] * share[i]
             new = np.sum(r**2, axis=1) + share_r**2 * unseen2[i]
             ratio = np.divide(new, old[i], out=np.zeros_like(new), where=old[i] > 0)
-            p[i], share_p[i], old[i] = (
-                r + ratio[:, None] * p[i],
-                share_r + ratio * share_p[i],
-                new,
-            )
+            p[i], share_p[i] = r + ratio[:, None] * p[i], share_r + ratio * share_p[i]
+            old[i] = new
             image = system.forward(p[i])
             p2 = np.sum(p[i] ** 2, axis=1) + share_p[i] ** 2 * unseen2[i]
             slope = np.sum(r * p[i], axis=1) + share_r * share_p[i] * unseen2[i]
@@ -156,7 +152,7 @@ class ICG(Solver):
             before2, e2[i] = e2[i], np.sum(e[i] ** 2, axis=1)
             stalled = (self.cut == "stall") & (e2[i] > 0.99 * before2)
             alpha[i] *= np.where(stalled | (self.cut == "step"), self.damping_factor, 1.0)
-            # After a stall the old direction is spent: new damping starts with steepest descent.
+            # A new damping is a new problem, to whose gradients old directions are not conjugate.
             old[i[stalled]] = np.inf
             progress.record(i, e2[i])
             done = e2 <= limit2 * (1 + 1e-9)
@@ -165,7 +161,7 @@ class ICG(Solver):
 
 
 def _initial_damping(problem: Problem, e2: Array, start2: Array) -> Array:
-    """Return ``||e||**2 / ||m_w||**2``; for a start at zero, the operator's own gain."""
+    """Return ``||e||**2 / ||m_w||**2``; for a start at zero, ``||S_w^T e||**2 / ||e||**2``."""
     gradient2 = np.sum(problem.system.adjoint(problem.residual) ** 2, axis=1)
-    own = np.divide(gradient2, e2, out=np.zeros_like(e2), where=e2 > 0)
-    return np.divide(e2 + problem.lost2, start2, out=own, where=start2 > 0)
+    gain = np.divide(gradient2, e2, out=np.zeros_like(e2), where=e2 > 0)
+    return np.divide(e2 + problem.lost2, start2, out=gain, where=start2 > 0)

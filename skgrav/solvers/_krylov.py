@@ -12,23 +12,18 @@ from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array
 from skgrav.noise import Whitening
 from skgrav.solvers._arnoldi import ArnoldiCycle
-from skgrav.solvers._base import (
-    Problem,
-    Progress,
-    Solver,
-    SolverResult,
-)
+from skgrav.solvers._base import Problem, Progress, Solver, SolverResult
 from skgrav.solvers._scipy import solve_with_scipy
 from skgrav.solvers._weights import DEPTH_WEIGHTING
 
 _EPS = np.finfo(np.float64).eps
 
-#: Samples whose bases are held at once, so that they stay in the cache.
+#: Samples of a batch, whose bases then fit into the cache.
 _BATCH = 350
 
 
 class _RestartedKrylov(Solver):
-    """Outer loop over restarts; subclasses say how long a cycle is and what it remembers."""
+    """Outer loop over restarts; subclasses give the length of a cycle and of its memory."""
 
     tol: float
     max_iter: int
@@ -42,19 +37,13 @@ class _RestartedKrylov(Solver):
         "engine": [StrOptions({"auto", "svd", "operator", "scipy"})],
     }
 
-    #: Name in scipy.sparse.linalg of the same method.
+    #: Name of the method in scipy.sparse.linalg.
     _scipy_name: str
 
+    @property
     @abstractmethod
-    def _cycle_length(self) -> int:
-        """Return the number of Krylov iterations of a cycle."""
-
-    def _n_augmented(self) -> int:
-        return 0
-
-    @abstractmethod
-    def _scipy_options(self) -> dict[str, Any]:
-        """Return the parameters that SciPy's solver takes beside the shared ones."""
+    def _lengths(self) -> tuple[int, int]:
+        """Numbers of Krylov iterations of a cycle, and of past steps that augment it."""
 
     def _solve(
         self, operator: Any, g: Array, rho0: Array, whitening: Whitening, sigma: Array
@@ -68,10 +57,11 @@ class _RestartedKrylov(Solver):
             if self.depth_weighting is not None:
                 raise ValueError(
                     f"'depth_weighting' is {self.depth_weighting!r}, which engine='scipy' does not "
-                    "know. Use engine='auto'."
+                    "support. Use engine='auto'."
                 )
+            own = self.get_params().keys() - _RestartedKrylov._parameter_constraints.keys()
             options = {"rtol": self.tol, "atol": 0.0, "maxiter": self.max_iter}
-            options |= self._scipy_options()
+            options |= {name: getattr(self, name) for name in own}
             return solve_with_scipy(self._scipy_name, options, operator, g, rho0)
         return super()._solve(operator, g, rho0, whitening, sigma)
 
@@ -85,19 +75,20 @@ class _RestartedKrylov(Solver):
         active = (norm > atol) & ~problem.at_noise(residual2)
         progress = Progress(residual2, ~active)
         tightening = np.ones(len(c))
+        n_krylov, n_past = self._lengths
         memory = np.zeros((len(c), 0, c.shape[1]))
         for _ in range(self.max_iter if active.any() else 0):
-            # A cycle is broken where its space is exhausted: another one would find nothing new.
+            # Where the Krylov space is exhausted, another cycle would find nothing new.
             step, broken = np.zeros_like(c), np.zeros(len(c), dtype=bool)
             for start in range(0, len(c), _BATCH):
                 i = start + np.flatnonzero(active[start : start + _BATCH])
-                # As in SciPy, a cycle need not reach the end at once: its aim is tightened where
-                # the last one met it, and loosened where it did not.
+                # As in SciPy, the tolerance of a cycle is tightened where the last one met it, and
+                # loosened where it did not.
                 cycle = ArnoldiCycle(
                     system,
                     gradient[i],
                     residual[i],
-                    self._cycle_length(),
+                    n_krylov,
                     memory[i],
                     tolerance=norm[i] * np.minimum(tightening[i], atol[i] / norm[i]),
                     target2=problem.target2[i],
@@ -108,8 +99,11 @@ class _RestartedKrylov(Solver):
                 tightening[i] *= np.where(cycle.reached, 0.25, 1.5)
             i = np.flatnonzero(active)
             np.clip(tightening, _EPS, 1.0, out=tightening)
-            memory = self._remember(memory, step)
-            # The residual is taken anew by the operator: that of the small problem has drifted.
+            if n_past:
+                length = np.linalg.norm(step, axis=1, keepdims=True)
+                newest = np.divide(step, length, out=np.zeros_like(step), where=length > 0)
+                memory = np.concatenate([memory, newest[:, None]], axis=1)[:, -n_past:]
+            # The residual is computed anew, since its update drifts by rounding.
             c[i] += step[i]
             residual[i] -= system.forward(step[i])
             residual2[i] = np.sum(residual[i] ** 2, axis=1)
@@ -123,15 +117,6 @@ class _RestartedKrylov(Solver):
                 break
         return c, progress
 
-    def _remember(self, memory: Array, step: Array) -> Array:
-        """Keep the last steps, normalised, as vectors that augment the next cycle."""
-        kept = self._n_augmented()
-        if not kept:
-            return memory
-        length = np.linalg.norm(step, axis=1, keepdims=True)
-        newest = np.divide(step, length, out=np.zeros_like(step), where=length > 0)
-        return np.concatenate([memory, newest[:, None]], axis=1)[:, -kept:]
-
 
 class GMRES(_RestartedKrylov):
     """Restarted GMRES on the normal equations, the paper's first choice.
@@ -139,22 +124,21 @@ class GMRES(_RestartedKrylov):
     Parameters
     ----------
     tol : float, default=1e-6
-        Stop where ``||A^T (g - A rho)|| <= tol ||A^T g||``. With noise the residual reaching
-        the size of the noise stops earlier.
+        Stop where ``||A^T (g - A rho)|| <= tol ||A^T g||`` or the data are fitted to their noise.
     restart : int, default=20
         Iterations of a cycle.
     max_iter : int, default=5000
-        Largest number of cycles, as SciPy counts.
+        Largest number of cycles.
     depth_weighting : float, "sensitivity" or None, default=None
-        Corrections are least in a norm with weights that fall with depth, as in
-        `TikhonovInverter`: they condition the system, and move what is deep as well.
+        Weights, falling with depth, of the norm in which corrections are smallest, as in
+        `TikhonovInverter`: deep cells change as well, and the system is better conditioned.
     engine : {"auto", "svd", "operator", "scipy"}, default="auto"
-        Coordinates to iterate in: those of the thin SVD, the operator's own, or SciPy's solver
-        for one sample after the other. ``"auto"`` takes the SVD where it is affordable.
+        Coordinates of the iteration: of the thin SVD, or the operator's own; or SciPy's solver,
+        sample by sample. ``"auto"`` takes the SVD where it is affordable.
 
     See Also
     --------
-    LGMRES : The same with a memory over restarts.
+    LGMRES : The same with a memory of past cycles.
 
     Notes
     -----
@@ -196,33 +180,30 @@ class GMRES(_RestartedKrylov):
         self.depth_weighting = depth_weighting
         self.engine = engine
 
-    def _cycle_length(self) -> int:
-        return self.restart
-
-    def _scipy_options(self) -> dict[str, Any]:
-        return {"restart": self.restart}
+    @property
+    def _lengths(self) -> tuple[int, int]:
+        return self.restart, 0
 
 
 class LGMRES(_RestartedKrylov):
-    """Loose GMRES on the normal equations: the steps of past cycles augment the next.
+    """Loose GMRES on the normal equations: the steps of past cycles augment the next one.
 
     Parameters
     ----------
     tol : float, default=1e-6
-        Stop where ``||A^T (g - A rho)|| <= tol ||A^T g||``. With noise the residual reaching
-        the size of the noise stops earlier.
+        Stop where ``||A^T (g - A rho)|| <= tol ||A^T g||`` or the data are fitted to their noise.
     inner_m : int, default=30
         Krylov iterations of a cycle.
     outer_k : int, default=50
-        Number of past steps that are kept.
+        Number of past steps in the memory.
     max_iter : int, default=5000
         Largest number of cycles.
     depth_weighting : float, "sensitivity" or None, default=None
-        Corrections are least in a norm with weights that fall with depth, as in
-        `TikhonovInverter`: they condition the system, and move what is deep as well.
+        Weights, falling with depth, of the norm in which corrections are smallest, as in
+        `TikhonovInverter`: deep cells change as well, and the system is better conditioned.
     engine : {"auto", "svd", "operator", "scipy"}, default="auto"
-        Coordinates to iterate in: those of the thin SVD, the operator's own, or SciPy's solver
-        for one sample after the other. ``"auto"`` takes the SVD where it is affordable.
+        Coordinates of the iteration: of the thin SVD, or the operator's own; or SciPy's solver,
+        sample by sample. ``"auto"`` takes the SVD where it is affordable.
 
     See Also
     --------
@@ -266,11 +247,6 @@ class LGMRES(_RestartedKrylov):
         self.depth_weighting = depth_weighting
         self.engine = engine
 
-    def _cycle_length(self) -> int:
-        return self.inner_m
-
-    def _n_augmented(self) -> int:
-        return self.outer_k
-
-    def _scipy_options(self) -> dict[str, Any]:
-        return {"inner_m": self.inner_m, "outer_k": self.outer_k}
+    @property
+    def _lengths(self) -> tuple[int, int]:
+        return self.inner_m, self.outer_k

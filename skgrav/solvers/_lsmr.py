@@ -1,4 +1,4 @@
-"""LSMR, whose gradient falls with every iteration."""
+"""LSMR, in which the norm of the gradient falls with each iteration."""
 
 from __future__ import annotations
 
@@ -7,38 +7,32 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from skgrav._typing import Array, Mask
-from skgrav.solvers._base import (
-    LeastSquaresSolver,
-    Problem,
-    Progress,
-    fraction_to_noise,
-)
+from skgrav.solvers._base import LeastSquaresSolver, Problem, Progress, fraction_to_noise
 from skgrav.solvers._system import LinearSystem
 
 
 class LSMR(LeastSquaresSolver):
-    """Minimal residuals of the normal equations by Golub-Kahan bidiagonalisation.
+    """Least squares with minimal residual, by Golub-Kahan bidiagonalisation.
 
-    Equivalent to MINRES on ``A^T A``, which is never formed: the gradient ``A^T (g - A rho)``
-    falls with every iteration, so stopping early is safer than with `CGLS`.
+    Equivalent to MINRES on ``A^T A``, which is never formed: the norm of ``A^T (g - A rho)``
+    falls with each iteration, so stopping early is safer than with `CGLS`.
 
     Parameters
     ----------
     tol : float, default=1e-6
-        Stop where ``||A^T (g - A rho)|| <= tol ||A^T g||``. With noise the residual reaching
-        the size of the noise stops earlier.
+        Stop where ``||A^T (g - A rho)|| <= tol ||A^T g||`` or the data are fitted to their noise.
     max_iter : int, default=1000
         Largest number of iterations.
     depth_weighting : float, "sensitivity" or None, default=None
-        Corrections are least in a norm with weights that fall with depth, as in
-        `TikhonovInverter`: they condition the system, and move what is deep as well.
+        Weights, falling with depth, of the norm in which corrections are smallest, as in
+        `TikhonovInverter`: deep cells change as well, and the system is better conditioned.
     engine : {"auto", "svd", "operator"}, default="auto"
-        Coordinates to iterate in: those of the thin SVD or the operator's own. ``"auto"`` takes
-        the SVD where it is affordable.
+        Coordinates of the iteration: of the thin SVD, or the operator's own. ``"auto"`` takes the
+        SVD where it is affordable.
 
     See Also
     --------
-    CGLS : The residual falls with every iteration, the gradient need not.
+    CGLS : The residual falls with each iteration, the gradient need not.
 
     References
     ----------
@@ -80,7 +74,7 @@ class LSMR(LeastSquaresSolver):
 
 @dataclass
 class _Bidiagonalisation:
-    """What the recurrences of section 3 in [1]_ carry from one iteration to the next."""
+    """State of the recurrences of section 3 in [1]_, with names as there."""
 
     u: Array
     v: Array
@@ -134,6 +128,8 @@ class _Bidiagonalisation:
         self.u, beta = _normalised(image - self.alpha[:, None] * self.u)
         self.v, self.alpha = _normalised(system.adjoint(self.u) - beta[:, None] * self.v)
 
+        # Two rotations: the first makes the bidiagonal matrix upper bidiagonal, the second its
+        # transpose, whose right-hand side, zeta, is the norm of the gradient.
         rho = np.hypot(self.alpha_bar, beta)
         cosine, sine = self.alpha_bar / rho, beta / rho
         theta = sine * self.alpha
@@ -153,7 +149,4 @@ class _Bidiagonalisation:
 def _normalised(vectors: Array) -> tuple[Array, Array]:
     """Return unit vectors and lengths; zero stays zero."""
     length = np.linalg.norm(vectors, axis=1)
-    unit = np.divide(
-        vectors, length[:, None], out=np.zeros_like(vectors), where=length[:, None] > 0
-    )
-    return unit, length
+    return vectors / np.where(length > 0, length, 1.0)[:, None], length

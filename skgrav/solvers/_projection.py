@@ -1,4 +1,4 @@
-"""The limit of the iterative solvers, in one step: projection onto the data, filtered by noise."""
+"""Projection onto the densities that fit the data: the limit of the iterative solvers."""
 
 from __future__ import annotations
 
@@ -12,66 +12,56 @@ from scipy.special import chdtri
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array, Indices
 from skgrav.noise import Whitening
-from skgrav.solvers._base import (
-    Problem,
-    Progress,
-    Solver,
-    SolverResult,
-    make_problem,
-    make_result,
-)
+from skgrav.solvers._base import Problem, Progress, Solver, SolverResult, make_problem, make_result
 from skgrav.solvers._bounded import BoundedProjection
 from skgrav.solvers._status import Status
 from skgrav.solvers._system import SVDSystem, make_system
 
-#: Share of the noise's squared norm that is in reach, whatever the cut singular values hold.
-_IN_REACH = 0.25
+#: Least share of the target, a squared norm, for the residual in reach, however much of it lies
+#: along singular values that are cut.
+IN_REACH = 0.25
 
-#: Misfit, relative to data and start, that bounded densities of noise-free data are to reach.
-_EXACT = 1e-11
+#: Misfit of noise-free data with bounds, relative to data and start: the target, and the one that
+#: counts as fitted where rounding prevents it.
+_EXACT, _FITTED = 1e-11, 1e-9
 
-#: And the misfit that is good enough where rounding is in the way.
-_FITTED = 1e-9
-
-#: Rounding of residuals, relative to the same; nothing is stationary to less.
+#: Rounding of residuals, relative to the same: the least tolerance of stationarity.
 _ROUNDING = 2e-13
 
 
 class Projection(Solver):
     """Projection ``rho0 + A^+ (g - A rho0)`` onto the densities that fit the data.
 
-    Noise-free data are fitted exactly, which never increases the distance to the true density
-    (Pythagoras). With noise the pseudo-inverse is Tikhonov's, damped for each sample until its
-    residual is as large as the noise (the discrepancy principle). With `bounds` the projection is
-    onto the densities that fit the data and keep to the bounds.
+    Noise-free data are fitted exactly, which never increases the distance to the true density.
+    With noise the pseudo-inverse is damped as Tikhonov's, so that the residual of each sample is
+    as large as its noise (the discrepancy principle). With `bounds` the projection is onto the
+    densities within them that fit the data.
 
     Parameters
     ----------
     rcond : float, default=1e-8
         Singular values below `rcond` times the largest are taken as zero.
     engine : {"auto", "svd"}, default="auto"
-        The projection is computed from the thin SVD; both names mean that.
+        Both use the thin SVD.
     chi_factor : float, default=None
-        Residual at which noisy data count as fitted, as the mean of its squares in units of the
-        noise over all data, the part that no density can change included. A start below it is
-        left as it is. The part that densities can change is never fitted closer than noise would
-        be in one sample of twenty, so that a sample with much noise where no density reaches, or
-        a factor far below one, ends above the `chi_factor`. None holds that part alone to the
-        95 % quantile of its noise. Without noise it has no effect.
+        Chi factor to be reached: the mean square of the residual in units of the noise, over all
+        data. A start below it is left unchanged. The residual in the range of A is never reduced
+        below the 5 % quantile of its noise, so that with much noise outside that range, or a
+        factor far below one, the result is above `chi_factor`. None takes the 95 % quantile of
+        the noise in the range of A. Without noise it has no effect.
     bounds : tuple of two floats, default=None
         Lowest and highest density, in the unit of the densities; infinities are allowed. None
-        leaves densities free. Bounds that contradict the data, or their noise, give a density
-        within them that fits best, to 0.1 % of the misfit as far as found; such samples are
-        marked as not converged.
+        leaves densities free. Where bounds contradict the data, the result is close to the best
+        fit within them, usually to 0.1 % of the misfit, and is marked as not converged.
 
     Raises
     ------
     ValueError
-        If the operator is no matrix and so has no affordable SVD, or `bounds` are none.
+        If the operator is not a matrix or too large for an SVD, or `bounds` are invalid.
 
     See Also
     --------
-    CGLS : The same limit by iteration, for operators without an SVD.
+    CGLS : The same limit by iteration, without an SVD.
     skgrav.metrics.chi_factor : The chi factor of densities.
 
     Notes
@@ -87,21 +77,21 @@ class Projection(Solver):
 
         min ||rho - rho0||^2 / 2  subject to  ||U^T (g - A rho)|| <= T  and  l <= rho <= u,
 
-    in which T is 1e-11 of the data and the start's residual without noise. It is
-    ``rho = clip(rho0 + V nu, l, u)``, where nu has one entry per singular value and, with
+    where T without noise is 1e-11 times the norms of the data and of the residual of the start. It
+    is ``rho = clip(rho0 + V nu, l, u)``, where nu has one entry per singular value and, with
     ``p = nu / s``, minimises the convex dual, whose gradient is
 
         F(nu) = V^T (rho - rho0) + (T / ||p|| + alpha) p / s - U^T r / s.
 
     F is piecewise smooth; semismooth Newton, equal to the primal-dual active set method [2]_,
-    with halved steps finds its zero in a few systems as large as the rank. Alpha is next to
-    nothing; samples that need more than 20 steps are solved with an alpha that falls from
-    ``1e-2 s[0]**2``, which also finds the compromise where there is no solution. Alternating
-    projections [3]_ have the same limit, but take very many steps to get near it; clipping the
-    projection breaks the fit.
+    with step halving finds its zero by solving few systems of the size of the rank. Alpha is
+    negligible; samples that need more than 20 steps are solved with an alpha that falls from
+    ``1e-2 s[0]**2``, which also gives the best fit where there is no solution. Alternating
+    projections [3]_ have the same limit, but need very many steps; clipping the projection would
+    spoil the fit.
 
-    If the truth keeps to the bounds and data are exact, the bounds never increase the distance to
-    it, up to what T leaves open. `solve` counts the whole projection as one iteration.
+    If the true density lies within the bounds and data are exact, bounds never increase the
+    distance to it by more than T allows. `solve` counts the projection as one iteration.
 
     References
     ----------
@@ -150,7 +140,7 @@ class Projection(Solver):
         problem = make_problem(system, whitening(g), rho0, sigma)
         if self.chi_factor is not None:
             noise2 = problem.sigma**2
-            # The factor is of all data: what no density reaches uses up its part of the target.
+            # The factor is over all data, so the residual outside the range of A is subtracted.
             wanted = self.chi_factor * whitening.n_white * noise2 - problem.lost2
             least = noise2 * chdtri(system.n_data, 0.95)
             problem = replace(problem, target2=np.maximum(wanted, least))
@@ -165,7 +155,7 @@ class Projection(Solver):
         system = problem.system
         if not isinstance(system, SVDSystem):
             raise ValueError(
-                "solver 'projection' needs the SVD of 'operator', which is no matrix or too "
+                "solver 'projection' needs the SVD of 'operator', which is not a matrix or too "
                 "large. Use 'cgls', which has the same limit."
             )
         s, d = system.s, problem.residual
@@ -174,7 +164,7 @@ class Projection(Solver):
         noisy = problem.target2 > 0
         strength = np.full(len(d), np.inf)
         strength[noisy] = discrepancy_strength(kept, d[noisy], problem.target2[noisy])
-        # Share of each residual that is left, 1 / (1 + s^2 / alpha); infinity is no damping at all.
+        # Share of each residual that is left, 1 / (1 + s^2 / alpha), with strength 1 / alpha.
         with np.errstate(invalid="ignore"):
             remaining = np.where(kept > 0, 1.0 / (1.0 + kept**2 * strength[:, None]), 1.0)
         correction = np.divide(1.0 - remaining, kept, out=np.zeros_like(d), where=kept > 0) * d
@@ -188,12 +178,12 @@ class Projection(Solver):
     ) -> tuple[Array, Progress, Indices]:
         """Return the nearest densities within bounds, the record, and the status."""
         system, d = problem.system, problem.residual
-        assert isinstance(system, SVDSystem)  # `_iterate` has refused all else
+        assert isinstance(system, SVDSystem)  # as checked by `_iterate`
         kept = system.s > self.rcond * system.s[0]
-        # Coordinates that are cut keep their residual, which the ball of the others has to make up.
+        # Coordinates that are cut keep their residual, so less of the target is left for others.
         d2, cut2 = np.sum(d**2, axis=1), np.sum(d[:, ~kept] ** 2, axis=1)
         scale = np.sqrt(problem.data2) + np.sqrt(d2)
-        noise = np.sqrt(np.maximum(problem.target2 - cut2, _IN_REACH * problem.target2))
+        noise = np.sqrt(np.maximum(problem.target2 - cut2, IN_REACH * problem.target2))
         projection = BoundedProjection(
             Vt=system.Vt[kept],
             s=system.s[kept],
@@ -221,7 +211,7 @@ def check_bounds(bounds: Any) -> tuple[float, float] | None:
     shapes = [np.shape(b) for b in bounds] if len(bounds) == 2 else []
     if any(shape != () for shape in shapes):
         raise ValueError(
-            f"'bounds' holds arrays of shapes {shapes[0]} and {shapes[1]}; bounds that differ "
+            f"'bounds' has arrays of shapes {shapes[0]} and {shapes[1]}; bounds that differ "
             "between cells are not supported. Give two numbers for all cells."
         )
     try:
@@ -231,8 +221,8 @@ def check_bounds(bounds: Any) -> tuple[float, float] | None:
     if not lower < upper:
         given = repr(bounds) if len(bounds) <= 3 else f"{type(bounds).__name__} of {len(bounds)}"
         raise ValueError(
-            f"'bounds' is {given}; it must hold two numbers, the lower below the upper. Give "
-            "for example (0.0, 12.0), or an infinity for the side that is open."
+            f"'bounds' is {given}; it must be two numbers, the lower below the upper. Give for "
+            "example (0.0, 12.0), with an infinity for an open side."
         )
     return lower, upper
 
@@ -241,9 +231,9 @@ def discrepancy_strength(s: Array, d: Array, target2: Array, max_iter: int = 100
     """Return ``1 / alpha`` at which the damped residual of each sample has its target norm."""
     h, target = s**2, np.sqrt(target2)
     strength = np.zeros(len(d))
-    # What singular values taken as zero hold can't be fitted; half the noise is always in reach.
+    # The residual along singular values taken as zero cannot be fitted.
     floor2 = np.sum(np.where(h == 0, d, 0.0) ** 2, axis=1)
-    target = np.sqrt(np.maximum(target2, floor2 + _IN_REACH * target2))
+    target = np.sqrt(np.maximum(target2, floor2 + IN_REACH * target2))
     for _ in range(max_iter):
         damped = d / (1.0 + h * strength[:, None])
         norm2 = np.sum(damped**2, axis=1)
@@ -251,7 +241,7 @@ def discrepancy_strength(s: Array, d: Array, target2: Array, max_iter: int = 100
         active = norm > target * (1.0 + 1e-10)
         if not active.any():
             break
-        # Newton on 1 / norm, which is concave in the strength: it stays below the solution.
+        # Newton's method on 1 / norm, concave in the strength, approaches the solution from below.
         slope = np.sum(damped**2 * h / (1.0 + h * strength[:, None]), axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             newton = norm2 * (norm / target - 1.0) / slope

@@ -1,4 +1,4 @@
-"""SciPy's own GMRES and LGMRES on the normal equations, one sample after the other."""
+"""SciPy's GMRES and LGMRES on the normal equations, one sample after the other."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def solve_with_scipy(
 
         B = linalg.LinearOperator((A.shape[1],) * 2, matvec=normal, dtype=np.float64)
         rho[i], info = getattr(linalg, name)(B, A.rmatvec(data), x0=start.copy(), **options)
-        # One product of the first residual and one of the last are no iterations.
+        # SciPy also takes a product for the first and for the last residual.
         n_iter[i] = max(0, products - 2)
         status[i] = Status.REACHED if info == 0 else Status.MAX_ITER
     residuals = [np.linalg.norm(g - A.matmat(x.T).T, axis=1) for x in (rho0, rho)]

@@ -1,46 +1,42 @@
-"""Least absolute departures that fit data: proximal points, by semismooth Newton on the dual."""
+"""Sparse departures that fit data: proximal points, by semismooth Newton on the dual."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cached_property
 
 import numpy as np
 
 from skgrav._typing import Array, Indices, Mask
-from skgrav.solvers._bounded import BoundedProjection, newton
+from skgrav.solvers._bounded import BoundedProjection, chunks, newton
 from skgrav.solvers._feasible import least_misfit, out_of_reach
 from skgrav.solvers._status import Status
 
 #: Threshold of the first proximal point, relative to the size of departures.
 _FIRST = 0.3
 
-#: Factor by which thresholds rise after a step that succeeded, and fall after one that didn't.
+#: Factors of the threshold after a proximal point that converged, and after one that did not.
 _RISE, _FALL = 3.0, 0.1
 
 #: Largest threshold, relative to the same.
 _LAST = 1e5
 
-#: Damping of Newton's systems, and of the first multipliers, relative to the largest s squared.
+#: Damping of Newton systems, and of the first multipliers, relative to the largest s squared.
 _LEAST, _START = 1e-20, 1e-2
 
-#: Damping where no proximal point was found, relative to the same.
+#: Damping where no proximal point converged, relative to the same.
 _DAMPED = 1e-6
 
-#: Newton steps that a proximal point may take.
+#: Largest number of Newton steps of a proximal point.
 _NEWTON_STEPS = 100
-
-#: Bytes of temporaries that a chunk of samples may take.
-_CHUNK_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
 class _ProximalPoint(BoundedProjection):
     """Nearest point to `rho0` with a penalty ``threshold |u|``, within a ball or with damping."""
 
-    #: Weight of the absolute values of each sample.
+    #: Weight of the penalty of each sample.
     threshold: Array
-    #: Damping of the misfit, 0 where its norm has a radius instead.
+    #: Damping of the misfit, 0 where its norm is bounded by a radius instead.
     damping: Array
 
     def nearest(self, trial: Array) -> Array:
@@ -53,8 +49,8 @@ class _ProximalPoint(BoundedProjection):
     def ball(self, p: Array) -> Array:
         return self.damping if self.damping.any() else super().ball(p)
 
-    def bend(self, p: Array) -> Array:
-        return np.zeros(len(p)) if self.damping.any() else super().bend(p)
+    def ball_slope(self, p: Array) -> Array:
+        return np.zeros(len(p)) if self.damping.any() else super().ball_slope(p)
 
     def _shrunk(self, trial: Array) -> Array:
         t = self.threshold[:, None]
@@ -65,8 +61,8 @@ class _ProximalPoint(BoundedProjection):
 class SparseLeastSquares:
     """Minimises ``||d - s V^T u||^2 + alpha |u|``, or ``|u|`` within a ball of misfits.
 
-    Samples are rows. With the distance from the last point added, weighted less from point to
-    point, each problem has a smooth dual of one entry per singular value.
+    Samples are rows. Each iteration adds the squared distance from the last point, weighted less
+    and less, so that its dual is smooth and has one entry per singular value.
     """
 
     Vt: Array
@@ -82,29 +78,13 @@ class SparseLeastSquares:
     ) -> tuple[Array, Array, Indices, Indices]:
         """Return departures, alphas, iterations and the status of each sample.
 
-        Where no density within the bounds fits the data, departures are next to those of least
-        misfit.
-
-        Parameters
-        ----------
-        d : ndarray of shape (n_samples, rank)
-            Data in the coordinates U.
-        size : ndarray of shape (n_samples,)
-            Size of departures.
-        alpha, radius : ndarray of shape (n_samples,)
-            Weight of the departures, or largest norm of the misfit, of each sample; one of them.
+        Data are in the coordinates U, (n_samples, rank); `size` is the typical size of departures,
+        and either `alpha` or `radius` is given, the largest norm of the misfit. Where no density
+        within the bounds fits the data, departures have nearly the least misfit.
         """
-        rank, n_cells = self.Vt.shape
-        length = max(1, _CHUNK_BYTES // (8 * (5 * rank**2 + 10 * n_cells)))
-        chunks = [slice(i, i + length) for i in range(0, len(d), length)]
         parts = [
-            self._solve(
-                d[k],
-                size[k],
-                None if alpha is None else alpha[k],
-                None if radius is None else radius[k],
-            )
-            for k in chunks
+            self._solve(d[k], size[k], _take(alpha, k), _take(radius, k))
+            for k in chunks(self.Vt, len(d))
         ]
         u, found, n_iter, status = (np.concatenate(p) for p in zip(*parts, strict=True))
         return u, found, n_iter, status
@@ -115,7 +95,7 @@ class SparseLeastSquares:
         n = len(d)
         u = np.tile(np.clip(0.0, self.lower, self.upper), (n, 1))
         residual = d - self.s * (u @ self.Vt.T)
-        nu = residual * self.s / (self.s**2 + _START * self.s[0] ** 2)
+        nu = self._first_multipliers(residual)
         threshold, found = _FIRST * size, np.full(n, np.inf)
         n_iter = np.zeros(n, dtype=int)
         reached, converged, beyond = np.zeros((3, n), dtype=bool)
@@ -137,12 +117,11 @@ class SparseLeastSquares:
             converged[k], reached[k] = gap <= self.tol, True
             u[k], nu[k] = new[done], trial[done]
             found[k] = (2 * threshold[i] * point.ball(trial / self.s))[done]
-            # A higher threshold weighs the distance from the last point less and brings the least
-            # sum nearer, but makes Newton's problem harder.
+            # A higher threshold gives the distance from the last point less weight, so that fewer
+            # points suffice, but makes Newton's problem harder.
             factor = np.where(done, np.minimum(_RISE, _LAST * size[i] / threshold[i]), _FALL)
-            # Multipliers are in units of the threshold.
             threshold[i] *= factor
-            nu[i] *= factor[:, None]
+            nu[i] *= factor[:, None]  # multipliers are in units of the threshold
             i = i[~converged[i]]
         lost = np.append(i[~reached[i]], np.flatnonzero(beyond))
         if lost.size and radius is None:
@@ -155,37 +134,35 @@ class SparseLeastSquares:
         return u, found if alpha is None else alpha, np.maximum(n_iter, 1), status
 
     def _damped(self, d: Array, u: Array, size: Array, alpha: Array | None) -> Array:
-        """Return departures of strong damping, for samples where no proximal point was found."""
+        """Return departures with damped Newton systems, where no proximal point converged."""
         point = self._point(d, u, _FIRST * size, alpha, None)
-        start = point.d * self.s / (self.s**2 + _START * self.s[0] ** 2)
+        start = self._first_multipliers(point.d)
         return point.density(newton(point, start, _DAMPED, max_iter=_NEWTON_STEPS)[0])
 
     def _nearest(self, d: Array, u: Array, radius: Array) -> tuple[Array, Indices]:
-        """Return the departures nearest to others that fit, or of least misfit, and their status.
+        """Return the fitting departures nearest to `u`, or of least misfit, and their status.
 
-        Where bounds leave no choice it does not matter that squares are kept small.
+        Where bounds determine the departures, a norm of squares serves as well.
         """
         point = self._point(d, u, np.zeros(len(d)), None, radius)
         shared = {f.name: getattr(point, f.name) for f in fields(BoundedProjection)}
-        start = point.d * self.s / (self.s**2 + _START * self.s[0] ** 2)
-        return BoundedProjection(**shared).solve(start)
+        return BoundedProjection(**shared).solve(self._first_multipliers(point.d))
 
-    @cached_property
-    def _matrix(self) -> Array:
-        """Maps departures to data in the coordinates U."""
-        return self.s[:, None] * self.Vt
+    def _first_multipliers(self, residual: Array) -> Array:
+        return residual * self.s / (self.s**2 + _START * self.s[0] ** 2)
 
     def _out_of_reach(self, d: Array, radius: Array) -> Mask:
-        """Return which samples no departures within the bounds fit."""
+        """Return which samples cannot be fitted within the bounds."""
         if np.isneginf(self.lower).all() and np.isposinf(self.upper).all():
             return np.zeros(len(d), dtype=bool)
-        _, _, least = least_misfit(self._matrix, d, self.lower, self.upper, radius)
+        matrix = self.s[:, None] * self.Vt
+        _, _, least = least_misfit(matrix, d, self.lower, self.upper, radius)
         return out_of_reach(least, radius)
 
     def _point(
         self, d: Array, u: Array, threshold: Array, alpha: Array | None, radius: Array | None
     ) -> _ProximalPoint:
-        nothing = np.zeros(len(d))
+        zeros = np.zeros(len(d))
         norm = np.linalg.norm(d, axis=1)
         return _ProximalPoint(
             Vt=self.Vt,
@@ -194,22 +171,22 @@ class SparseLeastSquares:
             upper=self.upper,
             rho0=u,
             d=d - self.s * (u @ self.Vt.T),
-            radius=nothing if radius is None else radius,
+            radius=zeros if radius is None else radius,
             tolerance=(1e-9 * norm if radius is None else 1e-5 * radius) + 2e-13 * norm,
             threshold=threshold,
-            # The problem times threshold / alpha: the penalty becomes the threshold.
-            damping=nothing if alpha is None else alpha / (2 * threshold),
+            # The problem is scaled by threshold / alpha, which makes the penalty the threshold.
+            damping=zeros if alpha is None else alpha / (2 * threshold),
         )
 
     @staticmethod
     def _gap(moved: Array, u: Array, threshold: Array) -> Array:
-        """Return how far the sum of departures may be above its least, relative to itself."""
-        # The step over the threshold is a subgradient, up to sign, so the sum exceeds its least by
-        # at most its norm times the distance to the minimiser, taken as twice the norm of u.
+        """Return by how much the sum of departures may exceed the minimum, relatively."""
+        # The step over the threshold is minus a subgradient, so the sum exceeds the minimum by at
+        # most its norm times the distance to the minimiser, estimated as twice the norm of u.
         gap = 2 * np.linalg.norm(moved, axis=1) * np.linalg.norm(u, axis=1) / threshold
         total = np.sum(np.abs(u), axis=1)
         return np.divide(gap, total, out=np.zeros_like(gap), where=total > 0)
 
 
-def _take(values: Array | None, i: Indices) -> Array | None:
+def _take(values: Array | None, i: Indices | slice) -> Array | None:
     return None if values is None else values[i]

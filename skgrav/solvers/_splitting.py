@@ -1,4 +1,4 @@
-"""Least norms of derivatives within bounds: the alternating direction method of multipliers."""
+"""Smallest model norm within bounds, by the alternating direction method of multipliers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from skgrav.solvers._status import Status
 #: Over-relaxation, which saves about a third of the iterations.
 _RELAXATION = 1.6
 
-#: Iterations between two looks at convergence and at the penalties.
-_LOOK = 10
+#: Iterations between two checks of convergence and of the penalties.
+_CHECK = 10
 
 #: Penalties span this many decades on either side.
 _DECADES = 8
 
-#: Looks after which penalties stay, so that the method converges.
+#: Number of checks after which penalties are fixed, so that the method converges.
 _ADAPTING = 60
 
 #: Damping, relative to the largest eigenvalue, where no density within bounds fits the data.
@@ -35,21 +35,21 @@ _TINY = float(np.finfo(float).tiny)
 class BoundedLeastNorm:
     """Minimises ``||d - A q||^2 + alpha sum(stiffness q^2)`` with ``u = S q`` within bounds.
 
-    Each sample has its alpha, or the norm of its misfit is bounded instead. Samples are rows. What
-    bounds coefficients are linear in, u, is pulled toward a copy within the bounds; the penalty of
-    that has the few values that one eigendecomposition each serves for all samples and alphas.
+    Each sample has its alpha, or the norm of its misfit is bounded instead. Samples are rows. A
+    penalty draws u toward a copy within the bounds; it takes few values, as each needs an
+    eigendecomposition, which serves all samples and alphas.
     """
 
-    #: Acts on coefficients, (n_data, n_cells).
+    #: From coefficients to data, (n_data, n_cells).
     matrix: Array
     stiffness: Array
-    #: From coefficients q to u, and back; S keeps a norm with a weight for each cell.
+    #: S from coefficients q to u, and its inverse.
     synthesis: Callable[[Array], Array]
     analysis: Callable[[Array], Array]
     #: Bounds of u, one for each cell.
     lower: Array
     upper: Array
-    #: Weights of cells in the norm that S keeps, which is that of coefficients.
+    #: Weights of cells in the norm of u that equals the norm of q.
     masses: Array | float = 1.0
     max_iter: int = 2000
     tol: float = 1e-4
@@ -60,21 +60,14 @@ class BoundedLeastNorm:
     ) -> tuple[Array, Array, Indices, Indices]:
         """Return u, alphas, iterations, and the status of each sample.
 
-        Where no density within the bounds fits the data, u is next to the one of least misfit.
-
-        Parameters
-        ----------
-        d : ndarray of shape (n_samples, n_data)
-            Data.
-        start : ndarray of shape (n_samples, n_cells)
-            Values of u to start from.
-        alpha, radius : ndarray of shape (n_samples,)
-            Weight of the norm, or largest norm of the misfit, of each sample; one of them.
+        `start` has starting values of u, and either `alpha` or `radius` is given, the largest norm
+        of the misfit. Where no density within the bounds fits the data, u has nearly the least
+        misfit.
         """
         if radius is None:
             u, found, n_iter, converged = self._split(d, start, alpha=alpha)
             return u, found, n_iter, np.where(converged, Status.REACHED, Status.MAX_ITER)
-        # The inverse of S is its transpose between the two norms, so this is the matrix of u.
+        # S is orthogonal between the two norms, so this is the matrix from u to data.
         matrix = self.synthesis(self.matrix) * self.masses
         u, _, least = least_misfit(matrix, d, self.lower, self.upper, radius)
         beyond = out_of_reach(least, radius)
@@ -104,7 +97,7 @@ class BoundedLeastNorm:
         i = np.arange(len(d))
         for iteration in range(1, self.max_iter + 1):
             # Three updates in turn: q by least squares near v - y, the copy v by clipping, and the
-            # scaled multipliers y by what separates them.
+            # scaled multipliers y by the difference of both.
             near = self.analysis(v[i] - y[i])
             q, found[i] = self._quadratic(
                 d[i], near, level[i], *(None if x is None else x[i] for x in (alpha, radius))
@@ -116,18 +109,18 @@ class BoundedLeastNorm:
             y[i] += relaxed - v[i]
             moved += v[i]
             n_iter[i] += 1
-            if iteration % _LOOK:
+            if iteration % _CHECK:
                 continue
-            # Primal and dual residuals, each relative to its own terms. As data may react strongly
-            # to what bounds take away, the misfit of the copy counts as well.
+            # Primal and dual residuals, each relative to its terms. The copy v is returned, and
+            # clipping may change data much, so its misfit is checked as well.
             pull = self.stiffness * q / self._penalty(level[i])[:, None]
             force = np.maximum(np.linalg.norm(y[i], axis=1), np.linalg.norm(pull, axis=1))
             apart, drift = _relative(u - v[i], np.linalg.norm(u, axis=1)), _relative(moved, force)
             worse = self._worse(d[i], q, v[i])
             converged[i] = (apart <= self.tol) & (drift <= self.tol) & (worse <= 10 * self.tol)
-            if iteration <= _LOOK * _ADAPTING:
+            if iteration <= _CHECK * _ADAPTING:
                 level[i], factor = _adapted(level[i], apart, drift)
-                y[i] *= factor[:, None]  # which were scaled by the old penalty
+                y[i] *= factor[:, None]  # multipliers are in units of the penalty
             i = i[~converged[i]]
             if not i.size:
                 break
@@ -140,11 +133,11 @@ class BoundedLeastNorm:
     def _quadratic(
         self, d: Array, near: Array, level: Indices, alpha: Array | None, radius: Array | None
     ) -> tuple[Array, Array]:
-        """Return coefficients of least misfit, norm and distance from others, and alphas."""
+        """Return coefficients of least misfit, norm and distance from `near`, and alphas."""
         q, found = np.empty_like(near), np.empty(len(d))
-        # The penalty is weighed by alpha as the norm is, ``misfit + alpha (stiffness q^2 + penalty
-        # (q - near)^2)``, so that one space serves all alphas: q departs from the minimiser of the
-        # bracket by damped least squares, with stiffness + penalty as stiffness.
+        # Alpha also multiplies the penalty, ``misfit + alpha (stiffness q^2 + penalty (q -
+        # near)^2)``, so that one space serves all alphas: q is the minimiser of the bracket plus
+        # damped least squares with the stiffness ``stiffness + penalty``.
         penalties = self._penalty(level)
         for one in np.unique(level):
             k = np.flatnonzero(level == one)
@@ -180,10 +173,7 @@ def _relative(values: Array, size: Array) -> Array:
 
 
 def _adapted(level: Indices, apart: Array, drift: Array) -> tuple[Indices, Array]:
-    """Raise penalties where copies are far apart, lower them where they are far from rest.
-
-    Returns the levels and the factors by which multipliers change.
-    """
+    """Balance primal and dual residuals: return levels of penalties, and factors of multipliers."""
     ratio = np.clip(apart / np.maximum(drift, _TINY), 1e-4, 1e4)
     new = np.clip(level + np.rint(np.log10(ratio) / 2).astype(int), -_DECADES, _DECADES)
     return new, 10.0 ** (level - new)

@@ -1,4 +1,4 @@
-"""Whether data are fitted to their noise, why not, and the one warning that says so."""
+"""Status of a fit, and the warning of data that are not fitted to their noise."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from skgrav._typing import Array, Indices, Mask
 from skgrav.noise import Noise
 
-#: Probability with which noise of the stated size may look too large where no density reaches.
-_CHANCE = 1e-6
+#: Probability at which the part of the data out of reach is too large to be noise as stated.
+_SIGNIFICANCE = 1e-6
 
 
 class Status(IntEnum):
@@ -23,9 +23,9 @@ class Status(IntEnum):
 
     #: The stopping rule was met.
     REACHED = 0
-    #: The iterations ran out before.
+    #: It was not met within `max_iter`.
     MAX_ITER = 1
-    #: No density fits the data to their noise: what is out of reach of the mesh exceeds it.
+    #: No density on the mesh fits the data to their noise.
     OUT_OF_REACH = 2
     #: No density within the bounds fits the data to their noise.
     BOUNDS = 3
@@ -34,52 +34,33 @@ class Status(IntEnum):
 def noise_in_data(sigma: Array, lost2: Array, n_lost: int) -> tuple[Array, Mask]:
     """Return the noise of each sample, raised where the data show more than stated, and where.
 
-    What data hold out of reach of all densities is noise, or what the mesh cannot explain. Where
-    noise of the stated size would hardly ever be as large there, fitting the rest as closely as
-    stated would turn noise, or a misfit of the mesh, into density.
-
-    Parameters
-    ----------
-    sigma : ndarray of shape (n_samples,)
-        Standard deviation of whitened noise as stated.
-    lost2 : ndarray of shape (n_samples,)
-        Squared norm of the whitened data that no density can change.
-    n_lost : int
-        Number of their coordinates.
+    The part of the data outside the range of A is noise, or signal that the mesh cannot explain.
+    If it is significantly larger than noise as stated, fitting the rest to the stated noise would
+    turn noise, or errors of the mesh, into density. `lost2` is the squared norm of that part of
+    the whitened data, `n_lost` its dimension.
     """
     if not n_lost:
         return sigma, np.zeros(len(sigma), dtype=bool)
-    exceeds = (sigma > 0) & (lost2 > sigma**2 * chdtri(n_lost, _CHANCE))
+    exceeds = (sigma > 0) & (lost2 > sigma**2 * chdtri(n_lost, _SIGNIFICANCE))
     return np.where(exceeds, np.sqrt(lost2 / n_lost), sigma), exceeds
 
 
 def warn_unfitted(
     status: Indices, chi: Array, residual: Array, noise: Noise, operator: Any
 ) -> None:
-    """Say in one warning which samples are not fitted to their noise, why, and what to do.
+    """Warn once of samples that are not fitted to their noise, with causes and remedies.
 
-    Parameters
-    ----------
-    status : ndarray of shape (n_samples,)
-        Status of each sample.
-    chi : ndarray of shape (n_samples,)
-        Chi factor of each sample.
-    residual : ndarray of shape (n_samples, n_data)
-        Data less the gravity of the estimates.
-    noise : Noise
-        Noise of the data.
-    operator : BaseOperator
-        The fitted operator, whose survey tells which stations are neighbours.
+    `chi` has their chi factors, 0 where not known; `operator` gives neighbouring stations.
     """
     if not (status != Status.REACHED).any():
         return
-    out, known = status == Status.OUT_OF_REACH, _coherent(residual, noise, operator)
+    out, coherent = status == Status.OUT_OF_REACH, _coherent(residual, noise, operator)
     causes = {
-        "hold what no density on this mesh explains, and their residuals are correlated between "
-        "neighbouring stations: the mesh is too coarse or too small, or there is a regional field. "
-        "Refine or extend 'mesh', or give the survey a 'trend'.": out & known,
-        "hold more noise than stated. Give a larger 'noise_level' or 'uncertainty', or a finer "
-        "'mesh' if this is signal.": out & ~known,
+        "contain signal that no density on this mesh explains, and their residuals are correlated "
+        "between neighbouring stations: the mesh is too coarse or too small, or there is a "
+        "regional field. Refine or extend 'mesh', or give the survey a 'trend'.": out & coherent,
+        "have more noise than stated. Give a larger 'noise_level' or 'uncertainty', or a finer "
+        "'mesh' if this is signal.": out & ~coherent,
         "cannot be fitted within 'bounds'. Widen them, or check units and sign of the data.": (
             status == Status.BOUNDS
         ),
@@ -99,8 +80,8 @@ def warn_unfitted(
 def _coherent(residual: Array, noise: Noise, operator: Any) -> Mask:
     """Return in which samples residuals are correlated between neighbouring stations.
 
-    The residuals of white noise are not: the sum over n pairs of neighbours of products of
-    residuals, over that of their squares, has a standard deviation of about ``n**-0.5``.
+    For white noise the correlation over n pairs of neighbours has a standard deviation of about
+    ``n**-0.5``.
     """
     survey = getattr(operator, "survey_", None)
     weighted = noise.whitening.detrended(residual) / noise.whitening.weights

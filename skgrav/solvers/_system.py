@@ -1,4 +1,4 @@
-"""The coordinates in which a solver iterates: of the thin SVD, or those of the operator itself."""
+"""Coordinates in which a solver iterates: of the thin SVD, or of the operator itself."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from skgrav.operators import SVD, SVD_SIZE, BaseOperator, DenseMatrix
 
 Engine = Literal["auto", "svd", "operator"]
 
-#: Singular values below this share of the largest carry nothing but rounding.
+#: Singular values below this share of the largest are rounding.
 _NEGLIGIBLE = 1e-11
 
 
 class LinearSystem(Protocol):
-    """Whitened operator ``W A diag(columns)`` on batches of coordinates, one row each."""
+    """Whitened operator ``W A diag(columns)``, applied to rows of coordinates."""
 
-    #: Dimension of the data coordinates, and of the whitened data that no model can change.
+    #: Dimension of the data coordinates, and of the whitened data outside the range of A.
     n_data: int
     n_lost: int
 
@@ -36,20 +36,20 @@ class LinearSystem(Protocol):
         """Apply the normal equations, `adjoint` after `forward`."""
 
     def data_coordinates(self, data: Array) -> Array:
-        """Return the part of whitened data that a model can change."""
+        """Return the coordinates of whitened data in the range of A."""
 
     def lost2(self, data: Array) -> Array:
-        """Return the squared norm of the part of whitened data that no model can change."""
+        """Return the squared norm of the part of whitened data outside the range of A."""
 
     def model_coordinates(self, m: Array) -> Array:
-        """Return the part of weighted models that the data see."""
+        """Return the coordinates of weighted models in the range of A^T."""
 
     def model(self, c: Array) -> Array:
-        """Return the weighted models that coordinates stand for."""
+        """Return the weighted models of coordinates."""
 
 
 class SVDSystem:
-    """``diag(s)``: every Krylov iterate lies in the range of A^T, so nothing is lost."""
+    """``diag(s)``, exact for Krylov methods, whose iterates lie in the range of A^T."""
 
     def __init__(self, svd: SVD) -> None:
         U, s, Vt = svd
@@ -80,9 +80,9 @@ class SVDSystem:
 
 
 class OperatorSystem:
-    """Any linear operator, whitened and with columns scaled, applied to all samples at once."""
+    """Any linear operator, whitened and with scaled columns, applied to all samples at once."""
 
-    n_lost = 0
+    n_lost = 0  # the range of A is not known
 
     def __init__(self, operator: LinearOperator, whitening: Whitening, columns: Array | float):
         self.operator, self.whitening, self.columns = operator, whitening, columns
@@ -111,14 +111,14 @@ class OperatorSystem:
 
 
 def as_linear_operator(operator: Any) -> LinearOperator:
-    """Return a SciPy LinearOperator of one of ours, a matrix or a LinearOperator."""
+    """Return an operator or a matrix as a SciPy LinearOperator."""
     if hasattr(operator, "aslinearoperator"):
         return operator.aslinearoperator()
     return aslinearoperator(operator)
 
 
 def check_operator(operator: Any) -> Any:
-    """Return an operator as it is, and array-likes as matrices that products do not lose."""
+    """Return an operator unchanged, and array-likes as checked matrices."""
     if isinstance(operator, BaseOperator | LinearOperator):
         return operator
     if issparse(operator):

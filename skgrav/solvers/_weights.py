@@ -1,4 +1,4 @@
-"""Weights that fall with depth as the data's sensitivity does."""
+"""Depth weighting: weights that decay with depth as the sensitivity does."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ DEPTH_WEIGHTING: list[Any] = [
     None,
 ]
 
-#: Weights by sensitivity are at least this share of the largest: no cell may have none.
+#: Least weight by sensitivity relative to the largest, since weights are divided by.
 _LEAST_WEIGHT = 1e-3
 
-#: Weights by a number may fall to this share of the largest: below, rounding is what is left.
+#: Least weight by a number relative to the largest: below it, estimates are rounding.
 _LEAST_SHARE = 1e-8
 
 
@@ -37,21 +37,21 @@ def depth_weights(
     mesh, survey = getattr(operator, "mesh_", None), getattr(operator, "survey_", None)
     if mesh is None or survey is None:
         raise ValueError(
-            f"'depth_weighting' is {depth_weighting!r}, but {operator!r} has no mesh to tell "
+            f"'depth_weighting' is {depth_weighting!r}, but {operator!r} has no mesh to define "
             "depths. Give 'operator', a ForwardOperator with its mesh, or take 'sensitivity'."
         )
     depth = mesh.centers[0] - survey.stations[:, 0].mean()
     if depth[0] <= 0:
         raise ValueError(
             f"'depth_weighting' is {depth_weighting!r}, but the mesh begins {-depth[0]:g} m above "
-            "the mean station, where depth means nothing. Take 'sensitivity'."
+            "the mean station, where depth is not defined. Take 'sensitivity'."
         )
     layers = (depth / depth[0]) ** (-float(depth_weighting) / 2)
     if layers.min() < _LEAST_SHARE:
         raise ValueError(
             f"'depth_weighting' is {depth_weighting!r}, which makes the weight of the deepest "
-            f"cells {layers.min():.1g} of those at the top. Gravity falls like 1 in 2D and like 2 "
-            "in 3D: take a number from 0 to 4, or 'sensitivity'."
+            f"cells {layers.min():.1g} times the weight at the top. Gravity decays with exponent "
+            "1 in 2D and 2 in 3D: take a number from 0 to 4, or 'sensitivity'."
         )
     return np.repeat(layers, mesh.n_cells // len(layers))
 
@@ -61,9 +61,9 @@ def _sensitivity_weights(operator: Any, whitening: Whitening | None) -> Array:
     if not norms.any():
         return np.ones_like(volumes)
     mesh = getattr(operator, "mesh_", None)
-    # A weight for each cell would make those heavy that data see least: in padding and under gaps
-    # between stations. Each layer has the mean of norm per volume, weighed by the norm itself,
-    # so that padding, which data hardly see, does not count.
+    # Weights by cell would draw density into cells of little sensitivity, in padding and under
+    # gaps between stations, as these are damped least. So a layer has one weight: the mean of
+    # norm per volume, weighted by the norm itself, so that padding hardly counts.
     layers = (-1, 1) if mesh is None else (mesh.shape[0], -1)
     norms, volumes = norms.reshape(layers), volumes.reshape(layers)
     total = np.sum(volumes * norms, axis=1)
@@ -73,7 +73,7 @@ def _sensitivity_weights(operator: Any, whitening: Whitening | None) -> Array:
 
 
 def relative_volumes(operator: Any) -> Array:
-    """Return the volume of each cell relative to their mean, one where there is no mesh."""
+    """Return the volume of each cell relative to the mean volume, 1 without a mesh."""
     mesh = getattr(operator, "mesh_", None)
     if mesh is None:
         return np.ones(operator.shape[1] if hasattr(operator, "shape") else operator.n_cells_)
@@ -88,8 +88,8 @@ def _column_norms(operator: Any, whitening: Whitening | None) -> Array:
     else:
         raise ValueError(
             f"'depth_weighting' is 'sensitivity', but 'operator' is a {type(operator).__name__}, "
-            "whose columns are not known. Take None, or weights of your own in the operator."
+            "whose columns are not known. Take None, or scale the columns of the operator."
         )
-    # The trend is left in: what it explains must not change where densities are put.
+    # Without removing the trend, which must not change the decay with depth.
     weights = np.ones(products.shape[0]) if whitening is None else whitening.weights**-2
     return np.sqrt(products.column_norms2(weights))
