@@ -341,8 +341,8 @@ def small_network(n_data, n_cells, n_components):
 
 
 REFUSED = {
-    r"'steps\.0\.1\.init' is a Start, which cannot be saved .* Register Start by .* skgrav\.io\.saved"
-    ", replace it by a class of skgrav, or pickle": Pipeline(
+    r"'steps\.0\.1\.init' is a Start, which cannot be saved .* Register Start by .* skgrav"
+    r"\.io\.saved, replace it by a class of skgrav, or pickle": Pipeline(
         [Refiner("cgls", init=Start(), **CLEAN)]
     ),
     r"'architecture' is a partial, which cannot be saved .*\. .* code\. .*pickle .*weights": cnn(
