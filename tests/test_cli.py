@@ -99,7 +99,7 @@ def test_gravity_of_the_section_is_what_was_predicted(profile, capsys):
         (["--cells", "0", "5", "--noise", "1"], "--cells is 0 5"),
         (["--bounds", "3", "1", "--noise", "1"], "'bounds' is (3.0, 1.0)"),
         (["--model", "nowhere.safetensors"], "nowhere.safetensors"),
-        (["--refine", "cgls", "--noise", "1"], "'tikhonov' fits the data by itself"),
+        (["--refine", "cgls", "--noise", "1"], "'tikhonov' fits the data without it"),
         (["--noise", "1", "--sigma", "gz_um/s2"], "--noise and --sigma are both given; give one"),
     ],
 )

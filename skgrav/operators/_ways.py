@@ -42,8 +42,8 @@ class Way(ABC):
 
     @property
     @abstractmethod
-    def holds(self) -> str:
-        """Text that says what is stored."""
+    def contents(self) -> str:
+        """Text that describes what is stored."""
 
     def pays(self, n_samples: int) -> bool:
         """Whether it is faster than all later `WAYS`, for this many samples at a time."""
@@ -71,7 +71,7 @@ class Dense(Way):
         return n_data * n_cells * np.dtype(self.precision).itemsize
 
     @property
-    def holds(self) -> str:
+    def contents(self) -> str:
         return f"a matrix of {self.sizes}"
 
     def pays(self, n_samples: int) -> bool:
@@ -98,7 +98,7 @@ class FFT(Way):
         return ToeplitzOperator.required_bytes(self.geometry, found, self.precision)
 
     @property
-    def holds(self) -> str:
+    def contents(self) -> str:
         return f"spectra of {self.sizes}"
 
     def build(self) -> ToeplitzOperator:
@@ -115,7 +115,7 @@ class Rows(Way):
         return RowOperator.required_bytes(self.geometry, self.limit)
 
     @property
-    def holds(self) -> str:
+    def contents(self) -> str:
         return f"rows of {self.sizes}, computed for each product"
 
     def build(self) -> RowOperator:
