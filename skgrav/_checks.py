@@ -1,7 +1,7 @@
-"""What arrays must be at the door: dense, real and finite numbers, with squares that are finite.
+"""Validation of input arrays: dense, real, finite numbers whose squares are finite.
 
-Missing values are refused wherever numbers come in, however they are marked: by NaN, by the mask
-of a masked array, by pandas' NA, or by a number such as -9999 far from all others.
+Missing values are refused however they are marked: by NaN, a mask, pandas' NA, or a number such as
+-9999 far from all others.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import reduce
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,29 +18,26 @@ from sklearn.utils import validation
 
 from skgrav._typing import Array, Mask
 
-#: Largest number that is taken: a million of its squares have a finite sum in single precision.
-#: Whatever the unit, densities, gravity and lengths are far below it.
+#: Largest number allowed: a million of its squares have a finite sum in single precision.
+#: Densities, gravity and lengths are far below it in any unit.
 LARGEST = 1e15
 
-#: Numbers that stand for missing values in tables and grids: rows of nines, and those of GIS files.
+#: Numbers that mark missing values in tables and grids: rows of nines, and those of GIS files.
 DUMMIES = np.array(
     [float(f"{'9' * n}{tail}") for n in range(3, 9) for tail in ("", ".9", ".99")]
     + [32767.0, 32768.0]
 )
 
-#: A dummy is farther from the other values than they are from one another, so many times.
+#: Distance of a dummy from the other values, in units of their range.
 _FAR = 10.0
 
-#: Largest number of a matrix, at least: its square, and that of a thousandth of it, are normal.
-SMALLEST = 1e-140
+#: Smallest maximum of a matrix: its square, and that of a thousandth of it, are normal numbers.
+_SMALLEST = 1e-140
 
-#: Columns of a trend's basis whose directions agree to this share are dependent.
+#: Singular value, relative to unit columns, below which the basis of a trend is rank-deficient.
 _DEPENDENT = 1e-10
 
-_REMEDY = (
-    "Leave missing values out, together with their station or cell, or fill in values; none are "
-    "estimated here."
-)
+_REMEDY = "Leave missing values out, with their station or cell, or fill them in by interpolation."
 
 
 def validate_data(
@@ -56,8 +54,7 @@ def validate_data(
     Returns
     -------
     X : ndarray of shape (n_samples, n_features)
-        Finite numbers of `dtype`, float64 if it is not given. What is of one that is allowed is
-        no copy, so that arrays on disk stay there.
+        Finite numbers of `dtype`; copied only to convert them, so memory maps stay on disk.
     y : ndarray of shape (n_samples, n_outputs) or (n_samples,)
         The same; only if `y` is given.
     """
@@ -89,7 +86,7 @@ def validate_data(
 def check_array(
     values: ArrayLike, name: str, *, dtype: Any = np.float64, **params: Any
 ) -> NDArray[Any]:
-    """Return finite numbers by scikit-learn's check, with errors that name them."""
+    """Validate as scikit-learn does, with errors that name the argument."""
     refuse_missing(values, name)
     with named(name):
         array = validation.check_array(
@@ -100,7 +97,7 @@ def check_array(
 
 
 def real_array(values: ArrayLike, name: str, *, finite: bool = True, copy: bool = False) -> Array:
-    """Return float64 numbers of any shape, with errors that name them."""
+    """Return a float64 array of any shape, with errors that name the argument."""
     refuse_missing(values, name, nan=finite)
     with named(name):
         array = np.asarray(values)
@@ -117,32 +114,22 @@ def real_array(values: ArrayLike, name: str, *, finite: bool = True, copy: bool 
 
 
 def refuse_missing(values: Any, name: str, *, nan: bool = True) -> None:
-    """Raise ValueError if a mask, or pandas, marks values as missing.
-
-    Parameters
-    ----------
-    values : array-like
-        Whatever was given, before it becomes an array.
-    name : str
-        The argument.
-    nan : bool, default=True
-        Whether what pandas counts as missing, NaN among it, is refused.
-    """
+    """Raise ValueError if a mask, or with `nan` also pandas, marks values as missing."""
     if isinstance(values, list | tuple):
-        nested = [v for v in values if isinstance(v, list | tuple | np.ma.MaskedArray)]
-        for value in nested:
-            refuse_missing(value, name, nan=nan)
+        for value in values:
+            if isinstance(value, list | tuple | np.ma.MaskedArray):
+                refuse_missing(value, name, nan=nan)
     elif isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         mask = np.atleast_1d(np.ma.getmaskarray(values))
         raise ValueError(
             f"'{name}' is masked in {np.count_nonzero(mask)} of {mask.size} places, first at "
-            f"{_place(mask)}: these values are missing. {_REMEDY}"
+            f"{_first_index(mask)}: these values are missing. {_REMEDY}"
         )
     elif nan and type(values).__module__.startswith("pandas") and hasattr(values, "isna"):
         missing = np.asarray(values.isna())
         if missing.any():
             raise ValueError(
-                f"Input {name} contains NaN or NA, first at {_place(missing)}"
+                f"Input {name} contains NaN or NA, first at {_first_index(missing)}"
                 f"{_column(values, missing)}. {_REMEDY}"
             )
 
@@ -151,25 +138,24 @@ def _check_values(array: NDArray[Any], name: str, given: Any) -> None:
     """Raise ValueError unless numbers are finite, not too large, and none is a dummy value."""
     if not array.size:
         return
-    # Extremes are NaN or infinite if one number is; a mask of all would double an array on disk.
+    # The extremes are NaN or infinite if any number is, and need no mask as large as the array.
     if not np.isfinite([array.min(), array.max()]).all():
         kind = "NaN" if np.isnan(array.min()) else "infinity"
         wrong = np.isnan(array) if kind == "NaN" else np.isinf(array)
         raise ValueError(
-            f"Input {name} contains {kind}, first at {_place(wrong)}{_column(given, wrong)}. "
-            f"{_REMEDY}"
+            f"Input {name} contains {kind}, first at {_first_index(wrong)}"
+            f"{_column(given, wrong)}. {_REMEDY}"
         )
     check_size(array, name)
     check_dummies(array, name)
 
 
-def _place(wrong: Mask) -> str:
-    """Return the index of the first place that is wrong."""
+def _first_index(wrong: Mask) -> str:
     return f"[{', '.join(map(str, np.argwhere(wrong)[0]))}]"
 
 
 def _column(values: Any, wrong: Mask) -> str:
-    """Return the name of its column, if columns have names."""
+    """Return the name of the first wrong column, if columns have names."""
     columns = getattr(values, "columns", None)
     if columns is None or wrong.ndim != 2:
         return ""
@@ -177,11 +163,11 @@ def _column(values: Any, wrong: Mask) -> str:
 
 
 def check_dummies(array: NDArray[Any], name: str) -> None:
-    """Raise ValueError if a number such as -9999 is far from all others, as no datum is.
+    """Raise ValueError if a number such as -9999 marks missing values.
 
-    X may be in any unit, so that size alone is not a criterion. A dummy value is one of `DUMMIES`
-    to the last digit, and ten times as far from the other values as they are from one another.
-    Where these are fewer than three, or all zero, there is nothing to compare with.
+    The unit of X is unknown, so size alone is not a criterion. A dummy value is one of `DUMMIES` to
+    the last digit, and farther from the other values than ten times their range. Fewer than three
+    others, or zeros alone, have no range to compare with.
     """
     if not array.size:
         return
@@ -189,7 +175,7 @@ def check_dummies(array: NDArray[Any], name: str) -> None:
         # Single precision rounds 99999.9 in the eighth digit.
         if not np.isclose(DUMMIES, abs(extreme), rtol=1e-7, atol=0).any():
             continue
-        # Files may mark with several numbers, which must not hide one another.
+        # A file may use several dummies, which must not widen the range of the others.
         size = np.abs(array)
         rest = array[~reduce(np.logical_or, (np.isclose(size, d, 1e-7, 0) for d in DUMMIES))]
         if rest.size < 3 or not rest.any():
@@ -205,10 +191,10 @@ def check_dummies(array: NDArray[Any], name: str) -> None:
 
 def check_size(array: Array, name: str) -> None:
     """Raise ValueError if a number is so large that its square may overflow."""
-    if array.size and max(array.max(), -array.min()) > LARGEST:
+    if array.size and (largest := max(array.max(), -array.min())) > LARGEST:
         raise ValueError(
-            f"'{name}' contains {max(array.max(), -array.min()):.3g}; numbers of at most "
-            f"{LARGEST:g} are allowed. Check the units, and for marks of missing values."
+            f"'{name}' contains {largest:.3g}; numbers of at most {LARGEST:g} are allowed. Check "
+            "the units, and for marks of missing values."
         )
 
 
@@ -222,12 +208,12 @@ def check_range(values: Any, name: str) -> tuple[float, float]:
 
 
 def check_matrix(matrix: Array, name: str) -> Array:
-    """Return a matrix, unless it is so small that its squares are lost."""
+    """Return a matrix, or raise ValueError if the squares of its entries underflow."""
     largest = float(np.abs(matrix).max(initial=0.0))
-    if 0 < largest < SMALLEST:
+    if 0 < largest < _SMALLEST:
         raise ValueError(
-            f"'{name}' has no number above {largest:.3g}, whose square is lost in rounding. Check "
-            "its unit, or multiply it and the gravity."
+            f"'{name}' has no entry above {largest:.3g}, whose square underflows. Check its unit, "
+            "or multiply it and the gravity by a constant."
         )
     return matrix
 
@@ -244,7 +230,7 @@ def check_uncertainty(uncertainty: ArrayLike, n_data: int) -> Array:
 
 
 def check_basis(basis: ArrayLike, n_data: int) -> Array:
-    """Return the basis of a trend with independent columns, or raise ValueError."""
+    """Return the basis of a trend, or raise ValueError if its columns are linearly dependent."""
     basis = real_array(basis, "trend")
     basis = basis[:, None] if basis.ndim == 1 else basis
     if basis.ndim != 2 or basis.shape[0] != n_data:
@@ -261,15 +247,14 @@ def check_basis(basis: ArrayLike, n_data: int) -> Array:
     if rank < n_columns or n_columns >= n_data:
         raise ValueError(
             f"'trend' has {n_columns} coefficients, but the stations determine only "
-            f"{min(rank, n_data - 1)} and leave something of the {n_data} data. Take a lower "
-            "degree or fewer columns."
+            f"{min(rank, n_data - 1)} of {n_data} data. Take a lower degree or fewer columns."
         )
     return basis
 
 
 @contextmanager
 def named(name: str) -> Iterator[None]:
-    """Put the name of an argument before errors that do not tell it."""
+    """Name the argument in errors raised within the context."""
     try:
         yield
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
@@ -280,11 +265,21 @@ def named(name: str) -> Iterator[None]:
         raise kind(f"'{name}' cannot be used: {text}") from error
 
 
+def import_optional(module: str, user: str, extra: str) -> Any:
+    """Import a module, or raise ImportError that says which extra of skgrav installs it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{user} needs {module.partition('.')[0]}; install it by pip install 'skgrav[{extra}]'."
+        ) from error
+
+
 def _real(value: Any) -> float:
     if isinstance(value, str | bytes):
         raise TypeError(f"{value!r} is text; give numbers.")
     if value is np.ma.masked:
-        raise ValueError("a value is masked: it is missing. Leave it out, or fill in a value.")
+        raise ValueError("a value is masked: it is missing. Leave it out, or fill it in.")
     if isinstance(value, complex | np.complexfloating):
-        raise TypeError(f"{value!r} is a complex number; give real ones.")
+        raise TypeError(f"{value!r} is complex; give real numbers.")
     return float(value)

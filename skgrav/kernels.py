@@ -1,13 +1,13 @@
 """Closed-form attraction of points, rectangles of infinite strike and prisms; NumPy only.
 
-All functions take offsets source minus station in metres, z positive down, and leave out the
-gravitational constant: times density and `skgrav.operators.UNITS`, they give gravity. The
-attraction of a cell is the mixed difference of a node function over the cell's corners, so node
-values are computed once and shared by all cells around a node.
+Functions take offsets source minus station in metres, z positive down. Multiplied by density and
+`skgrav.operators.UNITS`, which contains the gravitational constant, they give gravity. The
+attraction of a cell is the mixed difference of a node function over its corners, so node values are
+shared by all cells around a node.
 
-Far away that difference cancels: beside a prism of 10 m, gz has a relative error of about 2e-3 at a
-distance of 10 km, and at 100 km only rounding is left, always below 1e-14 mGal per kg/m3. There the
-shape of a cell no longer matters, and `point`, which does not cancel, is the better choice.
+Far away this difference cancels: for a prism of 10 m, gz has a relative error of about 2e-3 at
+10 km, and at 100 km only rounding is left, always below 1e-14 mGal per kg/m3. There the shape of a
+cell no longer matters, and `point`, which does not cancel, is more accurate.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def point(offsets: tuple[Array, ...], component: int) -> Array:
     Returns
     -------
     attraction : ndarray
-        ``d / r**ndim``, positive toward the mass; 0 at the mass itself, where the attraction of
-        a symmetric cell around it vanishes.
+        ``d / r**ndim``, positive toward the mass; 0 at the mass itself, as at the centre of a
+        symmetric cell.
 
     See Also
     --------
@@ -79,7 +79,7 @@ def rectangle_node(offsets: tuple[Array, ...], component: int) -> Array:
     -------
     node : ndarray
         Function whose mixed difference over the corners is the integral of ``d / r**2`` over
-        the rectangle; finite everywhere, at the station itself too.
+        the rectangle; finite everywhere, corners included.
 
     See Also
     --------
@@ -121,7 +121,7 @@ def prism_node(offsets: tuple[Array, ...], component: int) -> Array:
     -------
     node : ndarray
         Function whose mixed difference over the corners is the integral of ``d / r**3`` over
-        the prism; finite everywhere, on edges and faces and inside too.
+        the prism; finite everywhere, on edges, on faces and inside.
 
     See Also
     --------
@@ -132,7 +132,7 @@ def prism_node(offsets: tuple[Array, ...], component: int) -> Array:
     With `a` along the component and `b`, `c` across it,
     ``-(b ln(c + r) + c ln(b + r) - a arctan(b c / (a r)))`` [1]_. Both logarithms are odd in
     their first argument, ``ln(b + r) = sgn(b) (ln(|b| + r) - ln(a**2 + c**2) / 2)`` plus a term
-    that no difference sees, which avoids the cancellation of ``b + r`` for negative `b` [2]_.
+    that the difference removes; this avoids the cancellation of ``b + r`` for negative `b` [2]_.
 
     References
     ----------
@@ -164,11 +164,11 @@ def prism_node(offsets: tuple[Array, ...], component: int) -> Array:
 def _checked(
     offsets: tuple[Array, ...], component: int, ndims: tuple[int, ...]
 ) -> tuple[Array, ...]:
-    """Return offsets as finite numbers; they are short, since broadcasting comes later."""
+    """Return offsets as finite numbers, checked before they are broadcast, while they are small."""
     if len(offsets) not in ndims or component not in range(len(offsets)):
         raise ValueError(
-            f"'offsets' has {len(offsets)} axes and 'component' is {component!r}; it must be one "
-            f"of {' or '.join(map(str, ndims))} axes."
+            f"'offsets' has {len(offsets)} axes and 'component' is {component!r}; there must be "
+            f"{' or '.join(map(str, ndims))} axes, and 'component' be the index of one."
         )
     offsets = tuple(real_array(d, "offsets") for d in offsets)
     with named("offsets"):
@@ -179,7 +179,7 @@ def _checked(
 def _odd_log(factor: Array, b: Array, r: Array, rest: Array) -> Array:
     """Return ``factor ln((|b| + r) / sqrt(rest))`` with the sign of `b`; rest is ``r**2 - b**2``.
 
-    In place, since passing temporaries through memory takes longer than the functions.
+    In place, since writing temporaries to memory takes longer than the functions.
     """
     values = (np.abs(b) + r)[...]
     np.maximum(values, np.finfo(np.float64).tiny, out=values)
@@ -190,7 +190,7 @@ def _odd_log(factor: Array, b: Array, r: Array, rest: Array) -> Array:
 
 
 def _log(values: Array) -> Array:
-    """Take the logarithm, finite at 0, where the node functions multiply it by 0."""
+    """Return the logarithm, finite at 0, where the node functions multiply it by 0."""
     return np.log(np.maximum(values, np.finfo(np.float64).tiny))
 
 

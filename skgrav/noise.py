@@ -1,4 +1,4 @@
-"""Noise: what of the data is not gravity of the mesh."""
+"""Noise of gravity data: independent errors, and a trend."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ from scipy import linalg
 
 from skgrav._checks import check_array, check_basis, check_size, check_uncertainty, real_array
 from skgrav._typing import Array
+from skgrav.geometry import Survey
 
 __all__ = ["Noise", "Trend", "Whitening"]
 
 Level = float | Array | Literal["auto"] | None
 
-#: Relative noise that rounding makes of data: of data as computed, and of data as stored.
+#: Relative rounding noise of computed data, and of stored data.
 _EXACT, _ROUNDING = 1e-12, 1e-6
 
-#: Training data whose noise falls short by less than this share of the stated noise are taken as
-#: they are.
+#: Share of the stated noise that training data may lack before noise is added to them.
 _LACKING = 0.3
 
-#: Data that show this many times the stated noise, or rounding, contradict it.
+#: Ratio of visible to stated noise above which data contradict the stated one.
 CONTRADICTED = 3.0
 
 
 @dataclass(frozen=True)
 class Trend:
-    """The coherent part of the noise that residuals hold: a level, a plane, a regional field.
+    """The coherent part of residuals: a base level, a plane, a regional field.
 
     Parameters
     ----------
     coefficients : ndarray of shape (n_samples, n_coefficients)
-        Coefficients of the columns of the basis. For a trend of given degree they belong to powers
-        of the horizontal coordinates, in metres from the mean station, and are in the unit of the
-        data per metre to that power.
+        Coefficients of the columns of the basis. For a trend of given degree these are powers of
+        the horizontal coordinates, in metres from the mean station, and the coefficients are in
+        the unit of the data per metre to that power.
     std : ndarray of shape (n_samples, n_coefficients)
         Their standard deviations; NaN where the noise is not known.
     values : ndarray of shape (n_samples, n_data)
         The trend at each datum.
     names : tuple of str
-        What each coefficient multiplies, such as ``"gz"``, the level, and ``"gz x"``, the slope.
+        Name of each coefficient, such as ``"gz"``, the level, and ``"gz x"``, the slope.
 
     See Also
     --------
-    Noise.trend : Fits it to residuals.
-    skgrav.Survey : Has a trend as a parameter.
+    Noise.trend : Fits a trend to residuals.
+    skgrav.Survey : Its parameter `trend`.
 
     Examples
     --------
     >>> from skgrav import Survey
     >>> from skgrav.noise import Noise
     >>> survey = Survey([[0.0, 0.0], [0.0, 50.0], [0.0, 100.0]], ("z",), 0.1, trend=0)
-    >>> trend = Noise.of_survey(survey).trend([[4.0, 5.0, 6.0]])
+    >>> trend = Noise.of(survey).trend([[4.0, 5.0, 6.0]])
     >>> trend.names, float(trend.coefficients[0, 0].round(6)), float(trend.std[0, 0].round(3))
     (('gz',), 5.0, 0.058)
     """
@@ -68,22 +68,22 @@ class Trend:
 
 
 class Whitening:
-    """Linear map of data after which independent errors have one standard deviation.
+    """Linear map of data after which independent errors have equal standard deviations.
 
-    Data are divided by their weights and, where there is a trend, turned so that its basis fills
-    the first coordinates, which are left out: its coefficients are free, so these coordinates
-    hold no information about densities. As the turn is orthogonal, white noise stays white.
+    Data are divided by their weights and, if there is a trend, rotated so that its basis spans the
+    first coordinates, which are dropped: as the coefficients are free, these contain no information
+    about densities. The rotation is orthogonal, so white noise stays white.
 
     Parameters
     ----------
     weights : ndarray of shape (n_data,)
-        Standard deviations of the data relative to each other.
+        Relative standard deviations of the data.
     basis : ndarray of shape (n_data, n_coefficients)
-        Columns that span the trend, linearly independent; without columns there is no trend.
+        Linearly independent columns that span the trend; no columns without a trend.
 
     See Also
     --------
-    Noise : Has one as `whitening`.
+    Noise : Its attribute `whitening`.
 
     Examples
     --------
@@ -96,24 +96,24 @@ class Whitening:
 
     def __init__(self, weights: Array, basis: Array) -> None:
         self.weights, self.basis = weights, basis
-        #: Number of data, and of whitened data.
         self.n_data, self.n_white = len(weights), len(weights) - basis.shape[1]
         self._is_weighted = bool(np.any(weights != 1.0))
 
     @property
     def is_identity(self) -> bool:
-        """Whether data stay as they are."""
+        """Whether data are unchanged."""
         return not self._is_weighted and self.n_white == self.n_data
 
     @property
     def key(self) -> tuple[bytes, bytes]:
-        """What makes two of them equal."""
+        """Hashable key, the same for equal maps."""
         return self.weights.tobytes(), self.basis.tobytes()
 
     @cached_property
     def _reflectors(self) -> tuple[Array, Array]:
         # Q = H_1 ... H_k = I - V T V^T, the compact form of the Householder reflectors of the QR
-        # decomposition: n_data * k numbers where Q itself has n_data^2.
+        # decomposition: n_data * k numbers instead of the n_data^2 of Q. Columns of the basis are
+        # scaled, since powers of coordinates in metres differ by orders of magnitude.
         weighted = self.basis / self.weights[:, None]
         (qr, tau), _ = linalg.qr(weighted / np.linalg.norm(weighted, axis=0), mode="raw")
         k = len(tau)
@@ -145,7 +145,7 @@ class Whitening:
         Returns
         -------
         image : ndarray of shape (n_samples, n_data)
-            Such as the gradient of a misfit with respect to the data.
+            For instance the gradient of a misfit with respect to the data.
         """
         if self.n_white < self.n_data:
             V, T = self._reflectors
@@ -177,7 +177,7 @@ class Whitening:
         return np.linalg.pinv(weighted / size) / size[:, None]
 
     def coefficients(self, data: Array) -> Array:
-        """Fit the trend to data.
+        """Fit the trend to data by weighted least squares.
 
         Parameters
         ----------
@@ -187,22 +187,17 @@ class Whitening:
         Returns
         -------
         coefficients : ndarray of shape (n_samples, n_coefficients)
-            Coefficients of the trend that fits them best.
+            Coefficients of the trend.
         """
         return (data / self.weights) @ self._inverse.T
 
-    def covariance(self) -> Array:
-        """Return the covariance of the coefficients.
-
-        Returns
-        -------
-        covariance : ndarray of shape (n_coefficients, n_coefficients)
-            Their covariance for whitened noise of variance 1.
-        """
-        return self._inverse @ self._inverse.T
+    @property
+    def coefficient_variance(self) -> Array:
+        """Variance of each coefficient for whitened noise of variance 1."""
+        return np.sum(self._inverse**2, axis=1)
 
     def detrended(self, data: Array) -> Array:
-        """Return data less the trend that fits them best.
+        """Subtract the fitted trend.
 
         Parameters
         ----------
@@ -220,19 +215,19 @@ class Whitening:
 
 
 class _DataSpace(Protocol):
-    """Where signal and noise can be separated: `skgrav.solvers.DataSpace`."""
+    """Implemented by `skgrav.solvers.DataSpace`, which is above this module."""
 
     def noise_variance(self, data: Array) -> Array:
         """Estimate the noise of each sample, (n_samples,)."""
 
 
 class Noise:
-    """What of the data the mesh cannot explain: independent errors, and a trend.
+    """The part of the data that the mesh cannot explain: independent errors, and a trend.
 
     Independent errors have a standard deviation for each datum: a level relative to each sample's
-    own data, or an uncertainty in their unit. The coherent part, the trend, is any combination of
-    the columns of a basis with free coefficients. It is projected out of data and operator by
-    `whitening`, as noise whose variance is infinite.
+    own data, or an uncertainty in their unit. The coherent part, the trend, is a combination of the
+    columns of a basis with free coefficients. As noise of infinite variance, it is projected out of
+    data and operator by `whitening`.
 
     Parameters
     ----------
@@ -240,37 +235,36 @@ class Noise:
         Number of data of a sample.
     level : float, array-like of shape (n_samples,), "auto" or None, default=None
         Standard deviation of the noise relative to the rms of each sample's own data without
-        their trend; ``"auto"`` is to be estimated from the data. None takes the uncertainty.
+        their trend; ``"auto"`` is estimated from the data. None takes the uncertainty.
     uncertainty : float or array-like of shape (n_data,), default=None
         Standard deviation of each datum, in the unit of the data. With a level it only
         distributes the noise among the data.
     trend : array-like of shape (n_data, n_coefficients), default=None
         Basis of the trend, one column for each coefficient.
     trend_names : sequence of str, default=()
-        What each coefficient multiplies.
+        Name of each coefficient.
 
     Attributes
     ----------
     whitening : Whitening
-        Makes the noise white and leaves the trend out.
+        Map that makes the noise white and removes the trend.
 
     Raises
     ------
     ValueError
         If a level is negative or an uncertainty not positive, their sizes do not match the data,
-        or columns of the trend depend on each other.
+        or columns of the trend are linearly dependent.
 
     See Also
     --------
-    skgrav.Survey : Holds uncertainty and trend of a survey.
+    skgrav.Survey : Has an uncertainty and a trend.
     skgrav.metrics.chi_factor : The misfit in units of the noise.
 
     Notes
     -----
-    Everywhere in skgrav the noise is taken from the first of these that is not None: the argument
+    Everywhere in skgrav the noise is the first of these that is not None: the argument
     `noise_level` of a method, the parameter `noise_level` of the estimator, the uncertainty of the
-    operator's survey. Without any, it is estimated where the method can do that. The trend is that
-    of the survey.
+    operator's survey. Without any, methods that can estimate it do so. The trend is the survey's.
 
     Examples
     --------
@@ -304,69 +298,46 @@ class Noise:
         self.whitening = Whitening(weights, basis)
 
     @classmethod
-    def of_survey(
-        cls, survey: Any, level: Any = None, *, uncertainty: ArrayLike | None = None
-    ) -> Self:
-        """Return the noise of data of a survey.
-
-        Parameters
-        ----------
-        survey : Survey
-            The survey, whose trend counts, and its uncertainty unless that is given.
-        level : float, array-like of shape (n_samples,), "auto" or None, default=None
-            Relative noise, which takes precedence over the survey's uncertainty.
-        uncertainty : float or array-like of shape (n_data,), default=None
-            Standard deviation of each datum in place of the survey's.
-
-        Returns
-        -------
-        noise : Noise
-            The noise.
-        """
-        if level is not None and uncertainty is not None:
-            raise ValueError("'noise_level' and 'uncertainty' are both given; give one of them.")
-        return cls(
-            survey.n_data,
-            level=level,
-            uncertainty=survey.uncertainty if uncertainty is None else uncertainty,
-            trend=survey.trend_basis,
-            trend_names=survey.trend_names,
-        )
-
-    @classmethod
     def of(
         cls,
-        operator: Any,
+        source: Any,
         level: Any = None,
         *,
         uncertainty: ArrayLike | None = None,
         n_data: int | None = None,
     ) -> Self:
-        """Return the noise of data of an operator: that of its survey, if it has one.
+        """Return the noise of data of a survey, or of an operator with or without a survey.
 
         Parameters
         ----------
-        operator : ForwardOperator, MatrixOperator, ndarray or None
-            The operator, fitted or not; others than a ForwardOperator have no survey.
+        source : Survey, ForwardOperator, MatrixOperator, ndarray or None
+            The survey or operator, fitted or not; only a ForwardOperator has a survey.
         level : float, array-like of shape (n_samples,), "auto" or None, default=None
             Relative noise, which takes precedence over the survey's uncertainty.
         uncertainty : float or array-like of shape (n_data,), default=None
             Standard deviation of each datum in place of the survey's.
         n_data : int, default=None
-            Number of data; None takes that of the operator.
+            Number of data, by default the operator's; if the survey has another, it is ignored.
 
         Returns
         -------
         noise : Noise
             The noise.
         """
-        survey = getattr(operator, "survey_", None) or getattr(operator, "survey", None)
-        if survey is not None and n_data in (None, survey.n_data):
-            return cls.of_survey(survey, level, uncertainty=uncertainty)
         if level is not None and uncertainty is not None:
             raise ValueError("'noise_level' and 'uncertainty' are both given; give one of them.")
+        survey = getattr(source, "survey_", getattr(source, "survey", None))
+        survey = source if isinstance(source, Survey) else survey
+        if survey is not None and n_data in (None, survey.n_data):
+            return cls(
+                survey.n_data,
+                level=level,
+                uncertainty=survey.uncertainty if uncertainty is None else uncertainty,
+                trend=survey.trend_basis,
+                trend_names=survey.trend_names,
+            )
         if n_data is None:
-            n_data = getattr(operator, "n_data_", None) or operator.shape[0]
+            n_data = getattr(source, "n_data_", None) or source.shape[0]
         return cls(n_data, level=level, uncertainty=uncertainty)
 
     def at(self, level: Any) -> Self:
@@ -375,12 +346,12 @@ class Noise:
         Parameters
         ----------
         level : float, array-like of shape (n_samples,), "auto" or None
-            Relative noise; None returns the noise as it is.
+            Relative noise; None returns this object.
 
         Returns
         -------
         noise : Noise
-            The noise, with the whitening of this one.
+            The noise, which shares the whitening.
         """
         if level is None:
             return self
@@ -390,7 +361,7 @@ class Noise:
 
     @property
     def is_known(self) -> bool:
-        """Whether the size of the noise is given, and need not be estimated."""
+        """Whether the size of the noise is given, by a level or an uncertainty."""
         return self.is_relative or (self.level is None and self._absolute is not None)
 
     @property
@@ -426,7 +397,7 @@ class Noise:
         g : ndarray of shape (n_samples, n_data)
             Gravity, component-major.
         typical_rms : float, default=0.0
-            Rms of typical data, of which a level is relative to a thousandth at least.
+            Rms of typical data; a level is relative to at least a thousandth of it.
 
         Returns
         -------
@@ -441,7 +412,7 @@ class Noise:
         return None
 
     def std(self, g: ArrayLike) -> Array | None:
-        """Return the standard deviation of each datum, or None where the noise is not known.
+        """Return the standard deviation of each datum, or None if the noise is not known.
 
         Parameters
         ----------
@@ -467,8 +438,8 @@ class Noise:
         Returns
         -------
         level : float or None
-            Standard deviation relative to the rms of the data; the greatest where samples have
-            levels of their own, None where the noise is not known.
+            Standard deviation relative to the rms of the data, the greatest if it is given for
+            each sample; None if the noise is not known.
         """
         if self.is_relative:
             return float(np.max(np.asarray(self.level)))
@@ -481,7 +452,7 @@ class Noise:
     def chi_factor(self, residual: Array, g: Array) -> Array | None:
         """Return the mean of ``(residual / std)**2`` of each sample, without the trend.
 
-        The trend uses up one datum for each coefficient, so the mean is over those that are left.
+        The mean is over the degrees of freedom, the data less the coefficients of the trend.
 
         Parameters
         ----------
@@ -493,7 +464,7 @@ class Noise:
         Returns
         -------
         chi : ndarray of shape (n_samples,) or None
-            The chi factors; None where the noise is not known.
+            The chi factors; None if the noise is not known.
         """
         sigma = self.scale(g)
         if sigma is None:
@@ -512,10 +483,10 @@ class Noise:
         residual : array-like of shape (n_samples, n_data)
             Residuals with their trend.
         sigma : array-like of shape (n_samples,), default=None
-            Standard deviation of the whitened noise; None takes the uncertainty, where it is given.
+            Standard deviation of the whitened noise; None takes the uncertainty, if it is given.
         spread : ndarray of shape (n_samples, k, k), default=None
-            Covariance of the coefficients that comes from the uncertainty of the density; None
-            takes the density as exact.
+            Covariance of the coefficients due to the uncertainty of the density; None takes the
+            density as exact.
 
         Returns
         -------
@@ -531,7 +502,7 @@ class Noise:
         else:
             std = _check_sigma(sigma, n)
         size2 = std**2
-        variance = size2[:, None] * np.diag(self.whitening.covariance())
+        variance = size2[:, None] * self.whitening.coefficient_variance
         if spread is not None:
             variance = variance + np.diagonal(spread, axis1=1, axis2=2)
         return Trend(
@@ -559,21 +530,21 @@ class Noise:
         white_residual : ndarray of shape (n_samples, n_white)
             Whitened data less their mean.
         space : DataSpace
-            Where signal and noise can be separated.
+            Separates signal and noise.
         typical_rms : float
             Rms of typical whitened data.
         stacklevel : int, default=4
-            That of the warning.
+            Stack level of the warning.
 
         Returns
         -------
         sigma : ndarray of shape (n_samples,)
-            At least the rounding of the data.
+            The standard deviations, at least the rounding of the data.
 
         Warns
         -----
         UserWarning
-            If the data contradict the level that is given.
+            If the data contradict the stated noise.
         """
         rms = at_least_typical(self.rms(g), typical_rms)
         visible = np.sqrt(space.noise_variance(white_residual))
@@ -586,15 +557,15 @@ class Noise:
             source = "'noise_level'" if self.is_relative else "the 'uncertainty' of the survey"
             warnings.warn(
                 f"{source} is {stated[worst] / rms[worst]:.2g} of the rms of the data, but "
-                f"{contradicted.sum()} of {len(rms)} samples hold more that no density of the "
-                f"training kind explains, up to {visible[worst] / rms[worst]:.2g}: it is fitted "
-                f"as if it were signal. Give a larger one, or noise_level='auto'.",
+                f"{contradicted.sum()} of {len(rms)} samples contain more that no density like the "
+                f"training densities explains, up to {visible[worst] / rms[worst]:.2g}: it is "
+                f"fitted as if it were signal. Give a larger one, or noise_level='auto'.",
                 stacklevel=stacklevel,
             )
         return with_visible_rounding(stated, visible, rms, typical_rms)
 
     def missing(self, residual: Array, g: Array) -> tuple[Array, float]:
-        """Return the standard deviation that training data lack of the stated noise, and its share.
+        """Return the noise to add to training data, so that they have the stated noise.
 
         Parameters
         ----------
@@ -608,7 +579,7 @@ class Noise:
         std : ndarray of shape (n_samples, n_data) or (1, 1)
             Standard deviation of the noise to add.
         share : float
-            Its share of the stated noise. Both are zero where the data lack next to nothing.
+            Its share of the stated noise. Both are zero if the data lack less than 0.3 of it.
         """
         sigma = self.scale(g)
         if sigma is None or not sigma.any():
@@ -625,37 +596,35 @@ class Noise:
         if g.shape[1] != self.whitening.n_data:
             raise ValueError(
                 f"'{name}' has shape {g.shape}; it must be (n_samples, {self.whitening.n_data}), "
-                "as many data as this noise has."
+                "the number of data of this noise."
             )
         return g
 
 
 def noise_with_rounding(sigma: Array, rms: Array, typical_rms: float) -> Array:
-    """Return noise that is at least the rounding of data as stored."""
+    """Return the noise, at least the rounding of stored data."""
     return np.maximum(sigma, _ROUNDING * at_least_typical(rms, typical_rms))
 
 
 def with_visible_rounding(sigma: Array, visible: Array, rms: Array, typical_rms: float) -> Array:
-    """Return noise that is at least the rounding which samples show, (n_samples,)."""
+    """Return the noise, at least the rounding visible in samples, (n_samples,)."""
     return np.maximum(sigma, np.clip(visible, least_noise(rms, typical_rms), _ROUNDING * rms))
 
 
 def least_noise(rms: Array, typical_rms: float) -> Array:
-    """Return the noise of exact samples, from which data of a typical size are subtracted."""
+    """Return the rounding of computed samples less data of typical size."""
     return _EXACT * np.maximum(rms, typical_rms)
 
 
 def at_least_typical(rms: Array, typical_rms: float) -> Array:
-    """Return the rms of samples, at least a thousandth of a typical one."""
+    """Return the rms of samples, at least a thousandth of the typical rms."""
     return np.maximum(rms, 1e-3 * typical_rms)
 
 
 def check_level(level: Any) -> Level:
     """Return a relative level, one for each sample, "auto" or None; or raise ValueError."""
-    if level is None:
-        return None
-    if isinstance(level, str) and level == "auto":
-        return "auto"
+    if level is None or (isinstance(level, str) and level == "auto"):
+        return level
     try:
         array = real_array(level, "noise_level")
     except (TypeError, ValueError):
@@ -693,7 +662,7 @@ def _check_sigma(sigma: ArrayLike, n_samples: int) -> Array:
 
 
 def no_noise(what: str, remedy: str) -> str:
-    """Return the text of the error where `what` needs a noise level that nothing gives."""
+    """Return the error text for a method that needs the noise, if none is given."""
     return (
         f"{what} needs the noise of the data: 'noise_level' is None and the survey of 'operator' "
         "has no uncertainty. Give noise_level=..., relative to the rms of a sample's data, or a "

@@ -14,10 +14,10 @@ __all__ = ["Pipeline", "make_pipeline"]
 
 @saved
 class Pipeline(SavedMixin, _pipeline.Pipeline):
-    """Scikit-learn's Pipeline, whose steps need no names.
+    """Scikit-learn's Pipeline, with steps that need no names, and `save` and `load`.
 
-    Bare steps are named as `make_pipeline` names them, by their class in lower case, so that
-    ``refiner__solver`` addresses a parameter, and which `save` keeps in a file.
+    Bare steps are named as `make_pipeline` names them, by their class in lower case:
+    ``refiner__solver`` is a parameter.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Pipeline(SavedMixin, _pipeline.Pipeline):
 
     See Also
     --------
-    sklearn.pipeline.Pipeline : The pipeline itself, with all its methods.
+    sklearn.pipeline.Pipeline : The base class, with all methods.
 
     Examples
     --------
@@ -74,11 +74,11 @@ def make_pipeline(
     Returns
     -------
     pipeline : Pipeline
-        The chain.
+        The pipeline.
 
     See Also
     --------
-    Pipeline : The class itself.
+    Pipeline : The class.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def make_pipeline(
 
 
 def _named(steps: Sequence[Any]) -> Any:
-    """Name bare steps; lists in which all steps have names come back as they are."""
+    """Name bare steps; return a list whose steps all have names unchanged, for `clone`."""
     bare = [step for step in steps if not isinstance(step, tuple)]
     if not bare:
         return steps

@@ -37,7 +37,7 @@ def fit(mesh, stations):
 
 SWAPPED_2D = r"seem to be \(x, z\). Give them as \(z, x\)"
 SWAPPED_3D = r"seem to be \(x, y, z\). Give them as \(z, y, x\)"
-ABOVE = r"'mesh' lies at z = .*, wholly above the stations of 'survey' .*z is positive down"
+ABOVE = r"'mesh' lies at z = .*, wholly above the stations of 'survey', .*z is positive down"
 IMPOSSIBLE = {
     "heights as depths": (SECTION, line(1600.0), ABOVE),
     "depths as heights": (UPSIDE_DOWN, line(1.0), ABOVE),
@@ -72,9 +72,13 @@ DUBIOUS = {
     "far off": (
         SECTION,
         line(-1.0, LINE + 1e5),
-        r"at least 9.5e\+04 m beside 'mesh', which is 6e\+03 m wide",
+        r"at least 9.5e\+04 m away from 'mesh', which is 6e\+03 m wide",
     ),
-    "another zone": (moved(VOLUME, UTM), grid(-1.0) + [0, 0, 5e5], "beside 'mesh'.* same origin"),
+    "another zone": (
+        moved(VOLUME, UTM),
+        grid(-1.0) + [0, 0, 5e5],
+        "away from 'mesh'.* same origin",
+    ),
     "stations 200 m deep": (
         SECTION,
         line(200.0),

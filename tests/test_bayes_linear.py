@@ -160,7 +160,9 @@ def test_estimate_beats_the_mean_the_minimum_norm_and_any_ridge(level, inverter)
 
 def test_estimate_tuned_for_exact_data_falls_into_the_trap_of_noise_and_says_so(inverter):
     noisy = with_noise(G, 0.01)
-    text = r"'noise_level' is 1e-06 of the rms .*, but 200 of 200 samples hold more .*, up to 0\.01"
+    text = (
+        r"'noise_level' is 1e-06 of the rms .*, but 200 of 200 samples contain more .*, up to 0\.01"
+    )
     with pytest.warns(UserWarning, match=text) as caught:
         trapped = inverter.predict(noisy, noise_level=1e-6)
     assert [warning.filename for warning in caught] == [__file__]
@@ -171,14 +173,14 @@ def test_estimate_tuned_for_exact_data_falls_into_the_trap_of_noise_and_says_so(
 
 @pytest.mark.parametrize("level", [1e-5, 1e-4, 1e-3, 0.05])
 def test_noise_far_above_what_is_announced_is_told(level, inverter):
-    with pytest.warns(UserWarning, match="of 200 samples hold more that no density"):
+    with pytest.warns(UserWarning, match="of 200 samples contain more that no density"):
         inverter.predict(with_noise(G, level), noise_level=level / 10)
     inverter.predict(with_noise(G, level), noise_level=level)  # a warning would be an error
 
 
 def test_few_noisy_samples_are_counted_and_the_worst_is_told(inverter):
     g = np.vstack([G[:5], with_noise(G[5:6], 0.02), with_noise(G[6:7], 0.1)])
-    with pytest.warns(UserWarning, match=r"but 2 of 7 samples hold more .*, up to 0\.(0[89]|1)"):
+    with pytest.warns(UserWarning, match=r"but 2 of 7 samples contain more .*, up to 0\.(0[89]|1)"):
         inverter.predict(g, noise_level=0.0)
 
 
@@ -258,7 +260,7 @@ def test_uncertainty_of_the_survey_counts_and_is_held_against_the_data():
     expected = fitted().predict(g, noise_level=levels)
     np.testing.assert_allclose(inverter.predict(g), expected, rtol=0, atol=1e-8)
     with pytest.warns(
-        UserWarning, match=r"the 'uncertainty' of the survey is .* hold more .* Give a larger"
+        UserWarning, match=r"the 'uncertainty' of the survey is .* contain more .* Give a larger"
     ):
         inverter.predict(with_noise(g, 0.3))
 

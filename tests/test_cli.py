@@ -93,13 +93,13 @@ def test_gravity_of_the_section_is_what_was_predicted(profile, capsys):
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        (["--length-unit", "m"], "--x 'x_km' says km, but --length-unit is m."),
-        (["--gravity-unit", "mGal"], "--gz 'gz_um/s2' says um/s2, but --gravity-unit is mGal."),
+        (["--length-unit", "m"], "--x 'x_km' is in km, but --length-unit is m."),
+        (["--gravity-unit", "mGal"], "--gz 'gz_um/s2' is in um/s2, but --gravity-unit is mGal."),
         (["--gz", "g"], "not 'g'. Name it by --gz."),
         (["--cells", "0", "5", "--noise", "1"], "--cells is 0 5"),
         (["--bounds", "3", "1", "--noise", "1"], "'bounds' is (3.0, 1.0)"),
         (["--model", "nowhere.safetensors"], "nowhere.safetensors"),
-        (["--refine", "cgls", "--noise", "1"], "'tikhonov' fits the data by itself"),
+        (["--refine", "cgls", "--noise", "1"], "'tikhonov' fits the data without it"),
         (["--noise", "1", "--sigma", "gz_um/s2"], "--noise and --sigma are both given; give one"),
     ],
 )
@@ -121,11 +121,8 @@ def test_errors_are_told_on_stderr_and_nothing_is_written(profile, more, text, c
         ("x,gz\n0,1\n1\n", "line 3: '' in column 'gz' is not a finite number"),
         ("x,gz\n0,1\n1,nan\n", "line 3: 'nan' in column 'gz' is not a finite number"),
         ("x,gz\n1,1\n0,2\n", "profile.csv, line 3: column 'x' does not increase. Sort it."),
-        ("x,gz\n0,1\n1,2\n1,3\n", "line 4: this station repeats that of line 3, with different"),
-        (
-            "x,gz\n0,1\n1,2\n1,2\n",
-            "line 4: this station repeats that of line 3, with the same data",
-        ),
+        ("x,gz\n0,1\n1,2\n1,3\n", "line 4: this station repeats line 3, with different"),
+        ("x,gz\n0,1\n1,2\n1,2\n", "line 4: this station repeats line 3, with the same data"),
         ("x,gz\n0,978000\n1,978001\n", "absolute gravity, or not in mGal"),
     ],
 )
@@ -139,11 +136,11 @@ def test_bad_tables_are_refused(tmp_path, table, text, capsys):
 @pytest.mark.parametrize(
     ("unit", "text"),
     [
-        ("um/s2", "says um/s2, but --gravity-unit is mGal"),
-        ("µm/s2", "says µm/s2, but --gravity-unit is mGal"),
-        ("um/s^2", "says um/s^2, but --gravity-unit is mGal"),
-        ("nm/s2", "says nm/s2, but --gravity-unit is mGal"),
-        ("gu", "says gu, but --gravity-unit is mGal"),
+        ("um/s2", "is in um/s2, but --gravity-unit is mGal"),
+        ("µm/s2", "is in µm/s2, but --gravity-unit is mGal"),
+        ("um/s^2", "is in um/s^2, but --gravity-unit is mGal"),
+        ("nm/s2", "is in nm/s2, but --gravity-unit is mGal"),
+        ("gu", "is in gu, but --gravity-unit is mGal"),
         ("kGal", "is in 'kGal'; units of gravity are mGal, uGal"),
     ],
 )
@@ -171,7 +168,7 @@ def test_missing_folder_is_named(profile, capsys):
     pytest.importorskip("xarray")
     nowhere = profile.parent / "nowhere"
     assert invert(profile, "--noise", "0.1", "--out", str(nowhere / "s.nc")) == 1
-    assert f"the folder {nowhere} of s.nc does not exist; create it" in capsys.readouterr().err
+    assert f"the folder '{nowhere}' does not exist. Create it" in capsys.readouterr().err
 
 
 def test_wrong_usage_ends_with_two():

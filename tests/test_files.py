@@ -86,7 +86,7 @@ def test_loaded_estimator_is_the_same(name, tmp_path):
 def test_unknown_attribute_is_refused(name, tmp_path):
     estimator = copy.copy(fitted(name))
     estimator.note = "mine"
-    text = f"'note' is an attribute that files do not know.* of {type(estimator).__name__}, or"
+    text = f"'note' is an attribute that is not saved.* of {type(estimator).__name__}, or"
     with pytest.raises(ValueError, match=text):
         estimator.save(tmp_path / "estimator")
     assert not list(tmp_path.iterdir())
@@ -341,11 +341,11 @@ def small_network(n_data, n_cells, n_components):
 
 
 REFUSED = {
-    r"'steps\.0\.1\.init' is a Start, which files .* Register Start by .* skgrav\.io\.saved"
-    ", replace it by a class of skgrav, or pickle": Pipeline(
+    r"'steps\.0\.1\.init' is a Start, which cannot be saved .* Register Start by .* skgrav"
+    r"\.io\.saved, replace it by a class of skgrav, or pickle": Pipeline(
         [Refiner("cgls", init=Start(), **CLEAN)]
     ),
-    r"'architecture' is a partial, which files .* do not hold\. .* code\. .*pickle .*weights": cnn(
+    r"'architecture' is a partial, which cannot be saved .*\. .* code\. .*pickle .*weights": cnn(
         partial(small_network)
     ),
 }

@@ -280,7 +280,7 @@ def test_arrays_that_are_no_mesh_are_refused(change, message):
 
 def test_arrays_on_other_cells_are_refused():
     array = SECTION.to_xarray(density(SECTION)[0])
-    with pytest.raises(ValueError, match="'z' of 'images' are not the cell centres of this mesh"):
+    with pytest.raises(ValueError, match="'z' of 'images' does not match the cell centres"):
         SECTION.flatten(array.isel(z=slice(None, None, -1)))
     with pytest.raises(ValueError, match="'images' must be one DataArray of dimensions"):
         VOLUME.flatten(array)
@@ -298,7 +298,9 @@ def test_datasets_that_are_no_survey_are_refused():
         Survey.from_xarray(dataset.drop_vars("x"))
     with pytest.raises(ValueError, match="'profiles' lacks gx"):
         LINE.flatten(dataset.drop_vars("gx"))
-    with pytest.raises(ValueError, match=r"other stations .* Survey.from_xarray\(profiles\)"):
+    with pytest.raises(
+        ValueError, match=r"do not match this survey; take Survey.from_xarray\(profiles\)"
+    ):
         LINE.flatten(dataset.isel(station=[0, 2, 1]))
     grid = xr.Dataset({"gz": (("y", "x"), np.zeros((2, 3)))}, {"x": [0, 1, 2], "y": [0, 1]})
     with pytest.raises(ValueError, match=r"along one dimension of stations.*dataset.stack"):

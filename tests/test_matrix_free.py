@@ -266,7 +266,7 @@ def test_svd_of_a_large_operator_is_its_leading_part(monkeypatch):
     assert operator.svd_.s.shape == (15,)
     assert operator.svd_ is operator.svd_
     g = operator.transform(np.ones((1, VOLUME.n_cells)))
-    with pytest.warns(UserWarning, match=r"'rcond' is 1e-05, but of this large operator only"):
+    with pytest.warns(UserWarning, match=r"'rcond' is 1e-05, but only the 15 largest singular"):
         operator.inverse_transform(g, rcond=1e-5)
 
 

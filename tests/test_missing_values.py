@@ -67,7 +67,7 @@ def test_the_message_names_place_and_remedy():
         ValueError, match=r"'X' is masked in 1 of 12 places, first at \[1, 5\]: thes"
     ):
         TikhonovInverter(operator=OPERATOR).fit(masked(G))
-    with pytest.raises(ValueError, match=r"Leave missing values out, together with their station"):
+    with pytest.raises(ValueError, match=r"Leave missing values out, with their station"):
         Survey(masked(SURVEY.stations))
     with pytest.raises(
         ValueError, match=r"'bounds' cannot be used: a value is masked|'bounds' is mas"

@@ -45,7 +45,7 @@ def test_whitening_removes_the_trend_and_leaves_white_noise(ndim, degree):
     rng = np.random.default_rng(0)
     stations = rng.uniform(-5e3, 5e3, size=(40, ndim))
     survey = Survey(stations, ("x", "z"), rng.uniform(0.5, 2, 80), degree)
-    noise = Noise.of_survey(survey)
+    noise = Noise.of(survey)
     n_powers = {(2, 0): 1, (2, 1): 2, (2, 2): 3, (3, 0): 1, (3, 1): 3, (3, 2): 6}
     k = 0 if degree is None else 2 * n_powers[ndim, degree]
     assert survey.trend_basis.shape == (80, k)

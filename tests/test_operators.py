@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skgrav import ForwardOperator, MatrixOperator, Mesh, Survey
-from skgrav.operators import _cells, _dense, _memory, _plan, _shared, _ways
+from skgrav.operators import _cells, _memory, _plan, _sensitivity, _shared, _ways
 
 # Some stations lie between the layers, of which ForwardOperator warns.
 pytestmark = pytest.mark.filterwarnings("ignore:.* of 'survey' lie inside 'mesh'")
@@ -88,11 +88,11 @@ def test_matrix_from_the_table_equals_the_one_built_in_blocks(name, kernel, monk
     geometry = _cells.Geometry(mesh, survey, kernel, "normalized")
     assert geometry.lattices.found
     assert geometry.lattices.obstacle == ""
-    from_table = _dense.sensitivity(geometry)
+    from_table = _sensitivity.sensitivity(geometry)
     geometry.__dict__["lattices"] = _cells.Lattices([], "not asked for")
-    in_one_block = _dense.sensitivity(geometry)
+    in_one_block = _sensitivity.sensitivity(geometry)
     monkeypatch.setattr(_cells, "_BLOCK_NODES", 50)
-    in_blocks = _dense.sensitivity(geometry)
+    in_blocks = _sensitivity.sensitivity(geometry)
     np.testing.assert_allclose(from_table, in_one_block, atol=1e-13 * np.abs(from_table).max())
     np.testing.assert_array_equal(in_blocks, in_one_block)
 
@@ -113,7 +113,7 @@ def test_each_entry_is_the_attraction_of_one_cell_on_one_station(geometry):
             index = np.unravel_index(cell, mesh.shape)
             single = Mesh([e[[i, i + 1]] for e, i in zip(mesh.edges, index, strict=True)])
             survey = Survey(stations[[station]], operator.survey_.components)
-            alone = _dense.sensitivity(
+            alone = _sensitivity.sensitivity(
                 _cells.Geometry(single, survey, operator.kernel, operator.units)
             )
             rows = operator.survey_.unflatten(operator.matrix_[:, cell])[:, station]
@@ -209,7 +209,9 @@ def test_default_geometry_is_the_papers_for_square_numbers_of_cells():
 
 
 def test_other_numbers_of_cells_get_the_most_square_grid_and_a_warning():
-    with pytest.warns(UserWarning, match="'mesh' is None and 24 cells are no square .* 4 x 6"):
+    with pytest.warns(
+        UserWarning, match="'mesh' is None and 24 cells do not make a square .* 4 x 6"
+    ):
         operator = ForwardOperator().fit(np.ones((1, 24)))
     assert operator.mesh_.shape == (4, 6)
 
@@ -324,7 +326,7 @@ def test_copies_share_the_matrix_and_unfitted_pickles_stay_unfitted():
 def test_building_is_deterministic():
     survey = Survey.line(SECTION)
     one, other = (
-        _dense.sensitivity(_cells.Geometry(SECTION, survey, "cell", "mGal")) for _ in range(2)
+        _sensitivity.sensitivity(_cells.Geometry(SECTION, survey, "cell", "mGal")) for _ in range(2)
     )
     np.testing.assert_array_equal(one, other)
 
@@ -369,7 +371,7 @@ def test_operator_is_a_step_of_a_pipeline():
 
 def test_memory_is_known_before_building():
     assert ForwardOperator(PAPER).memory_usage() == 306 * 2601 * 8
-    with pytest.raises(ValueError, match="'mesh' is None: the memory is known once the mesh is"):
+    with pytest.raises(ValueError, match="'mesh' is None, and the memory depends on it"):
         ForwardOperator().memory_usage()
 
 

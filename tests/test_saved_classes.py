@@ -254,7 +254,7 @@ def test_decorator_takes_estimators_and_values_of_one_name_alone():
     with pytest.raises(TypeError, match="Plain is neither an estimator nor a dataclass"):
         saved(Plain)
     other = type("Middle", (Middle,), {"__qualname__": "elsewhere.Middle"})
-    with pytest.raises(ValueError, match=r"files know test_saved_classes\.Middle by this name"):
+    with pytest.raises(ValueError, match=r"the name of test_saved_classes\.Middle in files"):
         saved(other)
     again_defined = type("Middle", (Middle,), {"__qualname__": "Middle"})
     assert saved(again_defined) is again_defined  # as in a notebook

@@ -118,7 +118,7 @@ def test_units_in_names_of_columns(table, name, unit, size):
     if name != "gz_obs":
         other = "mGal" if unit != "mGal" else "uGal"
         with pytest.raises(
-            ValueError, match=rf"'gz' '.*' says .*, but 'gravity_unit' is {other}\."
+            ValueError, match=rf"'gz' '.*' is in .*, but 'gravity_unit' is {other}\."
         ):
             table(text, gz=name, gravity_unit=other)
 
@@ -136,7 +136,7 @@ def test_units_rows_count(table):
     survey, data = table(text, length_unit="km", gravity_unit="um/s2")
     assert_allclose(survey.stations[:, 1], [0, 1000])
     assert_allclose(data, [0.1, 0.2])
-    with pytest.raises(ValueError, match=r"'x' 'x' says km, but 'length_unit' is m. Correct one"):
+    with pytest.raises(ValueError, match=r"'x' 'x' is in km, but 'length_unit' is m. Correct one"):
         table(text)
     with pytest.raises(
         ValueError, match=r"column 'x' of .* is in 'mile'; units of length are m, km"
@@ -162,9 +162,9 @@ def test_units_rows_count(table):
         ("x,gz\n0,1\n1,inf\n", "line 3: 'inf' in column 'gz' is not"),
         (
             "x,gz\n0,1\n1,2,3\n",
-            r"line 3: there are more words than the columns \['x', 'gz'\]. Check",
+            r"line 3: the row has more entries than the columns \['x', 'gz'\]. Check",
         ),
-        ("x,gz\n0,1,5\n1,2,5\n", "line 2: there are more words than the columns"),
+        ("x,gz\n0,1,5\n1,2,5\n", "line 2: the row has more entries than the columns"),
         (
             "3\nx,gz\n0,1\n1,2\n",
             "line 1: 3 rows should follow, but there are 2. The table is trunc",
@@ -174,11 +174,11 @@ def test_units_rows_count(table):
         ("x,gz,gz\n0,1,5\n1,2,5\n", "has columns of the same name"),
         (
             "x,gz\n0,1\n7,2\n0,1\n",
-            "line 4: this station repeats that of line 2, with the same data. D",
+            "line 4: this station repeats line 2, with the same data. D",
         ),
         (
             "x,gz\n0,1\n#\n0,2\n",
-            "line 4: this station repeats that of line 2, with different data. D",
+            "line 4: this station repeats line 2, with different data. D",
         ),
         (
             "x,gz\n0,1\n1,2\n2,-9999\n3,4\n",

@@ -451,7 +451,7 @@ def test_the_papers_geometry_is_assumed_aloud(pairs):
     [
         (None, 83, "'operator' is None and y is None, but 83 data are not the 6n"),
         (ForwardOperator(), 83, "83 data are not the 6n of the paper's geometry. Give 'operator'"),
-        (MatrixOperator(), 84, "which does not tell its cells, and y is None. Give its mesh or"),
+        (MatrixOperator(), 84, "whose cells are unknown, and y is None. Give its mesh or"),
         (ForwardOperator(Mesh.square(5)), 84, "'operator' has 30 data, but X has 84. Give the"),
     ],
     ids=str,

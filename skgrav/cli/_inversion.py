@@ -1,4 +1,4 @@
-"""The commands `invert` and `train`: from a profile to a section, by an estimator of skgrav."""
+"""The commands `invert` and `train`, from a profile to a section."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from skgrav.metrics import chi_factor, residual_trend
 from skgrav.noise import Noise, Trend
 from skgrav.operators import ForwardOperator
 
-#: Chi factor from which on an estimate misses its data: residuals of twice the noise.
+#: Chi factor above which an estimate misses the data: residuals of twice the noise.
 _MISSED = 4.0
 
-#: Sections from which `--refine bayes` learns the errors of a network.
+#: Number of sections from which `--refine bayes` learns the errors of a network.
 _N_HELD_OUT = 1000
 
 
@@ -57,7 +57,7 @@ def _training_sections(
     density_range: tuple[float, float],
     random_state: int,
 ) -> Array:
-    """Return random sections below the profile that go on into the padding as they end."""
+    """Return random sections below the profile, whose outer columns extend into the padding."""
     from skgrav.datasets import make_density_models
 
     mesh = operator.mesh_
@@ -84,7 +84,7 @@ def invert(options: Namespace) -> None:
 
 
 def _summary(section: Section) -> str:
-    """Return the range of densities, and how the data are explained."""
+    """Return the text of densities, misfit and trend."""
     x = section.operator.survey_.stations[:, 1]
     _, rho = below_profile(section.operator.mesh_, x, section.rho)
     rms = np.sqrt(np.mean(section.residual**2))
@@ -103,7 +103,9 @@ def _summary(section: Section) -> str:
 def _smoothest(options: Namespace, profile: Profile) -> Section:
     """Return the smoothest section that fits the data to their noise."""
     if options.refine is not None:
-        raise ValueError(f"--refine is {options.refine}, but 'tikhonov' fits the data by itself.")
+        raise ValueError(
+            f"--refine is {options.refine}, but 'tikhonov' fits the data without it. Leave it out."
+        )
     operator = ForwardOperator(profile_mesh(options, profile.survey), profile.survey)
     inverter = skgrav.TikhonovInverter(
         order=1,
@@ -119,19 +121,18 @@ def _smoothest(options: Namespace, profile: Profile) -> Section:
 
 
 def _warn_assumed(options: Namespace, sigma: float) -> None:
-    """Say which noise, in mGal, generalised cross-validation takes the data to have."""
+    """Warn of the noise, in mGal, that generalised cross-validation assumes."""
     unit = options.gravity_unit
     warnings.warn(
         "the noise of the data is not given; generalised cross-validation assumes "
-        f"{sigma / GRAVITIES[unit]:.2g} {unit}, which is too little where data have been smoothed "
-        "or gridded. It decides how much detail is believed: give it as --noise, or name its "
-        "column as --sigma.",
+        f"{sigma / GRAVITIES[unit]:.2g} {unit}, too little for smoothed or gridded data. The noise "
+        "determines the resolution: give it by --noise, or its column by --sigma.",
         stacklevel=2,
     )
 
 
 def _estimated(options: Namespace, profile: Profile) -> Section:
-    """Return the section that a trained network estimates, fitted to the data if asked for."""
+    """Return the section estimated by a trained network, with --refine fitted to the data."""
     model, operator = _trained(options, profile)
     g = profile.data[None]
     level = Noise.of(operator).relative(g)
@@ -143,16 +144,16 @@ def _estimated(options: Namespace, profile: Profile) -> Section:
         warnings.warn(
             f"the estimate of {options.model} misses the data, with a chi factor of "
             f"{section.chi_factor:.3g}: a network fits data only roughly. Fit its estimate to "
-            "the data by --refine projection, or train on more sections of such densities.",
+            "the data by --refine projection, or train on more sections of similar densities.",
             stacklevel=2,
         )
     return section
 
 
 def _trained(options: Namespace, profile: Profile) -> tuple[Any, ForwardOperator]:
-    """Return a network that was trained for these stations, and its operator for these data."""
+    """Return a network that was trained for these stations, and an operator with their noise."""
     if options.bounds is not None:
-        raise ValueError("--bounds is for --model tikhonov; a network has learned its own.")
+        raise ValueError("--bounds is for --model tikhonov; a network has no bounds. Leave it out.")
     model = skgrav.CNNInverter.load(options.model)
     operator, own = getattr(model, "operator_", None), profile.survey
     survey = getattr(operator, "survey_", None)
@@ -166,7 +167,7 @@ def _trained(options: Namespace, profile: Profile) -> tuple[Any, ForwardOperator
         )
     names = {degree: name for name, degree in TRENDS.items()}
     is_basis = isinstance(survey.trend, np.ndarray)
-    trained = "a basis of its own" if is_basis else names[survey.trend]
+    trained = "a basis" if is_basis else names[survey.trend]
     if options.trend not in (None, trained):
         raise ValueError(
             f"--trend is {options.trend}, but that of {options.model} is {trained}. Leave it out, "
@@ -189,7 +190,7 @@ def _refined(
     if level is None:
         raise ValueError("--refine fits the data to their noise: give --noise or --sigma.")
     if solver == "bayes":
-        # Errors are learned at the relative noise of the profile, whatever the size of a section.
+        # Errors are learned at the relative noise of the profile, since sections vary in size.
         refiner = skgrav.Refiner(
             solver,
             init=FrozenEstimator(model),
@@ -198,17 +199,17 @@ def _refined(
             cv="prefit",
             random_state=0,
         )
-        # Sections that the network has not seen: another seed draws others.
+        # Another seed draws sections that the network has not seen.
         seed = model.random_state + 1 if isinstance(model.random_state, int) else 0
         held_out = _training_sections(
             _N_HELD_OUT, operator, model.density_range_, random_state=seed
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the drawn sections: the profile has its own
+            warnings.simplefilter("ignore")  # of random sections, not of the profile
             refiner.fit(operator.transform(held_out), held_out)
         return refiner.predict(g, noise_level=level)
     rho = model.predict(g, noise_level=level)
-    # These solvers learn nothing from pairs, so one serves that the start fits already.
+    # Solvers do not learn from pairs, so the estimate and its gravity serve as one.
     refiner = skgrav.Refiner(solver, operator=operator)
     refiner.fit(np.hstack([rho, operator.transform(rho)]), rho)
     return refiner.predict(np.hstack([rho, g]))
@@ -223,7 +224,7 @@ def _section(
         trend = None
     elif trend is None:
         trend = residual_trend(operator, rho, g)
-        # Its standard deviations are for an exact density, which that of a network is not.
+        # The standard deviations would hold only for an exact density.
         trend = replace(trend, std=np.full_like(trend.std, np.nan))
     chi = None if survey.uncertainty is None else float(chi_factor(operator, rho, g))
     return Section(operator, profile, rho[0], operator.transform(rho)[0], trend, chi)

@@ -1,4 +1,4 @@
-"""Commands: what is installed or in a file, gravity of a section, training, inversion."""
+"""The commands `info`, `forward`, `train` and `invert`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from skgrav.cli._section import add_mesh_options, below_profile, read_section
 from skgrav.geometry import Survey
 from skgrav.operators import ForwardOperator
 
-#: What a wrong input or a missing package raises; anything else is a defect and shows itself.
+#: Errors of input or missing packages, printed without a traceback; others are defects.
 _EXPECTED = (ValueError, OSError, ImportError, MemoryError)
 
 
@@ -37,17 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, default=None
-        Arguments after the name of the program; None takes those it was started with.
+        Arguments after the name of the program; None takes ``sys.argv``.
 
     Returns
     -------
     code : int
-        0, or 1 after an error, which is printed to stderr. Wrong usage ends with 2, as by argparse.
+        0, or 1 after an error, which is printed to stderr. Wrong usage exits with 2.
 
     See Also
     --------
-    skgrav.TikhonovInverter : What inverts without a trained model.
-    skgrav.CNNInverter : What `train` trains.
+    skgrav.TikhonovInverter : Inverts without a trained model.
+    skgrav.CNNInverter : Trained by `train`.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def _parser() -> ArgumentParser:
 
 
 def _add_info(commands: Any) -> None:
-    info = commands.add_parser("info", help="versions, or what a model or a section holds")
+    info = commands.add_parser("info", help="versions, or contents of a model or section")
     info.add_argument("file", nargs="?", type=Path, help="model (.safetensors) or section (.nc)")
     info.set_defaults(run=_info)
 
@@ -98,7 +98,7 @@ def _add_forward(commands: Any) -> None:
     forward.add_argument("section", type=Path, help="netCDF file, as `invert` writes it")
     forward.add_argument("--out", type=Path, required=True, help="table of gravity to write")
     forward.add_argument(
-        "--stations", type=Path, help="table (default: above each column but padding)"
+        "--stations", type=Path, help="table (default: above each column except padding)"
     )
     forward.add_argument("--components", nargs="+", choices=["x", "z"], default=["z"])
     add_station_options(forward)

@@ -1,4 +1,4 @@
-"""Gravity profiles in tables, their columns and units named by options."""
+"""Gravity profiles in tables, and the options for their columns and units."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from skgrav._typing import Array
 from skgrav.geometry import UNIT_SIZES, Survey
 from skgrav.io import Table, checked_path, read_table
 
-#: Metres, and mGal, in one unit of each name.
+#: Units of length in metres, and of gravity in mGal.
 LENGTHS = UNIT_SIZES["length"]
 GRAVITIES = {unit: size for unit, size in UNIT_SIZES["gravity"].items() if unit != "normalized"}
 
 #: Degree of the trend by its name.
 TRENDS = {"none": None, "level": 0, "linear": 1, "quadratic": 2}
 
-#: Names of trends as the option --remove has them, which takes nothing away from the data any more.
+#: Names of trends in the option --remove, which subtracts nothing from the data any more.
 _FORMER_TRENDS = {"nothing": "none", "mean": "level", "trend": "linear"}
 
-#: Gravity beyond this is no anomaly, but absolute, or in another unit.
+#: Largest anomaly in mGal; larger gravity is absolute, or in another unit.
 _LARGEST_ANOMALY = 2000.0
 
 
@@ -48,26 +48,26 @@ def add_options(parser: ArgumentParser) -> None:
         "--remove",
         type=lambda name: _FORMER_TRENDS.get(name, name),
         choices=TRENDS,
-        help="what of the data is not gravity of the section: an unknown base level, or a "
-        "regional field, linear or quadratic along the profile (default: none, or that of the "
-        "model)",
+        help="coherent part of the data that is not gravity of the section: an unknown base level, "
+        "or a regional field, linear or quadratic along the profile (default: that of the model, "
+        "otherwise none)",
     )
 
 
 def add_station_options(parser: ArgumentParser) -> None:
-    """Add the options that say where stations are, and in which units."""
+    """Add the options for the coordinates of stations, and units."""
     columns = parser.add_argument_group("columns of stations")
     columns.add_argument("--x", default="x", metavar="COLUMN", help="distance (default: x)")
     height = columns.add_mutually_exclusive_group()
     height.add_argument("--elevation", metavar="COLUMN", help="positive up")
-    height.add_argument("--height", type=float, default=0.0, help="of all of them (default: 0)")
+    height.add_argument("--height", type=float, default=0.0, help="of all stations (default: 0)")
     units = parser.add_argument_group("units")
     units.add_argument("--length-unit", choices=LENGTHS, default="m", help="(default: m)")
     units.add_argument("--gravity-unit", choices=GRAVITIES, default="mGal", help="(default: mGal)")
 
 
 def positive(text: str) -> float:
-    """Return the positive number that an option gives."""
+    """Convert the text of an option to a positive number."""
     value = float(text)
     if not 0 < value < float("inf"):
         raise ArgumentTypeError(f"{text} is not a positive number")
@@ -94,7 +94,7 @@ def _stations(table: Table, options: Namespace) -> Array:
 
 
 def read_profile(options: Namespace, noise: float | None = None) -> Profile:
-    """Read a profile; `noise` is the standard deviation in --gravity-unit without a column."""
+    """Read a profile; `noise` is its standard deviation in --gravity-unit, in place of --sigma."""
     source = read_table(options.profile)
     stations = _stations(source, options)
     names = {"--gx": options.gx, "--gz": options.gz, "--sigma": options.sigma}
@@ -128,7 +128,7 @@ def read_profile(options: Namespace, noise: float | None = None) -> Profile:
 
 
 def write_profile(path: Path, survey: Survey, g: Array, length_unit: str, unit: str) -> None:
-    """Write gravity in mGal to a table, in the units named."""
+    """Write gravity in mGal to a table, in these units."""
     columns = {"x": survey.stations[:, 1], "elevation": -survey.stations[:, 0]}
     table = {f"{name}_{length_unit}": c / LENGTHS[length_unit] for name, c in columns.items()}
     for component, values in zip(survey.components, survey.unflatten(g), strict=True):

@@ -1,4 +1,4 @@
-"""Density sections below a profile: their mesh, their files and their pictures."""
+"""Density sections below a profile: mesh, files and pictures."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import skgrav
+from skgrav._checks import import_optional
 from skgrav._typing import Array
 from skgrav.cli._profile import LENGTHS, Profile, positive
 from skgrav.geometry import Mesh, Survey
@@ -24,20 +25,20 @@ _GROWTH = 1.3
 
 @dataclass(frozen=True)
 class Section:
-    """Density below a profile, in kg/m3, and how it explains the data, in mGal."""
+    """Density below a profile, in kg/m3, and its fit to the data, in mGal."""
 
     operator: ForwardOperator
     profile: Profile
     rho: Array
-    #: Gravity of the density, and the trend of the data; without one, None.
+    #: Gravity of the density, and the trend of the data, if there is one.
     predicted: Array
     trend: Trend | None
-    #: None where the noise is not known.
+    #: None if the noise is not known.
     chi_factor: float | None
 
     @property
     def residual(self) -> Array:
-        """Data less what is predicted and their trend."""
+        """Data less predicted gravity and trend."""
         left = self.profile.data - self.predicted
         return left if self.trend is None else left - self.trend.values[0]
 
@@ -57,18 +58,18 @@ def add_mesh_options(parser: ArgumentParser) -> None:
 
 
 def profile_mesh(options: Namespace, survey: Survey) -> Mesh:
-    """Return layers that thicken with depth, below a profile and one length of it either side.
+    """Return a mesh of layers that thicken with depth, padded by a profile length on either side.
 
-    What lies beyond the ends is gravity of the profile, too. Without columns to take it, it would
-    be explained by too much density at the ends.
+    Masses beyond the ends contribute to the gravity of the profile. Without padding, they would be
+    explained by excess density at the ends.
     """
     nz, nx = options.cells
     z, x = survey.stations.T
     length = float(np.ptp(x))
     if nz < 1 or nx < 1 or length == 0:
         raise ValueError(
-            f"--cells is {nz} {nx} for a profile of {length:g} m; it must be two positive "
-            "numbers, and the profile have a length."
+            f"--cells is {nz} {nx} for a profile of {length:g} m; give two positive numbers, and a "
+            "profile of more than one position."
         )
     half = length / (len(x) - 1) / 2
     core = np.linspace(x.min() - half, x.max() + half, nx + 1)
@@ -82,7 +83,7 @@ def profile_mesh(options: Namespace, survey: Survey) -> Mesh:
 
 
 def columns_below(mesh: Mesh, x: Array) -> slice:
-    """Return which columns lie below stations at x, all others being padding."""
+    """Return the columns below stations at x; all others are padding."""
     half = np.ptp(x) / max(1, len(x) - 1) / 2
     below = (mesh.centers[1] > x.min() - half) & (mesh.centers[1] < x.max() + half)
     inside = np.flatnonzero(below)
@@ -99,13 +100,8 @@ def below_profile(mesh: Mesh, x: Array, rho: Array) -> tuple[Mesh, Array]:
 
 
 def read_section(path: Path) -> tuple[Mesh, Array, Array | None]:
-    """Return mesh and density of a file, and the x of the stations if it has them."""
-    try:
-        import xarray
-    except ImportError as error:
-        raise ImportError(f"{path} needs xarray: pip install 'skgrav[io]'.") from error
-
-    dataset = xarray.load_dataset(path)
+    """Return mesh and density of a file, and x of the stations if it has them."""
+    dataset = import_optional("xarray", str(path), "io").load_dataset(path)
     if "density" not in dataset:
         raise ValueError(f"{path} has the variables {list(dataset)}; 'density' must be among them.")
     mesh = Mesh.from_xarray(dataset["density"])
@@ -114,7 +110,7 @@ def read_section(path: Path) -> tuple[Mesh, Array, Array | None]:
 
 
 def write_section(path: Path, section: Section, options: Namespace) -> None:
-    """Write a section with the data as measured, and all that it was made of, to netCDF."""
+    """Write a section, the data as measured, and the options to netCDF."""
     mesh, survey = section.operator.mesh_, section.operator.survey_
     places = Survey(survey.stations, survey.components)
     parts = [survey.to_xarray(section.profile.data)]
@@ -130,14 +126,14 @@ def write_section(path: Path, section: Section, options: Namespace) -> None:
 
 
 def _renamed(part: Any, suffix: str, meaning: str) -> Any:
-    """Return gravity by station under other names."""
+    """Return gravity with a suffix to the names of its variables, and a meaning."""
     for variable in part.values():
         variable.attrs["long_name"] += f", {meaning}"
     return part.rename({name: f"{name}_{suffix}" for name in part})
 
 
 def _attributes(section: Section, options: Namespace) -> dict[str, Any]:
-    """Return how a section was made, as attributes of a netCDF file."""
+    """Return the options and the fit of a section as attributes of a netCDF file."""
     given = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in vars(options).items()

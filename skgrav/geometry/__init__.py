@@ -1,4 +1,4 @@
-"""Where the unknowns and the data are: tensor meshes and surveys, frozen value objects."""
+"""Tensor meshes and surveys, immutable value objects."""
 
 from skgrav.geometry._mesh import Mesh
 from skgrav.geometry._survey import Survey

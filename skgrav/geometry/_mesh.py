@@ -1,4 +1,4 @@
-"""Tensor meshes: where the unknowns are."""
+"""Tensor meshes, whose cells are the unknowns."""
 
 from __future__ import annotations
 
@@ -74,28 +74,27 @@ class Mesh(ValueObject):
                 f"'edges' has {len(edges)} axes; a mesh needs one array of edges per axis, "
                 "(z, x) in 2D or (z, y, x) in 3D."
             )
-        arrays = tuple(
-            frozen(e, f"edges of axis {name}")
-            for e, name in zip(edges, AXES[len(edges)], strict=True)
-        )
-        for name, e in zip(AXES[len(edges)], arrays, strict=True):
+        arrays = []
+        for name, values in zip(AXES[len(edges)], edges, strict=True):
+            e = frozen(values, f"edges of axis {name}")
             if e.ndim != 1 or e.size < 2 or not (np.diff(e) > 0).all():
                 raise ValueError(
                     f"'edges' of axis {name} must be at least two strictly increasing numbers, "
                     f"got {np.array2string(e, threshold=6)}. Sort them and drop repeated edges."
                 )
-        object.__setattr__(self, "edges", arrays)
+            arrays.append(e)
+        object.__setattr__(self, "edges", tuple(arrays))
 
     @classmethod
     def square(cls, n: int = 50, *, spacing: float = 0.8) -> Mesh:
-        """Build the square section of the paper: `n` x `n` equal cells, centred on x = 0.
+        """Build the paper's section of `n` x `n` equal cells, centred on x = 0.
 
         Parameters
         ----------
         n : int, default=50
             Number of cells along each axis.
         spacing : float, default=0.8
-            Cell size in metres; the default makes the section of 50 x 50 cells 40 m wide.
+            Cell size in metres.
 
         Returns
         -------
@@ -176,7 +175,7 @@ class Mesh(ValueObject):
         rho = real_array(rho, "rho", finite=False)
         if rho.shape[-1:] != (self.n_cells,):
             raise ValueError(
-                f"'rho' has shape {rho.shape}; its last axis must hold the {self.n_cells} cells "
+                f"'rho' has shape {rho.shape}; its last axis must have the {self.n_cells} cells "
                 f"of this mesh of shape {self.shape}."
             )
         return rho.reshape(*rho.shape[:-1], *self.shape)
@@ -187,9 +186,9 @@ class Mesh(ValueObject):
         Parameters
         ----------
         images : array-like of shape `shape` or (n_samples, *shape), or xarray DataArray
-            Densities, depth first. A labelled array may have its dimensions in any order, and its
-            coordinates must be the cell centres of this mesh. Its attribute ``units`` counts:
-            g/cm3 become kg/m3, and without one they are kg/m3.
+            Densities, depth first. The dimensions of a DataArray may be in any order; its
+            coordinates must be the cell centres of this mesh, and its attribute ``units``, by
+            default kg/m3, is converted to kg/m3.
 
         Returns
         -------
@@ -199,7 +198,7 @@ class Mesh(ValueObject):
         Raises
         ------
         ValueError
-            If the shape or the coordinates are not those of the mesh, or the unit is unknown.
+            If the shape or the coordinates do not match the mesh, or the unit is unknown.
         """
         if _xarray.is_labelled(images):
             images = _xarray.density_image(self.edges, images)
@@ -216,16 +215,15 @@ class Mesh(ValueObject):
         name : str, default="density"
             Name of the array.
         units : str, default="kg/m3"
-            Unit in which the densities are given, kept in the attributes. `flatten` converts it
-            back to kg/m3.
+            Unit of the densities, stored as an attribute, from which `flatten` converts.
 
         Returns
         -------
         array : xarray.DataArray of dimensions (z, x) or (z, y, x)
-            The densities, for several samples with `sample` as the first dimension. Coordinates
-            are cell centres in metres, z positive down, and edges as ``z_min``, ``z_max`` and so
-            on: `from_xarray` gives back the very same mesh, also from a netCDF file, and from a
-            part of the array the part of the mesh. Needs xarray, from ``skgrav[io]``.
+            The densities; several samples have the first dimension `sample`. Coordinates are cell
+            centres in metres, z positive down, and edges, ``z_min``, ``z_max`` and so on, from
+            which `from_xarray` restores the mesh exactly, or the part of it that was selected.
+            Needs xarray, from ``skgrav[io]``.
 
         Raises
         ------
@@ -241,8 +239,8 @@ class Mesh(ValueObject):
         Parameters
         ----------
         array : xarray.DataArray or Dataset of dimensions (z, x) or (z, y, x)
-            Coordinates in metres, z positive down, increasing. Edges are those of `to_xarray`;
-            without them, three centres or more at equal distances are those of equal cells.
+            Coordinates in metres, z positive down, increasing; edges as `to_xarray` writes them.
+            Without edges, three or more equally spaced centres give equal cells.
 
         Returns
         -------
@@ -252,13 +250,13 @@ class Mesh(ValueObject):
         Raises
         ------
         ValueError
-            If dimensions are missing, coordinates say that they are not in metres or not positive
-            down, or the edges do not follow.
+            If dimensions are missing, the attributes of a coordinate say that it is not in metres
+            or not positive down, or the centres do not determine the edges.
         """
         return cls(_xarray.edges_of(array))
 
     def to_pyvista(self, rho: ArrayLike, *, name: str = "density") -> Any:
-        """Make a grid for pyvista's views in 3D; no window is opened.
+        """Convert densities to a pyvista grid, for views in 3D; no window is opened.
 
         Parameters
         ----------
@@ -270,9 +268,8 @@ class Mesh(ValueObject):
         Returns
         -------
         grid : pyvista.RectilinearGrid
-            The cells with x and y as they are and z positive up, as pyvista's cameras expect: a
-            cell at a depth of 100 m is at z = -100. A 2D mesh becomes a flat section at y = 0.
-            Needs pyvista, from ``skgrav[plot3d]``.
+            The cells with z positive up, as pyvista's cameras expect: a depth of 100 m is z = -100.
+            A 2D mesh becomes a flat section at y = 0. Needs pyvista, from ``skgrav[plot3d]``.
 
         Raises
         ------
@@ -294,5 +291,5 @@ class Mesh(ValueObject):
 
 
 def _digits(edges: Array) -> int:
-    # Six of the length of the mesh, however far from the origin it is.
+    # Six digits of the length of the mesh, however far it is from the origin.
     return 6 + max(0, int(np.log10(np.abs(edges).max() / (edges[-1] - edges[0]))))

@@ -1,4 +1,4 @@
-"""Surveys: where the data are."""
+"""Surveys: stations and the components measured."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Survey(ValueObject):
     uncertainty : float or array-like of shape (n_data,), default=None
         Standard deviation of the noise of each datum, in the unit of the data.
     trend : {0, 1, 2}, array-like of shape (n_data, n_coefficients) or None, default=None
-        What of the data is neither gravity of the mesh nor independent noise: a polynomial of
-        that degree in the horizontal coordinates for each component (an unknown base level, a
-        plane or quadratic regional field), or the basis of such a trend, one column for each
-        coefficient. Its coefficients are free: no density is estimated from what it explains.
+        Coherent part of the data that is not gravity of the mesh: a polynomial of this degree in
+        the horizontal coordinates for each component (an unknown base level, a planar or quadratic
+        regional field), or a basis with one column for each coefficient. The coefficients are
+        free: no density is estimated from what the trend explains.
 
     Attributes
     ----------
@@ -51,9 +51,9 @@ class Survey(ValueObject):
         Number of data, stations times components.
     trend_basis : ndarray of shape (n_data, n_coefficients)
         Basis of the trend: powers of the horizontal distance from the mean station in metres, for
-        each component; no columns where there is no trend.
+        each component; without a trend it has no columns.
     trend_names : tuple of str
-        What each coefficient multiplies, such as ``"gz"`` and ``"gz x"``.
+        Name of each coefficient, such as ``"gz"`` and ``"gz x"``.
 
     Raises
     ------
@@ -142,10 +142,10 @@ class Survey(ValueObject):
             A 2D mesh. Station spacing is the mean width of its columns.
         n_stations : int, default=None
             Number of stations, centred on the mesh; None takes three per column, so that the
-            line reaches one model width beyond either side.
+            line extends one mesh width beyond either side.
         height : float, default=None
             Height of the stations above the top of the mesh in metres; None puts them one
-            spacing above the centres of the first layer.
+            station spacing above the centres of the first layer.
         components : sequence of {"x", "z"}, default=("x", "z")
             Components measured.
 
@@ -247,7 +247,7 @@ class Survey(ValueObject):
         return tuple(f"g{c} {power}".rstrip() for c in self.components for power in powers)
 
     def _powers(self) -> list[tuple[int, ...]]:
-        """Return the powers of horizontal coordinates in the trend, by rising degree."""
+        """Return the exponents of the horizontal coordinates in the trend, by rising degree."""
         degree = int(self.trend) if isinstance(self.trend, int) else -1
         every = product(range(degree + 1), repeat=self.ndim - 1)
         return sorted((p for p in every if sum(p) <= degree), key=lambda p: (sum(p), p))
@@ -268,7 +268,7 @@ class Survey(ValueObject):
         g = real_array(g, "g", finite=False)
         if g.shape[-1:] != (self.n_data,):
             raise ValueError(
-                f"'g' has shape {g.shape}; its last axis must hold the {self.n_data} data of "
+                f"'g' has shape {g.shape}; its last axis must have the {self.n_data} data of "
                 f"this survey, {self.n_stations} stations times components {self.components}."
             )
         return g.reshape(*g.shape[:-1], len(self.components), self.n_stations)
@@ -279,10 +279,9 @@ class Survey(ValueObject):
         Parameters
         ----------
         profiles : array-like of shape (n_components, n_stations) or (n_samples, ...), or Dataset
-            The data of each component. A labelled Dataset has the variables gx and so on, at the
-            stations of this survey. Their attributes count: ``units`` such as uGal or m/s2 become
-            mGal, and a gz that is ``positive`` up changes its sign. Without them, data are in
-            mGal and gz is positive down.
+            The data of each component. A Dataset has the variables gx and so on, at the stations
+            of this survey; by their attributes, ``units`` are converted to mGal, and a gz that is
+            ``positive`` up changes its sign. The defaults are mGal and positive down.
 
         Returns
         -------
@@ -292,8 +291,7 @@ class Survey(ValueObject):
         Raises
         ------
         ValueError
-            If a component is missing, the stations are others, or a unit or a direction is
-            unknown.
+            If a component is missing, the stations differ, or a unit or a direction is unknown.
         """
         if _xarray.is_labelled(profiles):
             profiles = _xarray.gravity_profiles(self.stations, self.components, profiles)
@@ -309,16 +307,15 @@ class Survey(ValueObject):
         g : array-like of shape (n_data,) or (n_samples, n_data)
             Gravity, component-major.
         units : str, default="mGal"
-            Unit in which the data and the uncertainty are given, kept in the attributes.
-            `flatten` and `from_xarray` convert it back to mGal.
+            Unit of the data and the uncertainty, stored as an attribute, from which `flatten` and
+            `from_xarray` convert.
 
         Returns
         -------
         dataset : xarray.Dataset of dimensions (station,) or (sample, station)
-            One variable per component, ``gx`` and so on, and of the uncertainty, if there is one,
-            ``gx_uncertainty``. The attribute ``trend_degree``, or variables ``gx_trend0`` and so
-            on, hold the trend. Coordinates of the stations are in metres, z positive down.
-            `from_xarray` gives back the very same survey, also from a netCDF file. Needs xarray,
+            Variables ``gx`` and so on, and if known ``gx_uncertainty``. The trend is the attribute
+            ``trend_degree``, or variables ``gx_trend0`` and so on. Coordinates of the stations are
+            in metres, z positive down. `from_xarray` restores the survey exactly. Needs xarray,
             from ``skgrav[io]``.
 
         Raises
@@ -341,9 +338,9 @@ class Survey(ValueObject):
         Parameters
         ----------
         dataset : xarray.Dataset
-            Gravity as variables ``gx``, ``gy``, ``gz`` along one dimension of stations, with
-            coordinates x, z and in 3D y in metres, z positive down; as `to_xarray` makes it. The
-            uncertainty is converted to mGal from its attribute ``units``.
+            Gravity as `to_xarray` writes it: variables ``gx``, ``gy``, ``gz`` along one dimension
+            of stations, with coordinates x, z and in 3D y in metres, z positive down. The
+            uncertainty is converted to mGal by its attribute ``units``.
 
         Returns
         -------
@@ -353,7 +350,7 @@ class Survey(ValueObject):
         Raises
         ------
         ValueError
-            If there is no gravity, a coordinate is missing or not in metres, a unit or a
+            If gravity or a coordinate is missing, a coordinate is not in metres, a unit or a
             direction is unknown, or only some components have an uncertainty.
         """
         return cls(*_xarray.survey_arguments(dataset))
@@ -384,7 +381,7 @@ class Survey(ValueObject):
 
 
 def _by_axis_names(stations: Any) -> Any:
-    """Return the columns of a data frame in the order of axes, if it has names of columns."""
+    """Return the columns of a data frame in the order of axes; other stations as they are."""
     names = list(getattr(stations, "columns", ()))
     if not any(isinstance(name, str) for name in names):
         return stations
@@ -393,5 +390,5 @@ def _by_axis_names(stations: Any) -> Any:
             return stations[list(axes)]
     raise ValueError(
         f"'stations' has the columns {names}; they must be z, x or z, y, x, in metres and z "
-        "positive down. Select and rename them, or give numbers alone by stations.to_numpy()."
+        "positive down. Select and rename them, or drop the names by stations.to_numpy()."
     )

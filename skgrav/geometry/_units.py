@@ -1,4 +1,4 @@
-"""Units of lengths, gravity and densities: how they are spelled, and their size in skgrav's own."""
+"""Units of length, gravity and density: their spellings, and conversion factors."""
 
 from __future__ import annotations
 
@@ -24,21 +24,13 @@ UNIT_SIZES: dict[str, dict[str, float]] = {
 
 _OTHER_NAMES = {
     "metre": "m",
-    "metres": "m",
     "meter": "m",
-    "meters": "m",
     "kilometre": "km",
-    "kilometres": "km",
     "kilometer": "km",
-    "kilometers": "km",
     "foot": "ft",
     "feet": "ft",
-    "mgals": "mGal",
     "milligal": "mGal",
-    "milligals": "mGal",
-    "ugals": "uGal",
     "microgal": "uGal",
-    "microgals": "uGal",
     "g.u.": "gu",
     "g/cc": "g/cm3",
     "g/ccm": "g/cm3",
@@ -53,37 +45,23 @@ _DIVISOR = re.compile(r"[ .*·]*\b(s|m|cm)-([23])$")
 
 
 def unit_name(text: str) -> str | None:
-    """Return the usual spelling of a unit, as in ``um/s2`` for ``µm s⁻²``, or None.
-
-    Parameters
-    ----------
-    text : str
-        The unit as others write it, in upper or lower case.
-    """
-    # Compatibility forms: one letter mu, and digits for superscripts.
+    """Return the usual spelling of a unit, as in ``um/s2`` for ``µm s⁻²``, or None."""
+    # NFKC gives both letters mu the same code, and turns superscripts into digits.
     plain = unicodedata.normalize("NFKC", text).replace("−", "-").replace("μ", "u")
     plain = plain.strip().lower().replace("**", "").replace("^", "")
     plain = _DIVISOR.sub(r"/\1\2", plain)
-    plain = re.sub(r"\s*/\s*", "/", plain)
-    return _BY_NAME.get(plain.replace("sec", "s"))
+    plain = re.sub(r"\s*/\s*", "/", plain).replace("sec", "s")
+    # Plurals are of words: "ms" are not metres.
+    return _BY_NAME.get(plain.removesuffix("s") if len(plain) > 4 else plain)
 
 
 def unit_size(quantity: str, text: object, where: str) -> float:
-    """Return the size of a unit in metres, mGal or kg/m3.
-
-    Parameters
-    ----------
-    quantity : {"length", "gravity", "density"}
-        What has the unit.
-    text : str
-        The unit as others write it.
-    where : str
-        What says so, for the error.
+    """Return the size of a unit of `quantity` in metres, mGal or kg/m3; `where` names its source.
 
     Raises
     ------
     ValueError
-        If the unit is unknown, or one of another quantity.
+        If the unit is unknown, or a unit of another quantity.
     """
     sizes = UNIT_SIZES[quantity]
     name = unit_name(str(text))

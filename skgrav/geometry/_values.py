@@ -1,4 +1,4 @@
-"""What meshes and surveys share: the order of axes, frozen arrays, equality by value."""
+"""Shared by meshes and surveys: the order of axes, read-only arrays, equality by value."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ValueObject(ABC):
 
     @abstractmethod
     def _key(self) -> tuple[Any, ...]:
-        """Return what makes two objects equal."""
+        """Return a hashable key, the same for equal objects."""
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._key() == other._key()
@@ -53,5 +53,5 @@ class ValueObject(ABC):
         return self
 
     def __reduce__(self):
-        # Through the constructor, since NumPy's pickles forget that an array is read-only.
+        # Through the constructor, since unpickled arrays are writeable.
         return type(self), tuple(getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]

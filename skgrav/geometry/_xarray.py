@@ -1,7 +1,7 @@
-"""Labelled arrays: densities and gravity with their coordinates, to xarray and back.
+"""Conversion of densities and gravity with their coordinates to xarray and back.
 
-Cells are labelled by their centres, with both edges as further coordinates: they are cut along
-with a slice, where edges in attributes would stay behind.
+Cells are labelled by their centres, with both edges as further coordinates: unlike attributes,
+these are selected together with the cells.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from skgrav._checks import real_array
+from skgrav._checks import import_optional, real_array
 from skgrav._typing import Array
 from skgrav.geometry._units import unit_name, unit_size
 from skgrav.geometry._values import AXES
 
 _SAMPLE, _STATION = "sample", "station"
 
-#: Attribute that holds the degree of a survey's trend.
+#: Attribute for the degree of a survey's trend.
 _DEGREE = "trend_degree"
 
 
 def density_array(edges: Sequence[Array], images: Array, name: str, units: str) -> Any:
     """Return densities as a DataArray of dimensions (sample,) z, (y,) x."""
-    xarray = _import_xarray("Mesh.to_xarray")
+    xarray = import_optional("xarray", "Mesh.to_xarray", "io")
     axes = AXES[len(edges)]
     if images.ndim > len(axes) + 1:
         n_cells = int(np.prod(images.shape[-len(axes) :]))
@@ -50,10 +50,10 @@ def edges_of(array: Any) -> list[Array]:
 
 
 def density_image(edges: Sequence[Array], array: Any) -> Array:
-    """Return a labelled array in kg/m3 and in the order of a mesh, once it lies on its cells."""
+    """Return a labelled array in kg/m3 and in the order of a mesh, if its cells match."""
     axes = AXES[len(edges)]
     if _axes_of(array, "images") != axes or not hasattr(array, "values"):
-        raise ValueError(f"'images' must be one DataArray of dimensions {axes}, as is this mesh.")
+        raise ValueError(f"'images' must be one DataArray of dimensions {axes}, like this mesh.")
     for axis, along in zip(axes, edges, strict=True):
         found, centers = _values(array, axis), (along[1:] + along[:-1]) / 2
         tolerance = 1e-6 * float(np.ptp(along))
@@ -62,8 +62,8 @@ def density_image(edges: Sequence[Array], array: Any) -> Array:
             if _decreases(found):
                 remedy = f"They decrease: sort them by array.sortby('{axis}')."
             raise ValueError(
-                f"coordinate '{axis}' of 'images' are not the cell centres of this mesh along "
-                f"{axis}. {remedy}"
+                f"coordinate '{axis}' of 'images' does not match the cell centres of this mesh. "
+                f"{remedy}"
             )
     image = real_array(array.transpose(..., *axes).values, "images", finite=False)
     return image * unit_size("density", array.attrs.get("units", "kg/m3"), "'images'")
@@ -76,8 +76,8 @@ def gravity_dataset(
     trend: int | Sequence[Mapping[str, Array]] | None,
     units: str,
 ) -> Any:
-    """Return gravity of each component as a Dataset with one variable per component."""
-    xarray = _import_xarray("Survey.to_xarray")
+    """Return gravity as a Dataset with one variable per component."""
+    xarray = import_optional("xarray", "Survey.to_xarray", "io")
     unit_size("gravity", units, "'units'")
     coords = {
         axis: (_STATION, column, _axis_attributes(axis, "station"))
@@ -124,8 +124,8 @@ def survey_arguments(
         return stations, components, None, trend
     if len(uncertain) < len(components):
         raise ValueError(
-            f"'dataset' has an uncertainty of components {uncertain} alone; give all of "
-            f"{components} one, or drop it."
+            f"'dataset' has an uncertainty of components {uncertain} alone; give one for each of "
+            f"{components}, or drop it."
         )
     sigma = [
         real_array(dataset[name].values, name) * _in_mgal(dataset, name)
@@ -146,14 +146,15 @@ def _trend(dataset: Any, components: Sequence[str]) -> int | Array | None:
 
 
 def gravity_profiles(stations: Array, components: Sequence[str], dataset: Any) -> Array:
-    """Return a labelled dataset in mGal and in the order of a survey, once its stations agree."""
+    """Return a labelled dataset in mGal and in the order of a survey, if its stations match."""
     missing = [f"g{c}" for c in components if f"g{c}" not in dataset]
     if missing:
         raise ValueError(f"'profiles' lacks {', '.join(missing)}, which this survey has.")
     found, along = _stations(AXES[stations.shape[1]], dataset)
     if found.shape != stations.shape or not np.allclose(found, stations, rtol=1e-9, atol=1e-6):
         raise ValueError(
-            "'profiles' has other stations than this survey; take Survey.from_xarray(profiles)."
+            "the stations of 'profiles' do not match this survey; take "
+            "Survey.from_xarray(profiles)."
         )
     return np.stack(
         [
@@ -166,7 +167,7 @@ def gravity_profiles(stations: Array, components: Sequence[str], dataset: Any) -
 
 
 def _in_mgal(dataset: Any, name: str) -> float:
-    """Return the factor to mGal, toward a positive mass, of a variable by its attributes."""
+    """Return the factor that converts a variable to mGal, positive toward a positive mass."""
     attributes = dataset[name].attrs
     size = unit_size("gravity", attributes.get("units", "mGal"), f"variable '{name}'")
     if "positive" not in attributes or name.endswith("_uncertainty"):
@@ -182,7 +183,7 @@ def _in_mgal(dataset: Any, name: str) -> float:
 
 
 def _stations(axes: Sequence[str], dataset: Any) -> tuple[Array, str]:
-    """Return the coordinates of stations as columns, and the dimension along which they lie."""
+    """Return the coordinates of stations as columns, and their dimension."""
     columns = [_values(dataset, axis) for axis in axes]
     dims = {dataset.coords[axis].dims for axis in axes}
     if len(dims) > 1 or columns[0].ndim != 1:
@@ -195,7 +196,7 @@ def _stations(axes: Sequence[str], dataset: Any) -> tuple[Array, str]:
 
 
 def is_labelled(values: Any) -> bool:
-    """Tell whether values are xarray's, without loading xarray."""
+    """Return whether values are an xarray object, without loading xarray."""
     return hasattr(values, "dims") and hasattr(values, "coords")
 
 
@@ -231,20 +232,19 @@ def _edges_along(axis: str, array: Any) -> Array:
             f"the centres along '{axis}' decrease; sort them by array.sortby('{axis}')."
         )
     steps: Any = np.diff(centers)
-    # Two centres have one distance, whatever the widths of their cells.
+    # Two centres are always equally spaced, whatever the widths of their cells.
     if centers.size < 3 or not np.allclose(steps, steps[0], rtol=1e-5, atol=0):
         raise ValueError(
-            f"the edges along '{axis}' do not follow from {centers.size} centres, since cells may "
-            "have different widths: only three centres or more at equal distances are taken as "
-            f"those of equal cells. Add the coordinates '{axis}_min' and '{axis}_max', or build "
-            "Mesh(edges)."
+            f"the edges along '{axis}' do not follow from {centers.size} centres: cells are taken "
+            "as equal only if three or more centres are equally spaced. Add the coordinates "
+            f"'{axis}_min' and '{axis}_max', or build Mesh(edges)."
         )
     step = (centers[-1] - centers[0]) / (centers.size - 1)
     return np.asarray(centers[0] + step * (np.arange(centers.size + 1) - 0.5))
 
 
 def _values(array: Any, name: str) -> Array:
-    """Return a coordinate in metres, with z positive down; refuse what says that it isn't."""
+    """Return a coordinate in metres, z positive down; refuse one whose attributes differ."""
     if name not in array.coords:
         raise ValueError(f"coordinate '{name}' is missing; give it in metres by assign_coords.")
     coordinate = array.coords[name]
@@ -270,16 +270,6 @@ def _axis_attributes(axis: str, what: str) -> dict[str, str]:
     name = "depth" if axis == "z" else axis
     attributes = {"long_name": f"{name} of {what}", "units": "m"}
     return attributes | ({"positive": "down"} if axis == "z" else {})
-
-
-def _import_xarray(what: str) -> Any:
-    try:
-        import xarray
-    except ImportError as error:
-        raise ImportError(
-            f"{what} needs xarray; install it by pip install 'skgrav[io]'."
-        ) from error
-    return xarray
 
 
 def as_array(values: Any, shape: Sequence[int], argument: str, what: str) -> Array:

@@ -1,21 +1,15 @@
-"""Files: of fitted estimators, and of other programs.
+"""Files of fitted estimators, tables of stations, and the formats of UBC-GIF.
 
-Estimators are kept in safetensors with a JSON header, numbers and text without code; tables of
-stations, and meshes, densities and stations in the formats of UBC-GIF, are read and written.
+Estimators are saved as safetensors with a JSON header: numbers and text, no code.
 """
 
+from skgrav.io._container import checked_path
 from skgrav.io._estimators import SavedMixin
 from skgrav.io._fields import FEATURES, Estimator, Field, Precision, Weights, sized
 from skgrav.io._registry import saved
 from skgrav.io._tables import Table, read_stations, read_table
-from skgrav.io._ubc_mesh import (
-    read_ubc_mesh,
-    read_ubc_model,
-    write_ubc_mesh,
-    write_ubc_model,
-)
+from skgrav.io._ubc_mesh import read_ubc_mesh, read_ubc_model, write_ubc_mesh, write_ubc_model
 from skgrav.io._ubc_survey import read_ubc_survey, write_ubc_survey
-from skgrav.io._writing import checked_path
 
 __all__ = [
     "Field",

@@ -1,4 +1,4 @@
-"""The files themselves: arrays by name, and a header of JSON; written whole or not at all."""
+"""Files of named arrays with a JSON header, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: What the files call themselves, and the version of their layout.
+from skgrav._checks import import_optional
+
+#: Name of the format, and version of its layout.
 FORMAT, VERSION = "skgrav", 1
 
 #: Errors that a malformed header or array may cause while it is read.
@@ -29,33 +31,27 @@ Tensors = dict[str, NDArray[Any]]
 
 
 def write_file(path: Path, header: dict[str, Any], tensors: Tensors) -> None:
-    """Write a file, which replaces one of that name when all is written."""
+    """Write a file under a temporary name and rename it, replacing any previous file."""
     safetensors = _safetensors()
     header = {"format": FORMAT, "version": VERSION, **header}
     metadata = {"skgrav": json.dumps(header, allow_nan=False)}
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"'path' is {str(path)!r}, but the folder {str(path.parent)!r} does not exist. Create "
-            "it first."
-        )
-    _refuse_folder(path)
+    _refuse_folder(checked_path(path))
     unfinished = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}")
     try:
-        # As any new file is opened, so that its mode follows the umask; those of tempfile can be
-        # read by their owner alone.
+        # Opened so that the mode follows the umask; only their owner can read files of tempfile.
         os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         mode = unfinished.stat().st_mode
         safetensors.save_file(tensors, unfinished, metadata=metadata)
         unfinished.chmod(mode)
         unfinished.replace(path)
-    except OSError as error:  # which names the unfinished file, if any
+    except OSError as error:  # its own text would name the temporary file
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def read_file(path: Path) -> tuple[dict[str, Any], Tensors]:
-    """Return the header and the arrays of a file that this version understands."""
+    """Return the header and the arrays of a file whose layout this version reads."""
     safetensors = _safetensors()
     from safetensors import SafetensorError, safe_open
 
@@ -84,22 +80,33 @@ def read_file(path: Path) -> tuple[dict[str, Any], Tensors]:
 
 
 def damaged(path: Path, error: Exception) -> str:
-    """Return the text of an error about a file that cannot be understood."""
+    """Return the error text for a file that cannot be read."""
     reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
     return f"{path} is not a file of skgrav, or is damaged: {reason}."
 
 
 def cast(name: str, values: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Return an array in other numbers, all of them finite that were."""
+    """Convert an array, or raise ValueError if a finite number overflows."""
     with np.errstate(over="ignore"):
         found = values.astype(dtype, order="C")
     if (np.isfinite(found) != np.isfinite(values)).any():
         remedy = "Save with dtype='float32'" if dtype == "float16" else "Save with dtype='float64'"
         raise ValueError(
-            f"{name!r} reaches {np.abs(values).max():g}, but 'dtype' is {dtype!r} for it, which "
-            f"holds finite numbers up to {np.finfo(dtype).max:g}. {remedy}."
+            f"{name!r} reaches {np.abs(values).max():g}, but 'dtype' is {dtype!r} for it, with "
+            f"finite numbers up to {np.finfo(dtype).max:g}. {remedy}."
         )
     return found
+
+
+def checked_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path to write to, or raise FileNotFoundError if its folder does not exist."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"'path' is {str(path)!r}, but the folder {str(path.parent)!r} does not exist. Create "
+            "it first."
+        )
+    return path
 
 
 def _refuse_folder(path: Path) -> None:
@@ -110,15 +117,8 @@ def _refuse_folder(path: Path) -> None:
 
 
 def _refuse_constant(name: str) -> float:
-    raise ValueError(f"its header holds {name}")
+    raise ValueError(f"its header contains {name}")
 
 
 def _safetensors() -> Any:
-    try:
-        import safetensors.numpy
-    except ImportError as error:
-        raise ImportError(
-            "Estimators are saved and loaded by safetensors; install it with "
-            "`pip install 'skgrav[io]'`."
-        ) from error
-    return safetensors.numpy
+    return import_optional("safetensors.numpy", "A file of an estimator", "io")

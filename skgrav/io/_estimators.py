@@ -1,4 +1,4 @@
-"""Saving and loading, as methods of estimators."""
+"""Methods of estimators that save and load them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ from skgrav.io._tree import (
 
 
 class SavedMixin:
-    """Mixin that gives estimators `save` and `load`: files of numbers and text, without code.
+    """Mixin for estimators with `save` and `load`: files of numbers and text, without code.
 
-    The class is registered by the decorator `saved`, and lists in ``_file_fields`` what it has
-    fitted.
+    The decorator `saved` registers the class, whose ``_file_fields`` list the fitted attributes.
 
     See Also
     --------
@@ -45,28 +44,27 @@ class SavedMixin:
         *,
         dtype: Precision = "float64",
     ) -> None:
-        """Write the fitted estimator to a file, with all that it was fitted with.
+        """Write the fitted estimator to a file.
 
-        The file holds numbers and text alone (safetensors): no code and no training data.
-        Parameters of one machine or of training alone are left out: `device`, `callbacks`,
+        The file contains numbers and text (safetensors), but no code and no training data.
+        Parameters that belong to a machine or to training are left out: `device`, `callbacks`,
         `checkpoint`, `memory`.
 
         Parameters
         ----------
         path : str or path-like
-            The file, in a folder that exists. It is replaced when all is written, and stays as it
-            is if that fails.
+            The file, in a folder that exists. An existing file is replaced once the new one is
+            complete.
         dtype : {"float64", "float32", "float16"}, default="float64"
             Highest precision of the weights of networks and of principal components. ``"float64"``
-            keeps all numbers as they are, and so the estimates to the last digit; with
-            ``"float32"`` they change by about 1e-6 of their size. ``"float16"`` halves the
-            weights, and changes estimates by about a thousandth.
+            keeps all numbers, and so the estimates, to the last digit; ``"float32"`` changes
+            estimates by about 1e-6 of their size, ``"float16"`` by about a thousandth.
 
         Raises
         ------
         ValueError
-            If `dtype` is another or cannot hold the weights, or if the estimator holds a function,
-            a module or an object of a class that is not registered by `saved`.
+            If `dtype` is unknown or too small for the weights, or if the estimator contains a
+            function, a module or an object whose class is not registered by `saved`.
         OSError
             If the file cannot be written.
         """
@@ -75,15 +73,13 @@ class SavedMixin:
                 f"'dtype' is {dtype!r}; allowed are 'float64', 'float32' and 'float16'."
             )
         check_is_fitted(self)
-        import skgrav
-
         writer = Writer(dtype)
-        header = {"skgrav": skgrav.__version__, "estimator": writer.node(self, "")}
+        header = {"skgrav": _version(), "estimator": writer.node(self, "")}
         write_file(Path(path), header, writer.tensors)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> Self:
-        """Read a fitted estimator from a file that `save` has written.
+        """Read a fitted estimator from a file written by `save`.
 
         Parameters
         ----------
@@ -100,8 +96,8 @@ class SavedMixin:
         Raises
         ------
         ValueError
-            If the file is damaged, foreign, of another class, or holds a class or a parameter that
-            this version of skgrav does not know.
+            If the file is damaged, of another program or class, or contains a class or a parameter
+            that this version of skgrav does not know.
         OSError
             If there is no such file.
         """
@@ -123,7 +119,7 @@ class SavedMixin:
 
 
 class _OtherClassError(ValueError):
-    """A file that can be read holds an estimator of another class."""
+    """The estimator in a file is of another class."""
 
 
 def _check_class(cls: type, path: Path, name: Any) -> None:

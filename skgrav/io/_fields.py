@@ -1,4 +1,4 @@
-"""What a file holds of an object: the type of each attribute, the shape and precision of arrays."""
+"""Attributes in files: their types, and shape and precision of arrays."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Precision = Literal["float16", "float32", "float64"]
 #: Arrays of a network, by the names of its weights.
 Weights = dict[str, NDArray[Any]]
 
-#: Kinds of numbers that an array of each kind may hold: any precision of it.
+#: Kinds of NumPy numbers allowed for an array of each kind, in any precision.
 _KINDS = {"f": "f", "i": "iu", "u": "iu", "b": "b", "O": "O"}
 
 
 @dataclass(frozen=True)
 class Field:
-    """Attribute of a fitted estimator that its file holds.
+    """Attribute of a fitted estimator that is saved.
 
     Parameters
     ----------
@@ -43,10 +43,10 @@ class Field:
         ``tuple[float, float]``, ``list[float]``, or a union such as ``np.ndarray | None``.
     shape : tuple of str, default=None
         Name of each axis of an array. Axes of one name have the same length in all fields of an
-        estimator; a name may also be that of a field of type ``int``. None allows any shape.
+        estimator; the name of a field of type ``int`` stands for its value. None allows any shape.
     least : {"float16", "float32", "float64"} or callable, default="float64"
-        Lowest precision in which numbers may be written if `save` is called with a smaller
-        `dtype`. A callable returns it for the name of each weight of a network.
+        Lowest precision in which `save` may write the numbers, whatever its `dtype`. A callable
+        returns it for the name of each weight of a network.
     optional : bool, default=False
         Whether the attribute may be missing.
 
@@ -69,7 +69,7 @@ class Field:
     optional: bool = False
 
 
-#: What every estimator knows of the columns that it was fitted to.
+#: Number and names of the columns to which every estimator was fitted.
 FEATURES = (
     Field("n_features_in_", int),
     Field("feature_names_in_", NDArray[np.object_], optional=True),
@@ -78,7 +78,7 @@ FEATURES = (
 
 @runtime_checkable
 class Estimator(Protocol):
-    """Anything with `fit`, unlike solvers and values."""
+    """An object with `fit`, unlike solvers and value objects."""
 
     def fit(self, X: Any, y: Any = None) -> Any:
         """Fit to data."""
@@ -90,7 +90,7 @@ def sized(*shape: str, least: Precision = "float64") -> dict[str, Any]:
 
 
 def fields_of(cls: type) -> tuple[Field, ...]:
-    """Return what a file holds of a dataclass, by its annotations, or of an estimator."""
+    """Return the fields of a dataclass, by its annotations, or of an estimator."""
     if not dataclasses.is_dataclass(cls):
         return getattr(cls, "_file_fields", ())
     hints = get_type_hints(cls)
@@ -102,7 +102,7 @@ def fields_of(cls: type) -> tuple[Field, ...]:
 
 
 def check_field(field: Field, value: Any, sizes: dict[str, int]) -> None:
-    """Raise TypeError unless a value has its type and shape; `sizes` collects lengths of axes."""
+    """Raise TypeError unless type and shape of a value match; `sizes` collects lengths of axes."""
     fits = _fits(field.type, value, field.shape, sizes)
     if field.type is int and fits:
         fits = sizes.setdefault(field.name, int(value)) == value
@@ -174,7 +174,7 @@ def _number(hint: Any) -> Any:
 
 
 def _text(hint: Any, shape: tuple[str, ...] | None) -> str:
-    """Return a type in words, for errors."""
+    """Return the text of a type, for errors."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return " or ".join(_text(part, shape) for part in parts)

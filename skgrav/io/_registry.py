@@ -1,4 +1,4 @@
-"""The classes whose objects a file may hold: those registered by `saved`, and some others."""
+"""Classes whose objects may be saved: registered by `saved`, and some of scikit-learn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COMPONENTS = (
     Field("singular_values_", Array, ("k",)),
 )
 
-#: Module of each class of scikit-learn, and what it has fitted.
+#: Module and fitted attributes of each class of scikit-learn.
 _SKLEARN: dict[str, tuple[str, tuple[Field, ...]]] = {
     "FrozenEstimator": ("frozen", ()),
     "KFold": ("model_selection", ()),
@@ -52,20 +52,20 @@ _SKLEARN: dict[str, tuple[str, tuple[Field, ...]]] = {
     "TruncatedSVD": ("decomposition", _COMPONENTS),
 }
 
-#: Parameters of one machine, one session or training alone. A file must not name folders:
-#: joblib's memory unpickles what it finds there, and a checkpoint is written there.
+#: Parameters of a machine, a session or training alone. A file must not name folders: joblib's
+#: memory unpickles files of its folder, and a checkpoint is written to it.
 LEFT_OUT = frozenset({"callbacks", "checkpoint", "device", "memory"})
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A class whose objects a file may hold, and what it holds of them."""
+    """A class whose objects may be saved, and its attributes in the file."""
 
     name: str
     cls: type
-    #: What the file holds apart from parameters, by name.
+    #: Saved attributes other than parameters, by name.
     fields: dict[str, Field]
-    #: Whether attributes that no field declares are refused; classes of others may have caches.
+    #: Whether undeclared attributes are refused; classes of other packages may have caches.
     is_strict: bool = True
 
     @classmethod
@@ -75,12 +75,12 @@ class Kind:
 
     @property
     def parameters(self) -> list[str]:
-        """Names of the constructor's arguments; none for values, which are their fields."""
+        """Names of the constructor's arguments; none for value objects, which have fields."""
         return [] if self.is_value else list(inspect.signature(self.cls).parameters)
 
     @property
     def is_value(self) -> bool:
-        """Whether an object is made of its fields, nothing being fitted."""
+        """Whether objects consist of their fields, as dataclasses do."""
         return is_dataclass(self.cls)
 
 
@@ -88,22 +88,22 @@ _registered: dict[str, Kind] = {}
 
 
 def saved(kept: Class) -> Class:
-    """Register a class, so that files may hold its objects.
+    """Register a class, so that its objects can be saved.
 
-    An estimator lists in the class attribute ``_file_fields`` what it has fitted, a tuple of
-    `Field`; its parameters are kept without being listed. Attributes that can be made again are
-    named in ``_file_left_out``; a method ``_file_state()`` returns the values of the fields where
-    they are not attributes, and ``_file_restore(state)`` sets the attributes from them. A frozen
-    dataclass needs nothing of this: a file holds its fields, of the types in their annotations.
+    The class attribute ``_file_fields`` of an estimator is a tuple with a `Field` for each fitted
+    attribute; parameters are saved without being listed. ``_file_left_out`` names attributes that
+    can be recomputed. Where fields are not attributes, a method ``_file_state()`` returns their
+    values, and ``_file_restore(state)`` sets the attributes from them. A frozen dataclass needs
+    only annotations, which are the types of its fields.
 
-    `load` finds the class only where the module that defines it has been imported: files never
-    decide what is imported.
+    `load` finds the class only if the module that defines it has been imported: a file never
+    causes an import.
 
     Parameters
     ----------
     kept : class
-        A subclass of scikit-learn's BaseEstimator, or a dataclass. Subclasses of it are registered
-        by themselves.
+        A subclass of scikit-learn's BaseEstimator, or a dataclass. Its subclasses are registered
+        separately.
 
     Returns
     -------
@@ -146,24 +146,24 @@ def saved(kept: Class) -> Class:
     """
     if not (is_dataclass(kept) or issubclass(kept, BaseEstimator)):
         raise TypeError(
-            f"{kept.__name__} is neither an estimator nor a dataclass, so that 'saved' cannot know "
-            "what its objects hold. Derive it from sklearn.base.BaseEstimator."
+            f"{kept.__name__} is neither an estimator nor a dataclass, so 'saved' cannot find its "
+            "attributes. Derive it from sklearn.base.BaseEstimator."
         )
-    # Annotations are evaluated now, so that nothing is while a file is read.
+    # Annotations are evaluated here, and never while a file is read.
     kind = Kind.of(kept, fields_of(kept))
     known = _registered.get(kind.name)
-    # A notebook may define a class again: the last definition counts.
+    # A notebook may define a class again: the last definition is used.
     if known is not None and _place(known.cls) != _place(kept):
         raise ValueError(
-            f"{_place(kept)} cannot be registered as {kind.name!r}: files know {_place(known.cls)} "
-            "by this name. Rename one of them."
+            f"{_place(kept)} cannot be registered as {kind.name!r}, the name of "
+            f"{_place(known.cls)} in files. Rename one of them."
         )
     _registered[kind.name] = kind
     return kept
 
 
 def kind_named(name: Any) -> Kind | None:
-    """Return the class of a name in a file, or None if it is not registered."""
+    """Return the class with a name in files, or None if it is not registered."""
     if not isinstance(name, str):
         return None
     if name not in _registered:
@@ -172,7 +172,7 @@ def kind_named(name: Any) -> Kind | None:
 
 
 def kind_of(cls: type) -> Kind | None:
-    """Return what a file holds of objects of a class; subclasses are classes of their own."""
+    """Return the entry of a class, or None; a subclass has an entry only if registered itself."""
     kind = kind_named(_name_of(cls))
     return kind if kind is not None and kind.cls is cls else None
 
@@ -192,7 +192,7 @@ def _find(name: str) -> None:
 
 
 def _name_of(cls: type) -> str:
-    """Return the name of a class in files, which tells its package but not its module."""
+    """Return the name of a class in files: its package, unless skgrav, but not its module."""
     package = cls.__module__.partition(".")[0]
     return cls.__name__ if package == "skgrav" else f"{package}.{cls.__name__}"
 
@@ -201,5 +201,5 @@ def _place(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-for _cls in (Mesh, Survey):  # which are below this room, and cannot use the decorator themselves
+for _cls in (Mesh, Survey):  # geometry is below io, and cannot import the decorator
     saved(_cls)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from skgrav._checks import check_dummies
+from skgrav._checks import check_dummies, import_optional
 from skgrav._typing import Array
 from skgrav.geometry import Survey, unit_name, unit_size
 
@@ -24,7 +24,7 @@ _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?nan|[+-]?inf"
 #: A unit at the end of a column's name, as in ``gz [mGal]`` or ``gz (um/s2)``.
 _IN_BRACKETS = re.compile(r"[\[(]([^\[\]()]*)[\])]\s*$")
 
-#: What is written like a unit after a blank or ``_``, known or not: ``lb/ft3``, ``kGal``.
+#: Text that looks like a unit after a blank or ``_``, known or not: ``lb/ft3``, ``kGal``.
 _LIKE_A_UNIT = re.compile(
     r"^(\S*[/^²³⁻]\S*|\S*gals?|\S+ s-?2|mi|miles?|yd|inch|usft|deg)$", re.IGNORECASE
 )
@@ -32,10 +32,10 @@ _LIKE_A_UNIT = re.compile(
 
 @dataclass(frozen=True)
 class Table:
-    """The words of a table by column, its row of units, and the line on which each row stands."""
+    """The text of a table by column, its row of units, and the line number of each row."""
 
     path: Path
-    words: Any  # a DataFrame of text
+    words: Any  # a DataFrame of strings
     units: dict[str, str]
     lines: list[int]
 
@@ -44,7 +44,7 @@ class Table:
         raise ValueError(f"{self.path}, line {self.lines[row]}: {problem}")
 
     def numbers(self, name: str, asked_by: str) -> Array:
-        """Return the finite numbers of a column; `asked_by` is the argument that names it."""
+        """Return the finite numbers of a column that the argument `asked_by` names."""
         import pandas as pd
 
         if name not in self.words:
@@ -71,16 +71,14 @@ class Table:
         return values
 
     def quantity(self, name: str, quantity: str, unit: str, asked_by: str, option: str) -> Array:
-        """Return a column in metres or mGal; `unit` is that of `option`, for all columns."""
+        """Return a column in metres or mGal; the argument `option` gives its `unit`."""
         values = self.numbers(name, asked_by)
         size = unit_size(quantity, unit, option)
-        said = self.units.get(name) or _unit_in(name)
-        if said:
-            found = unit_size(quantity, said, f"column '{name}' of {self.path}")
-            if found != size:
-                raise ValueError(
-                    f"{asked_by} '{name}' says {said}, but {option} is {unit}. Correct one of them."
-                )
+        stated = self.units.get(name) or _unit_in(name)
+        if stated and unit_size(quantity, stated, f"column '{name}' of {self.path}") != size:
+            raise ValueError(
+                f"{asked_by} '{name}' is in {stated}, but {option} is {unit}. Correct one of them."
+            )
         return size * values
 
     def refuse_repeated(self, stations: Array, data: Array | None) -> None:
@@ -91,22 +89,18 @@ class Table:
             return
         row, other = int(repeated[0]), int(first[group.ravel()[repeated[0]]])
         same = data is None or np.array_equal(data[:, row], data[:, other])
-        problem = (
-            f"this station repeats that of line {self.lines[other]}, "
-            f"{'with the same data' if same else 'with different data'}"
+        data_and_remedy = (
+            "the same data. Drop one of them."
+            if same
+            else "different data. Drop one of them, or take their mean."
         )
-        self.fail(row, f"{problem}. Drop one of them{'' if same else ', or take their mean'}.")
+        self.fail(row, f"this station repeats line {self.lines[other]}, with {data_and_remedy}")
 
 
 def read_table(path: str | os.PathLike[str]) -> Table:
-    """Return the words of a table.
-
-    Blank lines, and comments that begin with ``#``, ``!``, ``%`` or ``//``, are left out, as are a
-    count of rows on the first line and a row of units below the header. Without a header columns
-    are named 1, 2, 3 and so on.
-    """
+    """Return the text of a table, in the layouts that `read_stations` documents."""
     path = Path(path)
-    pd = _import_pandas(path)
+    pd = import_optional("pandas", str(path), "io")
     if path.suffix.lower() in _SHEETS:
         words, lines = _words_of_sheet(path, pd)
     else:
@@ -135,7 +129,7 @@ def read_table(path: str | os.PathLike[str]) -> Table:
 
 
 def _check_names(path: Path, names: list[str], rows: Any, lines: list[int]) -> None:
-    """Raise ValueError if names are repeated, or words stand beyond the last of them."""
+    """Raise ValueError if a name is repeated, or a row is longer than the header."""
     named = [name for name in names if name]
     if len(set(named)) < len(named):
         raise ValueError(f"{path} has columns of the same name: {named}. Rename them.")
@@ -144,7 +138,7 @@ def _check_names(path: Path, names: list[str], rows: Any, lines: list[int]) -> N
     for number, row in zip(lines, rows, strict=True):
         if any(row[n_columns:]):
             raise ValueError(
-                f"{path}, line {number}: there are more words than the columns {named}. Check "
+                f"{path}, line {number}: the row has more entries than the columns {named}. Check "
                 "delimiters and decimal marks."
             )
 
@@ -168,10 +162,10 @@ def read_stations(
     Parameters
     ----------
     path : str or path-like
-        The table, with a header: text separated by commas, semicolons, tabs or blanks, with
-        points or commas as decimal marks, or a sheet of Excel. Comments begin with ``#``, ``!``,
-        ``%`` or ``//``; a count of rows on the first line and a row of units below the header are
-        recognised. Without a header columns are named "1", "2" and so on.
+        The table: text separated by commas, semicolons, tabs or blanks, with points or commas as
+        decimal marks, or a sheet of Excel. Blank lines, and comments after ``#``, ``!``, ``%`` or
+        ``//``, are skipped; a count of rows on the first line and a row of units below the header
+        are recognised. Without a header columns are named "1", "2" and so on.
     x : str, default="x"
         Column of the distance, in 3D of the easting.
     y : str, default=None
@@ -179,16 +173,16 @@ def read_stations(
     elevation : str, default=None
         Column of the elevation, positive up.
     height : float, default=0.0
-        Elevation of all stations if no column has it, in `length_unit`.
+        Elevation of all stations without a column `elevation`, in `length_unit`.
     gz, gx, gy : str, default=None
-        Columns of the components, gz positive down; by default gz from "gz". Without any, the
-        table has stations alone.
+        Columns of the components, gz positive down; by default gz from "gz". If all are None, only
+        stations are read.
     uncertainty : str or float, default=None
         Column of the standard deviation of each datum, the same for all components, or one
         number, in `gravity_unit`.
     length_unit : str, default="m"
-        Unit of the coordinates: m, km, cm or ft. A name such as ``x_km``, ``x [km]`` or a row of
-        units may not contradict it.
+        Unit of the coordinates: m, km, cm or ft. A name such as ``x_km`` or ``x [km]``, or a row of
+        units, must not contradict it.
     gravity_unit : str, default="mGal"
         Unit of the data: mGal, uGal, Gal, gu, um/s2, nm/s2, mm/s2 or m/s2, in any usual spelling.
 
@@ -202,17 +196,17 @@ def read_stations(
     Raises
     ------
     ImportError
-        If pandas, part of ``skgrav[io]``, is missing, or what it needs to read a sheet.
+        If pandas, part of ``skgrav[io]``, is missing, or the package it needs for a sheet.
     OSError
         If the file cannot be read.
     ValueError
-        If a column is missing, a value is missing or not a number, a unit is unknown or another
-        one than was said, or a station is repeated. The message names the file, the line and the
+        If a column is missing, a value is missing or not a number, a unit is unknown or
+        contradicts the argument, or a station is repeated. The message names file, line and
         column.
 
     See Also
     --------
-    read_ubc_survey : Stations in the files of UBC-GIF.
+    read_ubc_survey : Stations from UBC-GIF files.
 
     Examples
     --------
@@ -259,7 +253,7 @@ def read_stations(
 
 
 def _words_of_text(path: Path, pd: Any) -> tuple[Any, list[int]]:
-    """Return the words of all lines that are neither blank nor comments, and their numbers."""
+    """Return the entries of all lines that are neither blank nor comments, and line numbers."""
     numbered = [(n, line.strip(" ")) for n, line in enumerate(_text(path).splitlines(), start=1)]
     numbered = [
         (n, line) for n, line in numbered if line.strip(" ,;\t") and not line.startswith(_COMMENTS)
@@ -286,6 +280,7 @@ def _words_of_text(path: Path, pd: Any) -> tuple[Any, list[int]]:
         raise ValueError(f"{path} cannot be read as a table: {error}") from error
     if len(words) != len(lines):
         raise ValueError(f"{path} has a quotation that does not end on its line. Close the quotes.")
+    # pandas fills short rows with NaN.
     words = words.fillna("").apply(lambda column: column.str.strip())
     if delimiter != ",":
         words = words.replace(_DECIMAL_COMMA, r"\1.\2", regex=True)
@@ -305,7 +300,7 @@ def _words_of_sheet(path: Path, pd: Any) -> tuple[Any, list[int]]:
 
 
 def _text(path: Path) -> str:
-    """Return a text in UTF-8 or UTF-16, or else in the encoding of Windows."""
+    """Return a text in UTF-8 or UTF-16, otherwise in the encoding of Windows."""
     raw = path.read_bytes()
     if raw[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         return raw.decode("utf-16")
@@ -329,13 +324,3 @@ def _unit_in(name: str) -> str | None:
         if unit_name(end) or _LIKE_A_UNIT.search(end):
             return end
     return None
-
-
-def _import_pandas(path: Path) -> Any:
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError(
-            f"{path} needs pandas; install it by pip install 'skgrav[io]'."
-        ) from error
-    return pd

@@ -1,4 +1,4 @@
-"""Estimators as trees of JSON whose arrays stand elsewhere, and back."""
+"""Conversion of estimators to trees of JSON, with arrays apart, and back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from skgrav.io._container import Tensors, cast
 from skgrav.io._fields import Precision, check_field, described
 from skgrav.io._registry import LEFT_OUT, Kind, kind_named, kind_of
 
-#: Levels of a tree: estimators within estimators have far fewer.
+#: Largest depth of a tree; estimators within estimators have far fewer levels.
 _DEPTH = 60
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -28,7 +28,7 @@ Least = Precision | Callable[[str], Precision]
 
 
 class UnknownContentError(ValueError):
-    """A file holds something that is not known here, but may be elsewhere."""
+    """A file contains something that only another version or package knows."""
 
     def __init__(self, content: str, remedy: str = "update skgrav") -> None:
         super().__init__(content)
@@ -44,13 +44,7 @@ def unknown_class(name: Any) -> UnknownContentError:
 
 
 class Writer:
-    """Turns objects into JSON, and gathers their arrays.
-
-    Parameters
-    ----------
-    dtype : {"float64", "float32", "float16"}
-        Precision in which arrays are written whose field allows it.
-    """
+    """Converts objects to JSON and collects their arrays, in `dtype` where fields allow it."""
 
     def __init__(self, dtype: Precision) -> None:
         self.dtype = dtype
@@ -60,8 +54,10 @@ class Writer:
 
     def node(self, value: Any, place: str, least: Least = "float64") -> Any:
         """Return the JSON of a value; `place` is its name in errors and among the arrays."""
-        if value is None or isinstance(value, str):
-            return value if value is None else str(value)
+        if value is None:
+            return None
+        if isinstance(value, str):
+            return str(value)
         if isinstance(value, bool | np.bool_):
             return bool(value)
         if isinstance(value, Integral):
@@ -94,7 +90,7 @@ class Writer:
         if kind is None:
             _refuse(value, place)
         if hasattr(kind.cls, "_parameter_constraints"):
-            value._validate_params()  # or the file could not be read
+            value._validate_params()  # as reading the file will
         node: dict[str, Any] = {"object": kind.name}
         if kind.parameters:
             present = {name: getattr(value, name) for name in kind.parameters}
@@ -115,13 +111,12 @@ class Writer:
         if not (kind.is_value or _is_fitted(value)):
             return None
         attributes = vars(value)
-        foreseen = {*kind.fields, *kind.parameters, "_sklearn_output_config"}
-        foreseen |= set(getattr(kind.cls, "_file_left_out", ()))
-        if kind.is_strict and set(attributes) - foreseen:
-            name = min(set(attributes) - foreseen)
+        declared = {*kind.fields, *kind.parameters, "_sklearn_output_config"}
+        undeclared = set(attributes) - declared - set(getattr(kind.cls, "_file_left_out", ()))
+        if kind.is_strict and undeclared:
             raise ValueError(
-                f"{_join(place, name)!r} is an attribute that files do not know. Delete it, list "
-                f"it in the '_file_fields' of {kind.cls.__name__}, or pickle the estimator."
+                f"{_join(place, min(undeclared))!r} is an attribute that is not saved. Delete it, "
+                f"list it in the '_file_fields' of {kind.cls.__name__}, or pickle the estimator."
             )
         if not kind.fields:
             return None
@@ -146,7 +141,7 @@ class Writer:
             return {"names": [str(v) for v in values]}
         if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
             _refuse(values, place)
-        # Products of a matrix and of its copy in another order differ in their last digits.
+        # The order in memory is kept, since it changes the last digits of products.
         transposed = values.flags.f_contiguous and not values.flags.c_contiguous
         kept = values.T if transposed else values
         kept = np.asarray(kept, dtype=values.dtype.newbyteorder("="), order="C")
@@ -156,27 +151,14 @@ class Writer:
             wanted = max(self.dtype, lowest, key=PRECISIONS.index)
             if PRECISIONS.index(wanted) < PRECISIONS.index(dtype):
                 kept = cast(place, kept, wanted)
-        # Arrays that an estimator holds twice, as a frozen generator, are written once.
-        key = str(kept.dtype), kept.shape, kept.tobytes()
-        node: dict[str, Any] = {"array": self._named(key, place, kept), "dtype": dtype}
-        return node | ({"transposed": True} if transposed else {})
-
-    def _named(self, key: tuple[Any, ...], place: str, kept: NDArray[Any]) -> str:
-        name = self._names.setdefault(key, place)
+        # Equal arrays, as of a frozen generator, are written once.
+        name = self._names.setdefault((str(kept.dtype), kept.shape, kept.tobytes()), place)
         self.tensors.setdefault(name, kept)
-        return name
+        return {"array": name, "dtype": dtype} | ({"transposed": True} if transposed else {})
 
 
 class Reader:
-    """Turns JSON back into objects of the registry, by their own constructors.
-
-    Parameters
-    ----------
-    tensors : dict of ndarray
-        The arrays.
-    device : str
-        Torch device of all estimators that have one.
-    """
+    """Converts JSON and arrays to objects of registered classes, on a torch device."""
 
     def __init__(self, tensors: Tensors, device: str) -> None:
         self.tensors, self.device = tensors, device
@@ -185,14 +167,14 @@ class Reader:
         self._depth = 0
 
     def whole(self, tree: Any, cls: type) -> Any:
-        """Return the estimator of a file, which must use all of its arrays."""
+        """Return the estimator of a file, or raise an error if an array is left over."""
         estimator = self.value(tree, cls)
-        if set(self.tensors) - self._given:
-            raise UnknownContentError(f"the array {min(set(self.tensors) - self._given)!r}")
+        if left := set(self.tensors) - self._given:
+            raise UnknownContentError(f"the array {min(left)!r}")
         return estimator
 
     def value(self, node: Any, cls: type | None = None) -> Any:
-        """Return what a node holds; an object of `cls`, if that is a subclass of its own."""
+        """Return the value of a node; an object of `cls`, if that is a subclass of its own."""
         self._depth += 1
         if self._depth > _DEPTH:
             raise ValueError(f"its header is nested deeper than {_DEPTH} levels")
@@ -231,7 +213,7 @@ class Reader:
         values = self.tensors[name]
         if dtype not in (*PRECISIONS, str(values.dtype)):
             raise TypeError(f"{name!r} is of {values.dtype}, not of {dtype!r}")
-        # Two attributes must not share memory, or changing one in place would change the other.
+        # Attributes must not share memory, or changing one in place would change the other.
         copy = name in self._given
         self._given.add(name)
         return values.astype(dtype, copy=copy)
@@ -290,8 +272,8 @@ def _random_state(state: Any) -> np.random.RandomState:
 
 
 def _hook(value: Any, name: str, otherwise: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the method that a class defines for its files, or the usual one."""
-    # Not of the object itself: FrozenEstimator passes on the attributes of the estimator inside.
+    """Return the method that a class defines for its files, or the default."""
+    # Of the class, since FrozenEstimator passes on the attributes of the estimator inside.
     return getattr(value, name) if hasattr(type(value), name) else otherwise
 
 
@@ -304,11 +286,11 @@ def _is_fitted(value: Any) -> bool:
 
 
 def only_known(found: Any, known: set[str], name: str) -> None:
-    """Raise an error if a file holds entries of other names than these."""
+    """Raise an error if a file contains entries of other names than these."""
     if not isinstance(found, dict):
         raise TypeError(f"{name} has {described(found)} for a dict")
-    if set(found) - known:
-        raise UnknownContentError(f"{min(set(found) - known)!r} of {name}")
+    if unknown := set(found) - known:
+        raise UnknownContentError(f"{min(unknown)!r} of {name}")
 
 
 def _join(place: str, name: str) -> str:
@@ -323,12 +305,12 @@ def _refuse(value: Any, place: str) -> NoReturn:
         )
     elif callable(value):
         remedy = (
-            "Functions and modules of your own are code. Give what the library knows by its name, "
-            "or pickle the estimator, and the weights alone by net_.save_params"
+            "Functions and modules of your own are code. Use one that skgrav has by its name, or "
+            "pickle the estimator, and save the weights alone by net_.save_params"
         )
     else:
         remedy = "Replace it by a class of skgrav, or pickle the estimator"
     raise ValueError(
-        f"{place or 'the estimator'!r} is {described(value)}, which files of numbers and text do "
-        f"not hold. {remedy}."
+        f"{place or 'the estimator'!r} is {described(value)}, which cannot be saved as numbers and "
+        f"text. {remedy}."
     )

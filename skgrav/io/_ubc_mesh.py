@@ -1,4 +1,4 @@
-"""Tensor meshes and densities in the files of UBC-GIF's GRAV3D."""
+"""Tensor meshes and densities in files of UBC-GIF's GRAV3D."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from skgrav._typing import Array
 from skgrav.geometry import Mesh
 from skgrav.io._ubc_text import UBCLines, finite_array, write_lines
 
-# Sums of doubles without rounding: they have no more digits than this.
+# More digits than exact sums of doubles have.
 _EXACT = Context(prec=1000)
 
-# What programs write for cells without rock, in g/cm3.
+# Marks of cells without rock in files of several programs, in g/cm3.
 _MARKS = (-100.0, -1e8, -999.0, -9999.0, -99999.0, -999999.0)
 
 
 def read_ubc_mesh(path: str | os.PathLike[str]) -> Mesh:
-    r"""Read a 3D tensor mesh from a UBC-GIF file, mostly named ``.msh`` or ``.mesh``.
+    r"""Read a 3D tensor mesh from a UBC-GIF file, usually ``.msh`` or ``.mesh``.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ def read_ubc_mesh(path: str | os.PathLike[str]) -> Mesh:
     Returns
     -------
     mesh : Mesh
-        The mesh with axes ``(z, y, x)``, of shape (depth, northing, easting). The elevation e of
-        its top, positive up, becomes z = -e.
+        The mesh with axes ``(z, y, x)``, of shape (depth, northing, easting); an elevation e,
+        positive up, becomes z = -e.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def read_ubc_mesh(path: str | os.PathLike[str]) -> Mesh:
 
     See Also
     --------
-    write_ubc_mesh : The way back.
+    write_ubc_mesh : Its inverse.
     read_ubc_model : Densities on the mesh.
 
     Notes
@@ -73,8 +73,8 @@ def read_ubc_mesh(path: str | os.PathLike[str]) -> Mesh:
     words = lines.words("the top south-west corner")
     if len(words) != 3:
         lines.fail(
-            f"{len(words)} words stand where the corner should: give its easting, northing and "
-            "elevation, in metres."
+            f"the corner has {len(words)} entries: give its easting, northing and elevation, in "
+            "metres."
         )
     east, north, up = (lines.decimal(word) for word in words)
     edges = []
@@ -85,7 +85,7 @@ def read_ubc_mesh(path: str | os.PathLike[str]) -> Mesh:
     try:
         return Mesh(edges[::-1])
     except ValueError as error:
-        raise ValueError(f"{path}: the widths make no mesh: {error}") from error
+        raise ValueError(f"{path}: the widths are invalid: {error}") from error
 
 
 def write_ubc_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
@@ -94,10 +94,10 @@ def write_ubc_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
     Parameters
     ----------
     path : str or path-like
-        The file. One that is there is replaced.
+        The file, replaced if it exists.
     mesh : Mesh of three dimensions
         The mesh with axes ``(z, y, x)``. The z of its top, positive down, becomes the elevation
-        -z; equal widths in a row are written as in ``20*25``.
+        -z; successive equal widths are written as in ``20*25``.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def write_ubc_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
 
     See Also
     --------
-    read_ubc_mesh : The way back, which gives the same edges.
+    read_ubc_mesh : Its inverse, which gives the same edges.
 
     Examples
     --------
@@ -126,8 +126,8 @@ def write_ubc_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
     4*250
     """
     _check_mesh(mesh)
-    # The decimal numbers that print as the edges have differences without rounding, so that the
-    # edges come back; the differences of the edges themselves would not always sum up to them.
+    # Differences of the shortest decimals of the edges are exact, so that reading restores the
+    # edges; floating-point differences do not always sum up to them.
     z, y, x = ([Decimal(repr(e)) for e in axis.tolist()] for axis in mesh.edges)
     corner = [x[0], y[0], _EXACT.minus(z[0])]
     widths = [[_EXACT.subtract(b, a) for a, b in pairwise(e)] for e in (x, y, z)]
@@ -148,7 +148,7 @@ def read_ubc_model(
     *,
     inactive: float | Sequence[float] | None = None,
 ) -> Array:
-    r"""Read densities on a mesh from a UBC-GIF file, mostly named ``.den`` or ``.mod``.
+    r"""Read densities on a mesh from a UBC-GIF file, usually ``.den`` or ``.mod``.
 
     Parameters
     ----------
@@ -159,9 +159,8 @@ def read_ubc_model(
     mesh : Mesh of three dimensions
         The mesh, from `read_ubc_mesh`.
     inactive : float or sequence of float, default=None
-        Values that mark cells without rock, air or water, as in the file: -100 or -1e8 or
-        ``nan``. These cells become NaN. None refuses the values that are known to be such marks;
-        ``()`` takes all of them as densities.
+        Values in the file that mark cells of air or water, such as -100, -1e8 or ``nan``. These
+        cells become NaN. None refuses the usual marks; ``()`` reads them as densities.
 
     Returns
     -------
@@ -174,13 +173,13 @@ def read_ubc_model(
     OSError
         If the file cannot be read.
     ValueError
-        If the mesh is not three-dimensional, there are not `n_cells` values, one is not a number,
-        or one marks an inactive cell and `inactive` does not name it. The message names the file
-        and the line.
+        If the mesh is not three-dimensional, the number of values is not `n_cells`, or a value is
+        not a number or a mark that `inactive` does not name. The message names the file and the
+        line.
 
     See Also
     --------
-    write_ubc_model : The way back.
+    write_ubc_model : Its inverse.
     read_ubc_mesh : The mesh.
 
     Examples
@@ -218,13 +217,13 @@ def write_ubc_model(
     Parameters
     ----------
     path : str or path-like
-        The file. One that is there is replaced.
+        The file, replaced if it exists.
     mesh : Mesh of three dimensions
         The mesh.
     rho : array-like of shape (n_cells,)
-        Density contrasts in kg/m3, flattened in C order, top layer first. They become g/cm3.
+        Density contrasts in kg/m3, flattened in C order, top layer first; written in g/cm3.
     inactive : float, default=None
-        Value in g/cm3, such as -100, that is written for cells of NaN, which are inactive. None
+        Value in g/cm3, such as -100, written for inactive cells, whose density is NaN. None
         refuses NaN.
 
     Raises
@@ -232,12 +231,12 @@ def write_ubc_model(
     FileNotFoundError
         If the folder does not exist.
     ValueError
-        If the mesh is not three-dimensional, the densities do not fit it, there are inactive
-        cells and `inactive` is None, or a density would be read as the mark of an inactive cell.
+        If the mesh is not three-dimensional, the densities do not match it, cells are inactive and
+        `inactive` is None, or a density equals the mark of an inactive cell.
 
     See Also
     --------
-    read_ubc_model : The way back, which gives the same numbers.
+    read_ubc_model : Its inverse, which gives the same numbers.
 
     Examples
     --------
@@ -289,7 +288,7 @@ def _density(lines: UBCLines, word: str, marks: Array | None) -> float:
                 "there, or inactive=() if it is a density."
             )
         return np.nan
-    # Shifting the decimal point rounds once: 1.001 g/cm3 are 1001 kg/m3, not nearly so.
+    # Shifting the decimal point rounds once: 1.001 g/cm3 become exactly 1001 kg/m3.
     return float(value.scaleb(3))
 
 
@@ -298,18 +297,18 @@ def _read_widths(lines: UBCLines, n: int, axis: str) -> list[Decimal]:
     widths: list[Decimal] = []
     while len(widths) < n:
         words = lines.words(f"the widths of all {n} cells along {axis}; {len(widths)} are there")
-        # Some put blanks around the star.
+        # Some programs put blanks around the star.
         for word in re.sub(r" ?\* ?", "*", " ".join(words)).split():
             times, star, width = word.rpartition("*")
             count = lines.count(times, f"{word!r} before the '*'") if star else 1
             value = lines.decimal(width)
             if not float(value) > 0:
                 lines.fail(f"a cell along {axis} is {width} m wide; give a width above 0.")
-            # Before they are laid out, since a count may be absurd.
+            # Checked before the list is built, since a count may be huge.
             if len(widths) + count > n:
                 lines.fail(
-                    f"there are more widths than the {n} cells along {axis} which the first line "
-                    f"gives, {len(widths) + count} up to {word!r}; correct one or the other."
+                    f"there are more widths than the {n} cells along {axis} of the first line, "
+                    f"{len(widths) + count} up to {word!r}; correct one or the other."
                 )
             widths += [value] * count
     return widths
@@ -324,6 +323,6 @@ def _check_mesh(mesh: Mesh) -> None:
 
 
 def _plain(value: Decimal) -> str:
-    """Return a number without exponent and without zeros at its end."""
+    """Return the text of a number without exponent or trailing zeros."""
     text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,4 +1,4 @@
-"""Stations and gravity in the files of UBC-GIF's GRAV3D."""
+"""Stations and gravity in files of UBC-GIF's GRAV3D."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COLUMNS = "easting, northing, elevation, then gravity and its uncertainty if th
 def read_ubc_survey(
     path: str | os.PathLike[str], *, uncertainty: float | None = None
 ) -> tuple[Survey, Array | None]:
-    r"""Read stations and their gravity from a UBC-GIF file, mostly named ``.grv`` or ``.obs``.
+    r"""Read stations and their gravity from a UBC-GIF file, usually ``.grv`` or ``.obs``.
 
     Parameters
     ----------
@@ -29,16 +29,15 @@ def read_ubc_survey(
         or the last two may be missing. Everything from ``!`` or ``#`` to the end of a line is a
         comment.
     uncertainty : float, default=None
-        Standard deviation in mGal of stations for which the file has none or zero. None leaves
-        the survey without uncertainty if the file has none, or zeros alone, and refuses zeros
-        among others.
+        Standard deviation in mGal of stations for which the file has none or zero. With None, a
+        file without uncertainties, or with zeros alone, gives a survey without uncertainty, and
+        single zeros are refused.
 
     Returns
     -------
     survey : Survey
-        The stations with columns ``(z, y, x)``: elevation e, positive up, becomes z = -e,
-        northing is y and easting is x. Its component is gz, its uncertainty the file's, or
-        `uncertainty`, if any.
+        The stations with columns ``(z, y, x)``, z minus the elevation, y the northing and x the
+        easting; the component gz, and the uncertainty.
     data : ndarray of shape (n_stations,) or None
         Gravity gz in mGal as in the file, positive toward a positive mass below; None if the file
         has locations only.
@@ -53,13 +52,13 @@ def read_ubc_survey(
 
     See Also
     --------
-    write_ubc_survey : The way back.
+    write_ubc_survey : Its inverse.
     read_ubc_mesh : The cells below.
 
     Notes
     -----
-    GRAV3D computes the vertical component of attraction with its z axis down [1]_, so the sign of
-    its data is that of skgrav: a mass deficit gives negative gravity. SimPEG's is the opposite.
+    GRAV3D's z axis points down [1]_, so its data have skgrav's sign: a mass deficit gives negative
+    gravity. SimPEG's sign is the opposite.
 
     References
     ----------
@@ -107,7 +106,7 @@ def read_ubc_survey(
     east, north, up, *rest = np.array(rows, dtype=np.float64).T
     for column, name in ((up, "elevation"), *((g, "gravity") for g in rest[:1])):
         _refuse_dummies(lines, numbers, column, name)
-    # Zero minus the elevation, since the negative of 0.0 is -0.0, another station to Survey.
+    # Not -up, which is -0.0 at sea level: surveys are compared by bytes.
     stations = np.column_stack([0.0 - up, north, east])
     sigma = rest[1] if len(rest) == 2 else np.zeros(n_stations)
     survey = Survey(stations, ("z",), _filled(lines, numbers, sigma, uncertainty))
@@ -117,7 +116,7 @@ def read_ubc_survey(
 def _filled(
     lines: UBCLines, numbers: list[int], sigma: Array, uncertainty: float | None
 ) -> Array | None:
-    """Return the standard deviations with those that are zero, which are unknown, filled in."""
+    """Return the standard deviations, with `uncertainty` in place of zeros, which are unknown."""
     unknown = sigma == 0
     if uncertainty is not None:
         return np.where(unknown, uncertainty, sigma)
@@ -136,7 +135,7 @@ def _refuse_dummies(lines: UBCLines, numbers: list[int], column: Array, name: st
     try:
         check_dummies(column, name)
     except ValueError as error:
-        # The mark is the value that is farthest from the middle.
+        # The dummy is the value farthest from the median.
         far = int(np.argmax(np.abs(column - np.median(column))))
         lines.fail_at(numbers[far], str(error))
 
@@ -149,9 +148,9 @@ def write_ubc_survey(
     Parameters
     ----------
     path : str or path-like
-        The file. One that is there is replaced.
+        The file, replaced if it exists.
     survey : Survey
-        Stations ``(z, y, x)`` in metres with the component gz alone. z, positive down, becomes
+        Stations ``(z, y, x)`` in metres with the component gz alone; z, positive down, becomes
         the elevation -z.
     data : array-like of shape (n_stations,), default=None
         Gravity gz in mGal, positive toward a positive mass below; None writes locations only.
@@ -161,12 +160,12 @@ def write_ubc_survey(
     FileNotFoundError
         If the folder does not exist.
     ValueError
-        If the survey is not one of gz in 3D, the data do not fit it, or it has uncertainties
-        without data, for which the format has no place.
+        If the survey is not of gz in 3D, the data do not match it, or it has uncertainties but
+        `data` is None, which the format does not allow.
 
     See Also
     --------
-    read_ubc_survey : The way back, which gives the same numbers.
+    read_ubc_survey : Its inverse, which gives the same numbers.
 
     Examples
     --------
@@ -183,8 +182,8 @@ def write_ubc_survey(
     """
     if getattr(survey, "ndim", None) != 3 or survey.components != ("z",):
         raise ValueError(
-            f"'survey' is {survey!r}; a UBC-GIF file holds gz alone at stations (z, y, x). "
-            "Build one with Survey(stations, ('z',))."
+            f"'survey' is {survey!r}; a UBC-GIF file has gz alone at stations (z, y, x). Build "
+            "one with Survey(stations, ('z',))."
         )
     z, y, x = survey.stations.T
     columns = [x, y, 0.0 - z]
@@ -193,8 +192,8 @@ def write_ubc_survey(
     if survey.uncertainty is not None:
         if data is None:
             raise ValueError(
-                "'data' is None, but the survey has uncertainties, and the format has no place "
-                "for them without data. Pass the data, or Survey(survey.stations, ('z',))."
+                "'data' is None, but the survey has uncertainties, which the format allows only "
+                "with data. Pass the data, or Survey(survey.stations, ('z',))."
             )
         columns.append(survey.uncertainty)
     rows = (" ".join(map(repr, row)) for row in np.column_stack(columns).tolist())

@@ -1,4 +1,4 @@
-"""Lines of numbers in the files of the UBC Geophysical Inversion Facility."""
+"""Lines of numbers in files of the UBC Geophysical Inversion Facility."""
 
 from __future__ import annotations
 
@@ -15,36 +15,27 @@ from numpy.typing import ArrayLike
 
 from skgrav._checks import real_array
 from skgrav._typing import Array
-from skgrav.io._writing import checked_path
+from skgrav.io._container import checked_path
 
-# float() would also take "nan" and "1_000", and neither int() nor Decimal() endless rows of digits.
-# Fortran writes D before the exponents of its double precision.
+# float() also accepts "nan" and "1_000", and int() and Decimal() refuse very long digit strings.
+# Fortran writes D before exponents of double precision.
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eEdD][+-]?[0-9]{1,4})?")
 _COMMENT = re.compile(r"[!#].*")
 _COUNT = re.compile(r"0*[1-9][0-9]{0,8}")
 
 
 class UBCLines:
-    """The lines of a file without comments and blanks, read one by one.
+    """Non-blank lines of a file, read one by one, without comments after ``!`` or ``#``.
 
-    Whatever is wrong is a ValueError with the file, the line and the remedy.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file. Everything from ``!`` or ``#`` to the end of a line is a comment. Editors of DOS
-        mark the end of a file with the character 26; what follows is ignored.
-
-    Attributes
-    ----------
-    number : int
-        The line that was read last, counted from 1 with comments and blanks.
+    Errors are ValueErrors with the file, the line and the remedy. `number` is the line read last,
+    counted from 1 with comments and blanks.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        # Comments may be in any encoding; what stands for an unknown byte is no number.
+        # Comments may be in any encoding; the replacement character is not part of a number.
         text = self._path.read_text(encoding="utf-8-sig", errors="replace")
+        # DOS editors mark the end of a file by the character 26.
         lines = enumerate(text.partition("\x1a")[0].split("\n"), start=1)
         self._lines = ((n, _COMMENT.sub("", line).split()) for n, line in lines)
         self.number = 0
@@ -58,7 +49,7 @@ class UBCLines:
         raise ValueError(f"{self._path}, line {number}: {problem}")
 
     def words(self, wanted: str) -> list[str]:
-        """Return the words of the next line, on which there should be what is `wanted`."""
+        """Return the words of the next line, which should contain `wanted`."""
         words = self._next()
         if not words:
             self.fail(
@@ -68,12 +59,12 @@ class UBCLines:
         return words
 
     def end(self, counted: str) -> None:
-        """Fail if there is anything left after what was `counted`."""
+        """Fail if anything follows what was `counted`."""
         words = self._next()
         if words:
             self.fail(
-                f"{words[0]!r} stands after the end of {counted}. Correct the counts in the head "
-                "of the file, or take away what is too much."
+                f"{words[0]!r} follows after the end of {counted}. Correct the counts in the head "
+                "of the file, or delete the surplus."
             )
 
     def counts(self, n: int, wanted: str) -> list[int]:
@@ -81,20 +72,20 @@ class UBCLines:
         words = self.words(wanted)
         if len(words) != n:
             self.fail(
-                f"{len(words)} words stand where {wanted} should stand alone: "
-                f"{' '.join(words)[:60]!r}. Put it on the first line."
+                f"{wanted} must be alone on the first line, which has {len(words)} entries: "
+                f"{' '.join(words)[:60]!r}. Correct it."
             )
         return [self.count(word, wanted) for word in words]
 
     def count(self, word: str, wanted: str) -> int:
         """Return a count, at least 1."""
         if not _COUNT.fullmatch(word):
-            self.fail(f"{word!r} stands in {wanted}; a count is a whole number from 1 on.")
+            self.fail(f"{word!r} in {wanted} is not a count: give a whole number of at least 1.")
         return int(word)
 
     def decimal(self, word: str) -> Decimal:
-        """Return a number as it is written, without rounding."""
-        # A thousand times it must be finite too, since g/cm3 become kg/m3.
+        """Return a number without rounding."""
+        # Times 1000 it must still be finite, since g/cm3 become kg/m3.
         plain = word.upper().replace("D", "E")
         if not _NUMBER.fullmatch(word) or not isfinite(1e3 * float(plain)):
             self.fail(
@@ -103,7 +94,7 @@ class UBCLines:
         return Decimal(plain)
 
     def _next(self) -> list[str]:
-        """Return the words of the next line that has any, nothing at the end of the file."""
+        """Return the words of the next line that is not blank, none at the end of the file."""
         for number, words in self._lines:
             self.number = number
             if words:
@@ -116,12 +107,12 @@ def finite_array(values: ArrayLike, name: str, shape: tuple[int, ...]) -> Array:
     array = real_array(values, name, finite=False)
     if array.shape != shape or not np.isfinite(array).all():
         raise ValueError(
-            f"'{name}' has shape {array.shape}; it must hold finite numbers, of shape {shape}."
+            f"'{name}' has shape {array.shape}; it must be finite numbers of shape {shape}."
         )
     return array
 
 
 def write_lines(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
-    """Write lines that end alike on every system."""
+    """Write lines with the same line ends on every system."""
     with checked_path(path).open("w", encoding="ascii", newline="\n") as stream:
         stream.writelines(f"{line}\n" for line in lines)

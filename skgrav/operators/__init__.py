@@ -1,4 +1,4 @@
-"""The physical operator from density to gravity, and the ways to apply it."""
+"""Linear operators from density to gravity, and the ways to apply them."""
 
 from skgrav.operators._base import SVD_SIZE, BaseOperator
 from skgrav.operators._cells import UNITS, Geometry

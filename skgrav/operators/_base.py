@@ -1,4 +1,4 @@
-"""What every operator can do, whatever it holds."""
+"""Base class of operators."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from skgrav.operators._svd import SVD, Products, randomized_svd
 if TYPE_CHECKING:
     from skgrav.operators._torch import TorchOperator
 
-#: Largest smaller side, and bytes of a matrix that isn't held, of which the whole SVD is taken.
+#: Limits for the full SVD: the smaller side, and the bytes of a matrix that must first be built.
 SVD_SIZE, _SVD_BYTES = 4000, 2**30
 
-#: Singular values that are computed of larger operators.
+#: Number of singular values computed for larger operators.
 _RANK = 200
 
 RandomState = int | np.random.RandomState | None
 
 
 def decomposable(n_data: int, n_cells: int, *, held: bool) -> bool:
-    """Tell whether the whole SVD is affordable of a matrix that is held, or first to be built."""
+    """Return whether the full SVD is affordable, of a matrix that is `held` or must be built."""
     return min(n_data, n_cells) <= SVD_SIZE and (held or 8 * n_data * n_cells <= _SVD_BYTES)
 
 
 class Held:
-    """What a fitted operator keeps: made by one `fit`, replaced as a whole by the next.
+    """Results of one `fit`, replaced as a whole by the next.
 
-    The matrix and the leading part of the SVD are made when they are first asked for.
+    The matrix and the leading part of the SVD are computed at first use.
     """
 
     def __init__(
@@ -70,24 +70,21 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def _kept(self) -> Held:
-        """Return what `fit` made, or make it again after unpickling."""
+        """Return the results of `fit`, rebuilt after unpickling."""
 
     @property
     @abstractmethod
     def identity_(self) -> tuple[object, ...]:
-        """What makes two fitted operators equal to the last digit, as a key of `shared`."""
+        """Key of `shared`, the same for fitted operators that are equal to the last digit."""
 
     @property
     def products_(self) -> Products:
-        """Products with the fitted operator, on arrays that are checked already.
-
-        A `DenseMatrix`, a `ToeplitzOperator` or a `RowOperator`: what the plan chose.
-        """
+        """Products with validated arrays: a `DenseMatrix`, `ToeplitzOperator` or `RowOperator`."""
         return self._kept().products
 
     @property
     def dense_(self) -> DenseMatrix:
-        """The matrix with its SVD, and scaled copies of it; built if it is not held."""
+        """The matrix with its SVD and whitened copies; built at first use."""
         return self._kept().dense
 
     @property
@@ -98,22 +95,18 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
 
     @property
     def svd_(self) -> SVD:
-        """Thin SVD ``(U, s, Vt)`` of the matrix, computed once; of large operators a part.
-
-        It is whole where the smaller side is at most 4,000 and the matrix is held, or would take
-        at most 1 GiB; otherwise it has the 200 largest singular values.
-        """
+        """Thin SVD ``(U, s, Vt)`` of the matrix, truncated for large operators; see the class."""
         check_is_fitted(self)
         return self.dense_.svd if self.is_decomposable_ else self._kept().leading
 
     @property
     def is_decomposable_(self) -> bool:
-        """Whether the whole SVD is affordable."""
+        """Whether the full SVD is affordable."""
         return decomposable(*self.products_.shape, held=isinstance(self.products_, DenseMatrix))
 
     @property
     def column_norms_(self) -> Array:
-        """Norm of each column of the matrix, (n_cells,): how sensitive the data are to a cell."""
+        """Norm of each column of the matrix, (n_cells,): the sensitivity to each cell."""
         check_is_fitted(self)
         return np.sqrt(self.products_.column_norms2(np.ones(self.n_data_)))
 
@@ -158,29 +151,29 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         Returns
         -------
         image : ndarray of shape (n_samples, n_cells)
-            ``X @ A``, such as the gradient of a misfit.
+            ``X @ A``, for instance the gradient of a misfit.
         """
         return self.products_.adjoint(self._checked_data(X))
 
     def truncated_svd(
         self, rank: int, *, n_power_iter: int = 2, random_state: RandomState = 0
     ) -> SVD:
-        """Compute the leading part of the SVD by random projection, without a matrix.
+        """Compute the largest singular values by random projection, without a matrix.
 
         Parameters
         ----------
         rank : int
             Number of singular values.
         n_power_iter : int, default=2
-            Power iterations; each multiplies what smaller singular values leave by their squared
-            ratio to the larger ones, at the price of a product and an adjoint of rank + 10 vectors.
+            Power iterations; each reduces the error due to smaller singular values by their squared
+            ratio to the larger ones, at the cost of a product and an adjoint of rank + 10 vectors.
         random_state : int, RandomState instance or None, default=0
             Seed of the projection.
 
         Returns
         -------
         svd : SVD
-            The `rank` largest singular values and their vectors.
+            The `rank` largest singular values and vectors.
         """
         check_is_fitted(self)
         if not 1 <= rank <= min(self.products_.shape):
@@ -191,20 +184,20 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         return _leading_svd(self.products_, rank, n_power_iter, random_state)
 
     def inverse_transform(self, X: ArrayLike, *, rcond: float = 1e-2) -> Array:
-        """Compute the filtered minimum-norm density that explains gravity.
+        """Compute the minimum-norm density by the truncated SVD.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
         rcond : float, default=1e-2
-            Singular values below `rcond` times the largest are cut off. Noise passes amplified
-            by up to ``1 / rcond``, so choose it by the noise of the data.
+            Singular values below `rcond` times the largest are cut off. Noise is amplified by up
+            to ``1 / rcond``, so choose it by the noise of the data.
 
         Returns
         -------
         rho : ndarray of shape (n_samples, n_cells)
-            The density of least norm; the null space of the operator stays empty.
+            The density of minimum norm, without any part in the null space of the operator.
         """
         if is_lazy(X):
             return lazily(self.inverse_transform, X, rcond=rcond)
@@ -215,8 +208,8 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         kept = s > rcond * s[0]
         if kept.all() and not self.is_decomposable_:
             warnings.warn(
-                f"'rcond' is {rcond}, but of this large operator only the {len(s)} largest "
-                f"singular values are computed, down to {s[-1] / s[0]:.2g} of the largest. Use "
+                f"'rcond' is {rcond}, but only the {len(s)} largest singular values of this large "
+                f"operator are computed, down to {s[-1] / s[0]:.2g} of the largest. Use "
                 "TikhonovInverter for more detail.",
                 stacklevel=2,
             )
@@ -244,15 +237,14 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         )
 
     def to_torch(self, *, device: Any = "cpu", dtype: Any = None) -> TorchOperator:
-        """Return the operator as a torch module with the right derivatives.
+        """Return the operator as a differentiable torch module.
 
         Parameters
         ----------
         device : str or torch.device, default="cpu"
-            Where the module holds its matrix or spectra.
+            Device of the matrix or spectra.
         dtype : torch.dtype, default=None
-            Precision of the module, and of the densities that it takes; None takes torch's
-            default.
+            Precision of the module and of its input; None takes torch's default.
 
         Returns
         -------
@@ -262,15 +254,15 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            If rows are computed on the fly, which only NumPy does.
+            If rows are computed on the fly.
         """
         from skgrav.operators._torch import TorchOperator
 
         check_is_fitted(self)
         if isinstance(self.products_, RowOperator):
             raise ValueError(
-                "method='rows' computes rows by NumPy, for each product anew. Take stations on a "
-                "lattice, or method='dense' where memory allows."
+                "method='rows' computes rows by NumPy for each product, which torch cannot "
+                "differentiate. Take stations on a lattice, or method='dense' if memory allows."
             )
         return TorchOperator(self, dtype).to(device)
 
@@ -292,7 +284,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         Returns
         -------
         names : ndarray of shape (n_data,)
-            Names such as ``gz12``, component and station; ``g12`` where there is no survey.
+            Names such as ``gz12``, component and station; ``g12`` without a survey.
         """
         check_is_fitted(self)
         return np.array(self._data_names(), dtype=object)

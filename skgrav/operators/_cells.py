@@ -21,12 +21,12 @@ UNITS = {
     "normalized": {2: 1.0, 3: 1.0},
 }
 
-#: Nodes that are computed together: their temporaries stay in the cache, which is three times as
-#: fast as passing through memory.
+#: Nodes computed together: their temporaries fit into the cache, which is three times as fast as
+#: writing them to memory.
 _BLOCK_NODES = 2**16
 
-#: Coordinates count as lattice points up to this fraction of the spacing. Moving a station by it
-#: changes the gravity of the nearest cells by about the same fraction, of all cells by less.
+#: Tolerance of lattice points as a fraction of the spacing. Moving a station by it changes the
+#: gravity of the nearest cells by about the same fraction, and of others by less.
 _LATTICE_TOLERANCE = 1e-8
 
 #: Rounding of coordinates far from the origin, such as UTM, in units in the last place.
@@ -35,7 +35,7 @@ _LAST_PLACES = 4
 
 @dataclass(frozen=True)
 class Geometry:
-    """All that the sensitivity depends on."""
+    """Mesh, survey, kernel and units, which determine the sensitivity."""
 
     mesh: Mesh
     survey: Survey
@@ -44,7 +44,7 @@ class Geometry:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What makes two sensitivities equal; uncertainties do not enter."""
+        """Hashable key, the same for equal sensitivities; uncertainties do not enter."""
         survey = self.survey
         return self.mesh, survey.stations.tobytes(), survey.components, self.kernel, self.units
 
@@ -65,7 +65,7 @@ class Geometry:
 
     @cached_property
     def lattices(self) -> Lattices:
-        """The lattices on which the stations lie, if a table of offsets pays."""
+        """The lattices of the stations, if a table of offsets is smaller than the matrix."""
         return find_lattices(self.mesh, self.survey)
 
     def rows(self, stations: Indices, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -90,9 +90,9 @@ class Geometry:
 class Lattice:
     """Stations of one height that differ by whole cells of a horizontally uniform mesh."""
 
-    #: Which stations of the survey these are.
+    #: Indices of the stations in the survey.
     stations: Indices
-    #: Lattice point of each, (n_stations, n_horizontal), counted from 0 along each axis.
+    #: Lattice point of each station, (n_stations, n_horizontal), from 0 along each axis.
     index: Indices
     #: Coordinates of lattice point 0, the height first.
     origin: Array
@@ -114,9 +114,9 @@ class Lattice:
         ):
             steps = np.arange(1 - count, edges.size)
             offset = edges[0] - self.origin[axis] + _spacing(edges) * steps
-            # Where the table is centred, half of it gives the other half: half of the logarithms.
+            # The attraction is odd along the axis of the component and even along the others, so
+            # that half of a centred table is enough.
             if abs(offset[0] + offset[-1]) <= _LATTICE_TOLERANCE * _spacing(edges):
-                # The attraction is even along each axis, and odd along that of the component.
                 mirrored.append((axis, len(offset) - 1, -1.0 if axis == component else 1.0))
                 offset = (offset - offset[::-1])[(len(offset) - 1) // 2 :] / 2
             offsets.append(offset)
@@ -133,15 +133,15 @@ class Lattice:
 
 
 class Lattices(NamedTuple):
-    """Stations sorted into lattices, or what keeps them from it."""
+    """Stations sorted into lattices, or the reason why they cannot be."""
 
     found: list[Lattice]
-    #: Why there are none, in words that follow "since"; empty where there are some.
+    #: Why there are none, a clause that follows "since"; empty if there are some.
     obstacle: str
 
 
 def find_lattices(mesh: Mesh, survey: Survey) -> Lattices:
-    """Sort the stations into lattices where a table of their offsets pays."""
+    """Sort the stations into lattices, if a table of their offsets is smaller than the matrix."""
     steps, tolerances = [], []
     for name, edges, coordinate in zip(
         AXES[mesh.ndim][1:], mesh.edges[1:], survey.stations.T[1:], strict=True
@@ -157,6 +157,7 @@ def find_lattices(mesh: Mesh, survey: Survey) -> Lattices:
             return Lattices([], f"the edges along {name} are up to {off:.3g} m off even spacing")
         steps.append((coordinate - edges[0]) / spacing)
         tolerances.append(tolerance)
+    # Stations of one lattice have the same height and the same phase along each axis.
     of_set = np.unique(survey.stations[:, 0], return_inverse=True)[1]
     points = []
     for step, tolerance in zip(steps, tolerances, strict=True):
@@ -173,13 +174,11 @@ def find_lattices(mesh: Mesh, survey: Survey) -> Lattices:
         stations = np.flatnonzero(of_set == label)
         lowest = index[stations].min(axis=0)
         first = stations[0]
-        shift = [
-            (i - low) * _spacing(e)
-            for i, low, e in zip(index[first], lowest, mesh.edges[1:], strict=True)
-        ]
-        origin = survey.stations[first] - np.array([0.0, *shift])
+        spacings = [_spacing(e) for e in mesh.edges[1:]]
+        origin = survey.stations[first].copy()
+        origin[1:] -= (index[first] - lowest) * spacings
         found.append(Lattice(stations, index[stations] - lowest, origin))
-    # Between stations that are few and far apart, the table holds mostly what nobody asks for.
+    # Most offsets in the table of few, distant stations would be unused.
     size = sum(int(np.prod(lattice.table_shape(mesh))) for lattice in found)
     if size > survey.n_stations * int(np.prod(mesh.shape[1:])):
         return Lattices([], "the stations are few and far apart")
@@ -187,11 +186,11 @@ def find_lattices(mesh: Mesh, survey: Survey) -> Lattices:
 
 
 def _scatter(mesh: Mesh, survey: Survey, steps: list[Array], tolerances: list[float]) -> str:
-    """Say how far stations are off one lattice of whole columns."""
+    """Return how far stations are off one lattice of whole columns, as an obstacle."""
     for name, edges, step, tolerance in zip(
         AXES[mesh.ndim][1:], mesh.edges[1:], steps, tolerances, strict=True
     ):
-        # About the mean phase on the circle, as 0.01 and 0.99 of a column are neighbours.
+        # About the mean phase on the circle, where 0.01 and 0.99 of a column are close.
         turn = np.exp(2j * np.pi * step)
         off = float(np.abs(np.angle(turn * np.conj(turn.mean()))).max() / (2 * np.pi))
         if off > tolerance:
@@ -243,21 +242,21 @@ def _spacing(edges: Array) -> float:
 
 
 def _tolerance(edges: Array, coordinate: Array) -> float:
-    """Return the fraction of the spacing by which lattice points may be off, by rounding."""
+    """Return the tolerance of lattice points in units of the spacing, including rounding."""
     furthest = max(np.abs(edges).max(), np.abs(coordinate).max())
     return _LATTICE_TOLERANCE + _LAST_PLACES * float(np.spacing(furthest)) / _spacing(edges)
 
 
 def _phases(steps: Array, tolerance: float) -> tuple[Indices, Array]:
-    """Return which coordinates differ by whole steps, and their distance from whole steps."""
+    """Return labels of coordinates that differ by whole steps, and distances from whole steps."""
     phase = steps - np.rint(steps)
     if np.ptp(phase) <= tolerance:
         return np.zeros(len(steps), dtype=np.intp), phase
     order = np.argsort(phase)
     label = np.empty(len(steps), dtype=np.intp)
-    # A new label wherever sorted phases leave a gap.
+    # A new label at each gap between sorted phases.
     label[order] = np.cumsum(np.diff(phase[order], prepend=phase[order[0]]) > tolerance)
-    if phase[order[-1]] - phase[order[0]] > 1 - tolerance:  # the same, half a step up
+    if phase[order[-1]] - phase[order[0]] > 1 - tolerance:  # -0.5 and 0.5 are the same phase
         phase = np.where(label == label.max(), phase - 1, phase)
         label[label == label.max()] = 0
     return label, phase

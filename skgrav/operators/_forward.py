@@ -1,4 +1,4 @@
-"""The physics: from density on a mesh to gravity at the stations of a survey."""
+"""Gravity of densities on a mesh at the stations of a survey."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class ForwardOperator(BaseOperator):
     ----------
     mesh : Mesh, default=None
         The cells. None takes the paper's section for the number of columns seen in `fit`:
-        ``Mesh.square(n)`` for n * n cells, otherwise the most square grid of that many cells,
-        with a warning.
+        ``Mesh.square(n)`` for n * n cells, otherwise the grid of that many cells closest to a
+        square, with a warning.
     survey : Survey, default=None
         The stations and components. None takes ``Survey.line(mesh)`` in 2D, gx and gz at three
         stations per column, and in 3D gz at ``Survey.grid(mesh)``, half a layer above the top.
@@ -49,12 +49,12 @@ class ForwardOperator(BaseOperator):
         for each product, on all cores. ``"auto"`` chooses by size, samples seen in `fit` and
         memory; `plan` gives the choice and its reason.
     units : {"mGal", "normalized"}, default="mGal"
-        ``"mGal"`` takes densities in kg/m3 and lengths in metres; ``"normalized"`` leaves out
-        the gravitational constant and the factor 2 of infinite strike, as the paper does.
+        ``"mGal"`` takes densities in kg/m3 and lengths in metres; ``"normalized"`` omits the
+        gravitational constant and the factor 2 of infinite strike, as in the paper.
     precision : {"float64", "float32"}, default="float64"
         Precision of matrix or spectra and of products with them; results are float64.
     memory_limit : int, default=None
-        Bytes that the operator may take; None allows half of what is free.
+        Bytes that the operator may take; None allows half of the free memory.
 
     Attributes
     ----------
@@ -63,13 +63,13 @@ class ForwardOperator(BaseOperator):
     survey_ : Survey
         The survey in use.
     plan_ : OperatorPlan
-        How the operator is applied, what that takes and why.
+        How the operator is applied, its memory, and the reason.
     matrix_ : ndarray of shape (n_data, n_cells)
-        Sensitivity matrix, read-only; built when first asked for, if `method` has none.
+        Sensitivity matrix, read-only; built at first use, unless `method` is ``"dense"``.
     svd_ : SVD
-        Thin singular value decomposition of the matrix, computed when first asked for: whole where
-        the smaller side is at most 4,000 and the matrix is held or takes at most 1 GiB, otherwise
-        the 200 largest singular values.
+        Thin singular value decomposition of the matrix, computed at first use: full if the smaller
+        side is at most 4,000 and the matrix is in memory or takes at most 1 GiB, otherwise the 200
+        largest singular values.
     n_cells_ : int
         Number of cells.
     n_data_ : int
@@ -82,14 +82,14 @@ class ForwardOperator(BaseOperator):
     ValueError
         If the densities do not match the mesh, the survey's dimension differs from it, the mesh
         lies wholly above the stations, the columns of the stations are swapped, or
-        ``method="fft"`` meets stations off any lattice.
+        ``method="fft"`` is given for stations off any lattice.
     MemoryError
-        If the operator does not fit into memory; said before anything is built.
+        If the operator does not fit into memory; raised before anything is built.
 
     Warns
     -----
     PhysicsWarning
-        If stations lie inside the mesh or far off it, or one of both seems to be in kilometres.
+        If stations lie inside or far off the mesh, or one of both seems to be in kilometres.
 
     See Also
     --------
@@ -98,10 +98,10 @@ class ForwardOperator(BaseOperator):
     Notes
     -----
     ``g_c = gamma * sum_j rho_j * integral_j d_c / r**ndim dV`` with offsets `d` from station to
-    source and gamma = G in 3D, 2 G in 2D (equation 8 of [1]_). What is fitted stays as it is until
-    the next `fit`, even if parameters are set, and operators of equal geometry share what they
-    hold, which is read-only. Layers of a regular mesh are Toeplitz blocks, which FFTs
-    multiply with any density in N log N operations.
+    source and gamma = G in 3D, 2 G in 2D (equation 8 of [1]_). Setting parameters does not change a
+    fitted operator until the next `fit`. Operators of equal geometry share their arrays, which are
+    read-only. Layers of a regular mesh are Toeplitz blocks, multiplied by FFTs in N log N
+    operations.
 
     References
     ----------
@@ -165,8 +165,7 @@ class ForwardOperator(BaseOperator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_cells), default=None
-            Densities, of which only the numbers of rows and columns count. May be left out if
-            `mesh` is given.
+            Densities, of which only the shape is used; optional if `mesh` is given.
         y : object, default=None
             Ignored, for scikit-learn's interface.
 
@@ -198,7 +197,7 @@ class ForwardOperator(BaseOperator):
                 f"{mesh.ndim} axes; both must be (z, x) or both (z, y, x)."
             )
         geometry = Geometry(mesh, survey, self.kernel, self.units)
-        # Said once for all operators of this geometry, not again by each inverter that clones one.
+        # Shared, so that inverters that clone an operator do not repeat its warning.
         checked = shared(("checked", mesh, survey), lambda: CheckedGeometry(mesh, survey))
         plan, way = self._planned(geometry, self.precision, self.method, n_samples)
         _logger.info("%s", plan)
@@ -213,29 +212,29 @@ class ForwardOperator(BaseOperator):
         Parameters
         ----------
         n_samples : int, default=1
-            Number of densities that `transform` will be given at a time.
+            Number of densities passed to `transform` at a time.
 
         Returns
         -------
         plan : OperatorPlan
-            The way, its memory and the reason.
+            The method, its memory and the reason.
         """
         self._validate_params()
         mesh = self.mesh if self.mesh is not None else getattr(self, "mesh_", None)
         if mesh is None:
-            raise ValueError("'mesh' is None: the memory is known once the mesh is.")
+            raise ValueError("'mesh' is None, and the memory depends on it. Give the mesh.")
         survey = self.survey or _default_survey(mesh)
         geometry = Geometry(mesh, survey, self.kernel, self.units)
         return self._planned(geometry, self.precision, self.method, n_samples)[0]
 
     def memory_usage(self) -> int:
-        """Return the memory that the operator needs, known before it is built.
+        """Return the memory that the operator needs, before it is built.
 
         Returns
         -------
         n_bytes : int
-            Size in bytes of the matrix, the spectra, or the rows that are held at a time. What an
-            inversion takes is the `inversion_bytes` of `plan`.
+            Size in bytes of the matrix, the spectra, or the rows in memory at a time. For that of
+            an inversion see `inversion_bytes` of `plan`.
         """
         return self.plan().n_bytes
 
@@ -255,7 +254,7 @@ class ForwardOperator(BaseOperator):
         )
 
     def _kept(self) -> Held:
-        # Pickles leave behind what is held: building it again is faster than reading it.
+        # Not pickled, since rebuilding is faster than reading.
         if self._held is None:
             geometry, precision = self._fitted_geometry(), self._recipe[2]
             way = self._planned(geometry, precision, self.plan_.method)[1]
@@ -263,7 +262,7 @@ class ForwardOperator(BaseOperator):
         return self._held
 
     def _fitted_geometry(self) -> Geometry:
-        # Of the parameters at the time of `fit`, which may have been set anew since.
+        # Parameters may have been set since `fit`.
         return Geometry(self.mesh_, self.survey_, *self._recipe[:2])
 
     @property
@@ -273,8 +272,8 @@ class ForwardOperator(BaseOperator):
     def _file_state(self) -> dict[str, Any]:
         if self._recipe != (self.kernel, self.units, self.precision):
             raise ValueError(
-                f"'kernel', 'units' or 'precision' of {self!r} were changed after `fit`, which "
-                "took {}, {} and {}. Fit it again before saving it.".format(*self._recipe)
+                f"'kernel', 'units' or 'precision' of {self!r} were changed after `fit`, when they "
+                "were {}, {} and {}. Fit it again before saving it.".format(*self._recipe)
             )
         return vars(self) | {"method_": self.plan_.method}
 
@@ -286,7 +285,7 @@ class ForwardOperator(BaseOperator):
             raise ValueError(
                 f"its {self.mesh_!r} and {self.survey_!r} do not have {self.n_features_in_} cells"
             )
-        # The way that was taken, lest another's rounding change what follows.
+        # The same method, since rounding depends on it.
         self.plan_, _ = self._planned(self._fitted_geometry(), self.precision, method)
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -298,7 +297,7 @@ class ForwardOperator(BaseOperator):
 
 
 def _hold(way: Way, memory_limit: float | None) -> Held:
-    """Build what an operator holds, or share it; a matrix only where one is asked for."""
+    """Build or share the products of an operator, and its matrix at first use."""
     geometry, precision = way.geometry, way.precision
 
     def dense() -> Any:
@@ -309,7 +308,7 @@ def _hold(way: Way, memory_limit: float | None) -> Held:
 
 
 def _built(way: Way) -> Any:
-    # The bytes tell rows of one limit from those of another.
+    # The bytes distinguish rows computed under different limits.
     return shared((way.geometry.key, way.name, way.precision, way.n_bytes), way.build)
 
 
@@ -319,7 +318,7 @@ def _default_mesh(n_cells: int) -> Mesh:
         return Mesh.square(n)
     nz = next(k for k in range(n, 0, -1) if n_cells % k == 0)
     warnings.warn(
-        f"'mesh' is None and {n_cells} cells are no square section: a grid of "
+        f"'mesh' is None and {n_cells} cells do not make a square section: a grid of "
         f"{nz} x {n_cells // nz} cells is assumed. Give the mesh.",
         stacklevel=3,
     )

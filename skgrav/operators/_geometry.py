@@ -1,4 +1,4 @@
-"""Meshes and surveys that cannot be meant together: upside down, swapped, far apart, in km."""
+"""Checks of mesh against survey: upside down, swapped axes, far apart, in kilometres."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import numpy as np
 from skgrav._typing import Array
 from skgrav.geometry import AXES, Mesh, Survey
 
-#: Stations are far off if all are further from the mesh than this many of its widths or depths.
+#: Distance of all stations from the mesh, in units of its largest extent, that counts as far off.
 _FAR = 10
 
-#: Extents of stations and mesh that differ by more than this are taken for km and m.
+#: Ratio between the extents of stations and mesh above which one of them seems to be in km.
 _KILOMETRES = 300
 
-#: Stations along a line differ in height by less than this share of its length.
+#: Ratio of the relief of a line of stations to its length.
 _FLAT = 0.1
 
 
 class PhysicsWarning(UserWarning):
-    """The operator is not quite that of the data: its geometry, or what training pairs show."""
+    """Mesh and survey seem wrong, or the operator does not reproduce the training pairs."""
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """Where stations and mesh are, seen from each other."""
+    """Positions of stations relative to a mesh."""
 
     mesh: Mesh
     stations: Array
@@ -54,7 +54,7 @@ class Arrangement:
 
     @property
     def sideways(self) -> Array:
-        """Distance of each station from the mesh as seen from above, (n_stations,)."""
+        """Horizontal distance of each station from the mesh, (n_stations,)."""
         gaps = [
             np.maximum(np.maximum(e[0] - s, s - e[-1]), 0.0)
             for e, s in zip(self.mesh.edges[1:], self.stations.T[1:], strict=True)
@@ -67,7 +67,7 @@ class Arrangement:
         return self.stations[:, 0] - self.top
 
     def swapped(self, axis: int) -> Arrangement:
-        """Return the same with the first column of the stations in place of another."""
+        """Return the arrangement with the first column of the stations swapped with another."""
         order = np.arange(self.mesh.ndim)
         order[[0, axis]] = axis, 0
         return Arrangement(self.mesh, self.stations[:, order])
@@ -80,14 +80,14 @@ class Arrangement:
 
 
 def _columns_swapped(a: Arrangement) -> str | None:
-    """Find stations given as (x, z) or (x, y, z): a line on end, from the sky to the depths."""
+    """Find stations given as (x, z) or (x, y, z), which appear as a vertical line."""
     lengths = np.ptp(a.stations, axis=0)
-    aloft = a.stations[:, 0].min() < a.top - lengths[0] / 4
+    above = a.stations[:, 0].min() < a.top - lengths[0] / 4
     below = a.stations[:, 0].max() > a.bottom + a.extents[0]
-    if not aloft and not below:  # as in a borehole
+    if not above and not below:  # as in a borehole
         return None
     for axis in range(1, a.mesh.ndim):
-        # Heights differ less than places, and as heights they are nearer to the mesh.
+        # Elevations vary less than positions, and after swapping the stations are near the mesh.
         if lengths[axis] < _FLAT * lengths[0] and a.swapped(axis).plausible:
             given = list(a.names)
             given[0], given[axis] = given[axis], given[0]
@@ -101,37 +101,37 @@ def _columns_swapped(a: Arrangement) -> str | None:
 
 
 def _upside_down(a: Arrangement) -> str | None:
-    """Find a mesh that lies above all of its stations."""
+    """Find a mesh above all stations."""
     if a.stations[:, 0].min() < a.bottom:
         return None
     return (
         f"'mesh' lies at z = {a.top:.7g} to {a.bottom:.7g} m, wholly above the stations of "
-        f"'survey' at z = {a.stations[:, 0].min():.7g} m and below. z is positive down: give "
+        f"'survey', the highest at z = {a.stations[:, 0].min():.7g} m. z is positive down: give "
         "depths as positive and heights as negative numbers, and the columns of the stations as "
         f"({', '.join(a.names)})."
     )
 
 
 def _far_off(a: Arrangement) -> str | None:
-    """Find stations that are all far beside the mesh."""
+    """Find stations that are all far from the mesh horizontally."""
     nearest = float(a.sideways.min())
     if nearest <= _FAR * a.extents.max():
         return None
     return (
-        f"the stations of 'survey' are at least {nearest:.3g} m beside 'mesh', which is "
-        f"{a.extents[1:].max():.3g} m wide: their data hold next to nothing of its cells. Check "
+        f"the stations of 'survey' are at least {nearest:.3g} m away from 'mesh', which is "
+        f"{a.extents[1:].max():.3g} m wide: their data are hardly sensitive to its cells. Check "
         "that both have the same origin and unit, metres."
     )
 
 
 def _kilometres(a: Arrangement) -> str | None:
-    """Find stations or a mesh in kilometres where the other is in metres."""
+    """Find stations or a mesh in kilometres while the other is in metres."""
     if len(a.stations) < 2:
         return None
     stations = float(np.ptp(a.stations[:, 1:], axis=0).max())
     mesh = float(a.extents[1:].max())
     column = min(float(w.min()) for w in a.mesh.widths[1:])
-    # Beside wide padding a short line is as it should be, unless all of it is above one column.
+    # Wide padding may exceed a short line many times, but the line spans several columns.
     short = 0 < stations < min(column, mesh / _KILOMETRES)
     if not short and not stations > _KILOMETRES * mesh:
         return None
@@ -142,7 +142,7 @@ def _kilometres(a: Arrangement) -> str | None:
 
 
 def _inside(a: Arrangement) -> str | None:
-    """Find stations below the top of the mesh, with cells above them."""
+    """Find stations inside the mesh, with cells above them."""
     rounding = 1e-9 * max(float(a.extents[0]), abs(a.top))
     inside = (a.sideways == 0) & (a.depths > rounding)
     if not inside.any():
@@ -157,7 +157,7 @@ def _inside(a: Arrangement) -> str | None:
     )
 
 
-#: What to look for, the surest first, and whether it cannot be meant at all.
+#: Checks, the most certain first, and whether the arrangement is impossible.
 _CHECKS: tuple[tuple[Callable[[Arrangement], str | None], bool], ...] = (
     (_columns_swapped, True),
     (_upside_down, True),
@@ -168,7 +168,7 @@ _CHECKS: tuple[tuple[Callable[[Arrangement], str | None], bool], ...] = (
 
 
 class CheckedGeometry:
-    """A mark that a mesh and a survey were checked, kept by the operators that have them."""
+    """Runs the checks when created; operators of equal geometry share the object."""
 
     def __init__(self, mesh: Mesh, survey: Survey) -> None:
         arrangement = Arrangement(mesh, survey.stations)

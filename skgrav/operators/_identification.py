@@ -1,4 +1,4 @@
-"""Whether an operator reproduces the gravity of training pairs, and which one does."""
+"""Checking an operator against training pairs, and identifying one from them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy as np
 from sklearn.base import clone
 
 from skgrav._checks import check_array
-from skgrav._typing import Array
+from skgrav._typing import Array, Indices
 from skgrav.noise import Noise
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
 from skgrav.operators._geometry import PhysicsWarning
 from skgrav.operators._matrix import MatrixOperator
 
-#: At most this many pairs are compared, and at most five times as many identify an operator.
+#: Largest number of pairs to compare; five times as many identify an operator.
 _N_CHECKED = 1000
 
-#: Relative misfit up to which an operator counts as reproducing noise-free pairs.
+#: Relative misfit up to which an operator reproduces noise-free pairs.
 _TOLERANCE = 1e-3
 
-#: Relative misfit from which on an operator is no explanation of the pairs.
+#: Relative misfit above which an operator is refused.
 _REFUSED = 0.5
 
-#: Numbers below which residuals do not tell whether they are noise, and the standard deviations
-#: by which the correlation of noise may differ from none.
-_N_NUMBERS, _CHANCE = 1000, 4.0
+#: Smallest number of residuals to be tested for whiteness, and the critical value of the test in
+#: standard deviations.
+_N_RESIDUALS, _CRITICAL = 1000, 4.0
 
 
 def resolve_operator(
@@ -40,25 +40,24 @@ def resolve_operator(
     offset: bool = False,
     if_noise: str = "give 'noise_level'",
 ) -> BaseOperator:
-    """Return a fitted operator that reproduces training pairs, or say why there is none.
+    """Return a fitted operator that reproduces training pairs.
 
     Parameters
     ----------
     operator : ForwardOperator, MatrixOperator or None
-        The operator to check. None tries the paper's geometry for these sizes, and identifies
-        the operator from the pairs by ridge regression where that does not reproduce them.
+        The operator to check. None tries the paper's geometry for these sizes and, if that does
+        not reproduce the pairs, identifies the operator by ridge regression.
     rho : ndarray of shape (n_samples, n_cells)
         Training densities.
     g : ndarray of shape (n_samples, n_data)
         Training gravity, component-major.
     noise_level : float, default=None
-        Relative noise of the training gravity, if known. Where it isn't, a misfit without
-        correlation between stations counts as noise.
+        Relative noise of the training gravity. If it is not known, a misfit without correlation
+        between data counts as noise.
     offset : bool, default=False
-        Whether an identified operator may leave a constant part of the gravity, the same for all
-        pairs, unexplained.
+        Whether an identified operator may have an intercept, a gravity common to all pairs.
     if_noise : str, default="give 'noise_level'"
-        What a warning advises where the misfit may be noise.
+        Advice in warnings for a misfit that may be noise.
 
     Returns
     -------
@@ -68,17 +67,17 @@ def resolve_operator(
     Raises
     ------
     ValueError
-        If the given operator has other sizes than the pairs, or leaves more than half of the
-        training gravity unexplained.
+        If the sizes of the given operator do not match the pairs, or its relative misfit is above
+        0.5.
 
     Warns
     -----
     PhysicsWarning
-        If the operator was identified, or reproduces the pairs less well than their noise.
+        If the operator was identified, or its misfit exceeds the noise of the pairs.
 
     See Also
     --------
-    skgrav.inverters.Refiner : Resolves its operator so.
+    skgrav.inverters.Refiner : Resolves its operator in this way.
 
     Examples
     --------
@@ -93,30 +92,34 @@ def resolve_operator(
         raise ValueError(f"'g' has {len(g)} samples, but 'rho' has {len(rho)}; give pairs.")
     if operator is not None:
         return _checked(operator, rho, g, noise_level, if_noise)
-    held_out = np.linspace(0, len(rho) - 1, min(len(rho), _N_CHECKED)).astype(int)
-    candidates = [c.fit(rho[:1]) for c in _default_operators(rho.shape[1], g.shape[1])]
-    if candidates:
-        errors = [relative_misfit(c, rho[held_out], g[held_out]) for c in candidates]
-        best = int(np.argmin(errors))
-        residual = g[held_out] - candidates[best].transform(rho[held_out])
-        if _tolerable(errors[best], residual, noise_level):
-            return candidates[best]
+    defaults = [c.fit(rho[:1]) for c in _default_operators(rho.shape[1], g.shape[1])]
+    if defaults:
+        some = _evenly_chosen(len(rho))
+        misfits = [relative_misfit(c, rho[some], g[some]) for c in defaults]
+        best = int(np.argmin(misfits))
+        residual = g[some] - defaults[best].transform(rho[some])
+        if _tolerable(misfits[best], residual, noise_level):
+            return defaults[best]
     rho, g = rho[: 6 * _N_CHECKED], g[: 6 * _N_CHECKED]
-    centres = (rho.mean(axis=0), g.mean(axis=0)) if offset and len(rho) > 1 else (0.0, 0.0)
-    found = _identified(rho - centres[0], g - centres[1], candidates, if_noise)
+    means = (rho.mean(axis=0), g.mean(axis=0)) if offset and len(rho) > 1 else (0.0, 0.0)
+    found = _identified(rho - means[0], g - means[1], defaults, if_noise)
     if isinstance(found, MatrixOperator) and (norm := np.linalg.norm(g)) > 0:
-        found.held_out_error_ *= float(np.linalg.norm(g - centres[1]) / norm)
+        found.held_out_error_ *= float(np.linalg.norm(g - means[1]) / norm)
     return found
 
 
+def _evenly_chosen(n_samples: int) -> Indices:
+    return np.linspace(0, n_samples - 1, min(n_samples, _N_CHECKED)).astype(np.intp)
+
+
 def operator_of_data(operator: BaseOperator | None, n_data: int) -> BaseOperator:
-    """Return a fitted operator for data of which no densities are known.
+    """Return a fitted operator for data without known densities.
 
     Parameters
     ----------
     operator : ForwardOperator, MatrixOperator or None
         The operator. None, and a ForwardOperator without mesh and survey, take the paper's
-        geometry if the number of data is one of its own.
+        geometry if the number of data is a multiple of 6.
     n_data : int
         Number of data.
 
@@ -128,18 +131,18 @@ def operator_of_data(operator: BaseOperator | None, n_data: int) -> BaseOperator
     Raises
     ------
     ValueError
-        If the operator has another number of data, or its cells cannot be told.
+        If the operator has another number of data, or its cells are unknown.
 
     Warns
     -----
     PhysicsWarning
-        If `operator` is None: nothing tells whether the paper's geometry is the right one.
+        If `operator` is None, since the paper's geometry cannot be checked against densities.
     """
-    n, incomplete = divmod(n_data, 6)
+    n, remainder = divmod(n_data, 6)
     papers = operator is None or (
         isinstance(operator, ForwardOperator) and operator.mesh is None and operator.survey is None
     )
-    if papers and (incomplete or not n):
+    if papers and (remainder or not n):
         raise ValueError(
             f"'operator' is {operator!r} and y is None, but {n_data} data are not the 6n of the "
             "paper's geometry. Give 'operator' with its mesh and survey, or densities as y."
@@ -161,8 +164,8 @@ def operator_of_data(operator: BaseOperator | None, n_data: int) -> BaseOperator
         fitted = clone(operator).fit()
     else:
         raise ValueError(
-            f"'operator' is {operator!r}, which does not tell its cells, and y is None. Give its "
-            "mesh or matrix, or densities as y."
+            f"'operator' is {operator!r}, whose cells are unknown, and y is None. Give its mesh or "
+            "matrix, or densities as y."
         )
     if fitted.n_data_ != n_data:
         raise ValueError(
@@ -181,29 +184,30 @@ def relative_misfit(operator: BaseOperator, rho: Array, g: Array) -> float:
 
 
 def _tolerable(misfit: float, residual: Array, noise_level: float | None) -> bool:
-    """Tell whether rounding or noise, known or apparent, explains a misfit."""
+    """Return whether rounding or noise, stated or apparent, explains a misfit."""
     if misfit <= max(_TOLERANCE, 2 * (noise_level or 0.0)):
         return True
     return noise_level is None and misfit <= _REFUSED and _looks_like_noise(residual)
 
 
 def _looks_like_noise(residual: Array) -> bool:
-    """Tell whether residuals are as little correlated, between any data, as white noise is.
+    """Return whether residuals are uncorrelated between data, as white noise is.
 
-    Wrong physics leaves what is smooth along the line, or the same in many samples. Sums of
-    squared correlations show both (Schott, 2005), and that of neighbours shows it in few samples.
+    Residuals of a wrong operator are smooth along the line, or similar in many samples. The sum of
+    squared correlations detects both (Schott, 2005), that of neighbours also in few samples.
     """
     n, m = residual.shape
-    if residual.size < _N_NUMBERS or m < 2:
+    if residual.size < _N_RESIDUALS or m < 2:
         return False
-    for axis in (1, 0):  # samples may differ in their noise, and data, too
+    for axis in (1, 0):  # the noise may vary between samples and between data
         rms = np.sqrt(np.mean(residual**2, axis=axis, keepdims=True))
         residual = np.divide(residual, rms, out=np.zeros_like(residual), where=rms > 0)
     neighbours = residual[:, 1:] * residual[:, :-1]
     covariance = residual.T @ residual / n
     apart2 = np.sum(covariance**2) - np.sum(np.diag(covariance) ** 2)
+    # For white noise n times the sum over pairs of data has mean m (m - 1) / 2, variance m (m - 1).
     excess = (n * apart2 / 2 - m * (m - 1) / 2) / np.sqrt(m * (m - 1))
-    return bool(abs(neighbours.mean()) * np.sqrt(neighbours.size) < _CHANCE and excess < _CHANCE)
+    return bool(max(abs(neighbours.mean()) * np.sqrt(neighbours.size), excess) < _CRITICAL)
 
 
 def _default_operators(n_cells: int, n_data: int) -> Iterator[ForwardOperator]:
@@ -225,14 +229,14 @@ def _checked(
             f"pairs have {rho.shape[1]} cells and {g.shape[1]} data. Give the operator of the "
             "survey that measured X."
         )
-    rows = np.linspace(0, len(rho) - 1, min(len(rho), _N_CHECKED)).astype(int)
-    rho, g = rho[rows], g[rows]
+    some = _evenly_chosen(len(rho))
+    rho, g = rho[some], g[some]
     misfit = relative_misfit(fitted, rho, g)
     residual = Noise.of(fitted).whitening.detrended(g - fitted.transform(rho))
     if not _tolerable(misfit, residual, noise_level):
         message = (
             f"'operator' does not reproduce X from y: relative misfit {misfit:.2g} over "
-            f"{len(rows)} training pairs. {_diagnosis(fitted, rho, g, if_noise)}"
+            f"{len(rho)} training pairs. {_diagnosis(fitted, rho, g, if_noise)}"
         )
         if misfit > _REFUSED:
             raise ValueError(message)
@@ -241,10 +245,10 @@ def _checked(
 
 
 def _diagnosis(operator: BaseOperator, rho: Array, g: Array, if_noise: str) -> str:
-    """Name the usual mistake that would explain the misfit."""
+    """Return advice for the usual mistake that would explain the misfit."""
     detrended = Noise.of(operator).whitening.detrended
     g, predicted = detrended(g), detrended(operator.transform(rho))
-    # Noise is left by the right advice as well, but not most of what the wrong physics leaves.
+    # Correcting the mistake leaves noise, but must remove most of the misfit.
     limit = float(min(0.1 * np.linalg.norm(g), 0.5 * np.linalg.norm(predicted - g)))
     if isinstance(operator, ForwardOperator):
         names, shape = operator.survey_.components, operator.mesh_.shape
@@ -253,7 +257,7 @@ def _diagnosis(operator: BaseOperator, rho: Array, g: Array, if_noise: str) -> s
             f"The components of X are in reverse order: the operator has {names}.": (
                 g.reshape(len(g), len(names), -1)[:, ::-1]
             ),
-            "X is station-major: it must hold all stations of one component, then the next.": (
+            "X is station-major: all stations of one component come first, then the next.": (
                 g.reshape(len(g), -1, len(names)).swapaxes(1, 2)
             ),
             "The sign of X is reversed: gz is positive toward a positive mass below.": -g,
@@ -296,8 +300,8 @@ def _identified(
     if best:
         message = (
             f"'operator' is None and the paper's geometry reproduces X from y only to a relative "
-            f"misfit of {errors[best]:.2g}, better than any linear map that the pairs themselves "
-            f"tell: what remains is taken as noise. Give 'operator', or {if_noise}."
+            f"misfit of {errors[best]:.2g}, better than a linear map identified from the pairs: "
+            f"the residuals are taken as noise. Give 'operator', or {if_noise}."
         )
     else:
         message = (

@@ -1,4 +1,4 @@
-"""Samples in dask arrays: estimators map them block by block, when the result is computed."""
+"""Dask arrays of samples, mapped by estimators block by block when the result is computed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from skgrav._typing import Array
 
 
 def is_lazy(X: Any) -> bool:
-    """Tell whether `X` is a dask array."""
-    # Who has one has imported dask, which nobody else should wait for.
+    """Return whether `X` is a dask array, without importing dask."""
     dask_array = sys.modules.get("dask.array")
     return dask_array is not None and isinstance(X, dask_array.Array)
 
 
 def lazily(method: Any, X: Any, *, as_vectors: bool = False, **options: Any) -> Any:
-    """Return what a method of an estimator makes of the rows of a dask array, as a dask array.
+    """Map the rows of a dask array by a method of an estimator, to a dask array.
 
-    It is `predict`, `transform` or `inverse_transform`, whose widths the estimator tells. Columns
-    need not be in one chunk, and the number of rows may be unknown. Options are those of the
-    method; vectors have a value for each row, and ``return_std=True`` gives a pair of arrays.
-    Results of one column become vectors with `as_vectors`.
+    The method is `predict`, `transform` or `inverse_transform`, with its options; vectors among
+    them have a value for each row, and ``return_std=True`` gives a pair of arrays. Columns may be
+    in several chunks, and the number of rows may be unknown. With `as_vectors`, results of one
+    column become vectors.
     """
     import dask
     import dask.array as da
@@ -37,7 +36,7 @@ def lazily(method: Any, X: Any, *, as_vectors: bool = False, **options: Any) -> 
     _check(f"{name} of this {type(estimator).__name__}", X, n_in, options)
     if name == "transform" and _get_output_config(name, estimator)["dense"] != "default":
         raise ValueError(
-            "'X' is a dask array, all of which a data frame would gather; call "
+            "'X' is a dask array, which a data frame would gather in memory; call "
             "set_output(transform='default')."
         )
     n_parts = 2 if options.get("return_std") else 1
@@ -48,7 +47,7 @@ def lazily(method: Any, X: Any, *, as_vectors: bool = False, **options: Any) -> 
     result = da.blockwise(
         _apply,
         "ik",
-        # A node of its own: it goes to each worker once, and there builds its matrix once.
+        # A separate node is sent to each worker once, where its matrix is built once.
         dask.delayed(estimator, traverse=False),
         None,
         X,
@@ -79,7 +78,7 @@ def _apply(
     per_row: tuple[str, ...],
     options: dict[str, Any],
 ) -> Array:
-    if len(X) == 0:  # a selection may leave nothing of a block
+    if len(X) == 0:  # as after a selection of rows
         return np.empty((0, width))
     options = options | dict(zip(per_row, rows, strict=True))
     found = getattr(estimator, method)(X, **options)
@@ -88,15 +87,15 @@ def _apply(
 
 
 def _widths(estimator: Any, name: str) -> tuple[int, int]:
-    """Return the numbers of columns that a method takes and gives."""
+    """Return the numbers of columns of the input and output of a method."""
     if name == "predict":
         return estimator.n_features_in_, estimator.n_outputs_
-    there = estimator.n_features_in_, len(estimator.get_feature_names_out())
-    return there if name == "transform" else there[::-1]
+    widths = estimator.n_features_in_, len(estimator.get_feature_names_out())
+    return widths if name == "transform" else widths[::-1]
 
 
 def _check(method: str, X: Any, n_in: int, options: dict[str, Any]) -> None:
-    """Refuse now what would fail in the workers."""
+    """Raise errors before they would occur in the workers."""
     if X.ndim != 2:
         raise ValueError(f"'X' is a dask array of {X.ndim} axes, but {method} takes 2.")
     n_rows, n_columns = X.shape

@@ -1,4 +1,4 @@
-"""An operator without a geometry: a matrix given by the user or identified from pairs."""
+"""Operator without geometry: a given matrix, or one identified from pairs."""
 
 from __future__ import annotations
 
@@ -25,22 +25,21 @@ class MatrixOperator(BaseOperator):
     Parameters
     ----------
     matrix : array-like of shape (n_data, n_cells), default=None
-        The sensitivity matrix, in the units of your data. None identifies it in `fit` from
-        pairs of density and gravity by ridge regression without intercept.
+        The sensitivity matrix, in the units of the data. None identifies it in `fit` from pairs of
+        density and gravity by ridge regression without intercept.
     alpha : float, default=1e-8
-        Ridge penalty of the identification, relative to the mean eigenvalue of the densities'
-        Gram matrix.
+        Ridge penalty, relative to the mean eigenvalue of the densities' Gram matrix.
 
     Attributes
     ----------
     matrix_ : ndarray of shape (n_data, n_cells)
         Sensitivity matrix, read-only.
     svd_ : SVD
-        Thin singular value decomposition of the matrix, computed when first asked for; where the
-        smaller side is above 4,000, its 200 largest singular values.
+        Thin singular value decomposition of the matrix, computed at first use; if the smaller side
+        is above 4,000, its 200 largest singular values.
     held_out_error_ : float
-        Misfit on held-out pairs, relative to their gravity, that noise does not explain; only
-        where `resolve_operator` identified the matrix.
+        Misfit on held-out pairs, relative to their gravity, that noise does not explain; only if
+        `resolve_operator` identified the matrix.
     n_cells_ : int
         Number of cells.
     n_data_ : int
@@ -88,7 +87,7 @@ class MatrixOperator(BaseOperator):
         self.alpha = alpha
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Take or identify the matrix.
+        """Check or identify the matrix.
 
         Parameters
         ----------
@@ -115,12 +114,12 @@ class MatrixOperator(BaseOperator):
             if y is None:
                 raise ValueError(
                     "requires y to be passed, but the target y is None: 'matrix' is None too, and "
-                    "identifying it takes the gravity of the densities."
+                    "is identified from densities and their gravity. Give one of them."
                 )
             X, y = validate_data(self, X, y)
             matrix = self._identify(X, y.reshape(len(X), -1))
         self._held = Held(DenseMatrix(matrix))
-        if hasattr(self, "held_out_error_"):  # of another matrix
+        if hasattr(self, "held_out_error_"):  # of an earlier fit
             del self.held_out_error_
         return self
 

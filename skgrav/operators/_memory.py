@@ -1,4 +1,4 @@
-"""What inversions take of memory, and what there is."""
+"""Memory that inversions need, and free memory."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-#: Float64 copies of the matrix, beside the matrix itself, and squares of the data that are held at
-#: the peak of a decomposition. Measured: Tikhonov's takes 3.2 and 6.5, an SVD 2.2 and less.
+#: Peak memory of a decomposition, in float64 copies of the matrix, the matrix itself not counted,
+#: and in squares of the number of data. Measured: Tikhonov takes 3.2 and 6.5, an SVD at most 2.2.
 _COPIES, _SQUARES = 3.2, 6.5
 
-#: Densities and data that are held at the peak of an inversion by products alone, where vectors of
-#: about this many iterations are kept. Measured over one sample: solvers take 7 densities, Tikhonov
-#: 9 without and 13 with derivatives.
+#: Peak memory of an inversion of one sample by products alone, in vectors of densities, and in data
+#: vectors, which are kept for about this many iterations. Measured: solvers take 7 densities,
+#: Tikhonov 9 without and 13 with derivatives.
 _DENSITIES, _DATA = 10, 64
 
 
 def decomposition_bytes(n_data: int, n_cells: int) -> int:
-    """Return the peak of inverting with a decomposition, without the matrix that is decomposed."""
+    """Return the peak memory of an inversion by decomposition, without the matrix itself."""
     return int(8 * n_data * (_COPIES * n_cells + _SQUARES * n_data))
 
 
 def iteration_bytes(n_data: int, n_cells: int) -> int:
-    """Return the peak of inverting one sample by products alone, without what they need."""
+    """Return the peak memory of inverting one sample by products, without the operator's own."""
     return 8 * (_DENSITIES * n_cells + min(_DATA, n_data) * n_data)
 
 
 def require(n_bytes: float, what: str, remedy: str) -> None:
-    """Refuse what would not fit into memory before it is begun."""
+    """Raise MemoryError if something does not fit into free memory."""
     available = available_bytes()
     if n_bytes > available:
         raise MemoryError(
@@ -36,8 +36,8 @@ def require(n_bytes: float, what: str, remedy: str) -> None:
 
 
 def available_bytes() -> float:
-    """Return the memory that can be had without swapping; infinity where it is not known."""
-    with suppress(OSError):  # Linux counts caches in, which make room when asked
+    """Return the memory available without swapping; infinity if it is not known."""
+    with suppress(OSError):  # on Linux, including caches, which the kernel can free
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return 1024 * int(line.split()[1])

@@ -1,4 +1,4 @@
-"""How a sensitivity is applied, and what that needs, known before anything is built."""
+"""How a sensitivity is applied, and its memory, known before anything is built."""
 
 from __future__ import annotations
 
@@ -6,35 +6,30 @@ from dataclasses import dataclass
 
 from skgrav.operators._base import decomposable
 from skgrav.operators._cells import Geometry
-from skgrav.operators._memory import (
-    available_bytes,
-    decomposition_bytes,
-    iteration_bytes,
-    readable,
-)
+from skgrav.operators._memory import available_bytes, decomposition_bytes, iteration_bytes, readable
 from skgrav.operators._ways import WAYS, Dense, Way
 
 
 @dataclass(frozen=True)
 class OperatorPlan:
-    """The way in which an operator is applied, and why.
+    """How an operator is applied, and why.
 
     Parameters
     ----------
     method : {"dense", "fft", "rows"}
-        The way.
+        The method.
     n_bytes : int
         Memory that the operator needs, without that of data and densities.
     inversion_bytes : int
-        Peak of an inversion with this operator, all included: with the decomposition of the matrix
-        where that is affordable, as for bounds, ``alpha="gcv"`` or the solvers, and otherwise by
-        products alone, one sample at a time. Estimated to a factor of about 1.5.
+        Peak memory of an inversion with this operator, estimated to a factor of about 1.5: with a
+        decomposition of the matrix if that is affordable, otherwise by products alone, one sample
+        at a time.
     reason : str
-        What is held, and what a matrix would take where there is none.
+        What is stored, and the size of the matrix if that is not.
 
     See Also
     --------
-    ForwardOperator : Makes one.
+    ForwardOperator : Its attribute `plan_`.
 
     Examples
     --------
@@ -63,13 +58,13 @@ def make_plan(
     memory_limit: float | None = None,
     n_samples: int = 1,
 ) -> tuple[OperatorPlan, Way]:
-    """Choose how to apply a sensitivity, or check the way asked for."""
+    """Choose how to apply a sensitivity, or check the method that is given."""
     available = available_bytes()
     limit = available / 2 if memory_limit is None else memory_limit
     ways = {name: way(geometry, precision, limit) for name, way in WAYS.items()}
     if method == "auto":
-        pay = (way for way in ways.values() if way.pays(n_samples) and way.n_bytes <= limit)
-        way = next(pay, ways["rows"])
+        fast = (way for way in ways.values() if way.pays(n_samples) and way.n_bytes <= limit)
+        way = next(fast, ways["rows"])
     else:
         way = ways[method]
     if not way.fits:
@@ -88,7 +83,7 @@ def make_plan(
             + (
                 "a coarser 'mesh' or fewer stations in 'survey'."
                 if way.name == "rows"
-                else "method='auto', which never needs that much."
+                else "method='auto', which needs less memory."
             )
         )
     return plan, way
@@ -104,7 +99,7 @@ def _inversion_bytes(way: Way) -> int:
 
 
 def _reason(way: Way, asked_for: str) -> str:
-    reason = way.holds
+    reason = way.contents
     if way.name != "dense":
         matrix = Dense(way.geometry, way.precision, way.limit)
         reason += f"; a matrix would take {readable(matrix.n_bytes)}"

@@ -11,14 +11,14 @@ from joblib import Parallel, cpu_count, delayed
 from skgrav._typing import Array, Indices
 from skgrav.operators._cells import Geometry
 
-#: Bytes of rows that all threads together hold at a time, where the limit allows them.
+#: Bytes of rows that all threads together have in memory at a time, if the limit allows.
 _BYTES = 2**27
 
 
 class RowOperator:
-    """A sensitivity that is computed anew for every product, a block of stations a thread.
+    """Sensitivity whose rows are computed for each product, in blocks of stations by threads.
 
-    Where the limit holds fewer rows than there are cores, some cores rest.
+    If the memory limit allows fewer rows than there are cores, some cores are idle.
     """
 
     def __init__(self, geometry: Geometry, limit: float) -> None:
@@ -45,7 +45,7 @@ class RowOperator:
         def run(stations: Indices) -> Array:
             return np.tensordot(profiles[..., stations], self.geometry.rows(stations), axes=2)
 
-        # Added up in the order of blocks, so that the sum does not depend on which thread is first.
+        # Summed in the order of blocks, so that rounding does not depend on the threads.
         rho = np.zeros((len(g), self.shape[1]))
         for part in self._map(run):
             rho += part
@@ -61,7 +61,7 @@ class RowOperator:
         return sum(self._map(run), start=np.zeros(self.shape[1]))
 
     def _map(self, function: Callable[[Indices], Any]) -> Iterator[Any]:
-        """Yield what a function makes of blocks of stations, always in order."""
+        """Yield the results of a function of blocks of stations, in order."""
         stations = np.arange(self.geometry.survey.n_stations)
         blocks = (stations[i : i + self._size] for i in range(0, len(stations), self._size))
         parallel = Parallel(n_jobs=self._n_jobs, require="sharedmem", return_as="generator")
@@ -73,6 +73,6 @@ class RowOperator:
 
     @classmethod
     def required_bytes(cls, geometry: Geometry, limit: float) -> int:
-        """Return the size of the rows that are held at a time, in bytes."""
+        """Return the size in bytes of the rows in memory at a time."""
         n_bytes = max(min(_BYTES, limit), cls._row_bytes(geometry))
         return int(min(n_bytes, cls._row_bytes(geometry) * geometry.survey.n_stations))

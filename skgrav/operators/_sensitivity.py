@@ -1,4 +1,4 @@
-"""Sensitivity matrices in memory: built from unique offsets or row by row, with their SVD."""
+"""Sensitivity matrices in memory, built from unique offsets or row by row, and their SVD."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skgrav.operators._svd import SVD, thin_svd
 
 
 class DenseMatrix:
-    """A read-only matrix that computes its thin SVD once, when first asked."""
+    """Read-only matrix with its thin SVD, computed at first use."""
 
     def __init__(self, matrix: NDArray[Any]) -> None:
         matrix.setflags(write=False)
@@ -46,16 +46,16 @@ class DenseMatrix:
 
     @cached_property
     def digest(self) -> tuple[object, ...]:
-        """What makes two matrices equal: shape, type and a hash of the entries."""
+        """Key of the matrix: shape, type and a hash of the entries."""
         entries = hashlib.blake2b(np.ascontiguousarray(self.matrix).data).digest()
         return *self.matrix.shape, self.matrix.dtype.str, entries
 
     def __reduce__(self) -> tuple[type[DenseMatrix], tuple[NDArray[Any]]]:
-        # Pickles leave the SVD behind, and what they bring back is read-only again.
+        # Without the SVD, and through the constructor, which makes the matrix read-only again.
         return DenseMatrix, (self.matrix,)
 
     def whitened(self, whitening: Whitening, columns: Array | float = 1.0) -> DenseMatrix:
-        """Return ``W A diag(columns)``; the last one asked for is kept with its SVD."""
+        """Return ``W A diag(columns)``; the last result is cached with its SVD."""
         columns = np.atleast_1d(columns)
         if whitening.is_identity and (columns == 1.0).all():
             return self
@@ -79,7 +79,7 @@ def sensitivity(geometry: Geometry, precision: str = "float64") -> NDArray[Any]:
             geometry.rows(np.array([station]), out=flat[:, station : station + 1])
         return matrix
     for lattice in found:
-        # Every station's row is a window of the table of unique offsets.
+        # The row of each station is a window of the table of unique offsets.
         starts = np.array(lattice.counts) - 1 - lattice.index
         windows = [
             (slice(None), *(slice(i, i + n) for i, n in zip(start, mesh.shape[1:], strict=True)))

@@ -1,4 +1,4 @@
-"""Singular value decompositions: whole of a matrix, the leading part of an operator."""
+"""Singular value decompositions: thin, of a matrix, and truncated, of an operator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy import linalg
 from skgrav._typing import Array
 from skgrav.operators._memory import decomposition_bytes, require
 
-#: Directions beyond the rank asked for, whose leading part is then accurate.
+#: Random directions beyond the rank, which make the leading ones accurate.
 _OVERSAMPLING = 10
 
 
@@ -23,13 +23,13 @@ class SVD(NamedTuple):
     U : ndarray of shape (n_data, rank)
         Left singular vectors, in the space of data.
     s : ndarray of shape (rank,)
-        Singular values, falling.
+        Singular values in descending order.
     Vt : ndarray of shape (rank, n_cells)
-        Right singular vectors, in the space of densities, one a row.
+        Right singular vectors as rows, in the space of densities.
 
     See Also
     --------
-    ForwardOperator : Has one as `svd_`.
+    ForwardOperator : Its attribute `svd_`.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class SVD(NamedTuple):
 
 
 class Products(Protocol):
-    """What applies a sensitivity and its transpose to rows of samples."""
+    """Products of a sensitivity and its transpose with rows of samples."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -63,8 +63,8 @@ class Products(Protocol):
 
 def thin_svd(matrix: NDArray[Any]) -> SVD:
     """Return the thin SVD of a matrix, read-only."""
-    # After a QR along the longer side, LAPACK's SVD has a square left to decompose: that takes half
-    # the time, and less memory.
+    # A QR along the longer side leaves a square matrix for LAPACK's SVD: half the time, and less
+    # memory.
     n_data, n_cells = matrix.shape
     require(
         decomposition_bytes(n_data, n_cells),
@@ -81,9 +81,7 @@ def thin_svd(matrix: NDArray[Any]) -> SVD:
 def randomized_svd(
     operator: Products, rank: int, n_power_iter: int, rng: np.random.Generator
 ) -> SVD:
-    """Return the leading part of the SVD of an operator, read-only [1]_.
-
-    Each power iteration takes one product and one adjoint of ``rank + 10`` vectors.
+    """Return the truncated SVD of an operator by random projection, read-only [1]_.
 
     References
     ----------
@@ -91,8 +89,8 @@ def randomized_svd(
     """
     n_data, n_cells = operator.shape
     size = min(rank + _OVERSAMPLING, n_data, n_cells)
-    # Rows of `basis` span the leading data; each power iteration turns them toward it, and is made
-    # orthonormal again before rounding loses the smaller directions.
+    # Rows of `basis` approach the leading left singular vectors with each power iteration, and are
+    # orthonormalised before rounding removes the smaller directions.
     basis = linalg.orth(rng.standard_normal((n_data, size))).T
     for _ in range(n_power_iter):
         images = operator.forward(operator.adjoint(basis))

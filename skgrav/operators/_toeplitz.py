@@ -1,4 +1,4 @@
-"""Products with the sensitivity by FFT: each layer of a regular mesh is a Toeplitz block."""
+"""Products with the sensitivity by FFT, since layers of a regular mesh are Toeplitz blocks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from scipy import fft
 from skgrav._typing import Array
 from skgrav.operators._cells import Geometry, Lattice
 
-#: Numbers of spectra that are transformed together, so that they stay in the cache.
+#: Size of spectra transformed together, so that they fit into the cache.
 _BLOCK_SIZE = 2**15
 
-#: Real and complex numbers of each precision.
+#: Real and complex types of each precision.
 _TYPES: dict[str, tuple[type, type]] = {
     "float64": (np.float64, np.complex128),
     "float32": (np.float32, np.complex64),
@@ -26,11 +26,10 @@ _TYPES: dict[str, tuple[type, type]] = {
 
 
 class ToeplitzOperator:
-    """A sensitivity that is never stored: a product costs the FFTs of each layer.
+    """Sensitivity stored as spectra of its layers.
 
-    Stations at lattice points i and cells at j have gravity ``sum_j K_l(j - i) rho_lj``, summed
-    over layers l: a correlation, of which the spectrum is ``sum_l conj(K_l) rho_l``. The adjoint is
-    a convolution.
+    The gravity at lattice point i of cells j is ``sum_j K_l(j - i) rho_lj``, summed over layers l:
+    a correlation, with the spectrum ``sum_l conj(K_l) rho_l``. The adjoint is a convolution.
     """
 
     def __init__(
@@ -56,8 +55,8 @@ class ToeplitzOperator:
 
     def column_norms2(self, weights: Array) -> Array:
         """Return the sum of squares of each column, rows weighted, (n_cells,)."""
-        # Squared entries depend on offsets alone, too: another Toeplitz operator, whose products
-        # FFTs leave with rounding of either sign.
+        # Squared entries also depend on offsets alone, so they are a Toeplitz operator. Rounding
+        # by the FFTs may be negative.
         squared = ToeplitzOperator(*self._remake, power=2)
         return np.maximum(squared.adjoint(weights[None])[0], 0.0)
 
@@ -71,7 +70,7 @@ class ToeplitzOperator:
 
 @dataclass(frozen=True)
 class Layout:
-    """Sizes of one lattice, and what of it is transformed together."""
+    """Sizes of one lattice, and the blocks that are transformed together."""
 
     #: Number of layers and of columns along each horizontal axis.
     cells: tuple[int, ...]
@@ -81,7 +80,7 @@ class Layout:
 
     @classmethod
     def of(cls, geometry: Geometry, lattice: Lattice) -> Layout:
-        """Return the sizes, with FFT lengths that keep circular offsets apart."""
+        """Return the sizes, with FFT lengths at which circular offsets do not overlap."""
         shape = lattice.table_shape(geometry.mesh)
         lengths = tuple(fft.next_fast_len(n, real=True) for n in shape)
         return cls(geometry.mesh.shape, lattice.counts, lengths)
@@ -92,12 +91,12 @@ class Layout:
         return *self.lengths[:-1], self.lengths[-1] // 2 + 1
 
     def sample_blocks(self, n_samples: int) -> Iterator[slice]:
-        """Return samples whose layers are transformed together."""
+        """Return slices of samples whose layers are transformed together."""
         size = max(1, _BLOCK_SIZE // (self.cells[0] * prod(self.spectrum)))
         return (slice(first, first + size) for first in range(0, n_samples, size))
 
     def layer_blocks(self, n_layers: int | None = None) -> Iterator[slice]:
-        """Return layers that are transformed together, of all or of some."""
+        """Return slices of layers that are transformed together."""
         size = max(1, _BLOCK_SIZE // prod(self.spectrum))
         return (slice(first, first + size) for first in range(0, n_layers or self.cells[0], size))
 
@@ -132,8 +131,8 @@ class ToeplitzBlock:
             )
             for layers in self.layout.layer_blocks():
                 spectrum = self._transform(block[:, layers])
-                # conj(K) rho = conj(K conj(rho)): the densities are conjugated, which are fewer
-                # than the kernels, and the sum once at the end.
+                # conj(K) rho = conj(K conj(rho)): densities are conjugated, which are smaller than
+                # the kernels, and their sum once at the end.
                 np.conj(spectrum, out=spectrum)
                 for i, kernel in enumerate(self.spectra[:, layers]):
                     total[:, i] += np.sum(spectrum * kernel, axis=1)
@@ -180,7 +179,7 @@ class ToeplitzBlock:
 
     def _restore(self, spectra: NDArray[np.complexfloating], counts: tuple[int, ...]) -> Array:
         """Return the first `counts` values along each axis of the images of spectra."""
-        # What is cut off along one axis need not be transformed along the next.
+        # Cut along each axis before transforming the next, which saves time.
         for axis, count in enumerate(counts[-2::-1], start=2):
             images = fft.ifft(spectra, axis=-axis, overwrite_x=True)
             spectra = images[(..., slice(count), *[slice(None)] * (axis - 1))]

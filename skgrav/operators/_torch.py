@@ -1,4 +1,4 @@
-"""The operator as a torch module: forward and adjoint, each the other's derivative."""
+"""The operator as a torch module; forward and adjoint are each other's derivative."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Map = Callable[[Tensor], Tensor]
 
 
 class TorchOperator(nn.Module):
-    """Gravity of batches of densities, differentiable any number of times, forward and backward.
+    """Gravity of batches of densities, differentiable to any order, forward and backward.
 
-    What `ForwardOperator.to_torch` returns. The matrix, or the spectra, are buffers that are made
-    once and follow `to`; they are not part of the `state_dict`, since geometry tells them.
+    Returned by `ForwardOperator.to_torch`. Matrix or spectra are buffers that follow `to`, but are
+    not part of the `state_dict`, since they follow from the geometry.
 
     Parameters
     ----------
     operator : MatrixOperator or ForwardOperator
         Fitted operator with a matrix or spectra.
     dtype : torch.dtype, default=None
-        Precision in which it is held; None takes torch's default.
+        Precision of the buffers; None takes torch's default.
 
     See Also
     --------
@@ -52,7 +52,7 @@ class TorchOperator(nn.Module):
         blocks = getattr(applied, "blocks", [])
         self._layouts: list[Layout] = [block.layout for block in blocks]
         for i, block in enumerate(blocks):
-            # As pairs of real numbers, since `to(dtype)` would take imaginary parts away.
+            # As pairs of real numbers, since `to(dtype)` would discard imaginary parts.
             spectra = torch.view_as_real(torch.from_numpy(block.spectra))
             self.register_buffer(f"spectra_{i}", spectra.to(dtype, copy=True), persistent=False)
             for name, index in (("rows", block.rows), ("points", block.flat)):
@@ -105,7 +105,7 @@ class TorchOperator(nn.Module):
             for samples in layout.sample_blocks(len(rho)):
                 total: Any = 0.0
                 for layers in layout.layer_blocks():
-                    # As in _toeplitz.py, conjugates are those of the densities and of the sum.
+                    # As in _toeplitz.py, the densities and the sum are conjugated, not the kernels.
                     spectrum = _transform(images[samples, layers], layout.lengths).conj()
                     total = total + torch.einsum("sl...,cl...->sc...", spectrum, spectra[:, layers])
                 values = _restore(total.conj(), layout.lengths, layout.points)
@@ -145,7 +145,7 @@ class TorchOperator(nn.Module):
 
 
 class _Linear(torch.autograd.Function):
-    """A linear map whose derivative is itself, and whose gradient is its transpose."""
+    """Linear map, whose derivative is the map itself and whose gradient is its transpose."""
 
     generate_vmap_rule = True
 
@@ -160,7 +160,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         forward, transpose = ctx.maps
-        # The gradient is a linear map again, so derivatives of any order follow.
+        # The gradient is a linear map again, so it has derivatives of any order.
         return _Linear.apply(gradients[0], transpose, forward), None, None
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The ways to apply a sensitivity; another one is a class here, named in `WAYS`."""
+"""Ways to apply a sensitivity; a new one is a class in `WAYS`."""
 
 from __future__ import annotations
 
@@ -13,26 +13,16 @@ from skgrav.operators._sensitivity import DenseMatrix, sensitivity
 from skgrav.operators._svd import Products
 from skgrav.operators._toeplitz import ToeplitzOperator
 
-#: Bytes up to which a matrix is faster than FFTs: in the cache, and for sections, which come in
-#: batches, a little beyond. Measured by benchmarks/bench_scaling.py, as are the next two.
+#: Bytes up to which a matrix is faster than FFTs: in the cache, and somewhat beyond for sections,
+#: which are inverted in batches. Measured by benchmarks/bench_scaling.py, as are the next two.
 _DENSE_BYTES = {2: 2**24, 3: 2**22}
 
-#: Samples and data from which on, and up to which, a matrix is faster for batches of volumes.
+#: Least number of samples and largest number of data for which a matrix is faster in 3D, too.
 _BATCH, _BATCH_DATA = 16, 150
 
 
 class Way(ABC):
-    """One way to apply the sensitivity of a geometry, described before it is built.
-
-    Parameters
-    ----------
-    geometry : Geometry
-        Mesh, survey, kernel and units.
-    precision : {"float64", "float32"}
-        Precision of what is held.
-    limit : float
-        Bytes that may be used.
-    """
+    """A way to apply the sensitivity of a geometry in a `limit` of bytes; nothing is built yet."""
 
     #: Value of the parameter `method`.
     name: ClassVar[str]
@@ -42,30 +32,30 @@ class Way(ABC):
 
     @property
     def fits(self) -> bool:
-        """Whether this way is possible for this geometry, memory aside."""
+        """Whether the geometry allows it, whatever the memory."""
         return True
 
     @property
     @abstractmethod
     def n_bytes(self) -> int:
-        """Bytes that are held."""
+        """Bytes of the arrays."""
 
     @property
     @abstractmethod
-    def holds(self) -> str:
-        """What is held, in words."""
+    def contents(self) -> str:
+        """Text that describes what is stored."""
 
     def pays(self, n_samples: int) -> bool:
-        """Whether this way is the fastest of those that fit, for so many samples at a time."""
+        """Whether it is faster than all later `WAYS`, for this many samples at a time."""
         return self.fits
 
     @abstractmethod
     def build(self) -> Products:
-        """Build what is held."""
+        """Build the matrix or spectra."""
 
     @property
     def sizes(self) -> str:
-        """Number of data and of cells, in words."""
+        """Text with the numbers of data and cells."""
         n_data, n_cells = self.geometry.shape
         return f"{n_data} data x {n_cells} cells"
 
@@ -81,7 +71,7 @@ class Dense(Way):
         return n_data * n_cells * np.dtype(self.precision).itemsize
 
     @property
-    def holds(self) -> str:
+    def contents(self) -> str:
         return f"a matrix of {self.sizes}"
 
     def pays(self, n_samples: int) -> bool:
@@ -108,7 +98,7 @@ class FFT(Way):
         return ToeplitzOperator.required_bytes(self.geometry, found, self.precision)
 
     @property
-    def holds(self) -> str:
+    def contents(self) -> str:
         return f"spectra of {self.sizes}"
 
     def build(self) -> ToeplitzOperator:
@@ -116,7 +106,7 @@ class FFT(Way):
 
 
 class Rows(Way):
-    """Nothing but some rows at a time, which each product computes anew."""
+    """Rows in memory a few at a time, computed again for each product."""
 
     name = "rows"
 
@@ -125,12 +115,12 @@ class Rows(Way):
         return RowOperator.required_bytes(self.geometry, self.limit)
 
     @property
-    def holds(self) -> str:
-        return f"rows of {self.sizes}, anew for each product"
+    def contents(self) -> str:
+        return f"rows of {self.sizes}, computed for each product"
 
     def build(self) -> RowOperator:
         return RowOperator(self.geometry, self.limit)
 
 
-#: The ways by the names that `method` takes, the fastest first.
+#: Ways by the value of `method`, the fastest first.
 WAYS: dict[str, type[Way]] = {way.name: way for way in (Dense, FFT, Rows)}

@@ -213,7 +213,7 @@ class GravityDisplay:
         _check_operator(operator)
         observed = row_of(X, sample, operator.n_data_, "X")
         survey = survey_of(survey, operator)
-        noise = Noise.of_survey(survey, noise_level)
+        noise = Noise.of(survey, noise_level)
         predicted = {}
         for name, rho in named(y_pred, "estimate").items():
             g = operator.transform(row_of(rho, sample, operator.n_cells_, "y_pred")[None])
@@ -398,7 +398,7 @@ class GravityDisplay:
         if sigma is None:
             return name
         with np.errstate(over="ignore"):  # by far less noise than any residual
-            noise = Noise.of_survey(self.survey, uncertainty=self.survey.flatten(sigma))
+            noise = Noise.of(self.survey, uncertainty=self.survey.flatten(sigma))
             g = self.survey.flatten(residual)[None]
             chi = noise.chi_factor(g, g)
         return name if chi is None else f"{name}, chi factor {chi[0]:.2g}"
