@@ -310,7 +310,7 @@ def test_a_network_learns_the_null_space_while_data_stay_fitted(level):
 @pytest.mark.parametrize(
     ("params", "text"),
     [
-        ({"rcond": 1.0}, r"'rcond' is 1\.0; it must be at least 0 and below 1\. None takes"),
+        ({"rcond": 1.0}, r"'rcond' is 1\.0; it must be at least 0 and below 1, or None"),
         ({"rcond": np.nan}, "'rcond' is nan"),
         ({"chi_factor": 0.0}, r"'chi_factor' is 0\.0; it must be positive .* 'sigma' of 0"),
         ({"chi_factor": np.inf}, "'chi_factor' is inf"),

@@ -479,7 +479,7 @@ class TestNegahdari:
 
     def test_truncated_archive(self, tmp_path, server, sections):
         content = archive(sections, paper_gravity(sections, 1))
-        self.refused(tmp_path, server, content[:-500], "no zip archive or a truncated one")
+        self.refused(tmp_path, server, content[:-500], "not a zip archive, or truncated")
 
     def test_connection_that_breaks_off(self, tmp_path, server, sections):
         url = server.add(archive(sections, paper_gravity(sections, 1)))
@@ -489,17 +489,17 @@ class TestNegahdari:
         assert files_in(tmp_path) == []
 
     def test_page_instead_of_an_archive(self, tmp_path, server):
-        self.refused(tmp_path, server, b"<html>Log in</html>", "no zip archive")
+        self.refused(tmp_path, server, b"<html>Log in</html>", "not a zip archive")
 
     def test_missing_member(self, tmp_path, server, sections):
         content = archive(sections, paper_gravity(sections, 1), Gravity_Test=None)
-        message = self.refused(tmp_path, server, content, r"must hold 'Gravity_Test\.npy' once")
+        message = self.refused(tmp_path, server, content, r"must contain 'Gravity_Test\.npy' once")
         assert "Gravity_Inversion/Gravity_Train.npy" in message
 
     def test_member_that_is_there_twice(self, tmp_path, server, sections):
         extra = {"old/Gravity_Test": b""}
         content = archive(sections, paper_gravity(sections, 1), **extra)
-        self.refused(tmp_path, server, content, "but holds it 2 times")
+        self.refused(tmp_path, server, content, "but has it 2 times")
 
     def test_damaged_member(self, tmp_path, server, sections):
         content = bytearray(archive(sections, paper_gravity(sections, 1)))
@@ -536,7 +536,7 @@ class TestNegahdari:
         np.save(stream, np.zeros((N_TRAIN, 306)))
         replaced = {"Gravity_Train": stream.getvalue() + b"more"}
         content = archive(sections, paper_gravity(sections, 1), **replaced)
-        self.refused(tmp_path, server, content, "and something after it", kept=True)
+        self.refused(tmp_path, server, content, "followed by other data", kept=True)
 
     def test_gravity_in_another_unit(self, tmp_path, server, sections):
         content = archive(sections, 6.674 * paper_gravity(sections, 1))

@@ -521,7 +521,7 @@ def test_mesh_of_a_square_is_not_needed():
 
 @BOTH
 def test_cells_that_are_no_square_need_a_mesh(kind):
-    text = "'mesh' is None and 132 is not a square number: the cells are taken as one layer"
+    text = "'mesh' is None and 132 cells are not a square section: they are taken as one layer"
     with pytest.warns(UserWarning, match=text) as caught:
         generator = small(kind, max_epochs=1).fit(X[:, :132])
     assert caught[0].filename == __file__

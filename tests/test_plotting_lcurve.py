@@ -1,10 +1,12 @@
 """What displays draw."""
 
 import sys
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skgrav import Mesh, SparseInverter, TikhonovInverter
@@ -96,6 +98,22 @@ def test_discrepancy_is_marked_at_a_chi_factor_of_one(bounds, sections):
     assert display.ax_.get_ylabel() == "chi factor"
 
 
+@pytest.mark.parametrize("noise_level", [LEVEL, None])
+def test_automatic_alpha_shows_the_criterion_in_use(noise_level, sections):
+    fitted = inverter(sections, "auto", noise_level=noise_level)
+    display = LCurveDisplay.from_estimator(fitted, sections.data)
+    assert display.criterion == ("gcv" if noise_level is None else "discrepancy")
+    assert display.point[0] == pytest.approx(fitted.invert(sections.data).alpha[0])
+
+
+def test_chi_factor_counts_a_trend(sections):
+    operator = clone(sections.operator)
+    line = operator.set_params(survey=replace(sections.operator.survey_, trend=1)).fit()
+    fitted = inverter(sections, "discrepancy", operator=line, noise_level=0.1)
+    display = LCurveDisplay.from_estimator(fitted, sections.data)
+    assert display.point[1] == pytest.approx(1, abs=1e-6)
+
+
 def test_other_criteria_of_the_same_alpha(sections):
     fitted = inverter(sections, "discrepancy")
     display = LCurveDisplay.from_estimator(fitted, sections.data, criterion="gcv")
@@ -141,7 +159,7 @@ def test_plain_constructor_draws():
 
 def test_wrong_arguments_are_refused(sections):
     fitted = inverter(sections, "lcurve")
-    with pytest.raises(ValueError, match="'sample' is 4, but X has 4 rows; give one of them"):
+    with pytest.raises(ValueError, match="'sample' is 4, but 'X' has 4 rows; give one of them"):
         LCurveDisplay.from_estimator(fitted, sections.data, sample=4)
     with pytest.raises(ValueError, match="'criterion' is 'knee'"):
         LCurveDisplay.from_estimator(fitted, sections.data, criterion="knee")

@@ -41,7 +41,7 @@ class Interrupt(Callback):
 
 def interrupted(inverter, data):
     """Train until Ctrl-C and then to the end."""
-    with pytest.raises(KeyboardInterrupt, match="the same fit goes on"):
+    with pytest.raises(KeyboardInterrupt, match="the same fit resumes"):
         inverter.fit(data.data, data.target)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpoint, "remove", lambda self: None)  # before the other has ended

@@ -1,4 +1,4 @@
-"""The Bushveld Complex: gravity over the largest layered intrusion, reduced from readings."""
+"""The Bushveld Complex: gravity over the largest layered intrusion, reduced to anomalies."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ _SLAB = 2670.0
 
 _DESCR = """Gravity over the Bushveld Complex, South Africa.
 
-3877 land stations between 25 and 32 degrees east, 27 and 23 degrees south, 4.5 km from the next one
-as a median, denser in the north.
+3877 land stations between 25 and 32 degrees east, 27 and 23 degrees south, with a median spacing of
+4.5 km, denser in the north.
 
-data       simple Bouguer anomaly gz in mGal, positive toward a mass below: free_air less the slab
+data       simple Bouguer anomaly gz in mGal, positive toward a mass below: free_air minus the slab
            2 pi G rho H, with 2670 kg/m3 (0.1120 mGal/m)
-free_air   free-air anomaly in mGal: gravity less the normal gravity of GRS80 at the height, from
+free_air   free-air anomaly in mGal: gravity minus the normal gravity of GRS80 at the height, from
            Somigliana's closed form and the second-order expansion in height
 gravity    absolute gravity in mGal as in the file, in IGSN 71
 height     H in m above sea level, as in the file
-latitude   in degrees; the file does not say of which datum, and it is taken for that of GRS80
+latitude   in degrees; the file does not state the datum, which is assumed to be GRS80
 longitude  in degrees
-survey     stations: x east and y north of 28.5 E, 25 S, z = -height, in m. The file has no
-           uncertainties, nor has the survey
+survey     stations: x east and y north of 28.5 E, 25 S, z = -height, in m, without uncertainties,
+           which the file does not contain
 
-What was not done, and what it leaves:
-- Heights are not ellipsoidal: the geoid's height N was not added, so that these are anomalies, not
-  disturbances. They differ by 0.2 to 0.3 mGal for each metre of N, a level and a smooth trend.
-- No terrain correction, and a flat slab: values in or beside steep ground, as along
-  the escarpment, are too low by several mGal; the Earth's curvature would take 1.5 mGal at most.
-- No regional field was removed. The level is near -115 mGal, as under a plateau with a root, and
-  rises to 69 mGal at the eastern edge, at the Lebombo: give the survey a trend, or cut off the
+Corrections not made, and their size:
+- Heights are not ellipsoidal: the geoid height N was not added, so these are anomalies, not
+  disturbances. They differ by 0.2 to 0.3 mGal per metre of N, a constant and a smooth trend.
+- No terrain correction, and a flat slab: values in or near steep terrain, such as the escarpment,
+  are several mGal too low; the Bullard B (curvature) correction is 1.5 mGal at most.
+- No regional field was removed. Values are near -115 mGal, as over a plateau with a crustal root,
+  and rise to 69 mGal at the eastern edge, at the Lebombo: give the survey a trend, or leave out the
   edge.
 
-x and y are those of a transverse Mercator map with the scale 1 on 28.5 E (Krueger's series to the
-third order, within a millimetre). The map is conformal and longer than the Earth by x^2 / 2 R^2,
-0.15 % at x = 350 km. z is height, without the Earth's curvature: at 350 km the sea is 10 km below a
-plane that touches it at the origin.
+x and y are coordinates of a transverse Mercator projection with scale 1 on 28.5 E (Krueger's series
+to the third order, within a millimetre). The projection is conformal and stretches lengths by x^2 /
+2 R^2, 0.15 % at x = 350 km. z is height, without the Earth's curvature: at 350 km sea level is
+10 km below the plane tangent to it at the origin.
 
-An accepted view: the western and the eastern limb, near 27.4 E and 29.9 E, are layers of mafic
-rock several kilometres thick and stand out by some 40 mGal. Between them there is no high; that
-they are connected all the same, over a depressed Moho, is the model of Webb et al. (2004), Gravity
+Accepted interpretation: the western and the eastern limb, near 27.4 E and 29.9 E, are mafic layers
+several kilometres thick with anomalies of some 40 mGal. There is none between them; in the model of
+Webb et al. (2004) they are connected all the same, over a depressed Moho: Gravity
 modeling of Bushveld Complex connectivity, South African Journal of Geology 107, 207-218.
 
 Source: NOAA NCEI, land gravity of South Africa received in January 1986; file
@@ -69,7 +69,7 @@ Licence: public domain.
 def fetch_bushveld(*, data_home: str | os.PathLike[str] | None = None) -> Bunch:
     """Load gravity measured over the Bushveld Complex, reduced to Bouguer anomalies, in 3D.
 
-    3877 land stations on 700 km by 450 km, out of a compilation for South Africa of 140 kB,
+    3877 land stations in 700 km by 450 km, from a compilation for South Africa (140 kB),
     downloaded from GitHub at a pinned commit when first used.
 
     Parameters
@@ -85,7 +85,7 @@ def fetch_bushveld(*, data_home: str | os.PathLike[str] | None = None) -> Bunch:
 
         survey : Survey
             The 3877 stations ``(z, y, x)`` in metres, x east and y north of 28.5 E, 25 S, z minus
-            the height above sea level, with the component gz alone. Uncertainties are not known.
+            the height above sea level, with component gz only. Uncertainties are unknown.
         data : ndarray of shape (3877,)
             gz in mGal: the simple Bouguer anomaly, positive toward a positive mass below.
         free_air : ndarray of shape (3877,)
@@ -97,7 +97,7 @@ def fetch_bushveld(*, data_home: str | os.PathLike[str] | None = None) -> Bunch:
         latitude, longitude : ndarray of shape (3877,)
             Geographic coordinates in degrees.
         DESCR : str
-            Source, licence, what was reduced, what was not, and what is known.
+            Source, licence, reductions made and not made, and the accepted interpretation.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def fetch_bushveld(*, data_home: str | os.PathLike[str] | None = None) -> Bunch:
     See Also
     --------
     fetch_laguna_del_maule : Fewer stations, with uncertainties and a mesh.
-    get_data_home : Where the files lie.
+    get_data_home : Folder of the files.
 
     Notes
     -----
@@ -121,9 +121,9 @@ def fetch_bushveld(*, data_home: str | os.PathLike[str] | None = None) -> Bunch:
 
     where gamma is Somigliana's closed form on the ellipsoid GRS80 [1]_ of radius a, flattening f
     and centrifugal ratio m, the bracket its expansion in height [2]_, and rho the 2670 kg/m3 of
-    [3]_. Heights above sea level stand in for those above the ellipsoid; terrain, curvature and
-    the regional field are left in. Coordinates are of a transverse Mercator map, true to scale on
-    28.5 E and 0.15 % too long at the edges. `DESCR` says what all this leaves.
+    [3]_. Heights above sea level replace ellipsoidal heights; effects of terrain and curvature and
+    the regional field remain. Coordinates are of a transverse Mercator projection, true to scale
+    on 28.5 E and 0.15 % too long at the edges. `DESCR` gives the size of these effects.
 
     References
     ----------
@@ -140,7 +140,7 @@ def fetch_bushveld(*, data_home: str | os.PathLike[str] | None = None) -> Bunch:
     Survey(3877 stations, components z)
     """
     url, relative_path = github_file(_REPOSITORY, _COMMIT, _FILE)
-    # NumPy unpacks .xz by itself.
+    # NumPy decompresses .xz files.
     stations = np.loadtxt(fetch(url, _SHA256, relative_path, data_home), dtype=np.float64)
     south, north, west, east = _REGION
     latitude, longitude = stations[:, 0], stations[:, 1]

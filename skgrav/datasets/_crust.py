@@ -1,4 +1,4 @@
-"""Random crustal sections of rifted margins, to train for a measured profile."""
+"""Random crustal sections of rifted margins."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def make_margin_models(
     n_samples : int, default=100
         Number of sections.
     mesh : Mesh of two dimensions
-        The cells, z positive down from sea level. Columns far wider than the others, put at
-        both ends so that the section goes on, take what stands at the ends.
+        The cells, z positive down from sea level. Padding columns, far wider than the others,
+        continue the section at both ends.
     water_depth : array-like of shape (nx,), default=None
-        Known depth of water above each column in metres; None draws it.
+        Known water depth of each column in metres; None draws it.
     reference_moho : float, default=43200.0
         Depth in metres of the Moho of the reference Earth.
     random_state : int, RandomState instance or None, default=None
@@ -45,7 +45,7 @@ def make_margin_models(
     -------
     rho : ndarray of shape (n_samples, n_cells)
         Density contrasts in kg/m3 to a reference Earth of 2870 above its Moho and 3240 below,
-        flattened in C order, top layer first; means over each cell.
+        averaged over each cell, flattened in C order, top layer first.
 
     Raises
     ------
@@ -59,8 +59,8 @@ def make_margin_models(
 
     Notes
     -----
-    Isostasy puts the Moho where the mass of each column equals that of the reference. Its
-    deviation has a standard deviation of 0.5 to 3 km over lengths of 40 km and more.
+    Isostasy puts the Moho at the depth where each column has the mass of the reference. The
+    deviation from it has a standard deviation of 0.5 to 3 km over lengths of 40 km and more.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def make_margin_models(
     (5, 1800)
     """
     if mesh.ndim != 2:
-        raise ValueError(f"'mesh' has {mesh.ndim} axes; a section needs two, (z, x).")
+        raise ValueError(f"'mesh' has {mesh.ndim} axes; it must have two, (z, x).")
     if n_samples < 1:
         raise ValueError(f"'n_samples' is {n_samples}; it must be at least 1.")
     if not 0 < reference_moho < np.inf:
@@ -129,17 +129,17 @@ def make_margin_models(
 
 
 def _columns(mesh: Mesh) -> Array:
-    """Return column positions, those of far wider end columns beside their neighbours."""
+    """Return column positions, with padding columns moved next to the others."""
     edges, width = mesh.edges[1], float(np.median(mesh.widths[1]))
     return mesh.centers[1].clip(edges[1] - width, edges[-2] + width)
 
 
 def _relief(rng: np.random.Generator, n_samples: int, x: Array) -> Array:
-    """Return smooth random curves of unit variance, of wavelengths from 40 km up."""
+    """Return smooth random curves of unit variance, of wavelengths above 40 km."""
     n_waves = 12
     wavelength = np.exp(rng.uniform(np.log(40e3), np.log(500e3), size=(n_samples, n_waves, 1)))
     phase = rng.uniform(0.0, 2.0 * np.pi, size=(n_samples, n_waves, 1))
-    # Longer waves are higher, as relief is.
+    # Relief grows with wavelength.
     weight = np.sqrt(wavelength)
     waves = np.sum(weight * np.cos(2.0 * np.pi * x / wavelength + phase), axis=1)
     return waves / np.sqrt(np.sum(weight**2, axis=1) / 2.0)

@@ -1,4 +1,4 @@
-"""Files of public data sets: where they lie, and how they get there."""
+"""Download and cache files of public data sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-# Seconds without an answer, or between two pieces of one, after which the server counts as gone.
+# Seconds to wait for the server to answer or to send more.
 _TIMEOUT = 30.0
 
 
@@ -28,13 +28,12 @@ def get_data_home(data_home: str | os.PathLike[str] | None = None) -> Path:
     Returns
     -------
     path : Path
-        The folder. It need not exist: the first download creates it. It may be read-only as
-        long as the files are there.
+        The folder. The first download creates it. It may be read-only if the files exist.
 
     Raises
     ------
     ImportError
-        If the cache folder is asked for and pooch, part of ``skgrav[data]``, is missing.
+        If the cache folder is needed and pooch, part of ``skgrav[data]``, is missing.
 
     See Also
     --------
@@ -45,8 +44,8 @@ def get_data_home(data_home: str | os.PathLike[str] | None = None) -> Path:
 
     Notes
     -----
-    A file of a GitHub repository lies at ``upstream/OWNER/REPO/COMMIT/PATH`` in this folder, so
-    a mirror of those files serves as a data home on a machine without a network.
+    Files of a GitHub repository are stored as ``upstream/OWNER/REPO/COMMIT/PATH``, so a mirror
+    of the files serves as a data home on a machine without a network.
 
     Examples
     --------
@@ -69,21 +68,21 @@ def fetch(
 ) -> Path:
     """Return the path of a file in the data home, downloaded if it is not there yet.
 
-    A download is written under a temporary name beside its place and renamed once it has been
-    checked, so that the data home never holds half a file.
+    A download has a temporary name in the same folder until it has been checked, so that the
+    data home never contains a partial file.
 
     Parameters
     ----------
     url : str
         Address of the file, http or https.
     sha256 : str or None
-        Hash that the file must have; None takes whatever is there.
+        Hash that the file must have; None accepts any file.
     relative_path : str
-        Place of the file in the data home, with forward slashes.
+        Path of the file in the data home, with forward slashes.
     data_home : str, path-like or None
         The data home, as in `get_data_home`.
     check : callable, default=None
-        Takes the path of the file and raises ValueError if it is not what it should be.
+        Takes the path of the file and raises ValueError if its content is wrong.
     progressbar : bool, default=False
         Whether to show a bar while downloading, if tqdm is installed.
 
@@ -112,7 +111,7 @@ def fetch(
     try:
         _receive(url, part, path, downloader)
         origin = f"The file {path.name} received from {url}"
-        remedy = "It was not kept. Try again later; if it stays so, the file has changed upstream."
+        remedy = "It was not kept. Try again later; if this persists, the file changed upstream."
         _verify(part, expected, check, origin, remedy)
         part.replace(path)
     finally:
@@ -122,7 +121,7 @@ def fetch(
 
 
 def github_file(repository: str, commit: str, path: str) -> tuple[str, str]:
-    """Return the address of a file of a GitHub repository and its place in the data home."""
+    """Return the URL of a file of a GitHub repository and its path in the data home."""
     return (
         f"https://raw.githubusercontent.com/{repository}/{commit}/{path}",
         f"upstream/{repository}/{commit}/{path}",
@@ -140,8 +139,8 @@ def _pooch() -> Any:
         import pooch
     except ImportError as error:
         raise ImportError(
-            "Downloading data sets needs pooch: pip install 'skgrav[data]'. Files that are "
-            "there already are read without it if 'data_home' or SKGRAV_DATA names their folder."
+            "Downloading data sets needs pooch: pip install 'skgrav[data]'. Files already in the "
+            "folder 'data_home' or SKGRAV_DATA are read without it."
         ) from error
     return pooch
 
@@ -153,17 +152,17 @@ def _downloader(progressbar: bool) -> Callable[..., object]:
 
 
 def _receive(url: str, part: Path, path: Path, downloader: Callable[..., object]) -> None:
-    """Download to `part`, with errors that say what to do."""
+    """Download to `part`; errors say how to provide the file otherwise."""
     from requests.exceptions import RequestException
 
     by_hand = (
-        f"Put the file at {path} by hand, or let the environment variable SKGRAV_DATA or "
-        "'data_home' name a folder that has it."
+        f"Put the file at {path} by hand, or set 'data_home' or the environment variable "
+        "SKGRAV_DATA to a folder that contains it."
     )
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         downloader(url, str(part), None)
-    # Its own errors are OSErrors too, so this one comes first.
+    # A subclass of OSError, so it is caught first.
     except RequestException as error:
         raise ConnectionError(f"Cannot download {url}: {error}. {by_hand}") from error
     except OSError as error:

@@ -1,21 +1,18 @@
 """The geological families that `make_density_models` draws from."""
 
-from ._families_bodies import blocks, dykes, intrusions, salt_domes
-from ._families_layers import basins, dipping_layers, faults, flat_layers, folded_layers
+from skgrav.datasets import _families_bodies as bodies
+from skgrav.datasets import _families_layers as layers
 
-#: Name -> ``family(n_samples, x, z, rng, *, aspect=1.0) -> (n_samples, nz, nx)``.
-#:
-#: ``x`` (nx,) and ``z`` (nz,) are cell centres, scaled so that the section is the unit square
-#: with its top at z = 0; ``aspect`` is its true width over depth, and ``rng`` a
-#: `numpy.random.Generator`. The result is relative density: 0 the lightest, 1 the densest.
+#: Name -> ``family(draw)``, which returns relative density of shape (n_samples, nz, nx): 0 is the
+#: lightest, 1 the densest.
 FAMILIES = {
-    "flat_layers": flat_layers,
-    "folded_layers": folded_layers,
-    "dipping_layers": dipping_layers,
-    "faults": faults,
-    "salt_domes": salt_domes,
-    "intrusions": intrusions,
-    "basins": basins,
-    "blocks": blocks,
-    "dykes": dykes,
+    "flat_layers": layers.flat_layers,
+    "folded_layers": layers.folded_layers,
+    "dipping_layers": layers.dipping_layers,
+    "faults": layers.faults,
+    "salt_domes": bodies.salt_domes,
+    "intrusions": bodies.intrusions,
+    "basins": layers.basins,
+    "blocks": bodies.blocks,
+    "dykes": bodies.dykes,
 }

@@ -1,4 +1,4 @@
-"""The normal Earth of GRS80, and a map of it in metres."""
+"""Normal gravity of GRS80, and a transverse Mercator projection."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _M = 0.00344978600308
 def normal_gravity(latitude: Array, height: Array | float = 0.0) -> Array:
     """Return the gravity in mGal of the reference ellipsoid at latitudes in degrees.
 
-    Somigliana's closed form on the ellipsoid, times its expansion to second order in the height in
-    metres above the ellipsoid (Heiskanen and Moritz, 1967, eq. 2-124): at 2 km and 25 degrees the
-    rest is 0.01 mGal.
+    Somigliana's closed form on the ellipsoid, continued by a second-order expansion in the height
+    in metres above it (Heiskanen and Moritz, 1967, eq. 2-124): at 2 km and 25 degrees the error is
+    0.01 mGal.
     """
     sin2 = np.sin(np.radians(latitude)) ** 2
     pole = (1 - _F) * _GRAVITY_POLE
@@ -34,9 +34,8 @@ def transverse_mercator(
 ) -> tuple[Array, Array]:
     """Return easting and northing in metres from an `origin` (latitude, longitude), in degrees.
 
-    Gauss-Krueger, with the scale 1 on the meridian of the origin; Krueger's series to the third
-    power of the third flattening, exact to a millimetre where distances from the meridian are
-    some hundred kilometres. The map is conformal, and longer than the Earth by x^2 / 2 R^2.
+    Gauss-Krueger with scale 1 on the meridian of the origin: Krueger's series to the third power
+    of the third flattening, exact to a millimetre within some hundred kilometres of the meridian.
     """
     n = _F / (2 - _F)
     radius = _A / (1 + n) * (1 + n**2 / 4 + n**4 / 64)
@@ -47,6 +46,8 @@ def transverse_mercator(
     ]
     eccentricity = 2 * np.sqrt(n) / (1 + n)
 
+    # Latitude -> conformal latitude -> transverse Mercator of a sphere (complex northing + i
+    # easting) -> series from the sphere to the ellipsoid.
     def project(latitude: Array, longitude: Array) -> Array:
         sin, east = np.sin(np.radians(latitude)), np.radians(longitude - origin[1])
         conformal = np.arctanh(sin) - eccentricity * np.arctanh(eccentricity * sin)

@@ -1,4 +1,4 @@
-"""Pairs of gravity and density, simulated."""
+"""Simulated pairs of gravity and density."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def make_gravity_dataset(
         Densities of the sections. The default is the paper's, in its units.
     noise_level : float, default=0.0
         Standard deviation of Gaussian noise added to the data, relative to the rms of each
-        sample over all its data.
+        sample.
     kernel : {"cell", "point"}, default="cell"
         Closed form of a cell, as in `ForwardOperator`.
     units : {"mGal", "normalized"}, default="normalized"
-        ``"normalized"`` are the paper's units; ``"mGal"`` needs densities in kg/m3 and a mesh
-        in metres.
+        ``"normalized"`` is the paper's; ``"mGal"`` needs densities in kg/m3 and a mesh in
+        metres.
     random_state : int, RandomState instance or None, default=None
         Seed of sections and noise.
 
@@ -67,7 +67,7 @@ def make_gravity_dataset(
 
     See Also
     --------
-    make_density_models : The densities alone.
+    make_density_models : Densities only.
 
     Examples
     --------

@@ -25,7 +25,7 @@ _FILES = {
     ),
 }
 
-#: The bounds that LdM_input_file.inp beside the files gives, -0.6 and 0.3 g/cm3.
+#: Bounds in LdM_input_file.inp in the same folder, -0.6 and 0.3 g/cm3.
 _DENSITY_RANGE = (-600.0, 300.0)
 
 _DESCR = """Gravity over the volcanic field of Laguna del Maule, Chile.
@@ -34,21 +34,21 @@ _DESCR = """Gravity over the volcanic field of Laguna del Maule, Chile.
 the elevation, all in metres.
 
 data           Bouguer anomaly gz in mGal, -18.6 to 9.9, positive toward a mass below: the negative
-               values in the middle mean a deficit of mass. They spread around 0, so a level or a
-               regional field has been removed already; how exactly is not known: a survey with
+               values in the middle mean a mass deficit. A constant or a regional field has been
+               removed already, as values scatter about 0, but it is unknown how: a survey with
                trend=0, or 1, leaves it open
 survey         stations at elevations of 2155 to 2865 m, z from -2865 to -2155, with an uncertainty
                of 0.05 mGal each, as in the file
 mesh           69 x 69 columns of 250 m and 40 layers of 100 to 350 m, from an elevation of 3000 m
                (z = -3000) down to 5250 m below the sea (z = 5250)
-density_range  of density contrasts in kg/m3, -600 to 300, the bounds of the inversion in whose
-               folder the files lie
+density_range  bounds of density contrasts in kg/m3, -600 to 300, of the inversion that the files
+               belong to
 
-The top of the mesh is above all stations. Cells between it and the ground are air: an inversion has
-to leave them out, or to start its mesh lower. The topography is not among the files; elevations of
-the stations are all there is to tell where the ground is.
+The top of the mesh is above all stations. Cells above the ground are air: an inversion must leave
+them out, or start its mesh lower. The files contain no topography; the ground is known at the
+stations only.
 
-An accepted answer: a body of low density, taken for the magma reservoir, near 2 km depth.
+Accepted interpretation: a low-density body near 2 km depth, the magma reservoir.
 
 Source: Miller et al. (2017), 3D gravity inversion and thermodynamic modelling reveal properties of
 shallow silicic magma reservoir beneath Laguna del Maule, Chile, Earth and Planetary Science
@@ -61,8 +61,8 @@ Licence: MIT.
 def fetch_laguna_del_maule(*, data_home: str | os.PathLike[str] | None = None) -> Bunch:
     """Load gravity measured over the magma reservoir of Laguna del Maule, in 3D.
 
-    191 stations [1]_ and the mesh of an inversion of them, two text files of UBC-GIF's formats,
-    8 kB in all, downloaded from GitHub at a pinned commit when first used.
+    191 stations [1]_ and the mesh of their inversion, two UBC-GIF files of 8 kB, downloaded from
+    GitHub at a pinned commit when first used.
 
     Parameters
     ----------
@@ -77,16 +77,15 @@ def fetch_laguna_del_maule(*, data_home: str | os.PathLike[str] | None = None) -
 
         survey : Survey
             The 191 stations ``(z, y, x)``, at elevations of 2155 to 2865 m (z is negative), with
-            the component gz alone and an uncertainty of 0.05 mGal.
+            component gz only and an uncertainty of 0.05 mGal.
         data : ndarray of shape (191,)
             gz in mGal: the Bouguer anomaly, positive toward a positive mass below.
         mesh : Mesh
-            40 x 69 x 69 cells from z = -3000 m, above all stations, to 5250 m. Cells above the
-            ground are air.
+            40 x 69 x 69 cells from z = -3000 m to 5250 m. Cells above the ground are air.
         density_range : tuple of two floats
-            Bounds of density contrasts in kg/m3 of the inversion the mesh was made for.
+            Bounds of density contrasts in kg/m3 in the published inversion.
         DESCR : str
-            Source, licence, units and what is known.
+            Source, licence, units and the accepted interpretation.
 
     Raises
     ------
@@ -100,8 +99,8 @@ def fetch_laguna_del_maule(*, data_home: str | os.PathLike[str] | None = None) -
     See Also
     --------
     fetch_bushveld : More stations over a larger body.
-    skgrav.io.read_ubc_survey : The format of the stations.
-    skgrav.io.read_ubc_mesh : The format of the mesh.
+    skgrav.io.read_ubc_survey : Reads the stations.
+    skgrav.io.read_ubc_mesh : Reads the mesh.
 
     References
     ----------

@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
+from skgrav._checks import check_range
 from skgrav._typing import Array
+from skgrav.datasets._families import FAMILIES
+from skgrav.datasets._stratigraphy import Draw
+from skgrav.geometry import Mesh
 
-from .._checks import check_range
-from ..geometry import Mesh
-from ._families import FAMILIES
-
-# Samples drawn together. It bounds memory and is part of what a seed means: each block has a
-# generator of its own, so changing it changes the sections that a seed gives.
+# Samples drawn together, to bound memory. Each block has its own generator, so another size gives
+# other sections for the same seed.
 _BLOCK = 256
 
-# Lightest relative density handed out, since density stays strictly above its lower bound.
+# Lightest relative density: density stays strictly above its lower bound.
 _FLOOR = 1e-3
 
 
@@ -36,25 +36,23 @@ def make_density_models(
 ) -> Array | tuple[Array, NDArray[np.str_]]:
     """Draw random density sections of named geological families.
 
-    Layers that lie flat, fold, dip or are faulted, basins, and bodies in country rock: salt
-    domes, intrusions, blocks and dykes. Density grows with depth on the whole, with inversions.
+    Flat, folded, dipping and faulted layers, basins, and bodies in country rock: salt domes,
+    intrusions, blocks and dykes. Density tends to grow with depth, with inversions.
 
     Parameters
     ----------
     n_samples : int, default=100
         Number of sections, at least 1.
     mesh : Mesh of two dimensions, default=None
-        Mesh of the sections; None means ``Mesh.square()``, 50 x 50 cells. Spacing may vary.
-        Dips are true angles on any mesh.
+        Mesh of the sections; None takes ``Mesh.square()``, 50 x 50 cells. Spacing may vary.
     families : str or sequence of str, default=None
-        Families to draw from, in equal shares (their counts differ by one at most); None means
-        all. One of "flat_layers", "folded_layers", "dipping_layers", "faults", "salt_domes",
+        Families to draw from, in equal shares (counts differ by one at most); None takes
+        all: "flat_layers", "folded_layers", "dipping_layers", "faults", "salt_domes",
         "intrusions", "basins", "blocks", "dykes".
     density_range : tuple of two floats, default=(0.0, 12.0)
-        Lower and upper bound of density, lower < upper; every density lies strictly above the
-        lower bound and at or below the upper. Any unit: the default is that of Negahdari et
-        al. [1]_; in kg/m3 a crustal section would take (1800, 3300), or its contrasts
-        (-500, 500).
+        Lower and upper bound of density, lower < upper: densities lie in (lower, upper], in
+        any unit. The default is that of Negahdari et al. [1]_; a crustal section in kg/m3 might
+        take (1800, 3300), or (-500, 500) for contrasts.
     random_state : int, RandomState instance or None, default=None
         Seed of the sections; an int gives the same sections each time.
     return_family : bool, default=False
@@ -64,9 +62,9 @@ def make_density_models(
     -------
     rho : ndarray of shape (n_samples, n_cells), float64
         Densities, flattened in C order from ``mesh.shape``, the top layer first, in the unit of
-        `density_range`. ``mesh.unflatten(rho)`` gives images.
+        `density_range`.
     family : ndarray of shape (n_samples,) of str
-        Name of each section's family. Only if `return_family` is True.
+        Name of each section's family; only if `return_family` is True.
 
     Raises
     ------
@@ -80,11 +78,10 @@ def make_density_models(
 
     Notes
     -----
-    A family draws the geometry of a section first: the depth :math:`s(x, z)` that the rock of
-    each cell had before it was folded, faulted or dragged. A random stack of layers, denser with
-    depth on the whole, gives density as a function of :math:`s`; bodies replace what they
-    intrude. The geometry comes from curves rather than cells, so a finer mesh with the same
-    seed shows nearly the same sections in finer detail.
+    A family draws the geometry first: the depth :math:`s(x, z)` that the rock of each cell had
+    before it was folded, faulted or dragged. A random stack of layers gives density as a function
+    of :math:`s`; bodies replace the rock they intrude. The geometry does not depend on the cells,
+    so a finer mesh shows nearly the same sections of a seed in finer detail, with true dips.
 
     References
     ----------
@@ -106,15 +103,14 @@ def make_density_models(
     mesh = _check_mesh(mesh)
     names = _check_families(families)
     low, high = _check_density_range(density_range)
-    # One draw from the caller's generator; every stream below is derived from it by name.
+    # One draw from the caller's generator; the stream of each family and block derives from it.
     entropy = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
     order = np.random.default_rng([entropy, 0]).permutation(n_samples)
-    # Rows that come first in the shuffled order belong to the first family, and so on.
-    rows = dict(zip(names, np.array_split(order, len(names)), strict=True))
+    rows = zip(names, np.array_split(order, len(names)), strict=True)
     rho = np.empty((n_samples, mesh.n_cells))
     family = np.empty(n_samples, dtype=np.array(names).dtype)
-    for name, members in rows.items():
+    for name, members in rows:
         family[members] = name
         for start in range(0, len(members), _BLOCK):
             block = members[start : start + _BLOCK]
@@ -124,12 +120,12 @@ def make_density_models(
 
 
 def _draw(name: str, n_samples: int, mesh: Mesh, rng: np.random.Generator) -> Array:
-    """Draw one family on a mesh: relative density of shape (n_samples, n_cells)."""
+    """Draw relative density of one family on a mesh, (n_samples, n_cells)."""
     depth, width = (edges[-1] - edges[0] for edges in mesh.edges)
     z = (mesh.centers[0] - mesh.edges[0][0]) / depth
     x = (mesh.centers[1] - mesh.edges[1][0]) / width
-    section = FAMILIES[name](n_samples, x, z, rng, aspect=width / depth)
-    return section.reshape(n_samples, -1)
+    draw = Draw(rng, n_samples, x[None, None, :], z[None, :, None], width / depth)
+    return FAMILIES[name](draw).reshape(n_samples, -1)
 
 
 def _scale(relative: Array, low: float, high: float) -> Array:
@@ -158,7 +154,7 @@ def _check_mesh(mesh: Mesh | None) -> Mesh:
     if mesh.ndim != 2:
         raise ValueError(
             f"'mesh' must have two dimensions (z, x), got {mesh.ndim}: the geological families "
-            "are sections. Pass Mesh([z_edges, x_edges]), or draw 3D densities of your own."
+            "are sections. Pass Mesh([z_edges, x_edges])."
         )
     return mesh
 
@@ -180,7 +176,7 @@ def _check_families(families: str | Sequence[str] | None) -> list[str]:
     if len(set(names)) < len(names):
         raise ValueError(
             f"'families' names a family more than once, got {names}; shares are equal, "
-            "so name each once."
+            "name each once."
         )
     return names
 

@@ -27,14 +27,14 @@ _MEMBERS = ("Density_Train.npy", "Density_Test.npy", "Gravity_Train.npy", "Gravi
 
 _N_CELLS, _N_COMPONENTS, _N_STATIONS = 51, 2, 153
 
-#: Orders of gravity in the authors' scripts: A rho is all gx, then all gz, and their network reads
-#: the components of each station side by side. Densities are row-major, the top layer first.
+#: Orders of gravity in the authors' scripts: A rho is all gx, then all gz, but their network reads
+#: gx and gz of each station in turn. Densities are row-major, the top layer first.
 _ORDERS = ("component-major", "station-major")
 
 #: Heights of the stations above the first nodes in the authors' scripts, in spacings.
 _HEIGHTS = (1, 10)
 
-#: Pairs that are compared, and the relative misfit below which a layout reproduces them.
+#: Pairs compared, and the relative misfit below which a layout reproduces them.
 _N_COMPARED = 20
 _TOLERANCE = 1e-2
 
@@ -44,10 +44,10 @@ data    gravity, {n_data} data per section, component-major: gx of the 153 stati
         normalized units, gz positive toward a positive mass below
 target  density in (0, 12], 51 x 51 cells of 0.8 m, flattened in C order, the top layer first
 
-The stations stand {height} spacing(s) above the first layer of nodes and reach over three widths of
-the section. This was not read from a file but found by computing gravity from density: `operator`
+The stations are {height} spacing(s) above the first layer of nodes and cover three widths of the
+section. The files do not state this; it was found by computing gravity from density: `operator`
 reproduces the pairs to a relative misfit of {misfit:.1g}.
-Found in the files: {layout}.
+Layout of the files: {layout}.
 sha256 of the archive: {sha256}
 
 Source: Negahdari, Samadi Bahrami, Moghadasi, Razvan, Performance of Machine Learning Methods for
@@ -68,9 +68,8 @@ def fetch_negahdari2025(
     27,000 training and 1,000 test pairs [1]_ on 51 x 51 cells, from the release archive of the
     authors, downloaded when first used. The arrays take some 650 MB of memory, up to twice as
     much while they are read. The authors' scripts order gravity by components or by stations,
-    and put the stations one or ten spacings above the first layer: of these four layouts, that
-    under which the physics reproduces gravity from density is taken, and the arrays are handed
-    over in skgrav's order.
+    and put the stations one or ten spacings above the first layer: of these four layouts, the
+    one that reproduces gravity from density is used, and arrays are returned component-major.
 
     Parameters
     ----------
@@ -78,10 +77,10 @@ def fetch_negahdari2025(
         Folder of the archive; None takes the environment variable ``SKGRAV_DATA``, otherwise
         the user's cache folder. See `get_data_home`.
     url : str, default=None
-        Address of the archive, if it is not the authors' release v1.0.0 on GitHub.
+        URL of the archive; None takes the authors' release v1.0.0 on GitHub.
     sha256 : str, default=None
-        Hash that the archive must have. The authors publish none, so None takes what comes and
-        warns with the hash received, which can be pinned here from then on.
+        Hash that the archive must have. The authors publish none, so None accepts any archive
+        and warns with its hash, which can then be given here.
 
     Returns
     -------
@@ -96,7 +95,7 @@ def fetch_negahdari2025(
         operator : ForwardOperator
             The fitted operator that reproduces the pairs.
         layout : str
-            How the files turned out to be stored.
+            Order of gravity in the files, and height of the stations.
         sha256 : str
             Hash of the archive.
         DESCR : str
@@ -109,22 +108,22 @@ def fetch_negahdari2025(
     OSError
         If the archive is not there and cannot be downloaded.
     ValueError
-        If the archive has another hash than `sha256`, is damaged, lacks a file or holds unsafe
-        names, or if under no layout the physics reproduces gravity to a misfit below 0.01.
+        If the archive has another hash than `sha256`, is damaged, lacks a file or has unsafe
+        names, or if no layout reproduces gravity to a relative misfit below 0.01.
 
     Warns
     -----
     UserWarning
-        If `sha256` is None: nobody can tell whether this is the authors' file.
+        If `sha256` is None, so that the archive cannot be verified.
 
     See Also
     --------
     make_gravity_dataset : Simulated pairs of any number and geometry.
-    get_data_home : Where the archive lies.
+    get_data_home : Folder of the archive.
 
     Notes
     -----
-    Nothing is unpacked to disk, and arrays that would need pickle are refused.
+    Nothing is unpacked to disk, and pickled arrays are refused.
 
     References
     ----------
@@ -143,8 +142,8 @@ def fetch_negahdari2025(
     received = file_sha256(path)
     if sha256 is None:
         warnings.warn(
-            f"The authors publish no hash of {address}: {path} was taken as it is. Its sha256 is "
-            f"{received}; pass sha256={received!r} to accept this file only.",
+            f"The authors publish no hash of {address}: {path} is used without verification. Its "
+            f"sha256 is {received}; pass sha256={received!r} to accept this file only.",
             UserWarning,
             stacklevel=2,
         )
@@ -183,32 +182,31 @@ def fetch_negahdari2025(
 
 
 def _place(url: str) -> str:
-    """Return the archive's place in the data home, another one for each address."""
+    """Return the archive's path in the data home, which depends on the address."""
     if url == _URL:
         return url.replace("https://github.com/", "upstream/")
     return f"negahdari2025/{hashlib.sha256(url.encode()).hexdigest()[:12]}/Gravity_Inversion.zip"
 
 
 def _find_members(path: Path) -> dict[str, str]:
-    """Return the names in the archive of the four files, or say what is wrong with it."""
+    """Return the names of the four files in the archive; raise ValueError if it is unsuitable."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (RuntimeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"It is no zip archive or a truncated one ({error}).") from error
+        raise ValueError(f"It is not a zip archive, or truncated ({error}).") from error
     for name in names:
         parts = name.replace("\\", "/").split("/")
         if parts[0] == "" or parts[0].endswith(":") or ".." in parts:
             raise ValueError(
-                f"Its member {name!r} has an absolute path or '..', which a harmless archive "
-                "does not."
+                f"Its member {name!r} has an absolute path or '..', which is unsafe to extract."
             )
     members = {}
     for wanted in _MEMBERS:
         found = [name for name in names if PurePosixPath(name.replace("\\", "/")).name == wanted]
         if len(found) != 1:
             raise ValueError(
-                f"It must hold {wanted!r} once, but holds it {len(found)} times. Its members: "
+                f"It must contain {wanted!r} once, but has it {len(found)} times. Its members: "
                 f"{', '.join(names[:20]) or 'none'}."
             )
         members[wanted] = found[0]
@@ -216,15 +214,15 @@ def _find_members(path: Path) -> dict[str, str]:
 
 
 def _read_arrays(path: Path) -> Iterator[NDArray]:
-    """Yield the four arrays, read one after the other straight from the archive."""
+    """Yield the four arrays, read one by one from the archive."""
     members = _find_members(path)
     with zipfile.ZipFile(path) as archive:
         for wanted in _MEMBERS:
             try:
                 with archive.open(members[wanted]) as stream:
-                    # NumPy reads from such a stream in pieces, into the array itself.
+                    # NumPy reads from a stream in pieces, without a second copy.
                     array = np.lib.format.read_array(stream, allow_pickle=False)
-                    # Reading to the end is what makes zipfile compare the checksum.
+                    # zipfile checks the checksum at the end of the stream.
                     rest = stream.read(1)
             except (ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
                 raise ValueError(
@@ -234,7 +232,7 @@ def _read_arrays(path: Path) -> Iterator[NDArray]:
             if rest or array.dtype.kind not in "fiu":
                 raise ValueError(
                     f"{wanted} in {path} must be one array of real numbers, got dtype "
-                    f"{array.dtype}{' and something after it' if rest else ''}."
+                    f"{array.dtype}{' followed by other data' if rest else ''}."
                 )
             if not np.isfinite(array).all():
                 raise ValueError(f"{wanted} in {path} contains NaN or infinity.")
@@ -242,7 +240,7 @@ def _read_arrays(path: Path) -> Iterator[NDArray]:
 
 
 def _find_layout(rho: Array, gravity: NDArray, path: Path) -> tuple[str, int, ForwardOperator]:
-    """Return order and height under which the physics reproduces gravity, and its operator."""
+    """Return the order and height that reproduce gravity, and their operator."""
     misfits = {}
     for height in _HEIGHTS:
         operator = _operator(height)
@@ -253,15 +251,15 @@ def _find_layout(rho: Array, gravity: NDArray, path: Path) -> tuple[str, int, Fo
             misfits[f"{order}, stations {height} spacing(s) above the first layer"] = misfit
     tried = "; ".join(f"{layout}: {misfit:.2g}" for layout, misfit in misfits.items())
     raise ValueError(
-        f"The gravity in {path} does not follow from its densities: Density_Train.npy of "
-        f"{rho.shape[1]} numbers a sample and Gravity_Train.npy of shape {gravity.shape}. Needed "
-        f"are {_N_CELLS**2}, the top layer first, and {_N_COMPONENTS * _N_STATIONS}; relative "
-        f"misfits are {tried}."
+        f"The gravity in {path} does not follow from its densities: Density_Train.npy has "
+        f"{rho.shape[1]} numbers per sample and Gravity_Train.npy has shape {gravity.shape}. "
+        f"Needed are {_N_CELLS**2}, the top layer first, and {_N_COMPONENTS * _N_STATIONS}; "
+        f"relative misfits are {tried}."
     )
 
 
 def _operator(height: int) -> ForwardOperator:
-    """Return the paper's operator with the stations so many spacings above the first nodes."""
+    """Return the paper's operator, with stations `height` spacings above the first nodes."""
     mesh = Mesh.square(_N_CELLS)
     spacing = float(mesh.widths[0][0])
     survey = Survey.line(mesh, height=height * spacing - spacing / 2)
@@ -269,6 +267,7 @@ def _operator(height: int) -> ForwardOperator:
 
 
 def _densities(stored: NDArray) -> Array:
+    """Return one row per sample."""
     return np.ascontiguousarray(stored, dtype=np.float64).reshape(len(stored), -1)
 
 
@@ -281,7 +280,7 @@ def _gravity(stored: NDArray, order: str) -> Array:
 
 
 def _misfit(operator: ForwardOperator, rho: Array, g: Array) -> float:
-    """Return the relative misfit of some samples, infinite where it is not defined."""
+    """Return the relative misfit of some samples, infinite where it is undefined."""
     if rho.shape != (len(g), operator.n_cells_) or g.shape[1] != operator.n_data_:
         return np.inf
     rows = np.unique(np.linspace(0, len(g) - 1, _N_COMPARED).astype(int))

@@ -1,4 +1,4 @@
-"""The Pelotas profile: measured gravity over a crustal section with a published answer."""
+"""The Pelotas profile: measured gravity over a published crustal section."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ _DENSITIES = {
 
 _DESCR = """Gravity over the Pelotas basin, off southern Brazil.
 
-149 columns of 2570.47 m, from the shelf (x = 0) to the deep ocean (x = 383 km). Depths are metres,
-positive down.
+149 columns of 2570.47 m, from the shelf (x = 0) to the deep ocean (x = 383 km). Depths are in
+metres, positive down.
 
 data        gravity disturbance gz in mGal from the global model EIGEN-6C4, positive toward a mass
             below, 150 m above sea level
@@ -66,16 +66,15 @@ x           centres of the columns in m
 topography  heights of ETOPO1 in m, negative below the sea
 bathymetry  depth of water in m
 toi         base of the sediments as interpreted
-basement    top of the crust as interpreted; volcanics lie between toi and basement, and where the
-            two meet there are none
+basement    top of the crust as interpreted; volcanics fill the space between toi and basement
 moho        base of the crust as interpreted
 densities   of the published section in kg/m3: water 1030, sediments 2350, volcanics 2855,
             continental crust 2870, oceanic crust 2885 beyond 350 km, mantle 3240
 
-The published section is an accepted answer, not a true one. Its gravity, from contrasts to a
+The published section is an accepted interpretation, not the truth. Its gravity, from contrasts to a
 reference Earth (2870 above 43.2 km, 3240 below) with the outermost columns extended by 300 km, fits
-the data with a correlation of 0.986 and 6.4 mGal RMS once a constant of 40.3 mGal is taken from it.
-The level of the data is free, so the survey has a trend of degree 0. The files give no uncertainty.
+the data with a correlation of 0.986 and 6.4 mGal RMS after subtracting a constant of 40.3 mGal. The
+survey has a trend of degree 0, an unknown constant. The files give no uncertainty.
 
 Source: Bastos & Oliveira Jr. (2020), Isostatic constraint for 2D nonlinear gravity inversion on
 rifted margins, Geophysics, doi:10.1190/geo2018-0772.1; files of
@@ -87,7 +86,7 @@ Licence: BSD-3-Clause; the topography is NOAA's ETOPO1.
 def fetch_pelotas_profile(*, data_home: str | os.PathLike[str] | None = None) -> Bunch:
     """Load measured gravity over the Pelotas basin, with its published interpretation.
 
-    A profile of 383 km from the shelf to the deep ocean [1]_, five text files of 18 kB in all,
+    A profile of 383 km from the shelf to the deep ocean [1]_, five text files of 18 kB,
     downloaded from GitHub at a pinned commit when first used.
 
     Parameters
@@ -102,12 +101,12 @@ def fetch_pelotas_profile(*, data_home: str | os.PathLike[str] | None = None) ->
         With these attributes, depths in metres and positive down:
 
         survey : Survey
-            The 149 stations, 150 m above sea level (z = -150), with the component gz alone, and
-            a trend of degree 0, since the level of a gravity disturbance is free.
+            The 149 stations, 150 m above sea level (z = -150), with component gz only and a
+            trend of degree 0.
         data : ndarray of shape (149,)
             gz in mGal: the gravity disturbance, positive toward a positive mass below.
         x : ndarray of shape (149,)
-            Centres of the columns in metres, 2570.47 m apart. The stations stand above them.
+            Centres of the columns, and stations, in metres, 2570.47 m apart.
         topography : ndarray of shape (149,)
             Heights in metres, negative below the sea.
         bathymetry : ndarray of shape (149,)
@@ -115,13 +114,13 @@ def fetch_pelotas_profile(*, data_home: str | os.PathLike[str] | None = None) ->
         toi, basement, moho : ndarray of shape (149,)
             Interpreted depths of the base of the sediments, the top and the base of the crust.
         densities : dict
-            Densities of the published section in kg/m3, by the name of the layer.
+            Densities of the published section in kg/m3, by layer.
         oceanic_from : float
-            The x in metres from which on the crust is oceanic.
+            The x in metres beyond which the crust is oceanic.
         reference_moho : float
             Depth in metres of the Moho of the reference Earth.
         DESCR : str
-            Source, licence, units and what is known.
+            Source, licence, units and the fit of the published section.
 
     Raises
     ------
@@ -135,7 +134,7 @@ def fetch_pelotas_profile(*, data_home: str | os.PathLike[str] | None = None) ->
     See Also
     --------
     pelotas_section : The published section on a mesh.
-    get_data_home : Where the files lie.
+    get_data_home : Folder of the files.
 
     References
     ----------
@@ -176,8 +175,8 @@ def pelotas_section(profile: Bunch, mesh: Mesh) -> Array:
     profile : Bunch
         The profile, from `fetch_pelotas_profile`.
     mesh : Mesh of two dimensions
-        The cells, z positive down from sea level, x in metres along the profile. Cells beyond
-        either end of the profile take its outermost column.
+        The cells, z positive down from sea level, x in metres along the profile. The outermost
+        columns of the profile extend beyond its ends.
 
     Returns
     -------
@@ -196,8 +195,8 @@ def pelotas_section(profile: Bunch, mesh: Mesh) -> Array:
 
     Notes
     -----
-    The section is made of columns with layers of constant density. A cell's contrast is the
-    exact mean over the cell, so the mass does not depend on the mesh.
+    Columns have layers of constant density. The contrast of a cell is the exact mean over it, so
+    the mass does not depend on the mesh.
 
     Examples
     --------
@@ -236,8 +235,8 @@ def _column_means(profile: Bunch, z: Array) -> Array:
 
 
 def layer_means(z: Array, tops: list[Any], rho: list[Any]) -> Array:
-    """Return mean densities between the edges `z` of layers from their tops down, the last open."""
-    # A layer that the one above has eaten up has no thickness.
+    """Return mean densities between the edges `z`, (nz, n_columns), of layers with given tops."""
+    # A layer whose top is above that of an overlying one has no thickness there.
     top = np.maximum.accumulate(np.stack(tops))
     bottom = np.concatenate([top[1:], np.full_like(top[:1], np.inf)])
     mass = np.zeros((z.size - 1, top.shape[1]))

@@ -1,4 +1,4 @@
-"""What the density models that can be sampled and decoded share."""
+"""Base of density models that can be sampled, encoded and decoded."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ from skgrav.networks import (
 from skgrav.solvers import NonlinearProblem, lbfgs
 from skgrav.training import Trainer, TrainingNet
 
-#: Standard deviation, relative to the density range, to which a nearest code fits each cell.
+#: Standard deviation of each cell, relative to the density range, in the search of codes.
 _CLOSENESS = 0.05
 
-#: Codes of which the average Jacobian of a decoder is learned.
+#: Codes over which the Jacobian of a decoder is averaged.
 _N_DRAWN = 2000
 
 
 class Defaults(NamedTuple):
-    """What an architecture takes where a parameter is None."""
+    """Parameters of an architecture where they are None."""
 
     n_components: int
     max_epochs: int
@@ -64,17 +64,16 @@ class DensityGenerator(
 ):
     """Base of density models with codes: sections that can be drawn, encoded and decoded.
 
-    Codes of sections are spread about like ``N(0, I)``.
+    Codes of sections are distributed about as ``N(0, I)``.
 
     Parameters
     ----------
     n_components : int, default=None
-        Length of a code. None takes that of the architecture, or as many as samples and cells
-        allow.
+        Length of a code. None takes that of the architecture, limited by samples and cells.
     architecture : {"default", "paper"}, default="default"
         The library's network, or that of arXiv:2510.09632.
     mesh : Mesh, default=None
-        2D mesh of the sections; None takes as many layers as columns.
+        2D mesh of the sections; None assumes as many layers as columns.
     max_epochs : int, default=None
         Passes over the training set; None takes that of the architecture.
     batch_size : int, default=None
@@ -89,17 +88,17 @@ class DensityGenerator(
     n_iter_no_change : int, default=5
         Epochs without a better validation loss before training stops.
     density_range : tuple of two floats, default=None
-        Densities that the generator can return; None takes the range of the training densities.
+        Range of densities that the generator can return; None takes that of the training set.
     random_state : int, RandomState instance or None, default=None
         Seed of weights, shuffling, codes and the validation set.
     device : str or torch.device, default="auto"
-        Torch device; ``"auto"`` takes a GPU where there is one.
+        Torch device; ``"auto"`` takes a GPU if there is one.
     verbose : bool, default=False
         Whether to show a progress bar over epochs.
     checkpoint : str or path-like, default=None
-        Directory, of this training alone, where `fit` keeps its state from epoch to epoch. If its
-        process is killed or interrupted, the same fit goes on from there and ends with the weights
-        of one that was not; another one is refused. When training has ended, nothing is left.
+        Directory, for this training only, where `fit` saves its state after epochs. If the process
+        is killed or interrupted, the same fit resumes from there and ends with the same weights;
+        another fit is refused. The file is removed at the end of training.
 
     See Also
     --------
@@ -144,7 +143,7 @@ class DensityGenerator(
 
     _defaults: dict[str, Defaults]
 
-    #: Whether `transform` is quick, since it need not search.
+    #: Whether `transform` encodes directly, without a search.
     has_encoder: bool
 
     def __init__(
@@ -270,7 +269,7 @@ class DensityGenerator(
         with own_settings(), torch.no_grad():
             z = torch.from_numpy(X.astype(np.float32)).to(self.net_.device)
             parts = [self._decoder(z[rows]).cpu().double().numpy() for rows in batches(len(z))]
-        # Rounding must not leave the range, either.
+        # Rounding may exceed the range.
         return np.clip(low + (high - low) * np.concatenate(parts), low, high)
 
     def sample(
@@ -295,7 +294,7 @@ class DensityGenerator(
         return self.inverse_transform(rng.normal(size=(n_samples, self.n_components_)))
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
-        """Measure how well sections are represented: encoded and decoded again.
+        """Measure the error of encoding and decoding sections.
 
         Parameters
         ----------
@@ -321,15 +320,15 @@ class DensityGenerator(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_cells)
-            Densities, which the generator need not be able to represent.
+            Densities, possibly outside the range of the generator.
         z0 : array-like of shape (n_samples, n_components_), default=None
             Codes to start from; None starts at zero, the mean of all codes.
 
         Returns
         -------
         z : ndarray of shape (n_samples, n_components_)
-            A minimum of ``||G(z) - rho||**2 / (0.05 range)**2 + ||z||**2``. The last term only
-            decides between sections that are as good as equal.
+            A minimum of ``||G(z) - rho||**2 / (0.05 range)**2 + ||z||**2``. The last term
+            decides between nearly equal sections.
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
@@ -369,7 +368,7 @@ class DensityGenerator(
         device = self.net_.device
         decoder = copy.deepcopy(self._decoder).to(dtype)
         jacobian = self._average_jacobian.to(dtype)
-        # Copies, which torch aligns: sums, and so codes, do not depend on where arrays lie.
+        # Copies are aligned in memory, on which the rounding of sums, and so of codes, depends.
         start = torch.tensor(np.ascontiguousarray(z0), dtype=dtype)
         data = torch.tensor(self._scaled(X), dtype=dtype)
         for rows in batches(len(X)):
@@ -416,11 +415,11 @@ class DensityGenerator(
         callbacks: list[Any],
         **parameters: Any,
     ) -> TrainingNet:
-        """Return a net with what all generators share."""
+        """Return a net with the settings common to all generators."""
         return trainer.compose(
             module,
             callbacks=callbacks,
-            # The training loss does not compare epochs: its terms are weighed anew in each.
+            # Training losses of epochs are not comparable: the weights of their terms change.
             monitor="valid_loss" if self.early_stopping else None,
             split=ValidSplit(self.validation_fraction, random_state=trainer.seed),
             lr=sizes.learning_rate,
@@ -430,10 +429,10 @@ class DensityGenerator(
 
     @abstractmethod
     def _start(self, module: Any, pca: PCA) -> None:
-        """Start the linear parts of a module from principal components of scaled sections."""
+        """Initialise the linear parts of a module by principal components of scaled sections."""
 
     def _finish(self, scaled: Array32, seed: int) -> None:
-        """Note what else training has shown."""
+        """Set further fitted attributes after training."""
 
     def _shape(self, n_cells: int) -> tuple[int, int]:
         if self.mesh is not None:
@@ -448,14 +447,14 @@ class DensityGenerator(
         if n * n == n_cells:
             return n, n
         warnings.warn(
-            f"'mesh' is None and {n_cells} is not a square number: the cells are taken as one "
-            "layer. Give 'mesh', with its layers and columns.",
+            f"'mesh' is None and {n_cells} cells are not a square section: they are taken as one "
+            "layer. Give 'mesh'.",
             stacklevel=3,
         )
         return 1, n_cells
 
     def _resolved(self, n_samples: int, n_cells: int) -> Defaults:
-        """Return the defaults of the architecture, with what the user set instead."""
+        """Return the parameters given, with defaults of the architecture where they are None."""
         defaults = self._defaults[self.architecture]
         given = {name: getattr(self, name) for name in Defaults._fields}
         sizes = defaults._replace(**{k: v for k, v in given.items() if v is not None})
@@ -470,7 +469,7 @@ class DensityGenerator(
         return sizes._replace(n_components=limit)
 
     def _scaled_by_range(self, X: Array) -> Array32:
-        """Fix the density range and scale training densities by it."""
+        """Set the density range and scale training densities by it."""
         low, high = float(X.min()), float(X.max())
         if self.density_range is not None:
             low, high = check_range(self.density_range, "density_range")
@@ -490,16 +489,16 @@ class DensityGenerator(
         return scaled.astype(np.float32)
 
     def _principal_components(self, scaled: Array32, seed: int) -> PCA:
-        with np.errstate(invalid="ignore"):  # sections that are all alike have no variance
+        with np.errstate(invalid="ignore"):  # identical sections have no variance
             return PCA(self.n_components_, svd_solver="auto", random_state=seed).fit(scaled)
 
     def _decoding(self, module: Any) -> Any:
-        """Remove from a module all that neither decodes nor encodes."""
+        """Remove parts of a module that are used in training only."""
         return module
 
     def _file_parameters(self) -> dict[str, Any]:
         parameters = self.get_params(deep=False)
-        if hasattr(self, "net_"):  # of the network, whatever the parameter is now
+        if hasattr(self, "net_"):  # the parameter may have changed after `fit`
             paper = self.net_.module.keywords["paper"]
             parameters["architecture"] = "paper" if paper else "default"
         return parameters
@@ -512,14 +511,14 @@ class DensityGenerator(
         shape, weights = state.pop("shape_"), state.pop("network")
         self.__dict__.update(state)
         if min(shape) < 1 or prod(shape) != self.n_features_in_:
-            raise ValueError(f"its sections of {shape} do not have {self.n_features_in_} cells")
+            raise ValueError(f"sections of shape {shape} do not have {self.n_features_in_} cells")
         sizes = self._defaults[self.architecture]._replace(n_components=self.n_components_)
         trainer = Trainer(self, seed=0, resumable=False)
         net = self._make_net(trainer, shape, sizes)
         check_weights(lambda: self._decoding(net.module()), weights)
         trainer.initialize(net)
         put_weights(self._decoding(net.module_), weights)
-        net.optimizer_ = None  # as after unpickling: it holds what does not decode
+        net.optimizer_ = None  # as after unpickling: it refers to parts removed
         self.net_ = net
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -531,13 +530,13 @@ class DensityGenerator(
 
 
 def start_linear(layer: torch.nn.Linear, weight: Array, bias: Array) -> None:
-    """Give a linear layer its weights."""
+    """Set the weights of a linear layer."""
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight, dtype=np.float32)))
         layer.bias.copy_(torch.from_numpy(np.asarray(bias, dtype=np.float32)))
 
 
 def batches(n_samples: int, size: int = 250) -> Iterator[slice]:
-    """Yield slices that cover the samples, so that no batch needs much memory."""
+    """Yield slices of the samples that bound the memory of a batch."""
     for start in range(0, n_samples, size):
         yield slice(start, start + size)

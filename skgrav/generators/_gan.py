@@ -25,7 +25,7 @@ from skgrav.training import ExponentialDecay, OneCycle, Trainer, TrainingNet
 #: Learning rate of the paper's GAN after 100 epochs: it is halved every five.
 _PAPER_DECAY = 0.5**20
 
-#: Share of the training sections' spread below which the samples count as collapsed.
+#: Spread of samples, relative to the training sections, below which the generator has collapsed.
 _COLLAPSED = 0.5
 
 #: Steps over which the weights are averaged, and random directions of the validation loss.
@@ -36,19 +36,18 @@ _AVERAGED, _N_DIRECTIONS = 500, 128
 class GANGenerator(DensityGenerator):
     """Generative adversarial network of density sections.
 
-    It has no encoder: `transform` searches the nearest code of each section.
+    It has no encoder: `transform` searches for the nearest code of each section.
 
     Parameters
     ----------
     n_components : int, default=None
-        Length of a code. None takes 64, or as many as samples and cells allow, or the paper's
-        50.
+        Length of a code. None takes 64, limited by samples and cells, or the paper's 50.
     architecture : {"default", "paper"}, default="default"
-        ``"default"`` starts from principal components, draws on them by transposed convolutions,
-        has a critic with spectral norm and hinge loss, and averages the weights of the
-        generator. ``"paper"`` has the networks and the non-saturating loss of [1]_.
+        ``"default"`` adds transposed convolutions to principal components, has a critic with
+        spectral norm [2]_ and hinge loss, and averages the weights of the generator.
+        ``"paper"`` has the networks and the non-saturating loss of [1]_.
     mesh : Mesh, default=None
-        2D mesh of the sections; None takes as many layers as columns.
+        2D mesh of the sections; None assumes as many layers as columns.
     max_epochs : int, default=None
         Passes over the training set; None takes 40, or the paper's 45.
     batch_size : int, default=None
@@ -57,35 +56,35 @@ class GANGenerator(DensityGenerator):
         Highest learning rate of Adam, which rises and falls over the training. None takes 1e-3;
         the paper's starts at 5e-4 and is halved every five epochs.
     early_stopping : bool, default=False
-        Whether to hold out a validation set, stop when the samples come no nearer to it, and
-        keep the best weights.
+        Whether to hold out a validation set, stop when the distance of samples to it stops
+        falling, and keep the best weights.
     validation_fraction : float, default=0.1
         Share of the training set held out with `early_stopping`.
     n_iter_no_change : int, default=5
         Epochs without a better validation loss before training stops.
     density_range : tuple of two floats, default=None
-        Densities that the generator can return; None takes the range of the training densities.
+        Range of densities that the generator can return; None takes that of the training set.
     random_state : int, RandomState instance or None, default=None
         Seed of weights, shuffling, codes and the validation set.
     device : str or torch.device, default="auto"
-        Torch device; ``"auto"`` takes a GPU where there is one.
+        Torch device; ``"auto"`` takes a GPU if there is one.
     verbose : bool, default=False
         Whether to show a progress bar over epochs.
     checkpoint : str or path-like, default=None
-        Directory, of this training alone, where `fit` keeps its state from epoch to epoch. If its
-        process is killed or interrupted, the same fit goes on from there and ends with the weights
-        of one that was not; another one is refused. When training has ended, nothing is left.
+        Directory, for this training only, where `fit` saves its state after epochs. If the process
+        is killed or interrupted, the same fit resumes from there and ends with the same weights;
+        another fit is refused. The file is removed at the end of training.
 
     Attributes
     ----------
     net_ : TrainingNet
-        The trained skorch net; its module holds the `average` of the generator's weights.
+        The trained skorch net; the `average` of its module is the generator.
     n_components_ : int
         Length of a code.
     density_range_ : tuple of two floats
         Densities that the generator can return.
     diversity_ : float
-        Spread of samples relative to that of the training sections; 1 is as diverse.
+        Spread of samples relative to that of the training sections.
     loss_curve_ : list of float
         Loss of the critic in each epoch.
     generator_loss_curve_ : list of float
@@ -101,10 +100,10 @@ class GANGenerator(DensityGenerator):
     Raises
     ------
     ValueError
-        If the mesh does not fit the densities, there are too few samples for the code, or
-        `checkpoint` holds another training.
+        If the mesh does not match the densities, there are too few samples for the code, or
+        `checkpoint` belongs to another training.
     OSError
-        If nothing can be written to `checkpoint`.
+        If `checkpoint` is not writable.
 
     Warns
     -----
@@ -112,16 +111,16 @@ class GANGenerator(DensityGenerator):
         If training was interrupted, or the samples have less than half the spread of the
         training sections.
     RuntimeWarning
-        If a checkpoint cannot be written; training goes on, and the last one is kept.
+        If a checkpoint cannot be written; training continues, and the last one is kept.
 
     See Also
     --------
     VAEGenerator : Has an encoder and represents sections better.
-    skgrav.metrics.sample_coverage : Tells whether samples cover all kinds of sections.
+    skgrav.metrics.sample_coverage : Share of sections that samples cover.
 
     Notes
     -----
-    Generator and critic take their steps at the same time, from the same samples.
+    Generator and critic take steps simultaneously, from the same samples.
 
     References
     ----------
@@ -155,8 +154,7 @@ class GANGenerator(DensityGenerator):
         return self.net_.module_.average
 
     def _encode(self, X: Array) -> Array:
-        # In float32 the rounding, and so the end of the search, depends on a sample's place in its
-        # batch; a code must not.
+        # In float32 the end of the search would depend, by rounding, on the rest of the batch.
         return self._nearest(X, np.zeros((len(X), self.n_components_)), torch.float64)
 
     def _make_net(self, trainer: Trainer, shape: tuple[int, int], sizes: Defaults) -> TrainingNet:
@@ -178,13 +176,13 @@ class GANGenerator(DensityGenerator):
         )
 
     def _start(self, module: Any, pca: PCA) -> None:
-        # Gaussian samples with the covariance of the sections: all kinds are in reach at once.
+        # Gaussian samples with the covariance of the sections: no mode is missed at the start.
         coloring = pca.components_.T * np.sqrt(np.maximum(pca.explained_variance_, 0.0))
         start_linear(module.generator.linear, coloring, pca.mean_)
         module.average.load_state_dict(module.generator.state_dict())
 
     def _decoding(self, module: Any) -> Any:
-        # What is left decodes; parametrised modules such as the critic don't pickle, either.
+        # Parametrised modules, such as the critic, cannot be pickled.
         module.generator = module.critic = None
         return module
 
@@ -192,13 +190,13 @@ class GANGenerator(DensityGenerator):
         self._decoding(self.net_.module_)
         self.generator_loss_curve_ = [float(e["generator_loss"]) for e in self.net_.history]
         samples = self._scaled(self.sample(1000, random_state=seed))
-        # Sections that are all alike have no diversity that samples could lack.
+        # Identical sections have no diversity.
         varied = np.ptp(scaled, axis=0).max() > 1e-6
         self.diversity_ = sample_diversity(scaled, samples) if varied else 1.0
         if self.diversity_ < _COLLAPSED:
             warnings.warn(
                 f"the samples have only {self.diversity_:.2f} of the spread of the training "
-                "sections: the generator has collapsed, or was trained too shortly. Raise "
+                "sections: the generator has collapsed, or was not trained long enough. Raise "
                 "'max_epochs', lower 'learning_rate' or take another 'random_state'.",
                 ConvergenceWarning,
                 stacklevel=3,
@@ -225,7 +223,7 @@ class Adversaries(nn.Module):
         return torch.randn(n_samples, self.n_components, device=device)
 
     def update_average(self, share: float) -> None:
-        """Move the average toward the weights of now."""
+        """Move the average toward the current weights."""
         with torch.no_grad():
             for average, weights in zip(
                 self.average.parameters(), self.generator.parameters(), strict=True
@@ -234,7 +232,7 @@ class Adversaries(nn.Module):
 
 
 class AdversarialNet(TrainingNet):
-    """Skorch net whose step moves generator and critic at once."""
+    """Skorch net with simultaneous steps of generator and critic."""
 
     def __init__(self, *args: Any, hinge: bool = True, **kwargs: Any) -> None:
         self.hinge = hinge
@@ -258,26 +256,25 @@ class AdversarialNet(TrainingNet):
         self.optimizer_.zero_grad()
         step = self.train_step_single(batch, **fit_params)
         self.optimizer_.step()
-        # The paper takes the weights of now.
+        # The paper does not average.
         share = max(1.0 / _AVERAGED, 1.0 / self._n_steps()) if self.hinge else 1.0
         self.module_.update_average(share)
         return step
 
     def _n_steps(self) -> int:
-        """Count the steps, this one included; the history is what a checkpoint keeps."""
+        """Count the steps, including this one, from the history, which a checkpoint keeps."""
         *before, now = self.history.to_list()
         return sum(epoch["train_batch_count"] for epoch in before) + len(now["batches"])
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        """Measure how far as many samples are from the sections, along random directions."""
+        """Measure the sliced Wasserstein distance of as many samples from the sections."""
         real = batch[0].to(self.device)
         self._set_training(False)
         with torch.no_grad():
             samples = self.module_(self.module_.draw(len(real)))
             directions = torch.randn(real.shape[1], _N_DIRECTIONS, device=real.device)
             directions /= directions.norm(dim=0)
-            sorted_ = ((part @ directions).sort(dim=0).values for part in (real, samples))
-            a, b = sorted_
+            a, b = ((part @ directions).sort(dim=0).values for part in (real, samples))
         return {"loss": (a - b).abs().mean(), "y_pred": samples}
 
     def _critic_loss(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,7 @@ from skgrav.networks import (
 )
 from skgrav.training import ExponentialDecay, OneCycle, Trainer, TrainingNet
 
-#: Share of the training over which the divergence gains its full weight.
+#: Share of training over which the weight of the divergence rises to 1.
 _WARM_UP = 0.25
 
 #: Learning rate of the paper's VAE after 100 epochs: it is halved every two.
@@ -43,13 +43,12 @@ class VAEGenerator(DensityGenerator):
     Parameters
     ----------
     n_components : int, default=None
-        Length of a code. None takes 160, or as many as samples and cells allow, or the paper's
-        15.
+        Length of a code. None takes 160, limited by samples and cells, or the paper's 15.
     architecture : {"default", "paper"}, default="default"
         ``"default"`` corrects principal components by 2D convolutions and bounds densities to
         their range. ``"paper"`` is the network of [1]_, along the flattened section.
     mesh : Mesh, default=None
-        2D mesh of the sections; None takes as many layers as columns.
+        2D mesh of the sections; None assumes as many layers as columns.
     max_epochs : int, default=None
         Passes over the training set; None takes 20, or the paper's 25.
     batch_size : int, default=None
@@ -65,17 +64,17 @@ class VAEGenerator(DensityGenerator):
     n_iter_no_change : int, default=5
         Epochs without a better validation loss before training stops.
     density_range : tuple of two floats, default=None
-        Densities that the generator can return; None takes the range of the training densities.
+        Range of densities that the generator can return; None takes that of the training set.
     random_state : int, RandomState instance or None, default=None
         Seed of weights, shuffling, codes and the validation set.
     device : str or torch.device, default="auto"
-        Torch device; ``"auto"`` takes a GPU where there is one.
+        Torch device; ``"auto"`` takes a GPU if there is one.
     verbose : bool, default=False
         Whether to show a progress bar over epochs.
     checkpoint : str or path-like, default=None
-        Directory, of this training alone, where `fit` keeps its state from epoch to epoch. If its
-        process is killed or interrupted, the same fit goes on from there and ends with the weights
-        of one that was not; another one is refused. When training has ended, nothing is left.
+        Directory, for this training only, where `fit` saves its state after epochs. If the process
+        is killed or interrupted, the same fit resumes from there and ends with the same weights;
+        another fit is refused. The file is removed at the end of training.
 
     Attributes
     ----------
@@ -97,18 +96,18 @@ class VAEGenerator(DensityGenerator):
     Raises
     ------
     ValueError
-        If the mesh does not fit the densities, there are too few samples for the code, or
-        `checkpoint` holds another training.
+        If the mesh does not match the densities, there are too few samples for the code, or
+        `checkpoint` belongs to another training.
     OSError
-        If nothing can be written to `checkpoint`.
+        If `checkpoint` is not writable.
 
     Warns
     -----
     ConvergenceWarning
-        If training was interrupted; the weights of the last whole epoch are kept, or with
-        `early_stopping` those of the best.
+        If training was interrupted; the weights of the last complete epoch are kept, or with
+        `early_stopping` of the best.
     RuntimeWarning
-        If a checkpoint cannot be written; training goes on, and the last one is kept.
+        If a checkpoint cannot be written; training continues, and the last one is kept.
 
     See Also
     --------
@@ -117,10 +116,9 @@ class VAEGenerator(DensityGenerator):
 
     Notes
     -----
-    The default loss per cell is ``log(mse) / 2 + w KL / n_cells``: the noise of the decoder is
-    the one that is best for each batch, so that nothing has to be balanced [2]_. The weight w
-    rises to 1 over the first quarter of the training. The paper's is ``1000 mse + KL``, with
-    densities scaled to 12 units.
+    The default loss per cell is ``log(mse) / 2 + w KL / n_cells``: the variance of the decoder is
+    optimal for each batch, which needs no balancing [2]_. The weight w rises to 1 over the first
+    quarter of training. The paper's loss is ``1000 mse + KL``, with densities scaled to 12 units.
 
     References
     ----------
@@ -194,7 +192,8 @@ class VAEGenerator(DensityGenerator):
         )
 
     def _start(self, module: Any, pca: PCA) -> None:
-        # The best linear autoencoder: whitened principal components, and what they leave.
+        # The best linear autoencoder, probabilistic PCA: whitened components, and the variance of
+        # codes that the noise of the rest leaves.
         variance = np.maximum(pca.explained_variance_, 1e-8)
         noise = max(float(pca.noise_variance_), 1e-8)
         whitening = pca.components_ / np.sqrt(variance)[:, None]
@@ -207,7 +206,7 @@ class VAEGenerator(DensityGenerator):
 
 
 class Autoencoder(nn.Module):
-    """Encoder and decoder; codes are drawn from their posterior while training."""
+    """Encoder and decoder; in training codes are drawn from their posterior."""
 
     def __init__(self, shape: tuple[int, int], n_components: int, *, paper: bool) -> None:
         super().__init__()
@@ -224,9 +223,9 @@ class Autoencoder(nn.Module):
 
 
 class VAELoss(nn.Module):
-    """Reconstruction and divergence; the divergence weighs `weight` while training."""
+    """Reconstruction loss plus divergence, times `weight` in training."""
 
-    #: Mean squared error, relative to the squared range, below which nothing is gained.
+    #: Mean squared error, relative to the squared range, below which the loss levels off.
     _FLOOR = 1e-7
 
     def __init__(self, *, calibrated: bool) -> None:
@@ -246,7 +245,7 @@ class VAELoss(nn.Module):
 
 
 class WarmUp(Callback):
-    """Let the weight of the divergence rise to 1 over a share of the training."""
+    """Raise the weight of the divergence to 1 over a share of training."""
 
     def __init__(self, share: float) -> None:
         self.share = share

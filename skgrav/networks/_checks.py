@@ -1,4 +1,4 @@
-"""What tensors must be at the door of a module."""
+"""Checks of tensors that modules receive."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import torch
 
 
 def check_tensor(values: Any, name: str, width: int, like: Any = None) -> None:
-    """Raise unless these are rows of real numbers, of the precision of weights if some are given.
+    """Raise unless `values` are rows of real numbers, in the precision of the weights `like`.
 
-    NaN is not looked for, which would stop a GPU at every step: as everywhere in torch it stays in
-    its row.
+    NaN is not checked, as this would synchronise a GPU at every step; it stays in its row.
     """
     wanted = f"a torch.Tensor of real numbers and of shape (n_samples, {width})"
     if not isinstance(values, torch.Tensor):

@@ -1,4 +1,4 @@
-"""The last layer of a null-space network: what it lets through fits the data."""
+"""The last layer of a null-space network, whose densities fit the data."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torch import nn
 
 from skgrav._checks import check_array, check_matrix
 from skgrav.operators import BaseOperator, ToeplitzOperator, thin_svd
-from skgrav.solvers import IN_REACH, SVDSystem
+from skgrav.solvers import CHANCE, IN_REACH, SVDSystem
 
 Tensor = torch.Tensor
 
-#: Where singular values are cut: Projection's place in float64, and a farther one in less, since
-#: the rounding of the data is divided by them.
+#: Cut-off of singular values: that of Projection in float64, and a larger one in float32, as the
+#: rounding errors of the data are divided by them.
 _RCOND, _RCOND_SINGLE = 1e-8, 1e-5
 
-#: Steps of Newton's method at most, and the relative error of the squared residual that ends it.
+#: Most steps of Newton's method, and its tolerance of the squared residual, relative.
 _MAX_ITER, _TOLERANCE = 100, 2e-10
 
 
 class DataConsistency(nn.Module):
     """Nearest densities that fit the data: the last layer of a null-space network.
 
-    Only what the data do not determine is left to the network before it. Noise-free data are
-    fitted exactly, which never increases the distance to the true density (Pythagoras); noisy
-    data are fitted to their `chi_factor` by the rule of `Projection`, whose torch twin this is.
+    The network before it determines the null space only. Noise-free data are fitted exactly,
+    which never increases the distance to the true density (Pythagoras); noisy data are fitted to
+    `chi_factor`, as by `Projection`.
 
     Parameters
     ----------
@@ -37,20 +37,20 @@ class DataConsistency(nn.Module):
         Map A from density to gravity, such as the `matrix_` of an operator.
     rcond : float, default=None
         Singular values below `rcond` times the largest are taken as zero. None takes 1e-8 in
-        float64, as `Projection` does, and 1e-5 in float32, which keeps the rounding of the data
-        out of the densities.
+        float64, as `Projection` does, and 1e-5 in float32, so that rounding errors of the data
+        do not enter the densities.
     chi_factor : float, default=1.0
-        Mean squared residual of noisy data, in units of the noise, over all data, the part that
-        no density can change included. A start below it is left as it is, and none is fitted
+        Mean squared residual of noisy data in units of the noise, over all data, including the
+        part that no density can fit. Densities that fit better are unchanged, and none is fitted
         closer than the 5 % quantile of the noise that densities can fit.
     physics : torch.nn.Module, default=None
-        What applies `matrix` to densities, such as ``operator.to_torch()``, whose FFTs are
-        faster where there are many cells. None multiplies by the matrix's factors.
+        Applies `matrix` to densities, such as ``operator.to_torch()``, whose FFTs are faster
+        for many cells. None multiplies by the factors of the matrix.
 
     Raises
     ------
     ValueError
-        If a parameter is out of its range, or the matrix holds no finite numbers.
+        If a parameter is out of range, or the matrix is not finite.
 
     See Also
     --------
@@ -62,17 +62,17 @@ class DataConsistency(nn.Module):
 
         rho + V f(s) / s U^T r  with  f = 1  or, with noise,  f = s^2 / (s^2 + alpha),
 
-    where alpha makes ``||r||^2`` afterwards ``chi_factor n_data sigma^2``. Without noise it is
-    ``A^+ g + (I - A^+ A) rho`` [1]_, in which densities are free in the null space alone.
+    where alpha is such that the new ``||r||^2`` is ``chi_factor n_data sigma^2``. Without noise it
+    is ``A^+ g + (I - A^+ A) rho`` [1]_: densities are free in the null space only.
 
     Alpha is found by Newton's method on the reciprocal of the norm, without autograd. One more
-    step, with autograd, does not move it but has its derivatives (implicit function theorem), so
-    first derivatives with respect to all inputs are exact, forward and backward; second ones
-    aren't. Samples whose `sigma` is below the rounding of their data count as noise-free.
+    step, with autograd, does not change it but has its derivatives (implicit function theorem):
+    first derivatives with respect to all inputs are exact, forward and backward, second ones are
+    not. Samples whose `sigma` is below the rounding errors of their data count as noise-free.
 
-    On the paper's survey, float32 fits noise-free data to 1e-6, and their rounding changes
-    densities by 0.5 %; with an `rcond` of 1e-7 it would be 20 %. The SVD is kept in float64, too,
-    so that `double` is exact. It follows from the matrix and is not part of the `state_dict`.
+    On the paper's survey, float32 fits noise-free data to 1e-6, and rounding changes densities by
+    0.5 %; with an `rcond` of 1e-7 by 20 %. The SVD is kept in float64, too, so that `double` is
+    exact. It follows from the matrix and is not part of the `state_dict`.
 
     References
     ----------
@@ -104,8 +104,8 @@ class DataConsistency(nn.Module):
         super().__init__()
         if rcond is not None and not 0 <= rcond < 1:
             raise ValueError(
-                f"'rcond' is {rcond!r}; it must be at least 0 and below 1. None takes what suits "
-                "the precision."
+                f"'rcond' is {rcond!r}; it must be at least 0 and below 1, or None for the default "
+                "of the precision."
             )
         if not 0 < chi_factor < float("inf"):
             raise ValueError(
@@ -118,9 +118,10 @@ class DataConsistency(nn.Module):
         svd = SVDSystem(thin_svd(matrix))
         self._exact = {name: torch.tensor(getattr(svd, name)) for name in ("U", "s", "Vt")}
         for name, values in self._exact.items():
-            held = values.to(torch.get_default_dtype(), copy=True)
-            self.register_buffer(name, held, persistent=False)
+            factor = values.to(torch.get_default_dtype(), copy=True)
+            self.register_buffer(name, factor, persistent=False)
         self._least = float(chdtri(svd.n_data, 0.95))
+        self._n_lost = svd.n_lost
 
     def forward(self, rho: Tensor, g: Tensor, sigma: Tensor) -> Tensor:
         """Move densities to the nearest ones that fit the data.
@@ -137,7 +138,7 @@ class DataConsistency(nn.Module):
         Returns
         -------
         rho : torch.Tensor of shape (n_samples, n_cells)
-            Densities that fit.
+            Densities that fit the data.
         """
         self._check(rho, g, sigma)
         s, noise2 = self.s, sigma**2
@@ -150,15 +151,21 @@ class DataConsistency(nn.Module):
         if rcond is None:
             rcond = _RCOND if s.dtype == torch.float64 else _RCOND_SINGLE
         kept = s > rcond * s[0]
+        # No density changes the residual outside the range of A or along singular values cut off,
+        # so only the rest of the target is left to fit.
         lost2 = (g - coordinates @ self.U.mT).square().sum(dim=1)
         cut2 = torch.where(kept, 0.0, d).square().sum(dim=1)
+        if self._n_lost:
+            # As in `Projection`: more out of reach than noise explains raises the noise.
+            exceeds = (noise2 > 0) & (lost2 > noise2 * float(chdtri(self._n_lost, CHANCE)))
+            noise2 = torch.where(exceeds, lost2 / self._n_lost, noise2)
         target2 = self.chi_factor * g.shape[1] * noise2 - lost2
         target2 = torch.maximum(target2, self._least * noise2)
         target2 = torch.maximum(target2 - cut2, IN_REACH * target2)
 
         rounding2 = (4.0 * torch.finfo(s.dtype).eps) ** 2 * g.square().sum(dim=1)
         noisy = (target2 > rounding2)[:, None]
-        # In units of what is asked for, and of the largest singular value, nothing overflows.
+        # Relative to the target and to the largest singular value nothing overflows.
         h = torch.where(kept, s / s[0], 0.0) ** 2
         e2 = torch.where(noisy & kept, d, 0.0) ** 2 / torch.where(noisy, target2[:, None], 1.0)
         damping = h * _strength(h, e2)
@@ -190,31 +197,28 @@ class DataConsistency(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
-        # Float32 factors made longer would stay as inexact as they were.
+        # Float32 factors converted to float64 would keep their rounding errors.
         for name, values in self._exact.items():
             getattr(self, name).copy_(values)
         return self
 
 
 def fast_physics(operator: BaseOperator, to_coordinates: ArrayLike) -> nn.Module | None:
-    """Return what takes densities to coordinates of data by FFTs; None where those have none.
-
-    `to_coordinates` is the matrix from data to coordinates, (n_data, n_coordinates).
-    """
+    """Return the map from densities to ``data @ to_coordinates`` by FFTs, None without FFTs."""
     if not isinstance(operator.products_, ToeplitzOperator):
         return None
     return nn.Sequential(operator.to_torch(), _Coordinates(to_coordinates))
 
 
 class _Coordinates(nn.Module):
-    """A product with a matrix that is not trained."""
+    """Product with a fixed matrix."""
 
     matrix: Tensor
 
     def __init__(self, matrix: ArrayLike) -> None:
         super().__init__()
-        held = torch.tensor(matrix, dtype=torch.get_default_dtype())
-        self.register_buffer("matrix", held, persistent=False)
+        matrix = torch.tensor(matrix, dtype=torch.get_default_dtype())
+        self.register_buffer("matrix", matrix, persistent=False)
 
     def forward(self, g: Tensor) -> Tensor:
         return g @ self.matrix
@@ -228,12 +232,12 @@ def _strength(h: Tensor, e2: Tensor) -> Tensor:
     h : torch.Tensor of shape (rank,)
         Squared singular values.
     e2 : torch.Tensor of shape (n_samples, rank)
-        Squared residual over its target, 0 where `h` is.
+        Squared residual relative to its target, 0 where `h` is.
 
     Returns
     -------
     t : torch.Tensor of shape (n_samples, 1)
-        One over alpha, with the derivatives that this equation gives it.
+        1 / alpha, with the derivatives that follow from this equation.
     """
 
     def at(t: Tensor) -> tuple[Tensor, Tensor]:
@@ -250,7 +254,7 @@ def _strength(h: Tensor, e2: Tensor) -> Tensor:
             if not active.any():
                 break
             t = torch.where(active, t + norm2 * (norm2.sqrt() - 1.0) / slope, t)
-    # At the solution a step moves nothing, but it has the derivatives of the implicit function.
+    # At the solution a step changes nothing, but has the derivatives of the implicit function.
     norm2, slope = at(t)
     step = (norm2 - 1.0) / torch.where(t > 0, 2.0 * slope, 1.0).detach()
     return torch.where(t > 0, t + step, t)

@@ -13,8 +13,8 @@ from skgrav.networks._checks import check_tensor
 class PaperCNN(nn.Module):
     """Network of arXiv:2510.09632 from standardised gravity to density in [0, 1].
 
-    Convolutions along the line of stations, then dense layers up to a sigmoid for each cell. A
-    line too short for three convolutions gets as many as fit.
+    Convolutions along the line of stations, then dense layers up to a sigmoid for each cell. Short
+    lines get as many convolutions as fit.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class PaperCNN(nn.Module):
     n_cells : int
         Number of cells.
     n_components : int
-        Number of components, the channels of the first convolution.
+        Number of components, the input channels.
     filters : sequence of int, default=(32, 64, 128)
         Filters of the convolutions, of kernel size 3 and stride 2 without padding.
     hidden_layer_sizes : sequence of int, default=(250, 500, 1000, 1500)
@@ -33,7 +33,7 @@ class PaperCNN(nn.Module):
 
     See Also
     --------
-    skgrav.inverters.CNNInverter : The estimator that trains it.
+    skgrav.inverters.CNNInverter : Trains it.
 
     Examples
     --------
@@ -89,7 +89,7 @@ class PaperCNN(nn.Module):
 
 
 def _initialise(layer: nn.Module) -> None:
-    """Draw weights as Keras does, in which the paper's network was written."""
+    """Initialise weights as Keras does, which the paper used."""
     if isinstance(layer, nn.Linear | nn.Conv1d):
         nn.init.xavier_uniform_(layer.weight)
         if layer.bias is not None:
@@ -97,7 +97,7 @@ def _initialise(layer: nn.Module) -> None:
 
 
 class DensityLoss(nn.Module):
-    """Mean squared error as if the density range were the paper's, 12 units wide."""
+    """Mean squared error of densities scaled to the paper's range, 12 units wide."""
 
     def forward(self, predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
         """Return ``144 mean((predicted - true)**2)`` of densities scaled to [0, 1]."""

@@ -1,4 +1,4 @@
-"""The generators of the paper: a VAE along the flattened section, and a GAN."""
+"""Networks of the paper's VAE, along the flattened section, and of its GAN."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 import torch
 from torch import nn
 
-from skgrav.networks._checks import check_tensor
+from skgrav.networks._codes import Critic, Decoder, Encoder
 from skgrav.networks._sections import coarsened, upsampling
 
 
-class PaperEncoder(nn.Module):
+class PaperEncoder(Encoder):
     """Encoder of the paper's VAE: convolutions along the flattened section.
 
     Parameters
@@ -23,7 +23,7 @@ class PaperEncoder(nn.Module):
 
     See Also
     --------
-    PaperDecoder : The way back.
+    PaperDecoder : Maps codes to sections.
 
     Examples
     --------
@@ -33,8 +33,7 @@ class PaperEncoder(nn.Module):
     """
 
     def __init__(self, shape: tuple[int, int], n_components: int) -> None:
-        super().__init__()
-        self.n_cells = math.prod(shape)
+        super().__init__(shape, n_components)
         self.convolutions = nn.Sequential(
             nn.Conv1d(1, 32, 3, stride=2, padding=1),
             nn.ReLU(),
@@ -47,26 +46,13 @@ class PaperEncoder(nn.Module):
         self.dense = nn.Sequential(nn.Linear(128 * length, 500), nn.ReLU())
         self.head = nn.Linear(500, 2 * n_components)
 
-    def forward(self, rho: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Map densities to the posterior of their codes.
-
-        Parameters
-        ----------
-        rho : torch.Tensor of shape (n_samples, n_cells)
-            Densities in [0, 1].
-
-        Returns
-        -------
-        mean, log_variance : torch.Tensor of shape (n_samples, n_components)
-            Gaussian posterior of each code.
-        """
-        check_tensor(rho, "rho", self.n_cells, self.head.weight)
+    def _encode(self, rho: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         features = self.convolutions(rho[:, None]).flatten(1)
         mean, log_variance = self.head(self.dense(features)).chunk(2, dim=1)
         return mean, log_variance
 
 
-class PaperDecoder(nn.Module):
+class PaperDecoder(Decoder):
     """Decoder of the paper's VAE: transposed convolutions along the flattened section.
 
     Parameters
@@ -78,7 +64,7 @@ class PaperDecoder(nn.Module):
 
     See Also
     --------
-    PaperEncoder : The way back.
+    PaperEncoder : Maps sections to codes.
 
     Examples
     --------
@@ -89,8 +75,7 @@ class PaperDecoder(nn.Module):
     """
 
     def __init__(self, shape: tuple[int, int], n_components: int) -> None:
-        super().__init__()
-        self.n_cells, self.n_components = math.prod(shape), n_components
+        super().__init__(shape, n_components)
         length = math.ceil(self.n_cells / 4)
         self.dense = nn.Sequential(
             nn.Linear(n_components, 500), nn.ReLU(), nn.Linear(500, 128 * length), nn.ReLU()
@@ -103,37 +88,24 @@ class PaperDecoder(nn.Module):
             nn.ConvTranspose1d(32, 1, 3, padding=1),
         )
 
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """Map codes to densities.
-
-        Parameters
-        ----------
-        z : torch.Tensor of shape (n_samples, n_components)
-            Codes.
-
-        Returns
-        -------
-        rho : torch.Tensor of shape (n_samples, n_cells)
-            Densities in [0, 1].
-        """
-        check_tensor(z, "z", self.n_components, self.convolutions[0].weight)
+    def _decode(self, z: torch.Tensor) -> torch.Tensor:
         features = self.dense(z).unflatten(1, (128, -1))
         return torch.sigmoid(self.convolutions(features)[:, 0, : self.n_cells])
 
 
-class PaperGenerator(nn.Module):
+class PaperGenerator(Decoder):
     """Generator of the paper's GAN: transposed convolutions up to the section.
 
     Parameters
     ----------
     shape : tuple of two ints
-        Layers and columns of the mesh; 51 x 51 goes over 7, 13 and 26 cells.
+        Layers and columns of the mesh; 51 x 51 passes through 7, 13 and 26 cells.
     n_components : int
         Length of a code.
 
     See Also
     --------
-    PaperDiscriminator : What it is trained against.
+    PaperDiscriminator : Is trained against it.
 
     Examples
     --------
@@ -143,8 +115,7 @@ class PaperGenerator(nn.Module):
     """
 
     def __init__(self, shape: tuple[int, int], n_components: int) -> None:
-        super().__init__()
-        self.n_components = n_components
+        super().__init__(shape, n_components)
         sizes = coarsened(shape, 3)[::-1]
         self.coarse = (128, *sizes[0])
         self.dense = nn.Sequential(nn.Linear(n_components, math.prod(self.coarse)), nn.ReLU())
@@ -156,25 +127,12 @@ class PaperGenerator(nn.Module):
             upsampling(32, 1, sizes[2], sizes[3]),
         )
 
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """Map codes to densities.
-
-        Parameters
-        ----------
-        z : torch.Tensor of shape (n_samples, n_components)
-            Codes.
-
-        Returns
-        -------
-        rho : torch.Tensor of shape (n_samples, n_cells)
-            Densities in [0, 1].
-        """
-        check_tensor(z, "z", self.n_components, self.upsample[0].weight)
+    def _decode(self, z: torch.Tensor) -> torch.Tensor:
         features = self.dense(z).unflatten(1, self.coarse)
         return torch.sigmoid(self.upsample(features)).flatten(1)
 
 
-class PaperDiscriminator(nn.Module):
+class PaperDiscriminator(Critic):
     """Discriminator of the paper's GAN: three strided convolutions and one dense layer.
 
     Parameters
@@ -184,7 +142,7 @@ class PaperDiscriminator(nn.Module):
 
     See Also
     --------
-    PaperGenerator : What is trained against it.
+    PaperGenerator : Is trained against it.
 
     Examples
     --------
@@ -195,8 +153,7 @@ class PaperDiscriminator(nn.Module):
     """
 
     def __init__(self, shape: tuple[int, int]) -> None:
-        super().__init__()
-        self.shape = shape
+        super().__init__(shape)
         self.convolutions = nn.Sequential(
             nn.Conv2d(1, 32, 3, stride=2, padding=1),
             nn.LeakyReLU(0.3),
@@ -207,19 +164,5 @@ class PaperDiscriminator(nn.Module):
         )
         self.score = nn.Linear(128 * math.prod(coarsened(shape, 3)[-1]), 1)
 
-    def forward(self, rho: torch.Tensor) -> torch.Tensor:
-        """Score densities.
-
-        Parameters
-        ----------
-        rho : torch.Tensor of shape (n_samples, n_cells)
-            Densities in [0, 1].
-
-        Returns
-        -------
-        score : torch.Tensor of shape (n_samples,)
-            Log-odds of being real.
-        """
-        check_tensor(rho, "rho", math.prod(self.shape), self.score.weight)
-        sections = rho.unflatten(1, (1, *self.shape))
+    def _score(self, sections: torch.Tensor) -> torch.Tensor:
         return self.score(self.convolutions(sections).flatten(1))[:, 0]

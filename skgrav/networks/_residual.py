@@ -1,4 +1,4 @@
-"""The default network of the CNNInverter: what a linear estimate misses, from whitened data."""
+"""Default network of CNNInverter: the correction of a linear estimate, from whitened data."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from skgrav._checks import check_array, real_array
 from skgrav._typing import Array
 from skgrav.networks._checks import check_tensor
 from skgrav.networks._consistency import DataConsistency
-from skgrav.networks._sections import zeroed
+from skgrav.networks._sections import damped
 
-#: Squared relative error that counts as none.
+#: Added to squared relative errors, as the root has no derivative at 0.
 _LEAST = 1e-12
 
 
 class ResidualMLP(nn.Module):
-    """Network from whitened data and their noise to what the best linear estimate misses.
+    """Network from whitened data and their noise to the correction of the best linear estimate.
 
-    Residual blocks of two dense layers, each on normalised activations. Data enter relative to
-    their own size, which is a further input, as the noise is. The last layer starts at zero,
-    so that training starts from the linear estimate.
+    Residual blocks of two dense layers with layer normalisation. Data are divided by their rms,
+    which is a further input, as is the noise. The last layer starts at zero, so that training
+    starts from the linear estimate.
 
     Parameters
     ----------
     n_data : int
         Number of whitened data.
     scale : array-like of shape (n_components,)
-        Usual sizes of the components in which the missing density is expressed.
+        Typical sizes of the components of the correction.
     width : int, default=512
         Width of the dense layers.
     n_blocks : int, default=4
@@ -38,7 +38,7 @@ class ResidualMLP(nn.Module):
 
     See Also
     --------
-    skgrav.inverters.CNNInverter : The estimator that trains it.
+    skgrav.inverters.CNNInverter : Trains it.
 
     Examples
     --------
@@ -48,7 +48,7 @@ class ResidualMLP(nn.Module):
     torch.Size([3, 200])
     """
 
-    #: Further inputs: functions of the noise, and the size of the data.
+    #: Further inputs: three functions of the noise, and the size of the data.
     _N_FURTHER = 4
 
     def __init__(
@@ -65,12 +65,12 @@ class ResidualMLP(nn.Module):
                 nn.LayerNorm(width),
                 nn.Linear(width, width),
                 nn.GELU(),
-                zeroed(nn.Linear(width, width)),
+                damped(nn.Linear(width, width)),
             )
             for _ in range(n_blocks)
         )
         self.norm = nn.LayerNorm(width)
-        self.last = zeroed(nn.Linear(width, len(self.scale)))
+        self.last = damped(nn.Linear(width, len(self.scale)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map whitened data to components of density.
@@ -79,12 +79,12 @@ class ResidualMLP(nn.Module):
         ----------
         x : torch.Tensor of shape (n_samples, n_data + 1)
             Posterior means of the whitened data, and in the last column the decimal logarithm
-            of the noise relative to usual data.
+            of the noise relative to `data_rms`.
 
         Returns
         -------
         components : torch.Tensor of shape (n_samples, n_components)
-            Components of the missing density, in its unit.
+            Components of the correction, in the unit of density.
         """
         check_tensor(x, "x", self.n_data + 1, self.last.weight)
         z, level = x[:, :-1], x[:, -1:]
@@ -97,12 +97,12 @@ class ResidualMLP(nn.Module):
 
 
 class NullSpaceNetwork(nn.Module):
-    """Network whose estimate fits the data: what it adds lies where data determine nothing.
+    """Network whose correction of the linear estimate lies in the null space: it fits the data.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Network from posterior means and noise to components of the missing density.
+        Network from posterior means and noise to components of the correction.
     components : ndarray of shape (n_components, n_cells)
         The components.
     regression : ndarray of shape (n_data, n_cells)
@@ -112,14 +112,14 @@ class NullSpaceNetwork(nn.Module):
     std : ndarray of shape (n_data,)
         Standard deviations of noise-free data.
     data_rms : float
-        What the noise is relative to.
+        Rms of the training data, to which the noise is relative.
     physics : torch.nn.Module, default=None
-        What applies `matrix` to densities; None multiplies by it.
+        Applies `matrix` to densities; None multiplies by it.
 
     See Also
     --------
     DataConsistency : The last layer.
-    ResidualMLP : What may come before it.
+    ResidualMLP : A network for it.
 
     Examples
     --------
@@ -158,38 +158,37 @@ class NullSpaceNetwork(nn.Module):
         if not (frame["std"].astype(np.float32) > 0).all():
             raise ValueError(f"'std' has minimum {frame['std'].min():g}; give positive numbers.")
         for name, values in frame.items():
-            held = torch.tensor(values, dtype=torch.float32)
-            self.register_buffer(name, held, persistent=False)
+            buffer = torch.tensor(values, dtype=torch.float32)
+            self.register_buffer(name, buffer, persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map whitened data to the density that the linear estimate misses.
+        """Map whitened data to the correction of the linear estimate.
 
         Parameters
         ----------
         x : torch.Tensor of shape (n_samples, n_data + 1)
             Posterior means of the whitened data, and the decimal logarithm of the noise relative
-            to usual data.
+            to `data_rms`.
 
         Returns
         -------
-        missed : torch.Tensor of shape (n_samples, n_cells)
-            Missing density, in its unit.
+        correction : torch.Tensor of shape (n_samples, n_cells)
+            Density that the linear estimate lacks.
         """
         check_tensor(x, "x", len(self.std) + 1)
-        missed = self.network(x).float()
-        with torch.autocast(x.device.type, enabled=False):  # half precision fits no data
+        components = self.network(x).float()
+        with torch.autocast(x.device.type, enabled=False):  # half precision cannot fit the data
             z, sigma = x[:, :-1], self.data_rms * 10.0 ** x[:, -1]
             data = z * (self.std + sigma[:, None].square() / self.std)
             linear = z @ self.regression
-            estimate = linear + missed @ self.components
+            estimate = linear + components @ self.components
             return self.consistency(estimate, data, sigma) - linear
 
 
 class RelativeLoss(nn.Module):
-    """Mean relative L2 error of densities of which a network returns components.
+    """Mean relative L2 error of densities, from their components.
 
-    Targets hold the components, then the squared norm of what lies beyond them and the norm of
-    the density.
+    Targets are the components, the squared norm of the remainder and the norm of the density.
     """
 
     def forward(self, predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
@@ -199,13 +198,13 @@ class RelativeLoss(nn.Module):
                 f"the network returned shape {tuple(predicted.shape)} for targets of shape "
                 f"{tuple(true.shape)}; it must end in one value per component."
             )
-        components, beyond2, norm = true[:, :-2], true[:, -2], true[:, -1]
-        error2 = (predicted - components).square().sum(dim=1) + beyond2
-        return (error2 / norm.square() + _LEAST).sqrt().mean()  # the root of 0 has no derivative
+        components, remainder2, norm = true[:, :-2], true[:, -2], true[:, -1]
+        error2 = (predicted - components).square().sum(dim=1) + remainder2
+        return (error2 / norm.square() + _LEAST).sqrt().mean()
 
 
 def _of_shape(values: ArrayLike, name: str, shape: tuple[int | None, ...], of: str) -> Array:
-    """Return finite numbers of a shape, in which None is any length."""
+    """Return finite numbers of a shape, in which None allows any length."""
     array = real_array(values, name, copy=True)
     if array.ndim != len(shape) or any(
         found == 0 or wanted not in (None, found)

@@ -12,16 +12,16 @@ from torch import nn
 from torch.nn.functional import pad, softplus
 from torch.nn.utils.parametrizations import spectral_norm
 
-from skgrav.networks._checks import check_tensor
+from skgrav.networks._codes import Critic, Decoder, Encoder
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
-#: Sharpness of the bounds of a density: they are felt within about 1 / 50 of the range.
+#: Inverse width of the smooth bounds of density, relative to the range.
 _SHARPNESS = 50.0
 
 
-class SectionEncoder(nn.Module):
-    """Code of a section: a linear map, corrected by strided convolutions.
+class SectionEncoder(Encoder):
+    """Encoder of sections: a linear map, corrected by strided convolutions.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class SectionEncoder(nn.Module):
 
     See Also
     --------
-    SectionDecoder : The way back.
+    SectionDecoder : Maps codes to sections.
 
     Examples
     --------
@@ -48,40 +48,26 @@ class SectionEncoder(nn.Module):
     def __init__(
         self, shape: tuple[int, int], n_components: int, *, filters: Sequence[int] = (16, 32, 32)
     ) -> None:
-        super().__init__()
-        self.shape = shape
-        self.linear = nn.Linear(shape[0] * shape[1], n_components)
+        super().__init__(shape, n_components)
+        self.linear = nn.Linear(self.n_cells, n_components)
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise([1, *filters]):
             layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), nn.GELU()]
         self.convolutions = nn.Sequential(*layers)
         nz, nx = coarsened(shape, len(filters))[-1]
-        self.head = zeroed(nn.Linear(filters[-1] * nz * nx, 2 * n_components))
+        self.head = damped(nn.Linear(filters[-1] * nz * nx, 2 * n_components))
 
-    def forward(self, rho: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Map densities to the posterior of their codes.
-
-        Parameters
-        ----------
-        rho : torch.Tensor of shape (n_samples, n_cells)
-            Densities in [0, 1].
-
-        Returns
-        -------
-        mean, log_variance : torch.Tensor of shape (n_samples, n_components)
-            Gaussian posterior of each code.
-        """
-        check_tensor(rho, "rho", self.linear.in_features, self.linear.weight)
+    def _encode(self, rho: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         sections = 2.0 * rho.unflatten(1, (1, *self.shape)) - 1.0
         correction, log_variance = self.head(self.convolutions(sections).flatten(1)).chunk(2, dim=1)
         return self.linear(rho) + correction, log_variance.clamp(-15.0, 5.0)
 
 
-class SectionDecoder(nn.Module):
-    """Section of a code: a linear map, sharpened by convolutions, within bounds.
+class SectionDecoder(Decoder):
+    """Decoder of sections: a linear map, sharpened by convolutions, within bounds.
 
-    Densities leave the linear map blurred; four convolutions at half the resolution restore
-    edges, and a smooth clip keeps them within [0, 1]. With `width` 0 there are no convolutions.
+    The linear map blurs densities; four convolutions at half the resolution restore edges, and a
+    smooth clip keeps densities within [0, 1].
 
     Parameters
     ----------
@@ -94,7 +80,7 @@ class SectionDecoder(nn.Module):
 
     See Also
     --------
-    SectionEncoder : The way back.
+    SectionEncoder : Maps sections to codes.
 
     Examples
     --------
@@ -105,10 +91,8 @@ class SectionDecoder(nn.Module):
     """
 
     def __init__(self, shape: tuple[int, int], n_components: int, *, width: int = 16) -> None:
-        super().__init__()
-        self.shape = shape
-        self.linear = nn.Linear(n_components, shape[0] * shape[1])
-        last = zeroed(nn.Conv2d(width, 4, 3, padding=1))
+        super().__init__(shape, n_components)
+        self.linear = nn.Linear(n_components, self.n_cells)
         self.sharpen = nn.Sequential(
             nn.PixelUnshuffle(2),
             nn.Conv2d(4, width, 3, padding=1),
@@ -117,32 +101,19 @@ class SectionDecoder(nn.Module):
             nn.GELU(),
             nn.Conv2d(width, width, 3, padding=1),
             nn.GELU(),
-            last,
+            damped(nn.Conv2d(width, 4, 3, padding=1)),
             nn.PixelShuffle(2),
         )
 
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """Map codes to densities.
-
-        Parameters
-        ----------
-        z : torch.Tensor of shape (n_samples, n_components)
-            Codes.
-
-        Returns
-        -------
-        rho : torch.Tensor of shape (n_samples, n_cells)
-            Densities in [0, 1].
-        """
-        check_tensor(z, "z", self.linear.in_features, self.linear.weight)
+    def _decode(self, z: torch.Tensor) -> torch.Tensor:
         nz, nx = self.shape
         blurred = self.linear(z).unflatten(1, (1, nz, nx))
         even = pad(2.0 * blurred - 1.0, (0, nx % 2, 0, nz % 2), mode="replicate")
         return bounded(blurred + self.sharpen(even)[..., :nz, :nx]).flatten(1)
 
 
-class SectionGenerator(nn.Module):
-    """Section of a code: a linear map, on which transposed convolutions draw, within bounds.
+class SectionGenerator(Decoder):
+    """Generator of sections: a linear map plus transposed convolutions, within bounds.
 
     Parameters
     ----------
@@ -155,7 +126,7 @@ class SectionGenerator(nn.Module):
 
     See Also
     --------
-    SectionCritic : What it is trained against.
+    SectionCritic : Is trained against it.
 
     Examples
     --------
@@ -168,9 +139,9 @@ class SectionGenerator(nn.Module):
     def __init__(
         self, shape: tuple[int, int], n_components: int, *, filters: Sequence[int] = (64, 32, 16)
     ) -> None:
-        super().__init__()
+        super().__init__(shape, n_components)
         sizes = coarsened(shape, len(filters))[::-1]
-        self.linear = nn.Linear(n_components, shape[0] * shape[1])
+        self.linear = nn.Linear(n_components, self.n_cells)
         self.coarse = (filters[0], *sizes[0])
         self.dense = nn.Linear(n_components, math.prod(self.coarse))
         layers: list[nn.Module] = []
@@ -179,32 +150,18 @@ class SectionGenerator(nn.Module):
         ):
             layer = upsampling(n_in, n_out, size, target)
             layers += [nn.GELU(), layer]
-        zeroed(layer, 0.1)
+        damped(layer, 0.1)
         self.upsample = nn.Sequential(*layers)
 
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """Map codes to densities.
-
-        Parameters
-        ----------
-        z : torch.Tensor of shape (n_samples, n_components)
-            Codes.
-
-        Returns
-        -------
-        rho : torch.Tensor of shape (n_samples, n_cells)
-            Densities in [0, 1].
-        """
-        check_tensor(z, "z", self.linear.in_features, self.linear.weight)
+    def _decode(self, z: torch.Tensor) -> torch.Tensor:
         drawn = self.upsample(self.dense(z).unflatten(1, self.coarse))
         return bounded(self.linear(z) + drawn.flatten(1))
 
 
-class SectionCritic(nn.Module):
+class SectionCritic(Critic):
     """Score of how real a section looks, with spectral norm in every layer.
 
-    One more channel holds the spread over the batch, so that samples which are all alike give
-    themselves away.
+    A further channel is the spread over the batch, which exposes samples that are all alike.
 
     Parameters
     ----------
@@ -215,7 +172,7 @@ class SectionCritic(nn.Module):
 
     See Also
     --------
-    SectionGenerator : What is trained against it.
+    SectionGenerator : Is trained against it.
 
     Examples
     --------
@@ -226,8 +183,7 @@ class SectionCritic(nn.Module):
     """
 
     def __init__(self, shape: tuple[int, int], *, filters: Sequence[int] = (16, 32, 64)) -> None:
-        super().__init__()
-        self.shape = shape
+        super().__init__(shape)
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise([1, *filters]):
             convolution = nn.Conv2d(n_in, n_out, 3, stride=2, padding=1)
@@ -236,44 +192,31 @@ class SectionCritic(nn.Module):
         nz, nx = coarsened(shape, len(filters))[-1]
         self.score = spectral_norm(nn.Linear((filters[-1] + 1) * nz * nx, 1))
 
-    def forward(self, rho: torch.Tensor) -> torch.Tensor:
-        """Score densities.
-
-        Parameters
-        ----------
-        rho : torch.Tensor of shape (n_samples, n_cells)
-            Densities in [0, 1], a batch to be judged together.
-
-        Returns
-        -------
-        score : torch.Tensor of shape (n_samples,)
-            Higher is more real.
-        """
-        check_tensor(rho, "rho", math.prod(self.shape), self.score.bias)
-        features = self.convolutions(2.0 * rho.unflatten(1, (1, *self.shape)) - 1.0)
+    def _score(self, sections: torch.Tensor) -> torch.Tensor:
+        features = self.convolutions(2.0 * sections - 1.0)
         spread = features.std(dim=0, correction=0).mean()
         spread = spread.expand(len(features), 1, *features.shape[2:])
         return self.score(torch.cat([features, spread], dim=1).flatten(1))[:, 0]
 
 
-def zeroed(layer: Layer, left: float = 0.0) -> Layer:
-    """Scale the weights of a layer down and take its bias away, so that it starts with little."""
+def damped(layer: Layer, factor: float = 0.0) -> Layer:
+    """Scale the initial weights of a layer down and set its bias to zero."""
     with torch.no_grad():
-        layer.weight.mul_(left)
+        layer.weight.mul_(factor)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
 
 
 def bounded(rho: torch.Tensor) -> torch.Tensor:
-    """Keep densities within [0, 1], smoothly, and leave those well inside as they are."""
-    near = rho.clamp(-3.0, 4.0)  # farther out nothing changes but the rounding
+    """Bound densities to [0, 1] smoothly, without changing values well inside."""
+    near = rho.clamp(-3.0, 4.0)  # the difference would lose precision farther out
     clipped = softplus(near, _SHARPNESS) - softplus(near - 1.0, _SHARPNESS)
     return clipped.clamp(0.0, 1.0)
 
 
 def coarsened(shape: tuple[int, int], n_times: int) -> list[tuple[int, int]]:
-    """Return a shape and those after convolutions of stride 2 with padding 1."""
+    """Return a shape and the shapes after each convolution of stride 2 with padding 1."""
     sizes = [shape]
     for _ in range(n_times):
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))

@@ -1,7 +1,7 @@
-"""Torch's global settings, which belong to the user: what is computed here does not depend on them.
+"""Independence of torch's global settings, which belong to the user.
 
-They are the default dtype, the default device and the mode of gradients; and in a forked process
-the number of threads, since OpenMP's threads do not survive a fork and torch would wait for them.
+These are the default dtype, the default device and the gradient mode; and in a forked process the
+number of threads, since OpenMP's threads do not survive a fork and torch would wait for them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from skgrav.solvers import Guard
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-#: The process that has OpenMP's threads, if there are any.
+#: The process that OpenMP's threads belong to.
 _PROCESS = os.getpid()
 
 
 class _ProcessSettings:
-    """The settings that all threads share: changed by the first one, put back by the last one."""
+    """Settings that all threads share: the first thread changes them, the last restores them."""
 
     def __init__(self) -> None:
         self._guard, self._process = Guard(), _PROCESS
@@ -32,7 +32,7 @@ class _ProcessSettings:
     @contextmanager
     def __call__(self) -> Iterator[None]:
         with self._guard():
-            if self._process != os.getpid():  # whoever was inside is not in this process
+            if self._process != os.getpid():  # forked: threads inside stayed behind
                 self._process, self._n_inside = os.getpid(), 0
             if self._n_inside == 0:
                 self._before = torch.get_default_dtype(), torch.get_num_threads()
@@ -59,20 +59,20 @@ _process_settings = _ProcessSettings()
 
 @contextmanager
 def own_settings() -> Iterator[None]:
-    """Use torch's own settings, float32, the CPU and gradients, and then put the user's back."""
+    """Use float32, the CPU and gradients by default, then restore the user's settings."""
     with ExitStack() as stack:
         stack.enter_context(_process_settings())
         # A default device makes torch slower, even if it is the CPU.
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
-        # Tensors of inference mode cannot be trained later.
+        # Tensors made in inference mode cannot be trained later.
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         yield
 
 
 def with_own_settings(function: Function) -> Function:
-    """Let a function, such as a method of an estimator, run within `own_settings`."""
+    """Run a function, such as a method of an estimator, within `own_settings`."""
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -83,20 +83,20 @@ def with_own_settings(function: Function) -> Function:
 
 
 def resolve_device(device: str | torch.device) -> str:
-    """Return a device that torch can use here; for "auto" a GPU where there is one.
+    """Return a device that torch can use; for "auto" a GPU if there is one.
 
     Raises
     ------
     ValueError
-        If torch does not know the device, or has none of the kind.
+        If torch does not know the device, or it is not available.
     """
     if isinstance(device, str) and device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(device)
         with own_settings():
-            torch.zeros(1, device=found).cpu()  # fails where there is none, and for "meta"
-    except Exception as error:  # of many classes, by the kind of device
+            torch.zeros(1, device=found).cpu()  # fails for missing devices and "meta"
+    except Exception as error:  # the class depends on the device
         available = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         if torch.backends.mps.is_available():
             available.append("mps")

@@ -1,4 +1,4 @@
-"""Pictures of estimators, by scikit-learn's Display protocol; they need matplotlib."""
+"""Displays of estimators, by scikit-learn's Display protocol; they need matplotlib."""
 
 from skgrav.plotting._convergence import ConvergenceDisplay
 from skgrav.plotting._density import DensityDisplay

@@ -1,4 +1,4 @@
-"""How training and refining went."""
+"""Convergence of training and refining."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skgrav._typing import Array
 from skgrav.plotting._drawing import given_axes, pyplot
 from skgrav.plotting._estimators import named, parts_of
 
-#: Attributes of networks with a value per epoch, and what they are called.
+#: Attributes of networks with a value per epoch, and their labels.
 _CURVES = {
     "loss_curve_": "training",
     "validation_loss_curve_": "validation",
@@ -27,28 +27,28 @@ _CURVES = {
 class ConvergenceDisplay:
     """Losses by epoch of networks, and residuals by iteration of solvers.
 
-    It is best made by `from_estimator` or `from_predictions`.
+    Use `from_estimator` or `from_predictions` to create it.
 
     Parameters
     ----------
     losses : mapping of str to array-like of shape (n_epochs,), default=None
         Loss curves by name.
     residuals : mapping of str to array-like of shape (n_iter + 1, n_samples), default=None
-        Relative data misfits by name, at the start and after each iteration; those of a single
-        sample may be of shape (n_iter + 1,).
+        Relative data misfits by name, at the start and after each iteration; of shape
+        (n_iter + 1,) for a single sample.
     noise_level : float, default=None
-        Noise relative to the data, at which solvers should stop; drawn beside the residuals.
+        Noise relative to the data, at which solvers should stop; drawn with the residuals.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes, of shape (n_panels,)
-        Axes of losses and of residuals, as far as there are any.
+        Axes of losses and of residuals, if any.
     loss_lines_ : dict of str to matplotlib Line2D
         The loss curves.
     residual_lines_ : dict of str to matplotlib Line2D
         Medians of the residuals over samples.
     residual_bands_ : dict of str to matplotlib FillBetweenPolyCollection
-        Bands from the 10th to the 90th percentile of samples, where there are several.
+        Bands from the 10th to the 90th percentile of several samples.
     noise_line_ : matplotlib Line2D or None
         The noise.
     figure_ : matplotlib Figure
@@ -63,8 +63,8 @@ class ConvergenceDisplay:
 
     See Also
     --------
-    GravityDisplay : Where along the profile the residuals are.
-    LCurveDisplay : How the damping was chosen.
+    GravityDisplay : Residuals along the profile.
+    LCurveDisplay : Choice of the damping.
 
     Examples
     --------
@@ -99,14 +99,14 @@ class ConvergenceDisplay:
         ax: Any = None,
         **plot_kw: Any,
     ) -> Self:
-        """Draw what an estimator and the parts of it recorded.
+        """Draw the losses and residuals recorded by an estimator and its parts.
 
         Parameters
         ----------
         estimator : estimator
-            A fitted network, generator or Refiner, or a Pipeline or search with some of them.
+            A fitted network, generator or Refiner, or a Pipeline or search that contains some.
         X : array-like of shape (n_samples, n_data), default=None
-            Gravity to refine now; None takes what the Refiner recorded of its training samples.
+            Gravity to refine; None takes the residuals that the Refiner recorded in `fit`.
         y : object, default=None
             Ignored, for the protocol.
         ax : Axes or array-like of Axes, default=None
@@ -137,7 +137,7 @@ class ConvergenceDisplay:
         if not losses and not residuals:
             raise ValueError(
                 f"'estimator' is {estimator!r}, which recorded neither losses nor residuals; give "
-                "a CNNInverter, a generator, a Refiner or a Pipeline with one of them."
+                "a CNNInverter, a generator, a Refiner or a Pipeline with one."
             )
         return cls(losses, residuals, noise_level=noise_level).plot(ax, **plot_kw)
 
@@ -150,14 +150,14 @@ class ConvergenceDisplay:
         ax: Any = None,
         **plot_kw: Any,
     ) -> Self:
-        """Draw how one or several solvers got to their densities.
+        """Draw the convergence of one or several solvers.
 
         Parameters
         ----------
         y_pred : SolverResult, or mapping of str to SolverResult
-            What `Refiner.refine` or a solver's `solve` returned, several of them by name.
+            Result of `Refiner.refine` or a solver's `solve`, several by name.
         noise_level : float, default=None
-            Noise relative to the data, to be drawn beside the residuals.
+            Noise relative to the data, drawn with the residuals.
         ax : Axes, default=None
             Axes to draw on; None makes a figure.
         **plot_kw : dict
@@ -186,7 +186,7 @@ class ConvergenceDisplay:
         residual_kw: dict[str, Any] | None = None,
         band_kw: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw the curves, on logarithmic axes where values are positive and far apart.
+        """Draw the curves, on logarithmic axes if values are positive and far apart.
 
         Parameters
         ----------
@@ -251,7 +251,7 @@ class ConvergenceDisplay:
                 )
             samples = history.reshape(len(history), -1)
             iteration = np.arange(len(samples))
-            with np.errstate(invalid="ignore"):  # between two infinite ones
+            with np.errstate(invalid="ignore"):  # interpolation between infinite values
                 median = np.median(samples, axis=1)
                 low, high = np.percentile(samples, [10, 90], axis=1)
             style: dict[str, Any] = {"label": name, "marker": _marker(median)} | keywords
@@ -267,7 +267,7 @@ class ConvergenceDisplay:
 
 
 def _marker(curve: Array) -> str:
-    """Return a marker for curves of so few points that a line may not show them."""
+    """Return a marker for short curves, of which a line may show nothing."""
     return "." if curve.size < 20 else ""
 
 
@@ -275,7 +275,7 @@ def _finish(ax: Any, xlabel: str, ylabel: str, curves: list[Array]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     least, most = min(map(np.min, curves)), max(map(np.max, curves))
-    # Within a factor of three a logarithmic axis has no round numbers to label.
+    # Within a factor of three a logarithmic axis has no major ticks.
     logarithmic = least > 0 and most > 3 * least
     ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if logarithmic else "linear")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -284,7 +284,7 @@ def _finish(ax: Any, xlabel: str, ylabel: str, curves: list[Array]) -> None:
 
 
 def _refine(estimator: Any, X: ArrayLike) -> Any:
-    """Return the result of the Refiner that an estimator is or ends with."""
+    """Return the result of a Refiner, or of the Refiner that a Pipeline or search ends with."""
     if isinstance(estimator, FrozenEstimator):
         return _refine(estimator.estimator, X)
     if hasattr(estimator, "best_estimator_"):
@@ -293,7 +293,7 @@ def _refine(estimator: Any, X: ArrayLike) -> Any:
         return _refine(estimator[-1], estimator[:-1].transform(X))
     if not hasattr(estimator, "refine"):
         raise ValueError(
-            f"'X' is given, but {type(estimator).__name__} refines nothing; leave 'X' out, or give "
+            f"'X' is given, but {type(estimator).__name__} does not refine; leave 'X' out, or give "
             "a Refiner or a Pipeline that ends with one."
         )
     return estimator.refine(X)

@@ -1,4 +1,4 @@
-"""Densities beside the truth, their differences and their uncertainty."""
+"""Densities, their differences to the truth, and their uncertainty."""
 
 from __future__ import annotations
 
@@ -32,33 +32,31 @@ _STYLES = ["-", "--", "-.", ":"]  # of interfaces
 
 
 class DensityDisplay:
-    """Density sections with physical axes, depth down, in colours that they share.
+    """Density sections with physical axes, depth down, and common colours.
 
-    In 3D each density is shown by a depth slice and two vertical sections. It is best made by
-    `from_estimator` or `from_predictions`.
+    In 3D each density is shown by a depth slice and two vertical sections. Use `from_estimator` or
+    `from_predictions` to create it.
 
     Parameters
     ----------
     densities : mapping of str to array-like of shape (n_cells,)
-        Densities by the title of their panel, flattened in C order, top layer first. NaN is left
-        blank.
+        Densities by panel title, flattened in C order, top layer first. NaN is blank.
     mesh : Mesh
         The cells.
     differences : mapping of str to array-like of shape (n_cells,), default=None
-        Differences to the truth by the title of their panel, with colours of their own centred
-        on zero.
+        Differences to the truth by panel title, in separate colours centred on zero.
     std : array-like of shape (n_cells,), default=None
-        Standard deviation, with colours of its own from zero on.
+        Standard deviation, in separate colours from zero on.
     interfaces : mapping of str to pair of array-like, default=None
         Known interfaces by name, each ``(x, depth)`` in metres, drawn over sections in 2D.
     at : sequence of three floats, default=None
-        Where to cut in 3D, ``(z, y, x)`` in metres; None cuts through the cell of the first
-        density that differs most from its median.
+        Position of the cuts in 3D, ``(z, y, x)`` in metres; None cuts through the cell where the
+        first density differs most from its median.
     limits : tuple of two floats, default=None
-        Least and greatest density of the colours; None takes those of all densities. Limits of
-        both signs are drawn centred on zero.
+        Range of the colours; None takes the range of all densities. Ranges of both signs are
+        centred on zero.
     units : {"mGal", "normalized"}, default="mGal"
-        Units of the operator, which for ``"mGal"`` has densities in kg/m3.
+        Units of the operator; with ``"mGal"`` densities are in kg/m3.
 
     Attributes
     ----------
@@ -67,7 +65,7 @@ class DensityDisplay:
     images_ : ndarray of matplotlib QuadMesh, of the same shape
         The cells.
     colorbar_, difference_colorbar_, std_colorbar_ : matplotlib Colorbar or None
-        Colour bars, each shared by its panels.
+        Colour bars of densities, differences and standard deviation.
     interface_lines_ : list of lists of matplotlib Line2D
         The interfaces in each panel.
     figure_ : matplotlib Figure
@@ -83,14 +81,14 @@ class DensityDisplay:
 
     See Also
     --------
-    GravityDisplay : The data, and how densities fit them.
+    GravityDisplay : Data and their fit.
     SampleGalleryDisplay : Many sections.
 
     Notes
     -----
     Positive densities are drawn in viridis, contrasts of both signs and differences in coolwarm
-    centred on zero; in both, equal steps look equal. Axes are to scale unless the section is
-    stretched by more than five; lengths are in km from an extent of 10 km on.
+    centred on zero, both perceptually uniform. Axes are to scale up to an aspect of 5; lengths
+    are in km from an extent of 10 km on.
 
     Examples
     --------
@@ -136,13 +134,9 @@ class DensityDisplay:
         return_std: bool = False,
         mesh: Mesh | None = None,
         units: str | None = None,
-        difference: bool = True,
-        interfaces: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
-        at: Sequence[float] | None = None,
-        ax: Any = None,
-        **plot_kw: Any,
+        **kwargs: Any,
     ) -> Self:
-        """Draw the estimate of one sample, beside the truth if that is known.
+        """Draw the estimate of one sample, and the truth if given.
 
         Parameters
         ----------
@@ -157,19 +151,12 @@ class DensityDisplay:
         return_std : bool, default=False
             Whether to draw the standard deviation that ``predict(X, return_std=True)`` gives.
         mesh : Mesh, default=None
-            The cells; None takes those of the estimator's operator.
+            The cells; None takes the mesh of the estimator's operator.
         units : {"mGal", "normalized"}, default=None
-            Units for the labels; None takes those of the estimator's operator.
-        difference : bool, default=True
-            Whether to draw the difference of the estimate to `y`.
-        interfaces : mapping of str to pair of array-like, default=None
-            Known interfaces by name, each ``(x, depth)`` in metres.
-        at : sequence of three floats, default=None
-            Where to cut in 3D, ``(z, y, x)`` in metres.
-        ax : Axes or array-like of Axes, default=None
-            Axes to draw on, one for each panel; None makes a figure.
-        **plot_kw : dict
-            Further keywords of `plot`.
+            Units for the labels; None takes the units of the estimator's operator.
+        **kwargs : dict
+            Keywords of `from_predictions`, such as `difference`, `interfaces`, `at` and `ax`, and
+            of `plot`.
 
         Returns
         -------
@@ -190,11 +177,7 @@ class DensityDisplay:
             std=None if std is None else np.ravel(std),
             mesh=mesh,
             units=units_of(units, operator),
-            difference=difference,
-            interfaces=interfaces,
-            at=at,
-            ax=ax,
-            **plot_kw,
+            **kwargs,
         )
 
     @classmethod
@@ -214,31 +197,31 @@ class DensityDisplay:
         ax: Any = None,
         **plot_kw: Any,
     ) -> Self:
-        """Draw one or several estimates of a sample, beside the truth if that is known.
+        """Draw one or several estimates of a sample, and the truth if given.
 
         Parameters
         ----------
         y_true : array-like of shape (n_cells,) or (n_samples, n_cells), or None
-            True densities. Their range is that of the colours, and titles of estimates tell the
-            relative L2 error.
+            True densities. Colours have their range, and titles of estimates the relative L2
+            error.
         y_pred : array-like of the same shape, or mapping of str to array-like
-            Estimates, several of them by name.
+            Estimates, several by name.
         mesh : Mesh, default=None
-            The cells; None takes those of `operator`.
+            The cells; None takes the mesh of `operator`.
         operator : ForwardOperator, default=None
             Fitted operator, for `mesh` and `units`.
         sample : int, default=0
-            Row to draw where there are several.
+            Row to draw.
         std : array-like of the same shape, default=None
             Standard deviation of the estimate.
         units : {"mGal", "normalized"}, default=None
-            Units for the labels; None takes those of `operator`, or ``"mGal"``.
+            Units for the labels; None takes the units of `operator`, or ``"mGal"``.
         difference : bool, default=True
             Whether to draw the differences of estimates to `y_true`.
         interfaces : mapping of str to pair of array-like, default=None
             Known interfaces by name, each ``(x, depth)`` in metres.
         at : sequence of three floats, default=None
-            Where to cut in 3D, ``(z, y, x)`` in metres.
+            Position of the cuts in 3D, ``(z, y, x)`` in metres.
         ax : Axes or array-like of Axes, default=None
             Axes to draw on, one for each panel; None makes a figure.
         **plot_kw : dict
@@ -342,7 +325,7 @@ class DensityDisplay:
         return self
 
     def _blocks(self) -> dict[str, dict[str, Array]]:
-        """Return what there is to draw by kind and title."""
+        """Return the values to draw by kind and title."""
         given = {"densities": self.densities, "differences": self.differences or {}}
         densities, differences = (
             {
@@ -371,7 +354,7 @@ class DensityDisplay:
         flat: list[Section | None] = [*densities, *differences, *spread]
         n_columns = _COLUMNS
         if len(differences) > 1:
-            # Each difference stands below the estimate that it belongs to.
+            # Each difference is below its estimate.
             n_gaps = len(densities) - len(differences) - len(spread)
             flat, n_columns = [*densities, *spread, *[None] * n_gaps, *differences], len(densities)
         return wrapped(flat, n_columns)
@@ -381,7 +364,7 @@ class DensityDisplay:
             return []
         from matplotlib.patheffects import withStroke
 
-        # A white border keeps black lines apart from dark cells.
+        # A white border makes black lines visible on dark cells.
         border = [withStroke(linewidth=2.2, foreground="w")]
         lines = []
         for (name, line), style in zip(self.interfaces.items(), cycle(_STYLES), strict=False):
@@ -391,7 +374,7 @@ class DensityDisplay:
             if x.shape != depth.shape:
                 raise ValueError(
                     f"interfaces[{name!r}] has x of shape {x.shape} and depth of shape "
-                    f"{depth.shape}; they must be alike."
+                    f"{depth.shape}; give arrays of the same shape."
                 )
             lines += ax.plot(x / scale, depth / scale, **keywords)
         return lines
@@ -402,7 +385,7 @@ def _with_std(estimator: Any, X: NDArray) -> tuple[Any, Any]:
         return estimator.predict(X, return_std=True)
     except TypeError as error:
         raise ValueError(
-            f"return_std=True, but {type(estimator).__name__} tells no standard deviation; use "
+            f"'return_std' is True, but {type(estimator).__name__} has no standard deviation; use "
             "BayesLinearInverter or Refiner('bayes')."
         ) from error
 

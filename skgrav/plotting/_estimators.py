@@ -1,4 +1,4 @@
-"""What displays ask estimators for: their parts, geometry and estimates."""
+"""Access of displays to estimators: their parts, geometry and samples."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from skgrav._typing import Array
 from skgrav.geometry import Mesh, Survey
 from skgrav.plotting._drawing import shown
 
-#: Where estimators keep those that they have fitted.
+#: Attributes that are fitted estimators.
 _NESTED = ("best_estimator_", "regressor_", "estimator_", "generator_", "init_")
 
 
 def parts_of(estimator: Any) -> Iterator[Any]:
-    """Yield an estimator and the fitted ones inside it, first those that come first in time."""
+    """Yield the fitted estimators within an estimator, in the order of use, then itself."""
     if isinstance(estimator, FrozenEstimator):
         yield from parts_of(estimator.estimator)
         return
@@ -33,7 +33,7 @@ def parts_of(estimator: Any) -> Iterator[Any]:
 
 
 def operator_of(estimator: Any) -> Any:
-    """Return the operator in use by an estimator or its last part that has one, or None."""
+    """Return the fitted operator of an estimator or of its last part that has one, or None."""
     for part in reversed(list(parts_of(estimator))):
         for name in ("operator_", "operator"):
             operator = getattr(part, name, None)
@@ -43,34 +43,32 @@ def operator_of(estimator: Any) -> Any:
 
 
 def mesh_of(mesh: Mesh | None, operator: Any) -> Mesh:
-    """Return the mesh that was given, or the operator's."""
-    found = getattr(operator, "mesh_", None) if mesh is None else mesh
-    if not isinstance(found, Mesh):
-        raise ValueError(
-            f"'mesh' is {mesh!r}, and {_lacks(operator, 'mesh')}; give 'mesh', the Mesh of the "
-            "densities."
-        )
-    return found
+    """Return the given mesh, or the operator's."""
+    return _geometry_of(mesh, operator, "mesh", Mesh)
 
 
 def survey_of(survey: Survey | None, operator: Any) -> Survey:
-    """Return the survey that was given, or the operator's."""
-    found = getattr(operator, "survey_", None) if survey is None else survey
-    if not isinstance(found, Survey):
-        raise ValueError(
-            f"'survey' is {survey!r}, and {_lacks(operator, 'survey')}; give 'survey', the Survey "
-            "of the data."
-        )
+    """Return the given survey, or the operator's."""
+    return _geometry_of(survey, operator, "survey", Survey)
+
+
+def _geometry_of(given: Any, operator: Any, name: str, kind: type) -> Any:
+    found = getattr(operator, f"{name}_", None) if given is None else given
+    if not isinstance(found, kind):
+        lack = f"the {type(operator).__name__} has no {name}"
+        if operator is None:
+            lack = "no operator was given or found"
+        raise ValueError(f"'{name}' is {given!r}, and {lack}; give '{name}', a {kind.__name__}.")
     return found
 
 
 def units_of(units: str | None, operator: Any) -> str:
-    """Return the units that were given, the operator's, or mGal."""
+    """Return the given units, or the operator's, or mGal."""
     return str(getattr(operator, "units", "mGal") if units is None else units)
 
 
 def row_of(values: ArrayLike, sample: int, size: int, argument: str) -> Array:
-    """Return one sample of vectors of a size; a single vector is its own."""
+    """Return one sample of vectors of a size; a single vector is returned as it is."""
     array = shown(values, argument)
     if array.ndim > 2 or array.shape[-1:] != (size,):
         raise ValueError(
@@ -86,19 +84,13 @@ def row_of(values: ArrayLike, sample: int, size: int, argument: str) -> Array:
 
 
 def named(values: Any, name: str) -> dict[str, Any]:
-    """Return estimates by name, where one without a name gets it."""
+    """Return estimates by name; a single one gets `name`."""
     return dict(values) if isinstance(values, Mapping) else {name: values}
 
 
 def one_row(X: Any, sample: int) -> Array:
     """Return the row of X to predict, as a batch of one."""
-    X = real_array(X, "X", finite=False)  # what NaN means is for the estimator to say
+    X = real_array(X, "X", finite=False)  # the estimator checks NaN
     if X.ndim != 2:
         raise ValueError(f"'X' has shape {X.shape}; it must be (n_samples, n_data).")
     return row_of(X, sample, X.shape[1], "X")[None]
-
-
-def _lacks(operator: Any, name: str) -> str:
-    if operator is None:
-        return "there is no operator to take it from"
-    return f"the {type(operator).__name__} has no {name}"

@@ -1,4 +1,4 @@
-"""Gravity observed and predicted, and what is left of it."""
+"""Observed and predicted gravity, and residuals."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from skgrav.plotting._estimators import named, one_row, operator_of, row_of, sur
 
 
 class GravityDisplay:
-    """Gravity observed and predicted, residuals, and the noise that they are allowed.
+    """Observed and predicted gravity, residuals, and the noise.
 
-    Along a profile, each component has a panel with its residuals below; of stations in 3D, each
-    component has maps side by side. It is best made by `from_estimator` or `from_predictions`.
+    Along a profile, each component has a panel with its residuals below; in 3D, each component has
+    maps side by side. Use `from_estimator` or `from_predictions` to create it.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class GravityDisplay:
     survey : Survey
         The stations and components.
     uncertainty : float or array-like of shape (n_data,), default=None
-        Standard deviation of the noise; None takes that of `survey`, if it has one.
+        Standard deviation of the noise; None takes the uncertainty of `survey`, if any.
     units : {"mGal", "normalized"}, default="mGal"
         Unit of gravity.
 
@@ -71,13 +71,13 @@ class GravityDisplay:
     See Also
     --------
     DensityDisplay : The densities.
-    skgrav.metrics.chi_factor : How well data are fitted, by their noise.
+    skgrav.metrics.chi_factor : Misfit relative to the noise.
 
     Notes
     -----
-    The chi factor of each prediction is that of `skgrav.metrics.chi_factor`: 1 where the data are
-    fitted to their noise, less where the noise is fitted, too. Where the survey has a trend,
-    predictions contain the trend that fits the data best, so that the data are drawn as measured.
+    Labels give the chi factor of each prediction: 1 if data are fitted to their noise, less if
+    the noise is fitted, too. If the survey has a trend, predictions contain the trend that fits the
+    data best, so that the data are drawn as measured.
 
     Examples
     --------
@@ -115,10 +115,7 @@ class GravityDisplay:
         *,
         sample: int = 0,
         operator: Any = None,
-        survey: Survey | None = None,
-        noise_level: float | None = None,
-        ax: Any = None,
-        **plot_kw: Any,
+        **kwargs: Any,
     ) -> Self:
         """Draw one sample and the gravity of its estimate.
 
@@ -129,20 +126,13 @@ class GravityDisplay:
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
         y : array-like of shape (n_samples, n_cells), default=None
-            True densities, whose gravity is drawn, too.
+            True densities, whose gravity is drawn as well.
         sample : int, default=0
             Row of `X` to draw.
         operator : ForwardOperator or MatrixOperator, default=None
             Fitted operator from density to gravity; None takes the estimator's.
-        survey : Survey, default=None
-            The stations; None takes those of the operator.
-        noise_level : float, default=None
-            Standard deviation of the noise relative to the rms of the sample's data; None takes
-            the uncertainty of the survey, if it has one.
-        ax : array-like of Axes, default=None
-            Axes to draw on, as in `axes_`; None makes a figure.
-        **plot_kw : dict
-            Further keywords of `plot`.
+        **kwargs : dict
+            Keywords of `from_predictions`, such as `survey`, `noise_level` and `ax`, and of `plot`.
 
         Returns
         -------
@@ -156,16 +146,9 @@ class GravityDisplay:
         _check_operator(operator)
         if y is not None:
             densities["truth"] = row_of(y, sample, operator.n_cells_, "y")
-        # A refiner may have its start before the data.
-        return cls.from_predictions(
-            row[0, -operator.n_data_ :],
-            densities,
-            operator=operator,
-            survey=survey,
-            noise_level=noise_level,
-            ax=ax,
-            **plot_kw,
-        )
+        # The data of a refiner may follow its start.
+        observed = row[0, -operator.n_data_ :]
+        return cls.from_predictions(observed, densities, operator=operator, **kwargs)
 
     @classmethod
     def from_predictions(
@@ -188,18 +171,18 @@ class GravityDisplay:
         X : array-like of shape (n_data,) or (n_samples, n_data)
             Observed gravity, component-major.
         y_pred : array-like of shape (n_cells,) or (n_samples, n_cells), or mapping of str to it
-            Estimated densities, several of them by name.
+            Estimated densities, several by name.
         operator : ForwardOperator or MatrixOperator
             Fitted operator from density to gravity.
         survey : Survey, default=None
-            The stations; None takes those of the operator.
+            The stations; None takes the survey of the operator.
         sample : int, default=0
-            Row to draw where there are several.
+            Row to draw.
         noise_level : float, default=None
             Standard deviation of the noise relative to the rms of the sample's data; None takes
-            the uncertainty of the survey, if it has one.
+            the uncertainty of the survey, if any.
         units : {"mGal", "normalized"}, default=None
-            Unit of gravity; None takes that of the operator, or ``"mGal"``.
+            Unit of gravity; None takes the unit of the operator, or ``"mGal"``.
         ax : array-like of Axes, default=None
             Axes to draw on, as in `axes_`; None makes a figure.
         **plot_kw : dict
@@ -252,8 +235,7 @@ class GravityDisplay:
         colorbar : bool, default=True
             Whether to draw colour bars, in 3D.
         observed_kw, predicted_kw, residual_kw : dict, default=None
-            Keywords for matplotlib's `plot` of the lines along a profile, or `scatter` of the
-            maps in 3D.
+            Keywords for matplotlib's `plot` along a profile, or `scatter` of maps in 3D.
         band_kw : dict, default=None
             Keywords for matplotlib's `fill_between` of the noise along a profile.
 
@@ -329,7 +311,7 @@ class GravityDisplay:
             style = {"color": "k", "marker": ".", "markersize": 4, "linestyle": "none"} | on_data
             self.observed_ += top.plot(x, profiles[k, order], **{"label": "observed"} | style)
             for i, (name, g) in enumerate(predicted.items()):
-                label, residual = self._told(name, profiles - g, sigma), (profiles - g)[k, order]
+                label, residual = self._label(name, profiles - g, sigma), (profiles - g)[k, order]
                 style = {"color": f"C{i}", "linewidth": 1.2}
                 self.predicted_[name] += top.plot(
                     x, g[k, order], **style | {"label": label} | on_predicted
@@ -362,14 +344,14 @@ class GravityDisplay:
         scale, length = length_unit(*self.survey.stations.T[1:])
         y, x = self.survey.stations.T[1:] / scale
         unit = GRAVITY_UNITS[self.units]
-        # Circles that fill a map of three inches without hiding one another.
+        # Circles that fill a map of three inches without overlap.
         size = float(np.clip(12e3 / x.size, 2.0, 60.0))
         circles = {"s": size, "edgecolors": "0.4", "linewidths": 0.3 if size > 10 else 0.0}
         residuals = {name: profiles - g for name, g in predicted.items()}
         titles = ["observed", *predicted]
         for name, residual in residuals.items():
             title = "residual" if len(residuals) == 1 else f"residual of {name}"
-            titles.append(self._told(title, residual, sigma))
+            titles.append(self._label(title, residual, sigma))
         for k, component in enumerate(self.survey.components):
             limits = value_range([r[k] for r in residuals.values()])
             on_data = colours(value_range([profiles[k]]), circles | given[0])
@@ -393,11 +375,11 @@ class GravityDisplay:
                 shown = [r[k] for r in self.residuals_.values()]
                 self.colorbars_.append(colour_bar(shown, right, f"residual ({unit})"))
 
-    def _told(self, name: str, residual: Array, sigma: Array | None) -> str:
-        """Return a name with how well the data are fitted, as far as their noise is known."""
+    def _label(self, name: str, residual: Array, sigma: Array | None) -> str:
+        """Return a name with its chi factor, if the noise is known."""
         if sigma is None:
             return name
-        with np.errstate(over="ignore"):  # by far less noise than any residual
+        with np.errstate(over="ignore"):  # noise far below the residuals
             noise = Noise.of(self.survey, uncertainty=self.survey.flatten(sigma))
             g = self.survey.flatten(residual)[None]
             chi = noise.chi_factor(g, g)
@@ -407,7 +389,7 @@ class GravityDisplay:
 def _check_operator(operator: Any) -> None:
     if not hasattr(operator, "transform"):
         raise ValueError(
-            f"'operator' is {operator!r}, and the estimator has none that is fitted; give the "
-            "fitted operator from density to gravity."
+            f"'operator' is {operator!r}, and the estimator has no fitted one; give a fitted "
+            "operator from density to gravity."
         )
     check_is_fitted(operator)

@@ -14,13 +14,13 @@ from skgrav.plotting._sections import Section
 
 Grid = Sequence[Sequence[Section | None]]
 
-_WIDTH, _WIDE = 2.6, 7.5  # inches of a panel, and of one that has its row for itself
-_FLAT = 0.45  # height by width of sections that are stacked rather than set side by side
+_WIDTH, _WIDE = 2.6, 7.5  # inches of a panel, and of a single panel in a row
+_FLAT = 0.45  # height over width below which sections are stacked in one column
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Sections with their axes and images, row by row, and the length of a unit in metres."""
+    """Sections with their axes and images, row by row, and the length unit in metres."""
 
     sections: list[Section]
     axes: list[Any]
@@ -28,7 +28,7 @@ class Drawn:
     scale: float
 
     def colour_bars(self, labels: Mapping[str, str]) -> dict[str, Any]:
-        """Draw one colour bar for each kind of section that there is."""
+        """Draw a colour bar for each kind of section."""
         bars = {}
         for kind, label in labels.items():
             chosen = [i for i, section in enumerate(self.sections) if section.kind == kind]
@@ -39,7 +39,7 @@ class Drawn:
 
 
 def wrapped(sections: Sequence[Section | None], n_columns: int) -> Grid:
-    """Return sections in rows of at most so many, flat ones each in a row of its own."""
+    """Return sections in rows of at most `n_columns`, flat ones in one column."""
     flat = all(section is None or section.ratio < _FLAT for section in sections)
     n_columns = 1 if flat else min(n_columns, len(sections))
     sections = [s for s in sections if s is not None] if flat else sections
@@ -49,7 +49,7 @@ def wrapped(sections: Sequence[Section | None], n_columns: int) -> Grid:
 def draw_sections(
     plt: Any, grid: Grid, ax: Any, mesh: Mesh, keywords: Mapping[str, dict[str, Any]]
 ) -> Drawn:
-    """Draw sections by row and column, on given axes or in a figure of their own."""
+    """Draw sections by row and column, on given axes or in a new figure."""
     scale, _ = length_unit(*mesh.edges)
     sections = [section for row in grid for section in row if section is not None]
     if ax is None:
@@ -69,7 +69,7 @@ def draw_sections(
 
 
 def _new_axes(plt: Any, grid: Grid, *, share: bool) -> list[Any]:
-    """Return the axes of a new figure, row by row, without those of gaps."""
+    """Return the axes of a new figure, row by row, without gaps."""
     n_columns = max(map(len, grid))
     first = [section for section in grid[0] if section is not None]
     lengths = [1.0] * n_columns if share else [float(np.ptp(section.x)) for section in first]
@@ -80,7 +80,7 @@ def _new_axes(plt: Any, grid: Grid, *, share: bool) -> list[Any]:
         len(grid),
         n_columns,
         figsize=(float(widths.sum()) + (1.6 if share else 3.2), (height + 0.55) * len(grid) + 0.3),
-        # In 3D the three panels of a row differ in shape, which the compressed layout cannot do.
+        # The compressed layout cannot have the three panels of different shape of 3D.
         layout="compressed" if share else "constrained",
         sharex=share,
         sharey=share,
@@ -98,7 +98,7 @@ def _new_axes(plt: Any, grid: Grid, *, share: bool) -> list[Any]:
 
 
 def _label_outer(grid: Grid, axes: Sequence[Any]) -> None:
-    """Label axes where the panel below or to the left has others, or is a gap."""
+    """Label axes unless the panel below or to the left has the same."""
     panels = iter(axes)
     for i, row in enumerate(grid):
         for j, section in enumerate(row):

@@ -1,4 +1,4 @@
-"""How Tikhonov's alpha was chosen."""
+"""Choice of Tikhonov's alpha."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from skgrav._checks import check_array
+from skgrav.noise import Noise
 from skgrav.plotting._drawing import pyplot
+from skgrav.plotting._estimators import one_row
 
-#: Labels of both axes by criterion.
+#: By criterion, the arrays of an AlphaCurve that are drawn, and the labels of both axes.
+_AXES = {
+    "lcurve": ("misfit", "model_norm"),
+    "gcv": ("alpha", "gcv"),
+    "discrepancy": ("alpha", "chi_factor"),
+}
 _LABELS = {
     "lcurve": (r"misfit $\|(g - A\rho)/\sigma\|$", r"model norm $\|W(\rho - \rho_0)\|$"),
     "gcv": (r"$\alpha$", "generalised cross-validation"),
@@ -23,19 +29,19 @@ _LABELS = {
 class LCurveDisplay:
     """Curve by which Tikhonov's alpha was chosen for one sample, with the choice marked.
 
-    It is best made by `from_estimator` or `from_predictions`.
+    Use `from_estimator` or `from_predictions` to create it.
 
     Parameters
     ----------
     x, y : array-like of shape (n_alphas,)
         The curve: misfit and model norm, or alpha and the criterion.
     point : tuple of two floats
-        Where on it the chosen alpha is.
+        Coordinates of the chosen alpha on the curve.
     alpha : float
         The chosen alpha.
     criterion : {"lcurve", "gcv", "discrepancy"}, default="lcurve"
-        What the curve is: misfit against model norm, the generalised cross-validation function,
-        or the chi factor, of alpha.
+        Kind of curve: the model norm against the misfit, or the generalised cross-validation
+        function or the chi factor against alpha.
 
     Attributes
     ----------
@@ -111,8 +117,8 @@ class LCurveDisplay:
         sample : int, default=0
             Row of `X` to draw.
         criterion : {"lcurve", "gcv", "discrepancy"}, default=None
-            Curve to draw; None takes the one by which the inverter chooses, and the L-curve where
-            its alpha is a number.
+            Curve to draw; None takes the criterion of the inverter, or the L-curve if its alpha
+            is a number.
         ax : matplotlib Axes, default=None
             Axes to draw on; None makes a figure.
         line_kw, point_kw : dict, default=None
@@ -121,7 +127,7 @@ class LCurveDisplay:
         Returns
         -------
         display : LCurveDisplay
-            The display, drawn. Curves are those without bounds, the mark is the estimate's.
+            The display, drawn. Curves are without bounds, the mark is of the estimate.
         """
         check_is_fitted(estimator)
         if not hasattr(estimator, "alpha_curve"):
@@ -129,13 +135,13 @@ class LCurveDisplay:
                 f"'estimator' is {estimator!r}, which has no curve of alphas; give a fitted "
                 "TikhonovInverter."
             )
-        X = check_array(X, "X")
-        if not -len(X) <= sample < len(X):
-            raise ValueError(f"'sample' is {sample}, but X has {len(X)} rows; give one of them.")
+        noise = Noise.of(estimator.operator_, estimator.noise_level)
         if criterion is None:
             criterion = "lcurve" if isinstance(estimator.alpha, Real) else estimator.alpha
+        if criterion == "auto":
+            criterion = "discrepancy" if noise.is_known else "gcv"
         _check_criterion(criterion)
-        display = cls(**_drawn(estimator, X[[sample]], criterion))
+        display = cls(**_curve_of(estimator, one_row(X, sample), criterion, noise))
         return display.plot(ax, line_kw=line_kw, point_kw=point_kw)
 
     @classmethod
@@ -150,14 +156,14 @@ class LCurveDisplay:
         line_kw: dict[str, Any] | None = None,
         point_kw: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw a curve that has been computed.
+        """Draw a computed curve.
 
         Parameters
         ----------
         curve : AlphaCurve
-            What `TikhonovInverter.alpha_curve` returned.
+            Result of `TikhonovInverter.alpha_curve`.
         alpha : float
-            The alpha to mark, such as one of ``invert(X).alpha``; its place is interpolated.
+            The alpha to mark, such as one of ``invert(X).alpha``, at an interpolated point.
         sample : int, default=0
             Column of the curve to draw.
         criterion : {"lcurve", "gcv", "discrepancy"}, default="lcurve"
@@ -180,11 +186,7 @@ class LCurveDisplay:
             )
         if not alpha > 0:
             raise ValueError(f"'alpha' is {alpha}; it must be positive.")
-        names = {"lcurve": ("misfit", "model_norm"), "gcv": ("alpha", "gcv")}
-        x, y = (
-            getattr(curve, name)[:, sample]
-            for name in names.get(criterion, ("alpha", "chi_factor"))
-        )
+        x, y = (getattr(curve, name)[:, sample] for name in _AXES[criterion])
         order = np.log(curve.alpha[:, sample])
         point = [float(np.exp(np.interp(np.log(alpha), order, np.log(v)))) for v in (x, y)]
         display = cls(x, y, point=(point[0], point[1]), alpha=float(alpha), criterion=criterion)
@@ -197,7 +199,7 @@ class LCurveDisplay:
         line_kw: dict[str, Any] | None = None,
         point_kw: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw the curve, on logarithmic axes, and the chosen alpha.
+        """Draw the curve on logarithmic axes, and the chosen alpha.
 
         Parameters
         ----------
@@ -228,34 +230,36 @@ class LCurveDisplay:
         xlabel, ylabel = _LABELS[self.criterion]
         ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
         if self.criterion == "lcurve":
-            # Misfits span a decade or less, in which labels of every digit run into each other.
+            # Misfits span a decade or less, where labels of every digit would overlap.
             ax.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         ax.legend()
         return self
 
 
-def _drawn(estimator: Any, X: NDArray, criterion: str) -> dict[str, Any]:
-    """Return what a display of the only row of `X` shows."""
+def _curve_of(estimator: Any, X: NDArray, criterion: str, noise: Noise) -> dict[str, Any]:
+    """Return the parameters of the display for the only row of `X`."""
     result, curve = estimator.invert(X), estimator.alpha_curve(X)
     alpha, alphas = float(result.alpha[0]), curve.alpha[:, 0]
-    # An infinite alpha has no place on the axis; the curve is level by its end.
-    shown = min(alpha, float(alphas[-1]))
-    if shown < alphas[0]:
-        alphas = np.geomspace(shown / 10, alphas[-1], len(alphas))
-        curve = estimator.alpha_curve(X, alphas=alphas)
-    at = estimator.alpha_curve(X, alphas=[shown])
-    if criterion == "gcv":
-        x, y, point = alphas, curve.gcv[:, 0], (shown, at.gcv[0, 0])
-    elif criterion == "discrepancy":
-        chi = result.misfit[0] ** 2 / X.shape[1]
-        x, y, point = alphas, curve.chi_factor[:, 0], (shown, chi)
-    else:
-        x, y = curve.misfit[:, 0], curve.model_norm[:, 0]
-        point = (result.misfit[0], result.model_norm[0])
-        if not np.isfinite(alpha):
-            point = (at.misfit[0, 0], at.model_norm[0, 0])
-    point = (float(point[0]), float(point[1]))
-    return {"x": x, "y": y, "point": point, "alpha": alpha, "criterion": criterion}
+    # An infinite alpha has no place on the axis; the curve is level there.
+    marked = min(alpha, float(alphas[-1]))
+    if marked < alphas[0]:
+        curve = estimator.alpha_curve(X, alphas=np.geomspace(marked / 10, alphas[-1], len(alphas)))
+    x, y = _AXES[criterion]
+    at = estimator.alpha_curve(X, alphas=[marked])
+    point = {name: float(getattr(at, name)[0, 0]) for name in (x, y)}
+    point["alpha"] = marked
+    # With bounds the estimate is off the curve.
+    if criterion == "discrepancy":
+        point[y] = float(result.misfit[0] ** 2 / noise.whitening.n_white)
+    elif criterion == "lcurve" and np.isfinite(alpha):
+        point = {name: float(getattr(result, name)[0]) for name in (x, y)}
+    return {
+        "x": getattr(curve, x)[:, 0],
+        "y": getattr(curve, y)[:, 0],
+        "point": (point[x], point[y]),
+        "alpha": alpha,
+        "criterion": criterion,
+    }
 
 
 def _check_criterion(criterion: str) -> None:

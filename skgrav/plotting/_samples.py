@@ -1,4 +1,4 @@
-"""Many sections: drawn from a generator or a posterior, or of several methods."""
+"""Galleries of sections: samples of a generator or a posterior, or several estimates."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ from skgrav.plotting._sections import Section, sections_of
 
 
 class SampleGalleryDisplay:
-    """Rows of density sections in the same colours, with physical axes, depth down.
+    """Rows of density sections with common colours and physical axes, depth down.
 
-    It is best made by `from_estimator` or `from_predictions`.
+    Use `from_estimator` or `from_predictions` to create it.
 
     Parameters
     ----------
     sections : mapping of str to array-like of shape (n_sections, n_cells)
-        Densities by the name of their row, flattened in C order, top layer first.
+        Densities by row name, flattened in C order, top layer first.
     mesh : Mesh
         The cells, in 2D.
     titles : mapping of str to sequence of str, default=None
-        Titles of the panels by the name of their row.
+        Panel titles by row name.
     limits : tuple of two floats, default=None
-        Least and greatest density of the colours; None takes those of all sections.
+        Range of the colours; None takes the range of all sections.
     units : {"mGal", "normalized"}, default="mGal"
-        Units of the operator, which for ``"mGal"`` has densities in kg/m3.
+        Units of the operator; with ``"mGal"`` densities are in kg/m3.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes, of shape (n_rows, n_columns)
-        Axes of the sections; None where a row is shorter than others.
+        Axes of the sections; None at the end of shorter rows.
     images_ : ndarray of matplotlib QuadMesh, of the same shape
         The sections.
     colorbar_ : matplotlib Colorbar or None
@@ -74,7 +74,7 @@ class SampleGalleryDisplay:
     See Also
     --------
     DensityDisplay : One sample, with differences, uncertainty, and in 3D.
-    skgrav.metrics.sample_coverage : Whether samples are of all kinds.
+    skgrav.metrics.sample_coverage : Share of true sections that samples cover.
 
     Examples
     --------
@@ -118,27 +118,27 @@ class SampleGalleryDisplay:
         ax: Any = None,
         **plot_kw: Any,
     ) -> Self:
-        """Draw samples of a generator, or of what data leave possible.
+        """Draw samples of a generator, or of the posterior of an inverter.
 
         Parameters
         ----------
         estimator : estimator
             A fitted generator with `sample`, or a fitted inverter with `sample_y`.
         X : array-like of shape (n_samples, n_cells) or (n_samples, n_data), default=None
-            For a generator sections to compare with, such as its training set, of which the first
-            are drawn. For an inverter gravity.
+            For a generator, sections to compare with, such as its training set; the first are
+            drawn. For an inverter, gravity.
         y : array-like of shape (n_samples, n_cells), default=None
-            For an inverter true densities.
+            For an inverter, true densities.
         n_samples : int, default=6
             Number of samples.
         sample : int, default=0
-            For an inverter the row of `X` and `y`.
+            For an inverter, the row of `X` and `y`.
         random_state : int, RandomState instance or None, default=0
             Seed of the samples.
         mesh : Mesh, default=None
-            The cells; None takes those of the estimator.
+            The cells; None takes the mesh of the estimator.
         units : {"mGal", "normalized"}, default=None
-            Units for the labels; None takes those of the estimator's operator, or ``"mGal"``.
+            Units for the labels; None takes the units of the estimator's operator, or ``"mGal"``.
         ax : array-like of Axes, default=None
             Axes to draw on, row by row; None makes a figure.
         **plot_kw : dict
@@ -169,19 +169,13 @@ class SampleGalleryDisplay:
             rows["drawn"] = draws[0].T
         else:
             raise ValueError(
-                f"'estimator' is {estimator!r}, which draws no samples; give a generator or a "
+                f"'estimator' is {estimator!r}, which cannot draw samples; give a generator or a "
                 "BayesLinearInverter."
             )
-        # What exceeds given sections is to be seen.
+        # Colours of the given sections show where samples exceed them.
         limits = value_range([rows["given"]]) if "given" in rows else None
-        display = cls(
-            rows,
-            mesh=mesh,
-            titles=titles,
-            limits=limits,
-            units=units_of(units, operator),
-        )
-        return display.plot(ax, **plot_kw)
+        units = units_of(units, operator)
+        return cls(rows, mesh=mesh, titles=titles, limits=limits, units=units).plot(ax, **plot_kw)
 
     @classmethod
     def from_predictions(
@@ -197,25 +191,25 @@ class SampleGalleryDisplay:
         ax: Any = None,
         **plot_kw: Any,
     ) -> Self:
-        """Draw the first samples in columns: their truth, and below it estimates.
+        """Draw the first samples in columns: the truth above the estimates.
 
         Parameters
         ----------
         y_true : array-like of shape (n_samples, n_cells), or None
-            True densities. Their range is that of the colours, and titles of estimates tell the
-            relative L2 error.
+            True densities. Colours have their range, and titles of estimates the relative L2
+            error.
         y_pred : array-like of shape (n_samples, n_cells), or mapping of str to array-like
-            Estimates, several of them by the name of their row.
+            Estimates, several by row name.
         mesh : Mesh, default=None
-            The cells; None takes those of `operator`.
+            The cells; None takes the mesh of `operator`.
         operator : ForwardOperator, default=None
             Fitted operator, for `mesh` and `units`.
         n_samples : int, default=6
-            Number of samples, if there are as many.
+            Largest number of samples.
         titles : sequence of str, default=None
             Titles of the first row.
         units : {"mGal", "normalized"}, default=None
-            Units for the labels; None takes those of `operator`, or ``"mGal"``.
+            Units for the labels; None takes the units of `operator`, or ``"mGal"``.
         ax : array-like of Axes, default=None
             Axes to draw on, row by row; None makes a figure.
         **plot_kw : dict
@@ -229,7 +223,7 @@ class SampleGalleryDisplay:
         mesh = mesh_of(mesh, operator)
         estimates = named(y_pred, "estimate").items()
         rows = {name: _rows(rho, mesh, "y_pred")[:n_samples] for name, rho in estimates}
-        told: dict[str, Sequence[str]] = {}
+        panel_titles: dict[str, Sequence[str]] = {}
         limits = None
         if y_true is not None:
             truth = _rows(y_true, mesh, "y_true")[:n_samples]
@@ -237,14 +231,15 @@ class SampleGalleryDisplay:
                 if len(rho) != len(truth):
                     raise ValueError(
                         f"'y_true' has {len(truth)} rows to draw and 'y_pred' {len(rho)}; give as "
-                        "many of both."
+                        "many of each."
                     )
                 errors = relative_l2_error(truth, rho, multioutput="raw_values")
-                told[name] = [f"error {error:.2f}" for error in np.atleast_1d(errors)]
+                panel_titles[name] = [f"error {error:.2f}" for error in np.atleast_1d(errors)]
             rows, limits = {"truth": truth, **rows}, value_range([truth])
         if titles is not None:
-            told[next(iter(rows))] = list(titles)[:n_samples]
-        display = cls(rows, mesh=mesh, titles=told, limits=limits, units=units_of(units, operator))
+            panel_titles[next(iter(rows))] = list(titles)[:n_samples]
+        units = units_of(units, operator)
+        display = cls(rows, mesh=mesh, titles=panel_titles, limits=limits, units=units)
         return display.plot(ax, **plot_kw)
 
     def plot(
@@ -306,9 +301,9 @@ class SampleGalleryDisplay:
 
 
 def _known(estimator: Any, X: Any, y: ArrayLike | None, sample: int) -> dict[str, Array]:
-    """Return the truth of a sample, as far as it is known, and its estimate."""
+    """Return the truth of a sample, if given, and its estimate."""
     if X is None:
-        raise ValueError("'X' is None; give the gravity whose possible densities are to be drawn.")
+        raise ValueError("'X' is None; give the gravity to sample densities for.")
     estimate = np.ravel(estimator.predict(one_row(X, sample)))
     truth = {} if y is None else {"truth": row_of(y, sample, estimate.size, "y")}
     return truth | {"estimate": estimate}

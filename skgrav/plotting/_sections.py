@@ -1,4 +1,4 @@
-"""Sections of densities, drawn with physical axes, depth down."""
+"""Sections of density with physical axes, depth down."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Section:
     """Values in a plane of cells: a vertical section or a depth slice."""
 
     title: str
-    #: Which colours it has: those of densities, differences or the standard deviation.
+    #: Kind of values, which share colours: "density", "difference" or "std".
     kind: str
     values: Array
-    #: Edges of the cells in metres, horizontally and vertically in the picture.
+    #: Edges of the cells in metres, horizontal and vertical in the picture.
     x: Array
     y: Array
     xlabel: str
@@ -34,21 +34,21 @@ class Section:
 
     @property
     def ratio(self) -> float:
-        """Height by width in the picture."""
+        """Height over width in the picture."""
         ratio = float(np.ptp(self.y) / np.ptp(self.x))
         return ratio if self.to_scale else 0.3 if ratio < 1 else 2.0
 
     @property
     def to_scale(self) -> bool:
-        """Whether both axes can have the same scale and still be seen."""
+        """Whether both axes have the same scale."""
         return bool(1 / _STRETCHED <= np.ptp(self.y) / np.ptp(self.x) <= _STRETCHED)
 
     def in_plane_of(self, other: Section | None) -> bool:
-        """Tell whether another section has the same axes."""
+        """Return whether another section has the same axes."""
         return other is not None and self.x is other.x and self.y is other.y
 
     def in_row(self, name: str) -> Section:
-        """Return the section with the name of its row before the label of its vertical axis."""
+        """Return the section with the name of its row in the label of its vertical axis."""
         return replace(self, ylabel=f"{name}\n{self.ylabel}")
 
     def draw(self, ax: Any, scale: float, **keywords: Any) -> Any:
@@ -58,7 +58,7 @@ class Section:
         down = "depth (" in self.ylabel
         ax.set(xlim=(x[0], x[-1]), ylim=(y[-1], y[0]) if down else (y[0], y[-1]))
         ax.set_title(self.title, fontsize="medium")
-        # Few ticks, which small panels have room for, and layouts foresee.
+        # Small panels have room for few ticks.
         ax.locator_params(nbins=5)
         ax.set_aspect("equal" if self.to_scale else "auto")
         if self.cuts is not None:
@@ -80,13 +80,13 @@ def sections_of(
         return [Section(title, kind, image, x, z, across, depth)]
     z, y, x = mesh.edges
     k, j, i = (_cell_of(mesh, axis, value) for axis, value in enumerate(at or strongest(mesh, rho)))
-    below, beside, along = (float(c[n]) for c, n in zip(mesh.centers, (k, j, i), strict=True))
-    title = f"{title}\ndepth {below / scale:.4g} {unit}"
-    titles = [title, f"y = {beside / scale:.4g} {unit}", f"x = {along / scale:.4g} {unit}"]
+    z0, y0, x0 = (float(c[n]) for c, n in zip(mesh.centers, (k, j, i), strict=True))
+    title = f"{title}\ndepth {z0 / scale:.4g} {unit}"
+    titles = [title, f"y = {y0 / scale:.4g} {unit}", f"x = {x0 / scale:.4g} {unit}"]
     return [
-        Section(titles[0], kind, image[k], x, y, across, north, (along, beside)),
-        Section(titles[1], kind, image[:, j], x, z, across, depth, (along, below)),
-        Section(titles[2], kind, image[:, :, i], y, z, north, depth, (beside, below)),
+        Section(titles[0], kind, image[k], x, y, across, north, (x0, y0)),
+        Section(titles[1], kind, image[:, j], x, z, across, depth, (x0, z0)),
+        Section(titles[2], kind, image[:, :, i], y, z, north, depth, (y0, z0)),
     ]
 
 
@@ -101,7 +101,7 @@ def _cell_of(mesh: Mesh, axis: int, value: float) -> int:
     edges = mesh.edges[axis]
     if not edges[0] <= value <= edges[-1]:
         raise ValueError(
-            f"'at' holds {value:g} along axis {axis}, but the mesh reaches from {edges[0]:g} to "
+            f"'at' is {value:g} along axis {axis}, but the mesh extends from {edges[0]:g} to "
             f"{edges[-1]:g} m; give (z, y, x) in metres within it."
         )
     return min(int(np.searchsorted(edges, value, side="right")) - 1, edges.size - 2)

@@ -1,4 +1,4 @@
-"""What trains a network: batches, schedules, best weights, checkpoints, progress, fresh pairs."""
+"""Training of networks: batches, schedules, best weights, checkpoints, progress, fresh pairs."""
 
 from skgrav.training._augmentation import LEAST_NOISE, Augmentation, Mirror, draw_levels
 from skgrav.training._batches import BatchIterator, HoldOut

@@ -11,17 +11,17 @@ from skgrav._typing import Array, Indices
 from skgrav.geometry import Mesh, Survey
 from skgrav.io import saved, sized
 
-#: Relative noise of data as float32 holds them: no data count as better.
+#: Relative rounding error of float32: the lowest noise level.
 LEAST_NOISE = 3e-8
 
-#: Share of training samples that have no more than that.
+#: Share of training samples with that noise, where the range of levels begins at 0.
 _CLEAN = 0.3
 
 
 @saved
 @dataclass(frozen=True)
 class Mirror:
-    """How the reflection x -> -x acts: ``g[:, data] * sign`` and ``rho[:, cells]``.
+    """Reflection x -> -x: ``g[:, data] * sign`` and ``rho[:, cells]``.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Mirror:
 
     @classmethod
     def of(cls, mesh: Mesh, survey: Survey) -> Mirror:
-        """Find the reflection that maps mesh and survey onto themselves, or raise ValueError."""
+        """Return the reflection of a symmetric mesh and survey, else raise ValueError."""
         x = mesh.edges[-1]
         centre, width = (x[0] + x[-1]) / 2, x[-1] - x[0]
         if not np.allclose(np.diff(x), np.diff(x)[::-1], rtol=1e-6):
@@ -50,7 +50,7 @@ class Mirror:
         mirrored = survey.stations * np.r_[np.ones(survey.ndim - 1), -1.0]
         mirrored[:, -1] += 2 * centre
         decimals = int(8 - np.ceil(np.log10(width)))
-        # Stations differ by far more than the rounding, so equal keys mean equal places.
+        # Stations are farther apart than the rounding, so equal keys are equal positions.
         places = {tuple(row): i for i, row in enumerate(survey.stations.round(decimals) + 0.0)}
         partner = np.array([places.get(tuple(row), -1) for row in mirrored.round(decimals) + 0.0])
         if (partner < 0).any():
@@ -66,10 +66,10 @@ class Mirror:
 
 
 def draw_levels(low: float, high: float, like: torch.Tensor) -> torch.Tensor:
-    """Draw relative noise for samples, of the shape and device of `like`.
+    """Draw relative noise levels of samples, of the shape and device of `like`.
 
-    Levels are even in their logarithm, denser near the upper bound. Of those that begin at 0 three
-    in ten are `LEAST_NOISE`, the other's lower bound.
+    The logarithm of the ratio to `high` follows the square of a uniform variable, so that levels
+    are denser near `high`. Where `low` is 0, three in ten are `LEAST_NOISE`.
     """
     clean = _CLEAN if low < LEAST_NOISE else 0.0
     low, high = max(low, LEAST_NOISE), max(high, LEAST_NOISE)
@@ -78,16 +78,16 @@ def draw_levels(low: float, high: float, like: torch.Tensor) -> torch.Tensor:
 
 
 class Augmentation:
-    """Draw fresh noise, and mirror half of the samples, each time a batch comes by.
+    """Add new noise to each batch, and mirror half of its samples.
 
     Parameters
     ----------
     noise_level : tuple of two floats
-        Bounds of the relative noise, between which `draw_levels` draws.
+        Range of the relative noise, for `draw_levels`.
     mean, scale : ndarray of shape (n_data,)
-        Standardisation of the data, since noise is relative to what was measured.
+        Standardisation of the data, as noise is relative to data before it.
     mirror : Mirror or None
-        The reflection to use.
+        The reflection.
     device : str
         Device of the batches.
     """

@@ -1,4 +1,4 @@
-"""Batches of training pairs, and the pairs that are held out for validation."""
+"""Batches of training pairs, and the split of a validation set."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import torch
 
 
 class BatchIterator:
-    """Batches cut whole out of arrays, without collating samples one by one.
+    """Batches sliced from arrays, without collating single samples.
 
-    Arrays are looked up at each pass, since a data set may be renewed between epochs.
+    Arrays are looked up at each pass, as `renew` may replace them between epochs.
 
     Parameters
     ----------
     dataset : skorch Dataset or torch Subset of one
-        Holder of `X` and `y`, arrays or what gives arrays of the rows it is asked for.
+        Data set with `X` and `y`, arrays or objects that return arrays for rows.
     batch_size : int
-        Samples in a batch; -1 takes all at once.
+        Samples in a batch; -1 takes all.
     shuffle : bool, default=False
-        Whether to draw a new order, from torch's generator, each time it is iterated.
+        Whether to draw a new order from torch's generator at each pass.
     share : tuple of two int, default=(0, 1)
-        Which share of each batch to cut out, and of how many; they are filled up to one size.
+        Index of the share of each batch to take, and number of shares, all of one size.
     """
 
     def __init__(
@@ -56,24 +56,24 @@ class BatchIterator:
             yield X, y
 
     def renew(self, X: Any, y: Any) -> None:
-        """Put other pairs, as many as there were, in place of those of the data set."""
+        """Replace the pairs of the data set by as many others."""
         if len(X) != len(self.data):
             raise ValueError(
-                f"X drew {len(X)} pairs after {len(self.data)}; each epoch must have as many pairs "
-                "as the first."
+                f"'X' drew {len(X)} pairs after {len(self.data)}; draw as many in each epoch as "
+                "in the first."
             )
         self.data.X, self.data.y = X, y
 
 
 class HoldOut:
-    """Split that holds sections out together with their images.
+    """Split that holds out sections together with their images.
 
     Parameters
     ----------
     fraction : float
-        Share of the sections that is held out.
+        Share of the sections held out.
     n_images : int
-        How often each section is there: all of them, then all images.
+        Number of images of each section; the data set has all first images, then all second.
     seed : int
         Seed of the choice.
     """
@@ -86,8 +86,9 @@ class HoldOut:
         n_valid = math.ceil(self.fraction * n_sections)
         if not 0 < n_valid < n_sections:
             raise ValueError(
-                f"'validation_fraction' is {self.fraction}, which splits {n_sections} sections "
-                "into nothing and all; give more sections or set early_stopping=False."
+                f"'validation_fraction' is {self.fraction}, which leaves the training or the "
+                f"validation set of {n_sections} sections empty; give more sections or set "
+                "early_stopping=False."
             )
         order = np.random.RandomState(self.seed).permutation(n_sections)
         valid, rest = (

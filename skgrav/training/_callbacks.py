@@ -1,4 +1,4 @@
-"""Callbacks of a training: learning rates, the best weights, and progress."""
+"""Callbacks of training: learning rates, best weights and progress."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from skorch.callbacks import Callback
 
 
 class ExponentialDecay(Callback):
-    """Learning rate that shrinks smoothly, by a factor per 100 epochs counted over all calls.
+    """Learning rate that decays exponentially with the epochs of all calls.
 
-    Without a state, unlike torch's schedulers, which hold the optimiser and fail without it.
+    It has no state, unlike torch's schedulers, which fail without their optimiser.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class ExponentialDecay(Callback):
 
 
 class OneCycle(Callback):
-    """Learning rate that rises within the first twentieth of training and falls as a cosine.
+    """Learning rate that rises at first and then falls as a cosine.
 
     Parameters
     ----------
@@ -53,16 +53,16 @@ class OneCycle(Callback):
 
 
 class KeepBest(Callback):
-    """Remember the weights of the epoch with the lowest loss, and keep histories short.
+    """Keep the weights of the epoch with the lowest loss, at first the initial ones.
 
-    Before the first epoch the best weights are those that training starts from.
+    It also drops the batches of each epoch from the history.
 
     Parameters
     ----------
     monitor : str or None
-        Loss that decides, "train_loss" or "valid_loss"; None takes the last epoch for the best.
+        Loss to compare, "train_loss" or "valid_loss"; None keeps the last epoch.
     patience : int, default=None
-        Epochs without a lower loss after which training ends; None goes on to the end.
+        Epochs without a lower loss after which training stops; None never stops it.
     """
 
     def __init__(self, monitor: str | None, patience: int | None = None) -> None:
@@ -92,12 +92,12 @@ class KeepBest(Callback):
             net.stop("patience")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was remembered."""
+        """Return the best loss and weights, and the epochs since."""
         names = ("best_loss_", "best_weights_", "n_worse_")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Remember what another training remembered."""
+        """Take over the state of another training."""
         for name, value in state.items():
             setattr(self, name, value)
 
@@ -106,7 +106,7 @@ class KeepBest(Callback):
         net.module_.load_state_dict(self.best_weights_)
 
     def forget(self) -> None:
-        """Drop the weights, which pickles would contain otherwise."""
+        """Drop the weights, so that pickles do not contain them."""
         self.best_weights_ = None
 
 
@@ -127,11 +127,11 @@ class EpochBar(Callback):
 
     def on_train_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
         self.bar_.close()
-        del self.bar_  # holds a lock, which no pickle takes
+        del self.bar_  # its lock cannot be pickled
 
 
 class EpochTasks(Callback):
-    """Makes each epoch a task of the fit for the scikit-learn callbacks of an estimator.
+    """Report each epoch as a task of the fit to the scikit-learn callbacks of an estimator.
 
     Parameters
     ----------

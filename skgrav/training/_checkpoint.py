@@ -1,4 +1,4 @@
-"""Training that survives the end of its process: all of its state in a file, again and again."""
+"""Checkpoints: the whole state of a training in a file, to resume it in another process."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ from torch import distributed
 
 from skgrav.training._fingerprint import alike, differences, parameters, sketch, weights_hash
 
-#: Version of the layout of the file.
+#: Version of the file layout.
 _LAYOUT = 1
 
-#: What the description of a training calls its seed.
+#: Name of the seed in the description of a training.
 _SEED = "the seed of 'random_state'"
 
-#: Writing takes at most one part in so many of the time.
+#: Writing takes at most one part in `_SHARE` of the time.
 _SHARE = 20
 
 
 class Checkpoint(Callback):
-    """Writes the whole state of a training to a directory, and finds it again.
+    """Callback that writes the whole state of a training to a directory, and resumes from it.
 
-    It is the last of a net's callbacks, so that it sees what the others make of an epoch. Those
-    with `state_dict` and `load_state_dict` have their states kept, and so have pairs that are
-    drawn for each epoch.
+    It must be the last callback of a net, after the others have changed their state. It keeps the
+    states of callbacks with `state_dict` and `load_state_dict`, and of pairs drawn for each epoch.
 
     Parameters
     ----------
@@ -45,19 +44,19 @@ class Checkpoint(Callback):
     seed : int
         Seed of the training.
     fresh : bool, default=True
-        Whether training starts from weights that follow from the seed and the pairs.
+        Whether the initial weights follow from the seed and the pairs.
 
     Attributes
     ----------
     seed : int
-        That of the training to go on with where the estimator has no `random_state`.
+        Seed of the training, from the checkpoint if the estimator has no `random_state`.
 
     Raises
     ------
     ValueError
-        If the directory holds a training of another kind, or what cannot be understood.
+        If the directory contains another training or a damaged file.
     OSError
-        If nothing can be written there.
+        If the directory is not writable.
     """
 
     def __init__(self, estimator: BaseEstimator, seed: int, *, fresh: bool = True) -> None:
@@ -66,7 +65,7 @@ class Checkpoint(Callback):
         self.directory = Path(estimator.checkpoint)
         self.path = self.directory / "training.pt"
         self.unfinished = self.directory / "training.pt.part"
-        # The processes of one training end each epoch together: one of them writes.
+        # Processes that share a training end each epoch together: one of them writes.
         together = distributed.is_available() and distributed.is_initialized()
         self.writes = not together or distributed.get_rank() == 0
         self.fresh = fresh
@@ -83,29 +82,29 @@ class Checkpoint(Callback):
             _SEED: seed,
             **{f"{name!r}": value for name, value in parameters(estimator).items()},
         }
-        # Through JSON, as what they are compared with.
+        # Through JSON, as the description read from the file.
         self.kind = json.loads(json.dumps(kind))
         self.data: dict[str, list[list[float]]] = {}
         self._refuse_others()
 
     def check_data(self, **arrays: Any) -> None:
-        """Note the data, and refuse those that the training to go on with did not have."""
+        """Note the data; raise ValueError if they differ from those of the checkpoint."""
         for name, array in arrays.items():
             self.kind[f"the shape of {name}"] = list(array.shape)
             self.data[name] = sketch(array)
         self._refuse_others()
 
     def resume(self, net: NeuralNetRegressor, X: Any, y: Any) -> int:
-        """Put what was found into a net, and return how many epochs it has behind it.
+        """Load the checkpoint, if any, into a net and return the number of epochs done.
 
-        The states of callbacks and of random generators follow when training begins.
+        The states of callbacks and random generators are restored when training begins.
         """
         self.kind["the device"] = torch.device(net.device).type
-        # Those of a fresh training follow from the rest, but for the rounding of the machine.
+        # Fresh weights follow from the rest up to the rounding of the machine.
         self.kind["the weights to start from"] = None if self.fresh else weights_hash(net.module_)
-        # Signs of principal components differ between machines, and weights would not fit.
-        self.data["inputs, as the network sees them,"] = sketch(X, 1)
-        self.data["targets, as the network sees them,"] = sketch(y, 1)
+        # Signs of principal components in the encoding may differ between machines.
+        self.data["the encoded inputs"] = sketch(X, 1)
+        self.data["the encoded targets"] = sketch(y, 1)
         self._refuse_others()
         self.n_done_, self.n_written_, self._failing, self._next = 0, 0, False, 0.0
         if self._found is None:
@@ -130,7 +129,7 @@ class Checkpoint(Callback):
             torch.cuda.set_rng_state_all(found["random_cuda"])
 
     def on_epoch_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
-        if net.stopped_by_ is not None:  # training has ended, and going on would be too much
+        if net.stopped_by_ is not None:  # the training is complete
             return
         self.n_done_ += 1
         if not self.writes or time.monotonic() < self._next:
@@ -142,10 +141,10 @@ class Checkpoint(Callback):
         except OSError as error:
             if not self._failing:
                 self._failing = True
-                last = f"that of epoch {self.n_written_} is kept" if self.n_written_ else "none yet"
+                last = f"epoch {self.n_written_} is kept" if self.n_written_ else "none exists yet"
                 warnings.warn(
                     f"the checkpoint of epoch {self.n_done_} cannot be written to {self.path}: "
-                    f"{_reason(error)}; {last}. Training goes on and tries again.",
+                    f"{_reason(error)}; {last}. Training continues and tries again.",
                     RuntimeWarning,
                     stacklevel=2,
                 )
@@ -162,7 +161,7 @@ class Checkpoint(Callback):
         except OSError as error:
             warnings.warn(
                 f"training has ended, but its checkpoint {self.path} cannot be removed: "
-                f"{_reason(error)}. Remove it, or the next fit goes on from it.",
+                f"{_reason(error)}. Remove it, or the next fit resumes from it.",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -174,48 +173,48 @@ class Checkpoint(Callback):
             self.unfinished.unlink()
         except OSError as error:
             raise type(error)(
-                f"'checkpoint' is {str(self.directory)!r}, where nothing can be written: "
-                f"{_reason(error)}. Give a directory that can be, or None."
+                f"'checkpoint' is {str(self.directory)!r}, which is not writable: "
+                f"{_reason(error)}. Give a writable directory, or None."
             ) from error
 
     def _read(self) -> dict[str, Any] | None:
-        """Return what the directory holds, None if that is nothing."""
+        """Return the content of the checkpoint, None without one."""
         if not self.path.exists():
             return None
         with self.path.open("rb") as file:
             try:
                 found = torch.load(file, map_location="cpu", weights_only=True)
                 layout, found["kind"] = found["layout"], json.loads(found["kind"])
-            except Exception as error:  # torch says in many ways that a file is none of its own
-                what = f"is damaged, or none of skgrav: {_first_line(error)}"
+            except Exception as error:  # torch raises many classes for damaged files
+                what = f"is damaged or not written by skgrav: {_first_line(error)}"
                 raise ValueError(self._refusal(what)) from error
         if layout != _LAYOUT:
-            what = f"has layout {layout}, and this version of skgrav reads {_LAYOUT}"
+            what = f"has layout {layout}, but this version of skgrav reads {_LAYOUT}"
             raise ValueError(self._refusal(what))
         return found
 
     def _refuse_others(self) -> None:
-        """Raise ValueError if what was found differs in what is known so far."""
+        """Raise ValueError if the checkpoint differs from this training as far as it is known."""
         if self._found is None:
             return
         then = {name: value for name, value in self._found["kind"].items() if name in self.kind}
         other = differences(then, self.kind)
         for name, sums in self.data.items():
             if not alike(self._found["data"].get(name, []), sums):
-                other.append(f"the numbers of {name} are others")
+                other.append(f"the values of {name} differ")
         if other:
             more = f"; and {len(other) - 3} more" if len(other) > 3 else ""
-            what = f"is of another training: {'; '.join(other[:3])}{more}"
+            what = f"belongs to another training: {'; '.join(other[:3])}{more}"
             raise ValueError(self._refusal(what))
 
     def _refusal(self, what: str) -> str:
         return (
             f"'checkpoint' is {str(self.directory)!r}, but {self.path.name} there {what}. Give "
-            f"another directory, or remove {self.path} to start anew."
+            f"another directory, or remove {self.path} to start again."
         )
 
     def _content(self, net: NeuralNetRegressor) -> memoryview:
-        """Return the state of a training in bytes."""
+        """Return the state of a training as bytes."""
         cuda, later_pairs = torch.device(net.device).type == "cuda", net.run_.later_pairs
         state = {
             "layout": _LAYOUT,
@@ -229,7 +228,7 @@ class Checkpoint(Callback):
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if cuda else [],
         }
-        # Into memory first: errors of the disk are to be OSErrors, which torch's writing hides.
+        # In memory first, as torch would hide the OSErrors of the disk.
         buffer = io.BytesIO()
         try:
             state["history"] = json.dumps(net.history.to_list(), default=float)
@@ -239,14 +238,14 @@ class Checkpoint(Callback):
                 torch.load(buffer, map_location="cpu", weights_only=True)
         except (TypeError, ValueError, AttributeError, pickle.PickleError) as error:
             raise TypeError(
-                "'checkpoint' keeps numbers, text and tensors, and no other objects, but a "
-                f"callback, the network or the history holds some: {_first_line(error)}. Make "
-                "their states plain, or set checkpoint=None."
+                "'checkpoint' keeps numbers, text and tensors only, but the state of a callback, "
+                f"the network or the history has other objects: {_first_line(error)}. Change it, "
+                "or set checkpoint=None."
             ) from error
         return buffer.getbuffer()
 
     def _write(self, content: memoryview) -> None:
-        """Write all or nothing."""
+        """Replace the file as a whole."""
         try:
             with self.unfinished.open("wb") as file:
                 file.write(content)
@@ -262,7 +261,7 @@ class Checkpoint(Callback):
 def _state(callback: Any) -> dict[str, Any]:
     if hasattr(callback, "state_dict"):
         return callback.state_dict()
-    # What skorch's scores remember.
+    # The state of skorch's scoring callbacks.
     return {name: value for name, value in vars(callback).items() if name == "best_score_"}
 
 
@@ -274,7 +273,7 @@ def _load(callback: Any, state: dict[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a state with Python's numbers in place of NumPy's."""
+    """Return a state with Python numbers in place of NumPy's."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, (list, tuple)):

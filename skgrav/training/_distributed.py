@@ -1,4 +1,4 @@
-"""Training that several processes share, each with a GPU of its own."""
+"""Training shared by several processes, each with one GPU."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from torch import distributed
 
 
 class SharedTraining(Callback):
-    """Callback that lets the processes of a torch process group train one network together.
+    """Callback with which the processes of a torch process group train one network.
 
-    Each process takes its share of every batch, and all step by the mean gradient, as torch's
-    DistributedDataParallel does. They must be given the same pairs and the same integer
-    `random_state`, and end with the same weights. Without a process group it does nothing.
+    Each process takes its share of every batch, and all step by the mean gradient, as in torch's
+    DistributedDataParallel. All need the same pairs and the same integer `random_state`, and end
+    with the same weights. Without a process group it does nothing.
 
     See Also
     --------
-    CNNInverter : Takes it as one of its `callbacks`.
+    CNNInverter : Takes it in its `callbacks`.
 
     Notes
     -----
-    Batches that cannot be divided are filled up with their first samples. Noise and dropout are
-    drawn for each process anew. Losses are means over processes, so that all stop in the same
-    epoch.
+    Batches that cannot be divided evenly are padded with their first samples. Noise and dropout
+    differ between processes. Losses are means over processes, so that all stop in the same epoch.
 
     Examples
     --------
-    A script that ``torchrun --nproc-per-node=4 script.py`` starts, one process per GPU:
+    A script for ``torchrun --nproc-per-node=4 script.py``, one process per GPU:
 
     >>> import os
     >>> from skgrav import CNNInverter, Mesh
@@ -52,27 +51,27 @@ class SharedTraining(Callback):
     def on_train_begin(
         self, net: NeuralNetRegressor, X: Any = None, y: Any = None, **kwargs: Any
     ) -> None:
-        """Check that all processes start alike, and set the share of the iterator.
+        """Check that all processes start equally, and set the share of the iterator.
 
         Parameters
         ----------
         net : NeuralNetRegressor
             The net in training.
         X, y : ndarray
-            Pairs as the network sees them.
+            Encoded pairs.
         **kwargs : Any
             Ignored, for skorch's interface.
         """
         self.active_ = distributed.is_available() and distributed.is_initialized()
         if not self.active_:
-            vars(net).pop("iterator_train__share", None)  # of a training that failed
+            vars(net).pop("iterator_train__share", None)  # left by a training that failed
             return
         self.seed_ = torch.initial_seed() % 2**31
         self._check_alike(net, X, y)
         net.iterator_train__share = distributed.get_rank(), distributed.get_world_size()
 
     def on_epoch_begin(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
-        """Seed the order of samples alike.
+        """Seed the order of samples, which all processes share.
 
         Parameters
         ----------
@@ -86,14 +85,14 @@ class SharedTraining(Callback):
             torch.manual_seed(self.seed_ + len(net.history))
 
     def on_batch_begin(self, net: NeuralNetRegressor, training: bool, **kwargs: Any) -> None:
-        """Seed noise and dropout differently, once the order is drawn.
+        """Seed noise and dropout differently in each process, once the order is drawn.
 
         Parameters
         ----------
         net : NeuralNetRegressor
             The net in training.
         training : bool
-            Whether the batch is one to train on.
+            Whether the batch is for training.
         **kwargs : Any
             Ignored, for skorch's interface.
         """
@@ -134,7 +133,7 @@ class SharedTraining(Callback):
                 net.history.record(name, mean)
 
     def on_train_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
-        """Leave a net that knows nothing of other processes.
+        """Remove the share, so that the net works in a single process.
 
         Parameters
         ----------
@@ -147,17 +146,17 @@ class SharedTraining(Callback):
             del net.iterator_train__share
 
     def _check_alike(self, net: NeuralNetRegressor, X: Any, y: Any) -> None:
-        """Raise ValueError if seeds, sizes, weights or pairs differ from those of rank 0."""
+        """Raise ValueError if seeds, sizes, weights or pairs differ between processes."""
         weights = next(net.module_.parameters()).detach().cpu().numpy()
         parts = [[self.seed_, len(X)], weights, X[0], y[0], X[-1], y[-1]]
         own = np.concatenate([np.ravel(part) for part in parts])
         gathered: list[Any] = [None] * distributed.get_world_size()
         distributed.all_gather_object(gathered, own)
-        # Machines may round differently, and no more.
+        # Rounding may differ between machines.
         if not all(g.shape == own.shape and np.allclose(g, own, rtol=1e-3) for g in gathered):
             raise ValueError(
-                "SharedTraining: the processes start from different pairs or weights. Give all "
-                "of them the same X and y, and 'random_state' the same int."
+                "SharedTraining: the processes start from different pairs or weights. Give all the "
+                "same 'X' and 'y', and the same integer as 'random_state'."
             )
 
 

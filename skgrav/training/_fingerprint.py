@@ -1,4 +1,4 @@
-"""How one training is distinguished from another: parameters as text, and sums of numbers."""
+"""Description of a training, to recognise it: parameters as text, and sums of its data."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
-#: Rows that are read together.
+#: Rows read at once.
 _BLOCK = 512
 
-#: Difference of sums, relative to the size of what is summed, that another machine may cause.
+#: Relative difference of sums that rounding on another machine may cause.
 _ROUNDING = 1e-4
 
-#: Parameters that the weights don't depend on, or only by the seed, which is compared itself.
+#: Parameters that do not affect the weights, or only through the seed, which is compared too.
 _IMMATERIAL = {"checkpoint", "device", "random_state", "verbose"}
 
 
 def parameters(estimator: BaseEstimator) -> dict[str, Any]:
-    """Return an estimator's parameters as far as its weights depend on them, fit for JSON."""
+    """Return the parameters that affect the weights, in the types of JSON."""
     found = estimator.get_params(deep=False).items()
     return {name: described(value) for name, value in found if name not in _IMMATERIAL}
 
 
 def described(value: Any) -> Any:
-    """Return a parameter in the types of JSON; objects of a class alike only by their class."""
+    """Return a parameter in the types of JSON; other objects by their class only."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
@@ -52,9 +52,9 @@ def described(value: Any) -> Any:
 
 
 def sketch(rows: Any, n_blocks: int | None = None) -> list[list[float]]:
-    """Return a weighted sum of each block of rows, or of the first ones, and the block's norm.
+    """Return a randomly weighted sum and the norm of each block of rows, or of the first ones.
 
-    Any number that changes changes a sum, and so does another order; rounding hardly does.
+    The sums change with any number and with the order, but hardly by rounding.
     """
     found = []
     for start in range(0, len(rows), _BLOCK)[:n_blocks]:
@@ -66,11 +66,11 @@ def sketch(rows: Any, n_blocks: int | None = None) -> list[list[float]]:
 
 
 def alike(a: list[list[float]], b: list[list[float]]) -> bool:
-    """Tell whether two sketches are of the same numbers but for rounding."""
+    """Return whether two sketches agree up to rounding."""
     if len(a) != len(b):
         return False
     x, y = np.array(a), np.array(b)
-    # Weights of 1 to 4 add up the rounding of all.
+    # The weights, of 1 to 4, sum up the rounding errors of all numbers.
     return bool(np.all(np.abs(x - y) <= _ROUNDING * np.maximum(x[:, 1:], y[:, 1:])))
 
 
@@ -84,7 +84,7 @@ def weights_hash(module: torch.nn.Module) -> str:
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Say in words in what two descriptions differ."""
+    """Return the differences of two descriptions in words."""
     found = []
     for name in [*now, *(then.keys() - now.keys())]:
         old, new = then.get(name), now.get(name)

@@ -1,4 +1,4 @@
-"""Pairs that are drawn anew for each epoch, and found again after an interruption."""
+"""Pairs that are drawn for each epoch, and again after an interruption."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 
 class FreshPairs:
-    """Iterator of gravity and density, whose place can be kept and found again.
+    """Iterator of gravity and density that can be continued in another process.
 
     Parameters
     ----------
     source : callable or iterator
-        Function of `random_state` that draws pairs, without end, or an iterator of pairs.
+        Function of `random_state` that draws pairs, or an iterator of pairs.
     seed : int
-        Seed of what a callable draws.
+        Seed of the `random_state` of a callable.
     """
 
     def __init__(self, source: Any, seed: int) -> None:
@@ -34,14 +34,14 @@ class FreshPairs:
         return (drawn.data, drawn.target) if hasattr(drawn, "target") else drawn
 
     def skip_to(self, n_drawn: int) -> None:
-        """Leave out pairs, which a callable need not draw, until so many are gone."""
+        """Skip pairs up to a number; a callable need not draw them."""
         while self.n_drawn < n_drawn:
             if callable(self.source):
                 self._seed()
             elif next(self.source, None) is None:
                 raise ValueError(
-                    f"'X' is an iterator that ended after {self.n_drawn} pairs, but the checkpoint "
-                    f"is of a training that had seen {n_drawn}. Make the same iterator anew."
+                    f"'X' is an iterator that ended after {self.n_drawn} pairs, but the training "
+                    f"in the checkpoint had seen {n_drawn}. Give the same iterator from its start."
                 )
             self.n_drawn += 1
 
@@ -50,14 +50,14 @@ class FreshPairs:
 
 
 class EncodedPairs:
-    """Fresh pairs as a network sees them: those of the epochs after the first.
+    """Encoded pairs of the epochs after the first.
 
     Parameters
     ----------
     drawn : FreshPairs
         The pairs.
     encoder : object
-        What encodes them by ``encoder(X, y)``, with what it has learned in `state_dict`.
+        Encodes them by ``encoder(X, y)``; its state is `state_dict`.
     """
 
     def __init__(self, drawn: FreshPairs, encoder: Any) -> None:
@@ -70,10 +70,10 @@ class EncodedPairs:
         return self.encoder(*next(self.drawn))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place, and what the encoder has learned."""
+        """Return the number of pairs drawn and the state of the encoder."""
         return {"n_drawn": self.drawn.n_drawn, "encoder": self.encoder.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a place."""
+        """Continue from a state."""
         self.drawn.skip_to(state["n_drawn"])
         self.encoder.load_state_dict(state["encoder"])

@@ -1,4 +1,4 @@
-"""The skorch net that is trained: its steps, its loop over epochs and its pickle."""
+"""The skorch net in training: its steps, its loop over epochs and its pickle."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from skorch import NeuralNetRegressor
 from skgrav.networks import own_settings, with_own_settings
 from skgrav.solvers import Guard
 
-#: What ends a training before its last epoch.
+#: Reasons to stop training before the last epoch.
 Reason = Literal["patience", "callback", "pairs", "interrupt"]
 
-#: Torch has one random generator for all threads, and so one of them trains at a time.
+#: Torch has one random generator for all threads, so only one of them may train at a time.
 one_generator = Guard()
 
 
 @dataclass
 class TrainingRun:
-    """What one call of `TrainingNet.run` is to do.
+    """Parameters of one call of `TrainingNet.run`.
 
     Parameters
     ----------
     n_epochs : int
-        Epochs of this training, with those that a checkpoint has behind it.
+        Epochs of this training, including epochs before a checkpoint.
     cycle_start, cycle_length : int
-        First epoch of the schedule of learning rates, as counted in the history, and its length.
+        First epoch of the learning rate schedule, as in the history, and its length.
     later_pairs : iterator of encoded pairs, default=None
-        The pairs of each epoch after the first; None trains on the same ones again.
+        The pairs of each epoch after the first; None repeats the first.
     n_resumed : int, default=0
-        Epochs of this training that another process has done.
+        Epochs of this training done by another process.
     """
 
     n_epochs: int
@@ -44,24 +44,24 @@ class TrainingRun:
 
 
 class TrainingNet(NeuralNetRegressor):
-    """Skorch net that augments batches, renews its pairs and ends when a callback stops it.
+    """Skorch net that augments batches, renews its pairs and can be stopped by callbacks.
 
     Parameters
     ----------
     *args, **kwargs : Any
         Parameters of skorch's NeuralNetRegressor.
     augment : callable or None, default=None
-        Function of a batch ``(X, y)`` of tensors on the device that returns the batch to train
-        on, called anew at each step. Where it has an attribute `always`, validation needs it, too.
+        Function from a batch ``(X, y)`` of tensors on the device to the batch to train on,
+        called at each step; in validation, too, if it has an attribute `always`.
     precision : {"float32", "bfloat16"}, default="float32"
-        Numbers in which the network computes while it trains.
+        Precision of the network in training.
 
     Attributes
     ----------
     run_ : TrainingRun
         The training in progress.
     stopped_by_ : str or None
-        Why the last training ended before its last epoch.
+        Why the last training stopped early.
     """
 
     stopped_by_: Reason | None
@@ -74,19 +74,19 @@ class TrainingNet(NeuralNetRegressor):
         super().__init__(*args, **kwargs)
 
     def run(self, X: Any, y: Any, run: TrainingRun) -> None:
-        """Train on encoded pairs; those of an interrupted epoch count as not seen."""
+        """Train on encoded pairs; an interrupted epoch does not count."""
         self.run_ = run
         try:
             self.partial_fit(X, y)
         finally:
-            del self.run_  # it may hold pairs, which no pickle is to take along
+            del self.run_  # its pairs must not enter a pickle
 
     def stop(self, reason: Reason) -> None:
-        """End the training after the epoch in progress; for callbacks."""
+        """Stop training after the current epoch; for callbacks."""
         self.stopped_by_ = reason
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Any:
-        """Train epoch by epoch, until all are done or something stops it."""
+        """Train epoch by epoch until all are done or training is stopped."""
         run, self.stopped_by_ = self.run_, None
         train, valid = self.get_split_datasets(X, y)
         batches = self.get_iterator(train, training=True)
@@ -114,7 +114,7 @@ class TrainingNet(NeuralNetRegressor):
             self.history.pop()
             raise
         finally:
-            if self.history and "train_loss" not in self.history[-1]:  # it was not finished
+            if self.history and "train_loss" not in self.history[-1]:
                 self.history.pop()
         return self
 
@@ -133,7 +133,7 @@ class TrainingNet(NeuralNetRegressor):
 
     def validation_step(self, batch: Any, **fit_params: Any) -> Any:
         if hasattr(self.augment, "always"):
-            with seeded(0, self.device):  # epochs are to differ in their weights, not their noise
+            with seeded(0, self.device):  # the same noise in each epoch, to compare weights
                 batch = self.augment(*(part.to(self.device) for part in batch))
         return super().validation_step(batch, **fit_params)
 
@@ -145,11 +145,11 @@ class TrainingNet(NeuralNetRegressor):
 
     @with_own_settings
     def predict(self, X: Any) -> Any:
-        """Return what the network makes of encoded data."""
+        """Return the output of the network for encoded data."""
         return super().predict(X)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the optimiser, three times the size of the weights; training renews it."""
+        """Leave out the optimiser, three times the size of the weights; see `renew`."""
         bare = object.__new__(type(self))
         renewed: dict[str, Any] = {"optimizer_": None, "callbacks_": []}
         bare.__dict__.update(self.__dict__ | {k: v for k, v in renewed.items() if k in vars(self)})
@@ -160,7 +160,7 @@ class TrainingNet(NeuralNetRegressor):
         super().__setstate__(state)
 
     def renew(self) -> None:
-        """Make optimiser and callbacks again after unpickling."""
+        """Restore optimiser and callbacks after unpickling."""
         if self.initialized_ and self.optimizer_ is None:
             self.initialize_callbacks()
             self._initialize_optimizer(reason="Continuing training of an unpickled net.")
@@ -168,7 +168,7 @@ class TrainingNet(NeuralNetRegressor):
 
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Treat denormal numbers as zero meanwhile: they make CPU epochs two to three times slower."""
+    """Treat denormal numbers as zero, as they make CPU epochs two to three times slower."""
     was_flushed = bool(torch.tensor(1e-40).mul(1.0) == 0)
     torch.set_flush_denormal(True)
     try:
@@ -179,7 +179,7 @@ def flushed_denormals() -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int, device: str) -> Iterator[None]:
-    """Seed torch meanwhile, and give it its own state back; other threads wait for that."""
+    """Seed torch, then restore its state; other threads wait."""
     n_devices = 0 if device == "cpu" else torch.cuda.device_count()
     with own_settings(), one_generator(), torch.random.fork_rng(devices=range(n_devices)):
         torch.manual_seed(seed)

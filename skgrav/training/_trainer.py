@@ -1,4 +1,4 @@
-"""The trainer of an estimator: composes its net, trains it, and goes on after an interruption."""
+"""Trainer of an estimator: composes its net, trains it, and resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from skgrav.training._net import Reason, TrainingNet, TrainingRun, seeded
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training came to.
+    """Outcome of a training.
 
     Parameters
     ----------
     n_epochs : int
-        Epochs that were finished, with those that a checkpoint had behind it.
+        Epochs finished, including epochs before a checkpoint.
     stopped_by : str or None
-        What ended it before the last epoch.
+        Reason to stop before the last epoch.
     """
 
     n_epochs: int
@@ -41,23 +41,23 @@ class Trainer:
         The estimator, with the parameters `random_state`, `device`, `verbose`, `early_stopping`,
         `n_iter_no_change` and `checkpoint`.
     seed : int, default=None
-        Seed of the training that goes on; None begins one, with a seed from `random_state`.
+        Seed of the training to continue; None begins one, with a seed from `random_state`.
     resumable : bool, default=True
-        Whether `checkpoint` counts.
+        Whether to use `checkpoint`.
 
     Attributes
     ----------
     seed : int
-        Seed of the training; that of the checkpoint where there is no `random_state`.
+        Seed of the training, from the checkpoint if `random_state` is None.
     device : str
         Device of the net.
 
     Raises
     ------
     ValueError
-        If torch cannot use the device, or the checkpoint is of another training.
+        If torch cannot use the device, or the checkpoint belongs to another training.
     OSError
-        If nothing can be written to `checkpoint`.
+        If `checkpoint` is not writable.
     """
 
     def __init__(self, estimator: Any, *, seed: int | None = None, resumable: bool = True) -> None:
@@ -70,7 +70,7 @@ class Trainer:
             self.seed = self._checkpoint.seed
 
     def check_data(self, **arrays: Any) -> None:
-        """Raise ValueError if the checkpoint is of a training on other data."""
+        """Raise ValueError if the checkpoint belongs to a training on other data."""
         if self._checkpoint is not None:
             self._checkpoint.check_data(**arrays)
 
@@ -84,22 +84,22 @@ class Trainer:
         kind: type[TrainingNet] = TrainingNet,
         **parameters: Any,
     ) -> TrainingNet:
-        """Return a net whose weights are drawn when it is initialised or trained.
+        """Return a net, not yet initialised.
 
         Parameters
         ----------
         module : callable
-            What makes the torch module.
+            Returns the torch module.
         callbacks : sequence of skorch callbacks
-            The schedule, and whatever else there is.
+            The learning rate schedule and other callbacks.
         monitor : str or None
-            Loss of which the lowest is the best; None takes the last epoch for the best.
+            Loss whose minimum is the best epoch; None takes the last epoch.
         split : callable
-            What holds a validation set out, if the estimator stops early.
+            Splits off a validation set, if the estimator stops early.
         kind : type, default=TrainingNet
             Class of the net.
         **parameters : Any
-            Parameters of skorch.
+            Further parameters of the net.
         """
         estimator, callbacks = self.estimator, list(callbacks)
         if estimator.verbose:
@@ -140,16 +140,16 @@ class Trainer:
         cycle: tuple[int, int] | None = None,
         later_pairs: Iterator[tuple[Any, Any]] | None = None,
     ) -> Outcome:
-        """Train for some epochs, or for those that the checkpoint leaves.
+        """Train for some epochs, less those before the checkpoint.
 
-        The weights stay those of the last epoch, or of the best one if training was interrupted
+        The final weights are of the last epoch, or of the best one if training was interrupted
         or the estimator stops early. A loss that is not finite raises FloatingPointError and
-        leaves the best weights there were, those of the start before the first epoch.
+        restores the best weights, before the first epoch the initial ones.
 
         Parameters
         ----------
         net : TrainingNet
-            The net; it is initialised if it is not.
+            The net, which is initialised if necessary.
         X, y : ndarray
             Encoded pairs.
         n_epochs : int
@@ -157,15 +157,14 @@ class Trainer:
         seed : int
             Seed of weights, order of samples, dropout and noise.
         cycle : tuple of two int, default=None
-            First epoch of the schedule of learning rates and its length; None takes those of
-            this training.
+            First epoch of the learning rate schedule and its length; None takes this training.
         later_pairs : iterator of pairs, default=None
             Encoded pairs of the epochs after the first.
 
         Raises
         ------
         KeyboardInterrupt
-            If the user stopped a training that has a checkpoint, with which it can go on.
+            If the user stopped a training that has a checkpoint to resume from.
         """
         checkpoint = self._checkpoint
         train = with_callbacks(
@@ -174,13 +173,13 @@ class Trainer:
         try:
             outcome = train(self.estimator)
         except FloatingPointError:
-            if checkpoint is not None:  # going on from it would end here again
+            if checkpoint is not None:  # resuming from it would fail again
                 checkpoint.remove()
             raise
         if checkpoint is not None:
             if outcome.stopped_by == "interrupt":
                 raise KeyboardInterrupt(
-                    "training was stopped by the user; the same fit goes on from "
+                    "training was stopped by the user; the same fit resumes from "
                     f"{checkpoint.path}."
                 )
             checkpoint.remove()
