@@ -623,8 +623,10 @@ def at_least_typical(rms: Array, typical_rms: float) -> Array:
 
 def check_level(level: Any) -> Level:
     """Return a relative level, one for each sample, "auto" or None; or raise ValueError."""
-    if level is None or (isinstance(level, str) and level == "auto"):
-        return level
+    if level is None:
+        return None
+    if isinstance(level, str) and level == "auto":
+        return "auto"
     try:
         array = real_array(level, "noise_level")
     except (TypeError, ValueError):

@@ -252,10 +252,6 @@ def of_noise():
     makers = {
         "Noise": (partial(Noise, X.shape[1]), {"level": levels, "uncertainty": sigma}),
         "Noise.of": (partial(Noise.of, OPERATOR), {"level": levels, "uncertainty": sigma}),
-        "Noise.of_survey": (
-            partial(Noise.of_survey, SURVEY),
-            {"level": levels, "uncertainty": sigma},
-        ),
         "Noise.at": (Noise(X.shape[1]).at, {"level": levels}),
     }
     for name, (make, arrays) in makers.items():

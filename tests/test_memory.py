@@ -39,7 +39,7 @@ def inverted_by(invert):
 
 
 def by_tikhonov(*args, **params):
-    return lambda operator, g: TikhonovInverter(*args, operator=operator, **params).fit(g)
+    return lambda operator, g: TikhonovInverter(*args, operator=operator, **params).fit(g).predict(g)
 
 
 DECOMPOSED = {
@@ -47,7 +47,7 @@ DECOMPOSED = {
     "gcv": by_tikhonov("gcv"),
     "derivatives": by_tikhonov(order=1, depth_weighting="sensitivity"),
     "bounds": by_tikhonov("gcv", bounds=(-1e4, 1e4)),
-    "sparse": lambda operator, g: SparseInverter(operator=operator, max_iter=1).fit(g),
+    "sparse": lambda operator, g: SparseInverter(operator=operator, max_iter=1).fit(g).predict(g),
     "solver": lambda operator, g: CGLS().solve(operator.fit(), g, sigma=0.02),
 }
 

@@ -292,8 +292,8 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
             Gravity, component-major. ``"residual"`` checks the operator with it and trains on the
             gravity of y; a constant difference is allowed. A callable draws pairs for each epoch:
             called with `random_state`, an int, it returns gravity and density, as
-            `make_gravity_dataset` or as a pair of arrays. An iterator yields such pairs, and training ends with it.
-            Memory-mapped arrays of floats, here and as y, stay on disk.
+            `make_gravity_dataset` or as a pair of arrays. An iterator yields such pairs, and
+            training ends with it. Memory-mapped arrays of floats, here and as y, stay on disk.
         y : array-like of shape (n_samples, n_cells) or (n_samples,), default=None
             Densities, flattened in C order, top layer first. None if X draws them.
 

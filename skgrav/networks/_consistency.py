@@ -12,7 +12,7 @@ from torch import nn
 
 from skgrav._checks import check_array, check_matrix
 from skgrav.operators import BaseOperator, ToeplitzOperator, thin_svd
-from skgrav.solvers import CHANCE, IN_REACH, SVDSystem
+from skgrav.solvers import IN_REACH, SIGNIFICANCE, SVDSystem
 
 Tensor = torch.Tensor
 
@@ -157,7 +157,7 @@ class DataConsistency(nn.Module):
         cut2 = torch.where(kept, 0.0, d).square().sum(dim=1)
         if self._n_lost:
             # As in `Projection`: more out of reach than noise explains raises the noise.
-            exceeds = (noise2 > 0) & (lost2 > noise2 * float(chdtri(self._n_lost, CHANCE)))
+            exceeds = (noise2 > 0) & (lost2 > noise2 * float(chdtri(self._n_lost, SIGNIFICANCE)))
             noise2 = torch.where(exceeds, lost2 / self._n_lost, noise2)
         target2 = self.chi_factor * g.shape[1] * noise2 - lost2
         target2 = torch.maximum(target2, self._least * noise2)

@@ -15,7 +15,7 @@ from skgrav._typing import Array, Indices, Mask
 from skgrav.noise import Noise
 
 #: Probability at which the part of the data out of reach is too large to be noise as stated.
-_SIGNIFICANCE = 1e-6
+SIGNIFICANCE = 1e-6
 
 
 class Status(IntEnum):
@@ -41,7 +41,7 @@ def noise_in_data(sigma: Array, lost2: Array, n_lost: int) -> tuple[Array, Mask]
     """
     if not n_lost:
         return sigma, np.zeros(len(sigma), dtype=bool)
-    exceeds = (sigma > 0) & (lost2 > sigma**2 * chdtri(n_lost, _SIGNIFICANCE))
+    exceeds = (sigma > 0) & (lost2 > sigma**2 * chdtri(n_lost, SIGNIFICANCE))
     return np.where(exceeds, np.sqrt(lost2 / n_lost), sigma), exceeds
 
 
