@@ -203,13 +203,13 @@ CAPPED = """
     import numpy as np
     from skgrav import CNNInverter, Mesh, Survey
     from skgrav.datasets import make_gravity_dataset
-    from skgrav.inverters import _prior, _whitened
+    from skgrav.inverters import _gaussian_prior, _whitened
     from skgrav.networks import PaperCNN
 
     folder, architecture, augment = Path(sys.argv[1]), sys.argv[2], sys.argv[3] or None
     if architecture == "paper":
         architecture = partial(PaperCNN, filters=(8,), hidden_layer_sizes=(64,))
-    _whitened._N_PHYSICS_PAIRS = _whitened._N_COMPONENT_SECTIONS = _prior._N_SHRUNK = 1000
+    _whitened._N_PHYSICS_PAIRS = _whitened._N_COMPONENT_SECTIONS = _gaussian_prior._N_SHRUNK = 1000
     mesh = Mesh.square(50)
     few = make_gravity_dataset(600, survey=Survey.line(mesh, n_stations=30), random_state=0)
     inverter = CNNInverter(
