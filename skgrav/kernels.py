@@ -103,6 +103,7 @@ def rectangle_node(offsets: tuple[Array, ...], component: int) -> Array:
     """
     offsets = _checked(offsets, component, (2,))
     a, b = offsets[component], offsets[1 - component]
+    # |a| arctan(b / |a|) equals a arctan(b / a), and arctan2 is finite at a = 0.
     depth = np.abs(a)
     return 0.5 * b * _log(a * a + b * b) + depth * np.arctan2(b, depth)
 
@@ -153,6 +154,7 @@ def prism_node(offsets: tuple[Array, ...], component: int) -> Array:
     r = np.sqrt(a * a + b * b + c * c)
     logs = _odd_log(b, c, r, a * a + b * b)
     logs += _odd_log(c, b, r, a * a + c * c)
+    # Even in a, as in `rectangle_node`; [...] makes arrays of scalars, for `out`.
     depth = np.abs(a)
     node = (depth * r)[...]
     np.arctan2(b * c, node, out=node)
@@ -181,6 +183,7 @@ def _odd_log(factor: Array, b: Array, r: Array, rest: Array) -> Array:
 
     In place, since writing temporaries to memory takes longer than the functions.
     """
+    # |b| + r does not cancel, and is zero only at the station itself.
     values = (np.abs(b) + r)[...]
     np.maximum(values, np.finfo(np.float64).tiny, out=values)
     np.log(values, out=values)

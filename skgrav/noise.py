@@ -131,6 +131,7 @@ class Whitening:
             data = data / self.weights
         if self.n_white == self.n_data:
             return data
+        # Q^T d, without its first coordinates, which the trend spans.
         V, T = self._reflectors
         return (data - ((data @ V) @ T) @ V.T)[:, self.n_data - self.n_white :]
 
@@ -148,6 +149,7 @@ class Whitening:
             For instance the gradient of a misfit with respect to the data.
         """
         if self.n_white < self.n_data:
+            # Q w, with zeros for the dropped coordinates.
             V, T = self._reflectors
             padded = np.zeros((len(white), self.n_data))
             padded[:, self.n_data - self.n_white :] = white
@@ -470,6 +472,7 @@ class Noise:
         if sigma is None:
             return None
         size = np.sqrt(np.mean(self.whitening(residual) ** 2, axis=1))
+        # Without noise, an exact fit has chi factor 0, any other infinity.
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             return np.where(size == 0, 0.0, size / sigma) ** 2
 
@@ -585,6 +588,7 @@ class Noise:
         if sigma is None or not sigma.any():
             return np.zeros((1, 1)), 0.0
         stated = np.sqrt(self.whitening.n_white) * np.linalg.norm(sigma)
+        # Variances of independent noise add up: present**2 + share**2 = 1.
         present = min(1.0, float(np.linalg.norm(self.whitening(residual)) / stated))
         share = float(np.sqrt(1.0 - present**2))
         if share <= _LACKING:

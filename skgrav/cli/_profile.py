@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +132,5 @@ def write_profile(path: Path, survey: Survey, g: Array, length_unit: str, unit: 
     table = {f"{name}_{length_unit}": c / LENGTHS[length_unit] for name, c in columns.items()}
     for component, values in zip(survey.components, survey.unflatten(g), strict=True):
         table[f"g{component}_{unit}"] = values / GRAVITIES[unit]
-    with checked_path(path).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(table)
-        writer.writerows([f"{v:.10g}" for v in row] for row in zip(*table.values(), strict=True))
+    header, values = ",".join(table), np.column_stack(list(table.values()))
+    np.savetxt(checked_path(path), values, "%.10g", ",", header=header, comments="")

@@ -223,12 +223,11 @@ class Mesh(ValueObject):
             The densities; several samples have the first dimension `sample`. Coordinates are cell
             centres in metres, z positive down, and edges, ``z_min``, ``z_max`` and so on, from
             which `from_xarray` restores the mesh exactly, or the part of it that was selected.
-            Needs xarray, from ``skgrav[io]``.
 
         Raises
         ------
         ImportError
-            If xarray is not installed.
+            If xarray, part of ``skgrav[io]``, is missing.
         """
         return _xarray.density_array(self.edges, self.unflatten(rho), name, units)
 
@@ -269,12 +268,12 @@ class Mesh(ValueObject):
         -------
         grid : pyvista.RectilinearGrid
             The cells with z positive up, as pyvista's cameras expect: a depth of 100 m is z = -100.
-            A 2D mesh becomes a flat section at y = 0. Needs pyvista, from ``skgrav[plot3d]``.
+            A 2D mesh becomes a flat section at y = 0.
 
         Raises
         ------
         ImportError
-            If pyvista is not installed.
+            If pyvista, part of ``skgrav[plot3d]``, is missing.
         """
         return _pyvista.rectilinear_grid(self.edges, self.unflatten(rho), name)
 

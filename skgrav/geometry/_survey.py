@@ -97,11 +97,8 @@ class Survey(ValueObject):
             check_dummies(column, f"stations, {axis}")
         components = tuple(components)
         allowed = AXES[stations.shape[1]]
-        if (
-            not components
-            or not set(components) <= set(allowed)
-            or len(set(components)) < len(components)
-        ):
+        distinct = set(components)
+        if not distinct or not distinct <= set(allowed) or len(distinct) < len(components):
             raise ValueError(
                 f"'components' is {components!r}; allowed are distinct names out of {allowed!r} "
                 f"for stations with {stations.shape[1]} coordinates."
@@ -230,6 +227,7 @@ class Survey(ValueObject):
             return np.zeros((self.n_data, 0))
         if not isinstance(self.trend, int):
             return self.trend
+        # From the mean station, since powers of UTM coordinates are nearly collinear.
         away = self.stations[:, 1:] - self.stations[:, 1:].mean(axis=0)
         powers = np.column_stack([np.prod(away**p, axis=1) for p in self._powers()])
         return np.kron(np.eye(len(self.components)), powers)
@@ -315,13 +313,12 @@ class Survey(ValueObject):
         dataset : xarray.Dataset of dimensions (station,) or (sample, station)
             Variables ``gx`` and so on, and if known ``gx_uncertainty``. The trend is the attribute
             ``trend_degree``, or variables ``gx_trend0`` and so on. Coordinates of the stations are
-            in metres, z positive down. `from_xarray` restores the survey exactly. Needs xarray,
-            from ``skgrav[io]``.
+            in metres, z positive down. `from_xarray` restores the survey exactly.
 
         Raises
         ------
         ImportError
-            If xarray is not installed.
+            If xarray, part of ``skgrav[io]``, is missing.
         """
         return _xarray.gravity_dataset(
             self.stations,

@@ -38,8 +38,8 @@ def write_file(path: Path, header: dict[str, Any], tensors: Tensors) -> None:
     _refuse_folder(checked_path(path))
     unfinished = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}")
     try:
-        # Opened so that the mode follows the umask; only their owner can read files of tempfile.
-        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        # The mode follows the umask, unlike that of safetensors and tempfile.
+        unfinished.touch(exist_ok=False)
         mode = unfinished.stat().st_mode
         safetensors.save_file(tensors, unfinished, metadata=metadata)
         unfinished.chmod(mode)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse.linalg import LinearOperator, aslinearoperator
+from scipy.sparse.linalg import LinearOperator
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_array, validate_data
@@ -20,7 +19,7 @@ from skgrav._typing import Array
 from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._rows import RowOperator
 from skgrav.operators._sensitivity import DenseMatrix
-from skgrav.operators._svd import SVD, Products, randomized_svd
+from skgrav.operators._svd import SVD, Products, RandomState, randomized_svd
 
 if TYPE_CHECKING:
     from skgrav.operators._torch import TorchOperator
@@ -30,8 +29,6 @@ SVD_SIZE, _SVD_BYTES = 4000, 2**30
 
 #: Number of singular values computed for larger operators.
 _RANK = 200
-
-RandomState = int | np.random.RandomState | None
 
 
 def decomposable(n_data: int, n_cells: int, *, held: bool) -> bool:
@@ -62,7 +59,7 @@ class Held:
 
     @cached_property
     def leading(self) -> SVD:
-        return _leading_svd(self.products, _RANK, n_power_iter=2, random_state=0)
+        return randomized_svd(self.products, _RANK, n_power_iter=2, random_state=0)
 
 
 class BaseOperator(TransformerMixin, BaseEstimator, ABC):
@@ -181,7 +178,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
                 f"'rank' is {rank}; it must be between 1 and {min(self.products_.shape)}, the "
                 "smaller side of this operator."
             )
-        return _leading_svd(self.products_, rank, n_power_iter, random_state)
+        return randomized_svd(self.products_, rank, n_power_iter, random_state)
 
     def inverse_transform(self, X: ArrayLike, *, rcond: float = 1e-2) -> Array:
         """Compute the minimum-norm density by the truncated SVD.
@@ -225,8 +222,6 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         """
         check_is_fitted(self)
         applied = self.products_
-        if isinstance(applied, DenseMatrix) and applied.matrix.dtype == np.float64:
-            return aslinearoperator(applied.matrix)
         return LinearOperator(
             applied.shape,
             matvec=lambda rho: applied.forward(rho.reshape(1, -1))[0],
@@ -291,10 +286,3 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
 
     def _data_names(self) -> list[str]:
         return [f"g{i}" for i in range(self.n_data_)]
-
-
-def _leading_svd(
-    products: Products, rank: int, n_power_iter: int, random_state: RandomState
-) -> SVD:
-    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-    return randomized_svd(products, rank, n_power_iter, np.random.default_rng(seed))

@@ -70,12 +70,10 @@ class ForwardOperator(BaseOperator):
         Thin singular value decomposition of the matrix, computed at first use: full if the smaller
         side is at most 4,000 and the matrix is in memory or takes at most 1 GiB, otherwise the 200
         largest singular values.
-    n_cells_ : int
+    n_cells_, n_features_in_ : int
         Number of cells.
     n_data_ : int
         Number of data.
-    n_features_in_ : int
-        Number of cells.
 
     Raises
     ------

@@ -115,28 +115,8 @@ def _evenly_chosen(n_samples: int) -> Indices:
 def operator_of_data(operator: BaseOperator | None, n_data: int) -> BaseOperator:
     """Return a fitted operator for data without known densities.
 
-    Parameters
-    ----------
-    operator : ForwardOperator, MatrixOperator or None
-        The operator. None, and a ForwardOperator without mesh and survey, take the paper's
-        geometry if the number of data is a multiple of 6.
-    n_data : int
-        Number of data.
-
-    Returns
-    -------
-    operator : BaseOperator
-        A fitted clone of `operator`, or the paper's in normalised units.
-
-    Raises
-    ------
-    ValueError
-        If the operator has another number of data, or its cells are unknown.
-
-    Warns
-    -----
-    PhysicsWarning
-        If `operator` is None, since the paper's geometry cannot be checked against densities.
+    None, and a ForwardOperator without mesh and survey, take the paper's geometry if the number of
+    data is a multiple of 6; None with a PhysicsWarning, since there are no densities to check it.
     """
     n, remainder = divmod(n_data, 6)
     papers = operator is None or (
@@ -275,6 +255,7 @@ def _diagnosis(operator: BaseOperator, rho: Array, g: Array, if_noise: str) -> s
         for advice, other in densities.items():
             if _explains(detrended(operator.transform(other.reshape(rho.shape))), g, limit):
                 return advice
+    # The factor of least squares reveals other units, 1000 for g/cm3 or 1e-5 for m/s2.
     scale = np.sum(predicted * g) / (np.sum(predicted**2) or 1.0)
     if _explains(scale * predicted, g, limit):
         return f"X is {scale:.4g} times the operator's gravity: check the 'units' of both."
@@ -310,6 +291,7 @@ def _identified(
             f"error of {errors[0]:.2g} on held-out pairs. Give 'operator' to use exact physics."
         )
     warnings.warn(message, PhysicsWarning, stacklevel=4)
+    # Noise of the pairs is not an error of the operator.
     residual = g[test] - identified.transform(rho[test])
     identified.held_out_error_ = 0.0 if _looks_like_noise(residual) else errors[0]
     return fitted[best]

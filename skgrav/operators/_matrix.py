@@ -40,12 +40,10 @@ class MatrixOperator(BaseOperator):
     held_out_error_ : float
         Misfit on held-out pairs, relative to their gravity, that noise does not explain; only if
         `resolve_operator` identified the matrix.
-    n_cells_ : int
+    n_cells_, n_features_in_ : int
         Number of cells.
     n_data_ : int
         Number of data.
-    n_features_in_ : int
-        Number of cells.
 
     Raises
     ------
@@ -142,6 +140,7 @@ class MatrixOperator(BaseOperator):
         return self.dense_.digest
 
     def _identify(self, rho: Array, g: Array) -> Array:
+        # Mean of the nonzero eigenvalues of the Gram matrix: its trace by its largest rank.
         scale = np.sum(rho**2) / min(rho.shape) or 1.0
         ridge = Ridge(alpha=self.alpha * scale, fit_intercept=False, solver="cholesky")
         return ridge.fit(rho, g).coef_.reshape(g.shape[1], rho.shape[1])

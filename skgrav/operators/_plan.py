@@ -73,6 +73,8 @@ def make_plan(
             f"but {geometry.lattices.obstacle}; 'mesh' is {geometry.mesh!r} and 'survey' "
             f"{geometry.survey!r}. Take method='auto' or 'rows'."
         )
+    # The limit of "auto", half of the free memory, leaves room for data and densities; a method
+    # that is given may take all of it.
     plan = OperatorPlan(way.name, way.n_bytes, _inversion_bytes(way), _reason(way, method))
     allowed = min(available, memory_limit or available)
     if plan.n_bytes > allowed:

@@ -16,9 +16,10 @@ _BYTES = 2**27
 
 
 class RowOperator:
-    """Sensitivity whose rows are computed for each product, in blocks of stations by threads.
+    """Sensitivity whose rows are computed for each product, with the methods of `Products`.
 
-    If the memory limit allows fewer rows than there are cores, some cores are idle.
+    Threads compute blocks of stations; if the memory limit allows fewer rows than there are cores,
+    some cores are idle.
     """
 
     def __init__(self, geometry: Geometry, limit: float) -> None:
@@ -28,7 +29,6 @@ class RowOperator:
         self._size = n_rows // self._n_jobs
 
     def forward(self, rho: Array) -> Array:
-        """Return the gravity of densities, (n_samples, n_data)."""
         g = np.empty((len(rho), len(self.geometry.axes), self.geometry.survey.n_stations))
 
         def run(stations: Indices) -> None:
@@ -39,7 +39,6 @@ class RowOperator:
         return g.reshape(len(rho), -1)
 
     def adjoint(self, g: Array) -> Array:
-        """Apply the transpose, (n_samples, n_cells)."""
         profiles = g.reshape(len(g), len(self.geometry.axes), -1)
 
         def run(stations: Indices) -> Array:
@@ -52,7 +51,6 @@ class RowOperator:
         return rho
 
     def column_norms2(self, weights: Array) -> Array:
-        """Return the sum of squares of each column, rows weighted, (n_cells,)."""
         of_station = weights.reshape(len(self.geometry.axes), -1)
 
         def run(stations: Indices) -> Array:

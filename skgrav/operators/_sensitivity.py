@@ -16,7 +16,7 @@ from skgrav.operators._svd import SVD, thin_svd
 
 
 class DenseMatrix:
-    """Read-only matrix with its thin SVD, computed at first use."""
+    """Read-only matrix with the methods of `Products` and its thin SVD, computed at first use."""
 
     def __init__(self, matrix: NDArray[Any]) -> None:
         matrix.setflags(write=False)
@@ -25,19 +25,15 @@ class DenseMatrix:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of data and of cells."""
         return self.matrix.shape
 
     def forward(self, rho: Array) -> Array:
-        """Return the gravity of densities, (n_samples, n_data)."""
         return np.asarray(np.asarray(rho, dtype=self.matrix.dtype) @ self.matrix.T, np.float64)
 
     def adjoint(self, g: Array) -> Array:
-        """Apply the transpose, (n_samples, n_cells)."""
         return np.asarray(np.asarray(g, dtype=self.matrix.dtype) @ self.matrix, np.float64)
 
     def column_norms2(self, weights: Array) -> Array:
-        """Return the sum of squares of each column, rows weighted, (n_cells,)."""
         return np.einsum("i,ij,ij->j", weights, self.matrix, self.matrix, dtype=np.float64)
 
     @cached_property
@@ -74,6 +70,7 @@ def sensitivity(geometry: Geometry, precision: str = "float64") -> NDArray[Any]:
     rows = matrix.reshape(len(geometry.axes), n_stations, *mesh.shape)
     found = geometry.lattices.found
     if not found:
+        # Station by station, written in place: the matrix is the only large array.
         flat = matrix.reshape(len(geometry.axes), n_stations, -1)
         for station in range(n_stations):
             geometry.rows(np.array([station]), out=flat[:, station : station + 1])

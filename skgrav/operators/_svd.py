@@ -7,12 +7,15 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
+from sklearn.utils import check_random_state
 
 from skgrav._typing import Array
 from skgrav.operators._memory import decomposition_bytes, require
 
 #: Random directions beyond the rank, which make the leading ones accurate.
 _OVERSAMPLING = 10
+
+RandomState = int | np.random.RandomState | None
 
 
 class SVD(NamedTuple):
@@ -79,7 +82,7 @@ def thin_svd(matrix: NDArray[Any]) -> SVD:
 
 
 def randomized_svd(
-    operator: Products, rank: int, n_power_iter: int, rng: np.random.Generator
+    operator: Products, rank: int, n_power_iter: int, random_state: RandomState
 ) -> SVD:
     """Return the truncated SVD of an operator by random projection, read-only [1]_.
 
@@ -91,7 +94,8 @@ def randomized_svd(
     size = min(rank + _OVERSAMPLING, n_data, n_cells)
     # Rows of `basis` approach the leading left singular vectors with each power iteration, and are
     # orthonormalised before rounding removes the smaller directions.
-    basis = linalg.orth(rng.standard_normal((n_data, size))).T
+    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    basis = linalg.orth(np.random.default_rng(seed).standard_normal((n_data, size))).T
     for _ in range(n_power_iter):
         images = operator.forward(operator.adjoint(basis))
         basis = linalg.qr(images.T, mode="economic")[0].T

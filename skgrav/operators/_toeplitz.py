@@ -26,7 +26,7 @@ _TYPES: dict[str, tuple[type, type]] = {
 
 
 class ToeplitzOperator:
-    """Sensitivity stored as spectra of its layers.
+    """Sensitivity stored as spectra of its layers, with the methods of `Products`.
 
     The gravity at lattice point i of cells j is ``sum_j K_l(j - i) rho_lj``, summed over layers l:
     a correlation, with the spectrum ``sum_l conj(K_l) rho_l``. The adjoint is a convolution.
@@ -40,21 +40,18 @@ class ToeplitzOperator:
         self.blocks = [ToeplitzBlock(geometry, lattice, precision, power) for lattice in lattices]
 
     def forward(self, rho: Array) -> Array:
-        """Return the gravity of densities, (n_samples, n_data)."""
         g = np.empty((len(rho), self.shape[0]))
         for block in self.blocks:
             block.forward(rho, g)
         return g
 
     def adjoint(self, g: Array) -> Array:
-        """Apply the transpose, (n_samples, n_cells)."""
         rho = np.zeros((len(g), self.shape[1]))
         for block in self.blocks:
             block.adjoint(g, rho)
         return rho
 
     def column_norms2(self, weights: Array) -> Array:
-        """Return the sum of squares of each column, rows weighted, (n_cells,)."""
         # Squared entries also depend on offsets alone, so they are a Toeplitz operator. Rounding
         # by the FFTs may be negative.
         squared = ToeplitzOperator(*self._remake, power=2)

@@ -56,41 +56,18 @@ class TorchOperator(nn.Module):
             spectra = torch.view_as_real(torch.from_numpy(block.spectra))
             self.register_buffer(f"spectra_{i}", spectra.to(dtype, copy=True), persistent=False)
             for name, index in (("rows", block.rows), ("points", block.flat)):
-                held = torch.tensor(index)
-                self.register_buffer(f"{name}_{i}", held, persistent=False)
+                self.register_buffer(f"{name}_{i}", torch.tensor(index), persistent=False)
         if not self._layouts:
             matrix = torch.tensor(operator.matrix_, dtype=dtype)
             self.register_buffer("matrix", matrix, persistent=False)
 
     def forward(self, rho: Tensor) -> Tensor:
-        """Compute the gravity of densities.
-
-        Parameters
-        ----------
-        rho : torch.Tensor of shape (n_samples, n_cells)
-            Densities.
-
-        Returns
-        -------
-        g : torch.Tensor of shape (n_samples, n_data)
-            Gravity, component-major.
-        """
+        """Compute the gravity (n_samples, n_data) of densities (n_samples, n_cells)."""
         _check("rho", rho, self.n_cells)
         return _Linear.apply(rho, self._gravity, self._transpose)
 
     def adjoint(self, g: Tensor) -> Tensor:
-        """Apply the transpose.
-
-        Parameters
-        ----------
-        g : torch.Tensor of shape (n_samples, n_data)
-            Data, component-major.
-
-        Returns
-        -------
-        image : torch.Tensor of shape (n_samples, n_cells)
-            ``g @ A``.
-        """
+        """Apply the transpose to data (n_samples, n_data): ``g @ A``, (n_samples, n_cells)."""
         _check("g", g, self.n_data)
         return _Linear.apply(g, self._transpose, self._gravity)
 
@@ -100,7 +77,7 @@ class TorchOperator(nn.Module):
         g = rho.new_zeros(len(rho), self.n_data)
         for i, layout in enumerate(self._layouts):
             images = rho.reshape(-1, *layout.cells)
-            rows, points, spectra = self._held(i)
+            rows, points, spectra = self._buffers_of(i)
             parts = []
             for samples in layout.sample_blocks(len(rho)):
                 total: Any = 0.0
@@ -118,11 +95,12 @@ class TorchOperator(nn.Module):
             return g @ self.matrix
         rho = g.new_zeros(len(g), self.n_cells)
         for i, layout in enumerate(self._layouts):
-            rows, points, spectra = self._held(i)
+            rows, points, spectra = self._buffers_of(i)
             parts = []
             for samples in layout.sample_blocks(len(g)):
                 values = g[samples][:, rows]
                 grid = values.new_zeros(*values.shape[:2], *layout.points).flatten(2)
+                # Repeated stations share a point, where their data are summed.
                 grid = grid.index_add(2, points, values).unflatten(2, layout.points)
                 spectrum = _transform(grid, layout.lengths)
                 layers = [
@@ -137,11 +115,9 @@ class TorchOperator(nn.Module):
             rho = rho + torch.cat(parts)
         return rho
 
-    def _held(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
-        rows, points, spectra = (
-            getattr(self, f"{name}_{i}") for name in ("rows", "points", "spectra")
-        )
-        return rows, points, torch.view_as_complex(spectra)
+    def _buffers_of(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
+        spectra = torch.view_as_complex(self.get_buffer(f"spectra_{i}"))
+        return self.get_buffer(f"rows_{i}"), self.get_buffer(f"points_{i}"), spectra
 
 
 class _Linear(torch.autograd.Function):
