@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 
 from skgrav._checks import real_array
 from skgrav._typing import Array
+from skgrav.datasets._checks import check_n_samples, check_section_mesh
 from skgrav.datasets._pelotas import layer_means
 from skgrav.geometry import Mesh
 
@@ -71,10 +72,7 @@ def make_margin_models(
     >>> make_margin_models(5, mesh=mesh, random_state=0).shape
     (5, 1800)
     """
-    if mesh.ndim != 2:
-        raise ValueError(f"'mesh' has {mesh.ndim} axes; it must have two, (z, x).")
-    if n_samples < 1:
-        raise ValueError(f"'n_samples' is {n_samples}; it must be at least 1.")
+    mesh, n_samples = check_section_mesh(mesh), check_n_samples(n_samples)
     if not 0 < reference_moho < np.inf:
         raise ValueError(
             f"'reference_moho' is {reference_moho}; it must be a finite depth above 0."
@@ -109,6 +107,7 @@ def make_margin_models(
     volcanic = np.full_like(crust, 2855.0) + rng.normal(0.0, 20.0, size=(n_samples, 1))
 
     top_of_crust = water + sediments + volcanics
+    # Airy isostasy: the raised mantle replaces the mass that water and sediments lack.
     deficit = (_CRUST - _WATER) * water + (_CRUST - sediment_density) * sediments
     moho = reference_moho - deficit / (_MANTLE - _CRUST)
     moho += draw(500.0, 3000.0) * _relief(rng, n_samples, x)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from numbers import Integral
 from zlib import crc32
 
 import numpy as np
@@ -13,6 +12,7 @@ from sklearn.utils import check_random_state
 
 from skgrav._checks import check_range
 from skgrav._typing import Array
+from skgrav.datasets._checks import check_n_samples, check_section_mesh
 from skgrav.datasets._families import FAMILIES
 from skgrav.datasets._stratigraphy import Draw
 from skgrav.geometry import Mesh
@@ -99,8 +99,8 @@ def make_density_models(
     >>> int((family == "faults").sum())
     10
     """
-    n_samples = _check_n_samples(n_samples)
-    mesh = _check_mesh(mesh)
+    n_samples = check_n_samples(n_samples)
+    mesh = Mesh.square() if mesh is None else check_section_mesh(mesh)
     names = _check_families(families)
     low, high = _check_density_range(density_range)
     # One draw from the caller's generator; the stream of each family and block derives from it.
@@ -132,31 +132,6 @@ def _scale(relative: Array, low: float, high: float) -> Array:
     """Map relative density to (low, high]; rounding must not carry it past the upper bound."""
     density = low + (high - low) * np.maximum(relative, _FLOOR)
     return np.minimum(density, high, out=density)
-
-
-def _check_n_samples(n_samples: int) -> int:
-    if isinstance(n_samples, bool) or not isinstance(n_samples, Integral) or n_samples < 1:
-        raise ValueError(
-            f"'n_samples' must be a positive integer, got {n_samples!r}; "
-            "ask for at least one section."
-        )
-    return int(n_samples)
-
-
-def _check_mesh(mesh: Mesh | None) -> Mesh:
-    if mesh is None:
-        return Mesh.square()
-    if not isinstance(mesh, Mesh):
-        raise ValueError(
-            f"'mesh' must be a skgrav.Mesh or None, got {mesh!r}; "
-            "build one with Mesh([z_edges, x_edges]) or Mesh.square(n)."
-        )
-    if mesh.ndim != 2:
-        raise ValueError(
-            f"'mesh' must have two dimensions (z, x), got {mesh.ndim}: the geological families "
-            "are sections. Pass Mesh([z_edges, x_edges])."
-        )
-    return mesh
 
 
 def _check_families(families: str | Sequence[str] | None) -> list[str]:

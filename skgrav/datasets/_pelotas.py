@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skgrav._typing import Array
+from skgrav.datasets._checks import check_section_mesh
 from skgrav.datasets._download import fetch, github_file
 from skgrav.geometry import Mesh, Survey
 
@@ -209,11 +210,7 @@ def pelotas_section(profile: Bunch, mesh: Mesh) -> Array:
     >>> rho = pelotas_section(profile, mesh)  # doctest: +SKIP
     >>> gz = ForwardOperator(mesh, profile.survey).fit().transform([rho])[0]  # doctest: +SKIP
     """
-    if len(getattr(mesh, "edges", ())) != 2:
-        raise ValueError(
-            f"'mesh' must be a skgrav.Mesh of two dimensions (z, x), got {mesh!r}; "
-            "build one with Mesh([z_edges, x_edges])."
-        )
+    mesh = check_section_mesh(mesh)
     return (_column_means(profile, mesh.edges[0]) @ _column_shares(profile, mesh.edges[1])).ravel()
 
 

@@ -34,6 +34,7 @@ from skgrav.networks import (
     own_settings,
     put_weights,
     weights_of,
+    with_own_settings,
 )
 from skgrav.solvers import NonlinearProblem, lbfgs
 from skgrav.training import Trainer, TrainingNet
@@ -205,8 +206,9 @@ class DensityGenerator(
         self.net_ = net = self._make_net(trainer, shape, sizes)
         trainer.initialize(net)
         if self.architecture == "default":
-            with own_settings():
-                self._start(net.module_, self._principal_components(scaled, trainer.seed))
+            pca = PCA(self.n_components_, random_state=trainer.seed)
+            with own_settings(), np.errstate(invalid="ignore"):  # identical sections: no variance
+                self._start(net.module_, pca.fit(scaled))
         try:
             outcome = trainer.train(net, scaled, scaled, sizes.max_epochs, seed=trainer.seed + 1)
         except (FloatingPointError, KeyboardInterrupt):
@@ -359,18 +361,15 @@ class DensityGenerator(
         low, high = self.density_range_
         return low + (high - low) * self._decoder(z)
 
+    @with_own_settings
     def _nearest(self, X: Array, z0: Array, dtype: torch.dtype) -> Array:
-        with own_settings():
-            return np.concatenate(list(self._nearest_codes(X, z0, dtype)))
-
-    def _nearest_codes(self, X: Array, z0: Array, dtype: torch.dtype) -> Iterator[Array]:
-        """Yield the codes batch by batch."""
         device = self.net_.device
         decoder = copy.deepcopy(self._decoder).to(dtype)
         jacobian = self._average_jacobian.to(dtype)
         # Copies are aligned in memory, on which the rounding of sums, and so of codes, depends.
         start = torch.tensor(np.ascontiguousarray(z0), dtype=dtype)
         data = torch.tensor(self._scaled(X), dtype=dtype)
+        codes = []
         for rows in batches(len(X)):
             problem = NonlinearProblem(
                 forward=decoder,
@@ -380,7 +379,8 @@ class DensityGenerator(
                 centre=torch.zeros(1, self.n_components_, dtype=dtype, device=device),
             )
             solution = lbfgs(problem, start[rows].to(device), 100, 1e-3)
-            yield solution.u.cpu().double().numpy()
+            codes.append(solution.u.cpu().double().numpy())
+        return np.concatenate(codes)
 
     @property
     def _average_jacobian(self) -> torch.Tensor:
@@ -487,10 +487,6 @@ class DensityGenerator(
         scaled = (X - low) / ((high - low) or 1.0)
         check_size(scaled, "X relative to the density_range")
         return scaled.astype(np.float32)
-
-    def _principal_components(self, scaled: Array32, seed: int) -> PCA:
-        with np.errstate(invalid="ignore"):  # identical sections have no variance
-            return PCA(self.n_components_, svd_solver="auto", random_state=seed).fit(scaled)
 
     def _decoding(self, module: Any) -> Any:
         """Remove parts of a module that are used in training only."""

@@ -257,14 +257,14 @@ class AdversarialNet(TrainingNet):
         step = self.train_step_single(batch, **fit_params)
         self.optimizer_.step()
         # The paper does not average.
-        share = max(1.0 / _AVERAGED, 1.0 / self._n_steps()) if self.hinge else 1.0
+        share = 1.0
+        if self.hinge:
+            # Steps so far, from the history, which a checkpoint keeps.
+            *before, now = self.history.to_list()
+            n_steps = sum(epoch["train_batch_count"] for epoch in before) + len(now["batches"])
+            share = max(1.0 / _AVERAGED, 1.0 / n_steps)
         self.module_.update_average(share)
         return step
-
-    def _n_steps(self) -> int:
-        """Count the steps, including this one, from the history, which a checkpoint keeps."""
-        *before, now = self.history.to_list()
-        return sum(epoch["train_batch_count"] for epoch in before) + len(now["batches"])
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Measure the sliced Wasserstein distance of as many samples from the sections."""

@@ -253,6 +253,7 @@ def _strength(h: Tensor, e2: Tensor) -> Tensor:
             active = norm2 > 1.0 + tolerance
             if not active.any():
                 break
+            # Newton on 1 / norm, which is concave in t, so that t grows to the solution.
             t = torch.where(active, t + norm2 * (norm2.sqrt() - 1.0) / slope, t)
     # At the solution a step changes nothing, but has the derivatives of the implicit function.
     norm2, slope = at(t)

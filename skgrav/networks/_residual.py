@@ -179,6 +179,7 @@ class NullSpaceNetwork(nn.Module):
         components = self.network(x).float()
         with torch.autocast(x.device.type, enabled=False):  # half precision cannot fit the data
             z, sigma = x[:, :-1], self.data_rms * 10.0 ** x[:, -1]
+            # Posterior means are z = std data / (std**2 + sigma**2).
             data = z * (self.std + sigma[:, None].square() / self.std)
             linear = z @ self.regression
             estimate = linear + components @ self.components

@@ -103,8 +103,7 @@ class LCurveDisplay:
         sample: int = 0,
         criterion: Literal["lcurve", "gcv", "discrepancy"] | None = None,
         ax: Any = None,
-        line_kw: dict[str, Any] | None = None,
-        point_kw: dict[str, Any] | None = None,
+        **plot_kw: Any,
     ) -> Self:
         """Draw the curve of one sample.
 
@@ -121,8 +120,8 @@ class LCurveDisplay:
             is a number.
         ax : matplotlib Axes, default=None
             Axes to draw on; None makes a figure.
-        line_kw, point_kw : dict, default=None
-            Keywords for matplotlib's `plot` of the curve and the mark.
+        **plot_kw : dict
+            Further keywords of `plot`.
 
         Returns
         -------
@@ -142,7 +141,7 @@ class LCurveDisplay:
             criterion = "discrepancy" if noise.is_known else "gcv"
         _check_criterion(criterion)
         display = cls(**_curve_of(estimator, one_row(X, sample), criterion, noise))
-        return display.plot(ax, line_kw=line_kw, point_kw=point_kw)
+        return display.plot(ax, **plot_kw)
 
     @classmethod
     def from_predictions(
@@ -153,8 +152,7 @@ class LCurveDisplay:
         sample: int = 0,
         criterion: Literal["lcurve", "gcv", "discrepancy"] = "lcurve",
         ax: Any = None,
-        line_kw: dict[str, Any] | None = None,
-        point_kw: dict[str, Any] | None = None,
+        **plot_kw: Any,
     ) -> Self:
         """Draw a computed curve.
 
@@ -170,8 +168,8 @@ class LCurveDisplay:
             Curve to draw.
         ax : matplotlib Axes, default=None
             Axes to draw on; None makes a figure.
-        line_kw, point_kw : dict, default=None
-            Keywords for matplotlib's `plot` of the curve and the mark.
+        **plot_kw : dict
+            Further keywords of `plot`.
 
         Returns
         -------
@@ -190,7 +188,7 @@ class LCurveDisplay:
         order = np.log(curve.alpha[:, sample])
         point = [float(np.exp(np.interp(np.log(alpha), order, np.log(v)))) for v in (x, y)]
         display = cls(x, y, point=(point[0], point[1]), alpha=float(alpha), criterion=criterion)
-        return display.plot(ax, line_kw=line_kw, point_kw=point_kw)
+        return display.plot(ax, **plot_kw)
 
     def plot(
         self,

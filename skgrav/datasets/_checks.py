@@ -1,0 +1,28 @@
+"""Checks of parameters that several data sets have."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+from skgrav.geometry import Mesh
+
+
+def check_n_samples(n_samples: Any) -> int:
+    """Return a positive number of sections, or raise ValueError."""
+    if isinstance(n_samples, bool) or not isinstance(n_samples, Integral) or n_samples < 1:
+        raise ValueError(
+            f"'n_samples' must be a positive integer, got {n_samples!r}; "
+            "ask for at least one section."
+        )
+    return int(n_samples)
+
+
+def check_section_mesh(mesh: Any) -> Mesh:
+    """Return a mesh of two dimensions, or raise ValueError."""
+    if not isinstance(mesh, Mesh) or mesh.ndim != 2:
+        raise ValueError(
+            f"'mesh' must be a skgrav.Mesh of two dimensions (z, x), got {mesh!r}; "
+            "build one with Mesh([z_edges, x_edges])."
+        )
+    return mesh
