@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from conftest import with_noise
 from numpy.testing import assert_allclose
 from sklearn.base import BaseEstimator, clone
 from sklearn.dummy import DummyRegressor
@@ -36,12 +37,6 @@ class Constant(BaseEstimator):
 
     def predict(self, X):
         return np.broadcast_to(self.rho, (len(X), np.shape(self.rho)[-1]))
-
-
-def with_noise(g, level, seed=0):
-    """Add white noise of `level` times the rms of each sample."""
-    rms = np.sqrt(np.mean(g**2, axis=1, keepdims=True))
-    return g + level * rms * np.random.default_rng(seed).normal(size=g.shape)
 
 
 def test_relative_error_is_the_mean_over_samples_of_ratios_of_norms():
@@ -80,6 +75,7 @@ def test_vectors_are_samples_of_one_cell():
     assert relative_l2_error([1, 2], [[1.5], [2]]) == pytest.approx(0.25)
 
 
+@pytest.mark.filterwarnings("ignore:the stations of 'survey' extend over")  # so many of them
 @pytest.mark.parametrize("level", [0.01, 0.3])
 def test_chi_factor_is_one_for_noise_at_its_level(level):
     mesh = Mesh.square(6)
