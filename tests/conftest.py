@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from scipy.ndimage import gaussian_filter
-from solver_problems import TALL, TALL_G, TALL_START, WIDE, WIDE_G, WIDE_START, operator_of
+from solver_problems import TALL, TALL_G, TALL_START, WIDE, WIDE_G, WIDE_START, norms, operator_of
 
+from skgrav import ForwardOperator, Survey
 from skgrav.datasets import make_density_models
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,6 +52,14 @@ def _no_network(monkeypatch):
     for name in list(os.environ):
         if name.lower() in {"http_proxy", "https_proxy", "all_proxy"}:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def close_figures():
+    """Close all figures after a test that draws."""
+    plt = pytest.importorskip("matplotlib.pyplot")
+    yield
+    plt.close("all")
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -94,6 +103,12 @@ def with_noise(g, level, seed=0):
     return g + level * rms * np.random.default_rng(seed).normal(size=g.shape)
 
 
+def surveyed(uncertainty, operator):
+    """Give an operator whose survey knows its uncertainty."""
+    survey = Survey(operator.survey_.stations, operator.survey_.components, uncertainty)
+    return ForwardOperator(operator.mesh_, survey, units=operator.units)
+
+
 def with_one(bad, values):
     """Give a copy of values, one of which is bad."""
     spoiled = values.copy()
@@ -109,8 +124,7 @@ def sections_near_truth(mesh, n_samples, error=0.05, smooth=1.2, seed=0):
     rho = make_density_models(n_samples, mesh=mesh, random_state=seed)
     white = np.random.default_rng(seed).normal(size=(n_samples, *mesh.shape))
     blurred = gaussian_filter(white, (0, smooth, smooth)).reshape(n_samples, -1)
-    size = np.linalg.norm(rho, axis=1) / np.linalg.norm(blurred, axis=1)
-    return rho, rho + error * size[:, None] * blurred
+    return rho, rho + error * (norms(rho) / norms(blurred))[:, None] * blurred
 
 
 def files_in(folder):

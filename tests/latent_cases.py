@@ -10,11 +10,9 @@ from sklearn.frozen import FrozenEstimator
 
 from skgrav import (
     CNNInverter,
-    ForwardOperator,
     LatentInverter,
     Mesh,
     Pipeline,
-    Survey,
     VAEGenerator,
 )
 from skgrav.datasets import make_gravity_dataset
@@ -41,12 +39,6 @@ def latent(generator, **params):
 def with_params(inverter, **params):
     """Give a fitted inverter that searches otherwise; what it learned stays."""
     return copy.copy(inverter).set_params(**params)
-
-
-def surveyed(uncertainty):
-    """Give the operator with a survey that knows its uncertainty."""
-    survey = Survey(OPERATOR.survey_.stations, OPERATOR.survey_.components, uncertainty)
-    return ForwardOperator(MESH, survey, units="normalized")
 
 
 @pytest.fixture(scope="module")

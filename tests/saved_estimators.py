@@ -1,4 +1,4 @@
-"""Small estimators that files must hold, and how tests write, read and change such files."""
+"""Small estimators of every kind, for all contracts, and how tests write and read their files."""
 
 import json
 from functools import cache
@@ -74,28 +74,49 @@ ESTIMATORS = {
         noise_level=0.01, order=1, operator=OPERATOR, reference=Y.mean(axis=0)
     ),
     "tikhonov, bounds": TikhonovInverter(bounds=(0.0, 12.0), operator=UNCERTAIN),
+    "tikhonov, gcv": TikhonovInverter("gcv", operator=OPERATOR),
+    "tikhonov, lcurve": TikhonovInverter("lcurve", order=1, noise_level=0.01, operator=OPERATOR),
     "sparse": SparseInverter(noise_level=0.01, operator=OPERATOR),
+    "sparse, bounds": SparseInverter(
+        1.0, bounds=(0.0, 12.0), depth_weighting=1.0, noise_level=0.01, operator=OPERATOR, tol=1e-7
+    ),
     "latent, pca": LatentInverter(PCA(8), **CLEAN),
     "latent, svd": LatentInverter(TruncatedSVD(8, random_state=0), **CLEAN),
     "latent, scaled pca": LatentInverter(
         sklearn_pipeline.make_pipeline(StandardScaler(), PCA(8)), **CLEAN
     ),
     "latent, vae": LatentInverter(vae(), **CLEAN),
-    "latent, gan": LatentInverter(gan(), init=BayesLinearInverter(operator=OPERATOR), **CLEAN),
+    "latent, gan": LatentInverter(
+        gan(), init=BayesLinearInverter(operator=OPERATOR), random_state=0, **CLEAN
+    ),
+    "latent, starts": LatentInverter(vae(), projection=True, n_starts=2, random_state=0, **CLEAN),
+    "refiner, zero": Refiner("cgls", init="zero", **CLEAN),
+    "refiner, bayes after bayes": Refiner(
+        "bayes", init=BayesLinearInverter(operator=OPERATOR), random_state=0, **CLEAN
+    ),
     "refiner": Refiner(LGMRES(inner_m=10), init=cnn(), **CLEAN),
     "refiner, bounds": Refiner(Projection(bounds=(0.0, 12.0)), init=cnn("paper"), **CLEAN),
     "refiner, bayes": Refiner(
-        "bayes", init=cnn(), cv=KFold(2, shuffle=True, random_state=0), **CLEAN
+        "bayes",
+        init=cnn(),
+        cv=KFold(2, shuffle=True, random_state=0),
+        random_state=0,
+        **CLEAN,
+    ),
+    "pipeline, linear": Pipeline(
+        [BayesLinearInverter(operator=OPERATOR), Refiner("lgmres", **CLEAN)]
     ),
     "pipeline": Pipeline([cnn(), Refiner("lgmres", **CLEAN)]),
     "pipeline, matrix": Pipeline(
         [cnn(operator=MatrixOperator(OPERATOR.matrix_)), "passthrough", Refiner("cgls", **CLEAN)]
     ),
 }
+#: From gravity to density: all but the generators.
+INVERTERS = [name for name, e in ESTIMATORS.items() if not isinstance(e, DensityGenerator)]
 
 
-def fit(estimator):
-    return estimator.fit(Y) if isinstance(estimator, DensityGenerator) else estimator.fit(X, Y)
+def fit(estimator, x=X, y=Y):
+    return estimator.fit(y) if isinstance(estimator, DensityGenerator) else estimator.fit(x, y)
 
 
 @cache
@@ -105,6 +126,7 @@ def fitted(name):
 
 
 def predict(estimator):
+    """Give densities of a fitted estimator, for five sections or their data."""
     if isinstance(estimator, DensityGenerator):
         return estimator.inverse_transform(estimator.transform(Y[:5]))
     return estimator.predict(X[:5])

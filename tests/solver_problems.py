@@ -29,7 +29,8 @@ def solver_of(name, engine="svd", **params):
 
 
 def norms(values):
-    return np.linalg.norm(values, axis=1)
+    """Give the norm of each row."""
+    return np.linalg.norm(values, axis=-1)
 
 
 def relative(values, reference):

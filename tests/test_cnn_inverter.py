@@ -3,9 +3,7 @@
 The default architecture has tests of its own, in test_residual_inverter.py.
 """
 
-import copy
 import pickle
-import threading
 from functools import partial
 
 import numpy as np
@@ -15,15 +13,13 @@ from cnn_cases import ASIDE, DATA, SMALL_NETWORK, Idle, X, Y, _seed, recording, 
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyRegressor
-from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import cross_val_score
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 from training_cases import Observer, same_weights, weights
 
 from skgrav import CNNInverter, ForwardOperator, MatrixOperator, Mesh, Survey
 from skgrav.datasets import make_density_models, make_gravity_dataset
-from skgrav.metrics import relative_l2_error, relative_l2_scorer
+from skgrav.metrics import relative_l2_error
 from skgrav.networks import PaperCNN
 
 # The paper's network
@@ -229,9 +225,9 @@ def test_pickle_is_as_large_as_the_weights(paper_sized):
 def test_data_never_become_attributes_or_ride_along_in_pickles(early_stopping):
     inverter = small(early_stopping=early_stopping).fit(X, Y)
     for values in [vars(inverter), vars(inverter._encoding), vars(inverter.net_)]:
-        arrays = [v for v in values.values() if isinstance(v, np.ndarray | torch.Tensor)]
-        # One number for each datum, and the basis of a trend that is not there.
-        assert all(np.shape(array) in ((72,), (72, 0)) for array in arrays)
+        arrays = {k: v for k, v in values.items() if isinstance(v, np.ndarray | torch.Tensor)}
+        arrays.pop("trend", None)  # of the survey
+        assert all(np.shape(array) == (72,) for array in arrays.values())
     dump = pickle.dumps(inverter)
     scaled = ((Y - Y.min()) / (Y.max() - Y.min())).astype(np.float32)
     rows = [*X, *inverter._encoding.inputs(X), *Y, *scaled]
@@ -248,13 +244,6 @@ def test_unpickled_inverter_predicts_alike_and_can_go_on():
     assert not same_weights(restored, inverter)
 
 
-def test_deep_copy_shares_nothing():
-    inverter = small().fit(X, Y)
-    before = weights(inverter)
-    copy.deepcopy(inverter).partial_fit(X, Y)
-    assert all(map(np.array_equal, weights(inverter), before))
-
-
 def test_fit_leaves_the_parameters_alone():
     inverter = small(operator=ForwardOperator(), augment="mirror", callbacks=[Observer()])
     before = inverter.get_params()
@@ -264,55 +253,13 @@ def test_fit_leaves_the_parameters_alone():
     assert not hasattr(inverter.operator, "mesh_")
 
 
-@pytest.fixture(scope="module")
-def fitted():
-    return small().fit(X, Y)
-
-
 # Prediction
 
 
-def test_float32_data_give_float64_densities():
-    inverter = small().fit(X.astype(np.float32), Y.astype(np.float32))
-    assert inverter.predict(X.astype(np.float32)).dtype == np.float64
-    assert next(inverter.net_.module_.parameters()).dtype == torch.float32
-
-
-def test_prediction_in_batches_equals_that_of_parts(fitted):
-    many = np.random.default_rng(0).normal(size=(2500, 72)) * X.std(axis=0) + X.mean(axis=0)
-    parts = np.concatenate([fitted.predict(part) for part in np.array_split(many, 7)])
-    np.testing.assert_allclose(fitted.predict(many), parts, rtol=1e-5)
-
-
-def test_threads_may_predict_at_once(fitted):
-    many, results = np.tile(X, (20, 1)), {}
-
-    def predict(i):
-        results[i] = fitted.predict(many)
-
-    threads = [threading.Thread(target=predict, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    expected = fitted.predict(many)
-    assert all(np.array_equal(results[i], expected) for i in range(4))
-
-
-def test_transform_puts_the_estimate_beside_the_data(fitted):
-    np.testing.assert_array_equal(fitted.transform(X), np.hstack([fitted.predict(X), X]))
-
-
-def test_pandas_output_names_cells_and_data():
-    frame = small().set_output(transform="pandas").fit(X, Y).transform(X)
-    assert list(frame.columns) == [*(f"rho{i}" for i in range(144)), *(f"x{i}" for i in range(72))]
-
-
-def test_names_of_a_data_frame_are_kept():
-    pd = pytest.importorskip("pandas")
-    frame = pd.DataFrame(X, columns=DATA.operator.get_feature_names_out())
-    names = small().fit(frame, Y).get_feature_names_out()
-    assert list(names[[0, 143, 144, 215]]) == ["rho0", "rho143", "gx0", "gz35"]
+def test_weights_are_float32():
+    assert {w.dtype for w in small(max_epochs=1).fit(X, Y).net_.module_.parameters()} == {
+        torch.float32
+    }
 
 
 def test_standardised_densities_work_through_transformed_target_regressor():
@@ -320,13 +267,6 @@ def test_standardised_densities_work_through_transformed_target_regressor():
     rho = regressor.fit(X, Y).predict(X)
     mean = DummyRegressor().fit(X, Y).predict(X)
     assert relative_l2_error(Y, rho) < relative_l2_error(Y, mean)
-
-
-def test_cross_validation_in_processes_equals_that_in_one():
-    def scores(n_jobs):
-        return cross_val_score(small(), X, Y, cv=2, scoring=relative_l2_scorer, n_jobs=n_jobs)
-
-    np.testing.assert_allclose(scores(2), scores(1), rtol=1e-4)
 
 
 # Other parameters
@@ -371,43 +311,11 @@ def test_constant_data_and_densities_are_no_trouble():
             {"architecture": lambda n_data, n_cells, n_components: nn.Linear(n_data, 5)},
             r"the network returned shape \(25, 5\) for densities of shape \(25, 144\);",
         ),
-        (
-            {"operator": ForwardOperator(Mesh.square(12), ASIDE)},
-            "'operator' has 8 data, but X has 72 columns. Give the operator of the survey that",
-        ),
-        (
-            {"operator": ForwardOperator(Mesh.square(11))},
-            r"144 columns, but 'mesh' of shape \(11, 11\) has 121 cells",
-        ),
     ],
 )
 def test_bad_parameters_are_refused(params, text):
     with pytest.raises(ValueError, match=text):
         small(**params).fit(X, Y)
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "text"),
-    [
-        (np.where(X[3, 3] == X, np.nan, X), Y, "Input X contains NaN"),
-        (np.where(X[3, 3] == X, np.inf, X), Y, "Input X contains infinity"),
-        (X, np.where(Y[3, 3] == Y, np.nan, Y), "Input y contains NaN"),
-        (X.T, Y.T, r"inconsistent numbers of samples: \[72, 144\]"),
-        (X[:30], Y, r"inconsistent numbers of samples: \[30, 60\]"),
-        (X[:0], Y[:0], r"0 sample\(s\)"),
-        (X[0], Y[:1], "Expected 2D array, got 1D array"),
-    ],
-)
-def test_bad_data_are_refused(x, y, text):
-    with pytest.raises(ValueError, match=text):
-        small().fit(x, y)
-
-
-def test_prediction_needs_a_fit_and_the_same_width(fitted):
-    with pytest.raises(NotFittedError):
-        small().predict(X)
-    with pytest.raises(ValueError, match="X has 60 features, but CNNInverter is expecting 72"):
-        fitted.predict(X.T)
 
 
 def test_density_models_of_other_units_are_scaled_back():

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import sections_near_truth
+from conftest import norms, sections_near_truth
 from torch.autograd import gradcheck
 
 from skgrav import Mesh
@@ -17,10 +17,6 @@ from skgrav.solvers import Projection
 MESH = Mesh.square(20)
 N_SECTIONS = 60
 SHAPES = {"wide": (6, 11), "tall": (11, 6), "deficient": (8, 9), "one station": (1, 4)}
-
-
-def norms(values):
-    return np.linalg.norm(values, axis=1)
 
 
 def matrix_of(name):

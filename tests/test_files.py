@@ -53,6 +53,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:'noise_level' is None"),
     pytest.mark.filterwarnings("ignore:solver 'bayes' treats the starts"),
+    pytest.mark.filterwarnings("ignore:'alpha' is"),  # that the data do not determine
 ]
 
 KEPT = ROOT / "tests" / "data"

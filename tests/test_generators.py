@@ -228,16 +228,13 @@ def test_densities_stay_within_their_range(kind):
     assert (far.min(), far.max()) == (0, 16)
 
 
-@BOTH
-def test_range_is_that_of_the_training_densities(kind):
-    generator = small(kind, max_epochs=1).fit(X)
-    assert generator.density_range_ == (X.min(), X.max())
+def test_range_is_that_of_the_training_densities(fitted):
+    assert fitted.density_range_ == (X.min(), X.max())
 
 
-@BOTH
-def test_densities_of_other_units_are_scaled_back(kind):
-    generator = small(kind).fit(1800 + 125 * X)
-    expected = 1800 + 125 * small(kind).fit(X).sample(10, random_state=0)
+def test_densities_of_other_units_are_scaled_back(fitted):
+    generator = clone(fitted).fit(1800 + 125 * X)
+    expected = 1800 + 125 * fitted.sample(10, random_state=0)
     np.testing.assert_allclose(generator.sample(10, random_state=0), expected, rtol=1e-3)
 
 
@@ -438,45 +435,36 @@ def test_frozen_generator_is_not_fitted_again(fitted):
         np.testing.assert_allclose(frozen.transform(UNSEEN), before, atol=1e-5)
 
 
-@BOTH
-def test_generator_works_alone_or_last_in_a_pipeline(kind):
-    alone = make_pipeline(small(kind)).fit(X)
-    codes = small(kind).fit(X).transform(UNSEEN)
-    np.testing.assert_allclose(alone.transform(UNSEEN), codes, atol=1e-5)
-    chain = make_pipeline(FunctionTransformer(np.log1p, np.expm1), small(kind)).fit(X)
+def test_generator_works_alone_or_last_in_a_pipeline(fitted):
+    alone = make_pipeline(clone(fitted)).fit(X)
+    np.testing.assert_allclose(alone.transform(UNSEEN), fitted.transform(UNSEEN), atol=1e-5)
+    chain = make_pipeline(FunctionTransformer(np.log1p, np.expm1), clone(fitted)).fit(X)
     back = chain.inverse_transform(chain.transform(X))
     mean = np.tile(X.mean(axis=0), (100, 1))
     assert relative_l2_error(X, back) < 0.8 * relative_l2_error(X, mean)
     assert chain.score(X) == pytest.approx(chain[-1].score(np.log1p(X)))
 
 
-@BOTH
-def test_pandas_output_names_codes(kind):
-    generator = small(kind).set_output(transform="pandas").fit(X)
-    frame = generator.transform(UNSEEN)
-    names = [f"{kind.__name__.lower()}{i}" for i in range(6)]
-    assert list(frame.columns) == list(generator.get_feature_names_out()) == names
-    np.testing.assert_allclose(frame, small(kind).fit(X).transform(UNSEEN), atol=1e-5)
-    assert generator.inverse_transform(frame).shape == UNSEEN.shape
-    assert generator.score(UNSEEN) == pytest.approx(small(kind).fit(X).score(UNSEEN))
-
-
-@BOTH
-def test_names_of_a_data_frame_are_kept(kind):
-    pd = pytest.importorskip("pandas")
+def test_frames_are_known_again_and_codes_have_names(fitted):
     cells = [f"rho{i}" for i in range(144)]
-    generator = small(kind).fit(pd.DataFrame(X, columns=cells))
-    assert list(generator.feature_names_in_) == cells
-    bare, frame = small(kind).fit(X), pd.DataFrame(UNSEEN, columns=cells)
+    frame, unseen = pd.DataFrame(X, columns=cells), pd.DataFrame(UNSEEN, columns=cells)
+    generator = clone(fitted).set_output(transform="pandas")
     # A frame lies otherwise in memory, so sums differ in their last digits.
-    codes = generator.nearest_code(frame)
-    np.testing.assert_allclose(codes, bare.nearest_code(UNSEEN), atol=1e-2)
+    np.testing.assert_allclose(generator.fit_transform(frame), fitted.transform(X), atol=1e-2)
+    assert list(generator.feature_names_in_) == cells
+    codes = generator.transform(unseen)  # a warning about names would be an error
+    names = [f"{type(fitted).__name__.lower()}{i}" for i in range(6)]
+    assert list(codes.columns) == list(generator.get_feature_names_out()) == names
+    np.testing.assert_allclose(codes, fitted.transform(UNSEEN), atol=1e-2)
+    nearest = generator.nearest_code(unseen)
+    np.testing.assert_allclose(nearest, fitted.nearest_code(UNSEEN), atol=1e-2)
+    assert generator.inverse_transform(codes).shape == UNSEEN.shape
+    assert generator.score(unseen) == pytest.approx(fitted.score(UNSEEN), rel=1e-3)
 
 
-@BOTH
-def test_fit_transform_gives_codes_of_the_training_sections(kind):
-    codes = small(kind).fit(X).transform(X)
-    np.testing.assert_allclose(small(kind).fit_transform(X), codes, atol=1e-5)
+def test_fit_transform_gives_codes_of_the_training_sections(fitted):
+    codes = clone(fitted).fit_transform(X)
+    np.testing.assert_allclose(codes, fitted.transform(X), atol=1e-5)
 
 
 # Meshes and what is refused
@@ -547,13 +535,9 @@ def test_cells_that_are_no_square_need_a_mesh(kind):
             {"n_components": 0},
             "'n_components' parameter of .*Generator must be an int in the range",
         ),
-        (
-            {"density_range": (6, 3)},
-            r"'density_range' is \(6, 3\); it must be two finite numbers, the lower first",
-        ),
-        (
-            {"density_range": (6, 6)},
-            r"'density_range' is \(6, 6\); it must be two finite numbers, the lower first",
+        *(
+            ({"density_range": given}, r"'density_range' is \(.*; it must be two finite numbers, t")
+            for given in ((6, 3), (6, 6), (0, 6, 12), (0, np.inf))
         ),
         ({"architecture": "unet"}, "'architecture' parameter of .*Generator must be a str among"),
         ({"learning_rate": 0.0}, "'learning_rate' parameter of .*Generator must be a float in the"),
@@ -594,6 +578,8 @@ def test_other_widths_and_bad_values_are_refused_once_fitted(fitted):
         fitted.inverse_transform(np.zeros((2, 7)))
     with pytest.raises(ValueError, match="Input X contains NaN"):
         fitted.inverse_transform(np.full((2, 6), np.nan))
+    with pytest.raises(ValueError, match=r"'z0' has shape \(3, 1\); it must be one code for each"):
+        fitted.nearest_code(X[:3], z0=np.zeros((3, 1)))
 
 
 @BOTH
@@ -612,26 +598,3 @@ def test_constant_densities_are_learned(kind):
     rho = np.full((20, 144), 3.0)
     generator = small(kind, max_epochs=2, density_range=(0, 6)).fit(rho)
     assert_allclose(generator.sample(3, random_state=0), 3.0, atol=0.1)
-
-
-@BOTH
-def test_data_frames_are_known_again(kind):
-    frame = pd.DataFrame(X[:60], columns=[f"cell{i}" for i in range(X.shape[1])])
-    generator = small(kind, max_epochs=1).fit(frame)  # a warning about names would be an error
-    generator.score(frame)
-    generator.nearest_code(frame[:3])
-    assert generator.transform(frame[:3]).shape == (3, generator.n_components_)
-
-
-@BOTH
-def test_start_codes_are_checked(kind):
-    generator = small(kind, max_epochs=1).fit(X[:60])
-    with pytest.raises(ValueError, match=r"'z0' has shape \(3, 1\); it must be one code for each"):
-        generator.nearest_code(X[:3], z0=np.zeros((3, 1)))
-
-
-@BOTH
-@pytest.mark.parametrize("density_range", [(0, 6, 12), (0, np.inf)])
-def test_ranges_that_are_none_are_refused(kind, density_range):
-    with pytest.raises(ValueError, match=r"'density_range' is .*; it must be two finite numbers"):
-        small(kind, density_range=density_range).fit(X)

@@ -1,14 +1,11 @@
 """LatentInverter: its generator, noise and physics, and scikit-learn's ways."""
 
 import copy
-import pickle
-import random
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from conftest import with_noise, with_one
+from conftest import surveyed, with_noise
 from latent_cases import (  # noqa: F401
     MESH,
     NEW,
@@ -22,14 +19,11 @@ from latent_cases import (  # noqa: F401
     cnn,
     in_vae,
     latent,
-    surveyed,
     vae,
     with_params,
 )
 from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.exceptions import NotFittedError
-from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 
@@ -111,21 +105,16 @@ def test_unknown_noise_is_told_once():
 
 def test_uncertainty_of_the_survey_is_known_noise():
     sigma = 0.02 * np.sqrt(np.mean(TRAIN.data**2))
-    inverter = latent(PCA(K), operator=surveyed(sigma), noise_level=None)
+    inverter = latent(PCA(K), operator=surveyed(sigma, OPERATOR), noise_level=None)
     told = inverter.fit(X[0.0], RHO).predict(NEW[0.01])
     expected = latent(PCA(K), noise_level=0.0).fit(X[0.0], RHO).predict(NEW[0.01])
     assert relative_l2_error(UNSEEN, told) < 0.95 * relative_l2_error(UNSEEN, expected)
 
 
-def test_noise_level_goes_before_the_uncertainty_of_the_survey():
-    params = {"operator": surveyed(1e9)}
-    blind = latent(PCA(K), noise_level=None, **params).fit(X[0.0], RHO)
-    np.testing.assert_allclose(
-        blind.predict(NEW[0.01]), np.tile(RHO.mean(axis=0), (40, 1)), atol=1e-6
-    )
-    told = latent(PCA(K), **params).fit(X[0.01], RHO).predict(NEW[0.01])
-    expected = latent(PCA(K)).fit(X[0.01], RHO).predict(NEW[0.01])
-    np.testing.assert_allclose(told, expected)
+def test_blind_survey_leaves_the_mean():
+    blind = latent(PCA(K), noise_level=None, operator=surveyed(1e9, OPERATOR)).fit(X[0.0], RHO)
+    mean = np.tile(RHO.mean(axis=0), (40, 1))
+    np.testing.assert_allclose(blind.predict(NEW[0.01]), mean, atol=1e-6)
 
 
 @pytest.mark.parametrize("linear", [True, False], ids=["PCA", "VAE"])
@@ -137,25 +126,6 @@ def test_large_noise_leaves_a_sensible_model(linear, vae):
     assert relative_l2_error(UNSEEN, rho) < 1.05 * relative_l2_error(UNSEEN, mean)
     clean = latent(PCA(K), noise_level=0.0).fit(X[0.0], RHO).predict(NEW[0.5])
     assert relative_l2_error(UNSEEN, rho) < 0.5 * relative_l2_error(UNSEEN, clean)
-
-
-@pytest.mark.parametrize(
-    ("operator", "g", "text"),
-    [
-        (OPERATOR, -X[0.0], "does not reproduce X from y: .* The sign of X is reversed"),
-        (OPERATOR, 1e3 * X[0.0], r"X is 1000 times the operator's gravity: check the 'units'"),
-        (OPERATOR, X[0.0][:, 1:], "maps 144 cells to 72 data, but .* 144 cells and 71 data"),
-        (
-            ForwardOperator(Mesh.square(11)),
-            X[0.0],
-            r"144 columns, but 'mesh' of shape \(11, 11\) has 121 cells",
-        ),
-    ],
-    ids=["sign", "units", "data", "cells"],
-)
-def test_wrong_operator_is_refused(operator, g, text):
-    with pytest.raises(ValueError, match=text):
-        latent(PCA(K), operator=operator).fit(g, RHO)
 
 
 def test_noise_taken_for_signal_is_told():
@@ -175,49 +145,7 @@ def test_unknown_geometry_is_identified_with_a_warning():
     assert relative_l2_error(expected.predict(g), inverter.predict(g)) < 1e-2
 
 
-def test_default_operator_is_found_silently():
-    inverter = latent(PCA(K), operator=None, noise_level=0.0).fit(X[0.0], RHO)
-    assert inverter.operator_.mesh_ == MESH
-
-
 # Manners
-
-
-@pytest.mark.parametrize("linear", [True, False], ids=["PCA", "VAE"])
-def test_clones_know_the_parameters_alone(linear, vae):
-    inverter = latent(PCA(K) if linear else vae, solver="lbfgs", n_starts=2, init=Ridge(3.0))
-    copied = clone(inverter.fit(X[0.01], RHO))
-    assert not hasattr(copied, "operator_")
-    params, expected = copied.get_params(), inverter.get_params()
-    assert params.keys() == expected.keys()
-    for name in ("solver", "n_starts", "init__alpha", "noise_level", "prior", "tol"):
-        assert params[name] == expected[name]
-    assert params["init"] is not expected["init"]
-
-
-def test_fit_and_predict_leave_parameters_and_data_alone(vae):
-    inverter = latent(vae, init=Ridge(), max_iter=100)
-    params = inverter.get_params()
-    x, y = X[0.01].copy(), RHO.copy()
-    inverter.fit(x, y).predict(x)
-    assert all(inverter.get_params()[name] is value for name, value in params.items())
-    np.testing.assert_array_equal(x, X[0.01])
-    np.testing.assert_array_equal(y, RHO)
-
-
-@pytest.mark.parametrize("kind", ["PCA", "VAE", "start"])
-def test_pickles_predict_alike_and_hold_no_training_data(kind, vae):
-    params = {"init": FrozenEstimator(Ridge().fit(X[0.01], RHO))} if kind == "start" else {}
-    inverter = latent(PCA(K) if kind == "PCA" else vae, **params)
-    sizes = []
-    for n in (100, 400):
-        dump = pickle.dumps(inverter.fit(X[0.01][:n], RHO[:n]))
-        sizes.append(len(dump))
-        np.testing.assert_allclose(
-            pickle.loads(dump).predict(NEW[0.01]), inverter.predict(NEW[0.01]), atol=1e-3
-        )
-    assert abs(sizes[1] - sizes[0]) < 100
-    assert sizes[1] < RHO.nbytes
 
 
 def test_number_of_components_can_be_searched_for():
@@ -240,22 +168,6 @@ def test_densities_given_as_a_vector_come_back_as_one():
     np.testing.assert_allclose(estimate, [4.0, 1.5])
     assert candidates.shape == (1, 2, 1)
     np.testing.assert_allclose(inverter.transform([[8.0]]), [[4.0, 8.0]])
-
-
-def test_transform_puts_the_estimate_beside_the_data(in_vae, chained):
-    rho = in_vae.predict(NEW[0.01])
-    np.testing.assert_array_equal(in_vae.transform(NEW[0.01]), np.hstack([rho, NEW[0.01]]))
-    both = chained.transform(NEW[0.01])
-    np.testing.assert_array_equal(both, np.hstack([chained.predict(NEW[0.01]), NEW[0.01]]))
-
-
-@pytest.mark.parametrize("started", [False, True])
-def test_pandas_output_names_cells_and_data(started):
-    x = np.hstack([RHO, X[0.01]]) if started else X[0.01]
-    inverter = latent(PCA(K)).set_output(transform="pandas").fit(x, RHO)
-    first = 144 if started else 0
-    data = [f"x{i}" for i in range(first, first + 72)]
-    assert list(inverter.transform(x).columns) == [*(f"rho{i}" for i in range(144)), *data]
 
 
 def test_refiner_follows_in_a_pipeline():
@@ -292,13 +204,6 @@ def test_any_number_of_data_will_do(mesh, line, linear):
     assert error < relative_l2_error(rho[100:], mean)
 
 
-@pytest.mark.parametrize("projection", [True, False])
-def test_one_sample_can_be_inverted(projection, in_vae):
-    rho = with_params(in_vae, projection=projection, n_starts=2).predict(NEW[0.01][:1])
-    assert rho.shape == (1, 144)
-    assert np.isfinite(rho).all()
-
-
 @pytest.mark.parametrize("solver", ["gauss-newton", "lbfgs"])
 def test_two_training_samples_are_enough(solver, vae):
     inverter = latent(vae, solver=solver).fit(X[0.01][:2], RHO[:2])
@@ -307,44 +212,9 @@ def test_two_training_samples_are_enough(solver, vae):
     assert relative_l2_error(RHO[:2], one.predict(X[0.01][:2])) < 0.05
 
 
-def test_float32_data_give_float64_densities(in_vae):
-    rho = in_vae.predict(NEW[0.01].astype(np.float32))
-    assert rho.dtype == np.float64
-    np.testing.assert_allclose(rho, in_vae.predict(NEW[0.01]), atol=0.01)
-
-
-def test_global_random_states_stay_untouched(vae):
-    before = torch.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002
-    inverter = latent(vae, init=Ridge(), n_starts=2, random_state=0).fit(X[0.01], RHO)
-    inverter.predict(NEW[0.01])
-    after = torch.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002
-    assert torch.equal(before[0], after[0])
-    np.testing.assert_array_equal(before[1], after[1])
-    assert before[2] == after[2]
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "text"),
-    [
-        (with_one(np.nan, X[0.01]), RHO, "Input X contains NaN"),
-        (with_one(np.inf, X[0.01]), RHO, "Input X contains infinity"),
-        (X[0.01], with_one(np.nan, RHO), "Input y contains NaN"),
-        (X[0.01][:7], RHO, r"inconsistent numbers of samples: \[7, 400\]"),
-        (X[0.01][:0], RHO[:0], r"0 sample\(s\)"),
-        (X[0.01][0], RHO[:1], "Expected 2D array, got 1D array"),
-    ],
-    ids=["NaN", "inf", "NaN in y", "lengths", "none", "1-D"],
-)
-def test_bad_data_are_refused(x, y, text):
-    with pytest.raises(ValueError, match=text):
-        latent(PCA(K)).fit(x, y)
-
-
 @pytest.mark.parametrize(
     ("params", "text"),
     [
-        ({"noise_level": -0.1}, "'noise_level' parameter of LatentInverter must be .* Got -0"),
-        ({"noise_level": np.nan}, "'noise_level' parameter of LatentInverter must be .* Got nan"),
         ({"init": "cnn"}, "'init' parameter of LatentInverter must be a str among"),
         ({"solver": "newton"}, "'solver' parameter of LatentInverter must be a str among"),
         ({"n_starts": 0}, "'n_starts' parameter of LatentInverter must be an int in"),
@@ -352,24 +222,12 @@ def test_bad_data_are_refused(x, y, text):
         ({"learning_rate": 0.0}, "'learning_rate' parameter of LatentInverter must be a float"),
         ({"prior": 2}, "'prior' parameter of LatentInverter must be an instance of 'bool'"),
         ({"generator": Ridge()}, "'generator' parameter of LatentInverter must be an object imp"),
-        ({"operator": np.eye(3)}, "'operator' parameter of LatentInverter must be an instance of"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_bad_parameters_are_refused(params, text):
     with pytest.raises(ValueError, match=text):
         latent(**{"generator": PCA(K)} | params).fit(X[0.01], RHO)
-
-
-def test_prediction_needs_a_fit_and_the_same_width(in_vae, vae):
-    with pytest.raises(NotFittedError):
-        latent(vae).predict(NEW[0.01])
-    for bad in (NEW[0.01][:, 1:], np.hstack([UNSEEN, NEW[0.01]])):
-        text = f"X has {bad.shape[1]} features, but LatentInverter is expecting 72"
-        with pytest.raises(ValueError, match=text):
-            in_vae.predict(bad)
-    with pytest.raises(ValueError, match="Input X contains NaN"):
-        in_vae.predict(with_one(np.nan, NEW[0.01]))
 
 
 @pytest.mark.parametrize("kind", ["PCA", "VAE"])
@@ -380,20 +238,9 @@ def test_data_that_are_all_zero_have_an_estimate(kind, vae):
     np.testing.assert_allclose(rho, rho[:1].repeat(3, axis=0), atol=1e-3)
 
 
-def test_one_training_section_is_too_few():
-    with pytest.raises(ValueError, match="Found array with 1 sample"):
-        latent(PCA(1)).fit(X[0.0][:1], RHO[:1])
-
-
 def test_fit_needs_no_seed_unless_a_start_gets_noise(vae):
     found = [
         latent(PCA(K), noise_level=0.01, random_state=None).fit(X[0.0], RHO).predict(NEW[0.01])
         for _ in range(2)
     ]
     np.testing.assert_array_equal(*found)
-
-
-def test_data_frames_are_known_again():
-    frame = pd.DataFrame(X[0.01], columns=[f"g{i}" for i in range(X[0.01].shape[1])])
-    inverter = latent(PCA(K)).fit(frame, RHO)  # a warning about names would be an error
-    assert inverter.predict(frame[:3]).shape == (3, RHO.shape[1])

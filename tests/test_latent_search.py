@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from conftest import surveyed
 from latent_cases import (  # noqa: F401
     ITERATIONS_MAY_RUN_OUT,
     NEW,
@@ -20,7 +21,6 @@ from latent_cases import (  # noqa: F401
     in_vae,
     latent,
     objective,
-    surveyed,
     vae,
     with_params,
 )
@@ -130,12 +130,12 @@ def test_closed_form_is_exact_for_clean_data_down_to_their_rounding(approximatio
 @pytest.mark.parametrize("approximation_error", [True, False])
 def test_closed_form_knows_the_noise_of_each_datum(approximation_error):
     params = {"noise_level": None, "approximation_error": approximation_error}
-    uneven = latent(PCA(K), operator=surveyed(UNEVEN), **params).fit(X[0.0], RHO)
+    uneven = latent(PCA(K), operator=surveyed(UNEVEN, OPERATOR), **params).fit(X[0.0], RHO)
     g = TEST.data[:5] + UNEVEN * np.random.default_rng(0).normal(size=(5, 72))
     expected = [posterior_mean(uneven, row) for row in g]
     codes = uneven.invert(g).codes
     np.testing.assert_allclose(codes, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
-    even = latent(PCA(K), operator=surveyed(UNEVEN.mean()), **params).fit(X[0.0], RHO)
+    even = latent(PCA(K), operator=surveyed(UNEVEN.mean(), OPERATOR), **params).fit(X[0.0], RHO)
     assert np.abs(even.invert(g).codes - codes).max() > 1e-3 * np.abs(codes).max()
 
 
@@ -343,15 +343,6 @@ def test_no_number_of_iterations_ends_above_the_start(solver, in_vae):
         params = {"solver": solver, "init": "random", "random_state": 0, "learning_rate": 10.0}
         result = with_params(in_vae, max_iter=max_iter, **params).invert(NEW[0.01])
         assert np.all(result.objective[0] <= start * (1 + 1e-5))
-
-
-def test_samples_do_not_know_one_another(in_vae):
-    together = in_vae.predict(NEW[0.01])
-    alone = np.concatenate([in_vae.predict(row[None]) for row in NEW[0.01][:8]])
-    np.testing.assert_allclose(alone, together[:8], atol=1e-3 * np.abs(RHO).max())
-    # More samples than are searched at once.
-    many = in_vae.predict(np.tile(NEW[0.01], (7, 1)))
-    np.testing.assert_allclose(many, np.tile(together, (7, 1)), atol=1e-3 * np.abs(RHO).max())
 
 
 def test_result_tells_densities_misfits_and_shapes(in_vae):

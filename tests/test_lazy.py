@@ -7,21 +7,13 @@ from functools import partial
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
-from sklearn.frozen import FrozenEstimator
 
 from skgrav import (
     BayesLinearInverter,
-    CNNInverter,
     ForwardOperator,
-    LatentInverter,
     MatrixOperator,
     Mesh,
-    Pipeline,
-    Refiner,
-    SparseInverter,
-    TikhonovInverter,
 )
 from skgrav.datasets import make_density_models, make_gravity_dataset
 from skgrav.operators import _shared, _ways
@@ -31,17 +23,6 @@ da = pytest.importorskip("dask.array", reason="needs dask, skgrav[dask]")
 
 data = make_gravity_dataset(n_samples=40, mesh=Mesh.square(8), noise_level=0.01, random_state=0)
 X, y, op = data.data, data.target, data.operator
-
-PIPELINE = [CNNInverter(operator=op, max_epochs=2, random_state=0)]
-INVERTERS = [
-    PIPELINE[0],
-    BayesLinearInverter(operator=op, noise_level=0.01),
-    TikhonovInverter("gcv", operator=op),
-    SparseInverter(noise_level=0.01, operator=op),
-    LatentInverter(FrozenEstimator(PCA(20).fit(y)), operator=op, noise_level=0.01),
-    Refiner("bayes", init="zero", operator=op, noise_level=0.01, random_state=0),
-    Pipeline([*PIPELINE, Refiner(operator=op, noise_level=0.01)]),
-]
 
 
 def rows(array, chunks=((7, 20, 0, 13),)):
@@ -57,15 +38,6 @@ def test_operators_map_blocks_as_they_map_arrays(operator):
     np.testing.assert_allclose(g, operator.transform(y), rtol=1e-12, atol=1e-12)
     rho = operator.inverse_transform(rows(X), rcond=0.1)
     np.testing.assert_allclose(rho, operator.inverse_transform(X, rcond=0.1), atol=1e-10)
-
-
-@pytest.mark.parametrize("inverter", INVERTERS, ids=lambda inverter: type(inverter).__name__)
-def test_inverters_map_blocks_as_they_map_arrays(inverter):
-    inverter = clone(inverter).fit(X, y)
-    rho = inverter.predict(rows(X))
-    assert isinstance(rho, da.Array)
-    assert rho.shape == y.shape
-    np.testing.assert_allclose(rho, inverter.predict(X), atol=1e-6 * y.max())
 
 
 def test_density_of_one_cell_stays_a_vector():

@@ -39,7 +39,9 @@ def inverted_by(invert):
 
 
 def by_tikhonov(*args, **params):
-    return lambda operator, g: TikhonovInverter(*args, operator=operator, **params).fit(g).predict(g)
+    return lambda operator, g: (
+        TikhonovInverter(*args, operator=operator, **params).fit(g).predict(g)
+    )
 
 
 DECOMPOSED = {

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from conftest import with_noise
 from numpy.testing import assert_allclose
 from sklearn.base import BaseEstimator, clone
 from sklearn.dummy import DummyRegressor
@@ -36,12 +37,6 @@ class Constant(BaseEstimator):
 
     def predict(self, X):
         return np.broadcast_to(self.rho, (len(X), np.shape(self.rho)[-1]))
-
-
-def with_noise(g, level, seed=0):
-    """Add white noise of `level` times the rms of each sample."""
-    rms = np.sqrt(np.mean(g**2, axis=1, keepdims=True))
-    return g + level * rms * np.random.default_rng(seed).normal(size=g.shape)
 
 
 def test_relative_error_is_the_mean_over_samples_of_ratios_of_norms():

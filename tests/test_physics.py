@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from conftest import with_noise
 from sklearn.base import clone
 
 from skgrav import ForwardOperator, MatrixOperator, Mesh, Survey
@@ -17,12 +18,6 @@ GIVEN = ForwardOperator(MESH, Survey.line(MESH)).fit()
 G = GIVEN.transform(RHO)
 LONG = Mesh.regular((4, 9), 0.8)  # as many cells, but transposing it is not mirroring it
 LOW = ForwardOperator(LONG).fit()
-
-
-def with_noise(g, level):
-    """Add white noise of `level` times the rms of each sample."""
-    rms = np.sqrt(np.mean(g**2, axis=1, keepdims=True))
-    return g + level * rms * np.random.default_rng(0).normal(size=g.shape)
 
 
 def with_drift(g, level):

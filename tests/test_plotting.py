@@ -30,19 +30,14 @@ from skgrav.plotting import (
     ConvergenceDisplay,
     DensityDisplay,
     GravityDisplay,
+    LCurveDisplay,
     SampleGalleryDisplay,
 )
 
-mpl.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
+pytestmark = pytest.mark.usefixtures("close_figures")
 
 LEVEL = 0.01
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")
@@ -628,6 +623,7 @@ def test_wrong_arguments_of_galleries_are_refused(sections, linear, volume):
         DensityDisplay({"a": np.ones(4)}, mesh=Mesh.square(2)),
         GravityDisplay([1.0], survey=Survey([[0, 0]], ("z",))),
         ConvergenceDisplay({"a": [1.0]}),
+        LCurveDisplay([1, 10], [10, 1], point=(3.0, 3.0), alpha=2.0),
         SampleGalleryDisplay({"a": np.ones((1, 4))}, mesh=Mesh.square(2)),
     ],
     ids=lambda display: type(display).__name__,

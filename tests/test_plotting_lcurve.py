@@ -1,9 +1,7 @@
-"""What displays draw."""
+"""What the display of a curve of alphas draws."""
 
-import sys
 from dataclasses import replace
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -13,16 +11,10 @@ from skgrav import Mesh, SparseInverter, TikhonovInverter
 from skgrav.datasets import make_gravity_dataset
 from skgrav.plotting import LCurveDisplay
 
-mpl.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
+pytestmark = pytest.mark.usefixtures("close_figures")
 
 LEVEL = 0.01
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")
@@ -168,10 +160,3 @@ def test_wrong_arguments_are_refused(sections):
     sparse = SparseInverter(1.0, operator=sections.operator).fit(sections.data)
     with pytest.raises(ValueError, match="has no curve of alphas; give a fitted TikhonovInverter"):
         LCurveDisplay.from_estimator(sparse, sections.data)
-
-
-def test_missing_matplotlib_names_the_extra(sections, monkeypatch):
-    fitted = inverter(sections, "lcurve")
-    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r"pip install 'skgrav\[plot\]'"):
-        LCurveDisplay.from_estimator(fitted, sections.data)

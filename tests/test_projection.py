@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import sections_near_truth
+from conftest import norms, sections_near_truth
 from scipy.optimize import lsq_linear, minimize
 from scipy.special import chdtri
 from sklearn.base import clone
@@ -19,10 +19,6 @@ from skgrav.solvers import Projection
 MESH = Mesh.square(20)
 BOUNDS = (0.0, 12.0)
 N_SECTIONS = 200
-
-
-def norms(values):
-    return np.linalg.norm(values, axis=1)
 
 
 def errors(rho, truth):

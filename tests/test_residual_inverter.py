@@ -1,15 +1,13 @@
 """CNNInverter with its default architecture: a linear estimate, and what a network adds to it."""
 
-import copy
 import pickle
-import threading
 import warnings
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from conftest import with_noise
+from conftest import surveyed, with_noise
 from residual_cases import (  # noqa: F401
     FEW,
     FEW_RHO,
@@ -26,12 +24,11 @@ from residual_cases import (  # noqa: F401
     unfitted,
     untrained,
 )
-from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyRegressor
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
-from training_cases import Observer, same_weights, weights
+from training_cases import same_weights, weights
 
 from skgrav import (
     BayesLinearInverter,
@@ -50,12 +47,6 @@ from skgrav.training import LEAST_NOISE, Mirror
 
 SMALL_PAPER = partial(PaperCNN, filters=(16, 32), hidden_layer_sizes=(256, 256))
 LEVELS = [0.0, 0.001, 0.01, 0.05]
-
-
-def surveyed(uncertainty):
-    """Give the operator with a survey that knows its uncertainty."""
-    survey = Survey(OPERATOR.survey_.stations, OPERATOR.survey_.components, uncertainty)
-    return ForwardOperator(MESH, survey, units="normalized")
 
 
 def worst_deviation(estimate, expected):
@@ -95,7 +86,7 @@ def test_no_data_count_as_better_than_float32_holds_them(start, bayes):
 
 def test_noise_of_each_datum_weights_it():
     uncertainty = np.sqrt(np.mean(X**2)) * np.geomspace(0.001, 0.01, X.shape[1])
-    operator = surveyed(uncertainty)
+    operator = surveyed(uncertainty, OPERATOR)
     g = G + uncertainty * np.random.default_rng(0).normal(size=G.shape)
     inverter = untrained(operator=operator)
     expected = BayesLinearInverter(operator=operator).fit(X, RHO).predict(g)
@@ -106,7 +97,7 @@ def test_noise_of_each_datum_weights_it():
     encoding = inverter._encoding
     np.testing.assert_allclose(encoding.rms(encoding.noise.whitening(X)), sizes, rtol=1e-5)
     # A level goes before the size of the uncertainties, which still distribute the noise.
-    other = untrained(operator=surveyed(7 * uncertainty)).predict(g, noise_level=0.01)
+    other = untrained(operator=surveyed(7 * uncertainty, OPERATOR)).predict(g, noise_level=0.01)
     np.testing.assert_allclose(inverter.predict(g, noise_level=0.01), other, atol=1e-4)
 
 
@@ -195,16 +186,6 @@ def test_data_that_contradict_the_noise_told_are_named_and_the_estimate_stays_in
     assert low <= rho.min() < rho.max() <= high
 
 
-def test_each_sample_may_be_told_its_own_noise(trained):
-    levels = np.array([0.0, 0.002, 0.03, 0.1])
-    g = with_noise(G[:4], levels[:, None])
-    together = trained.predict(g, noise_level=levels)
-    for k, level in enumerate(levels):
-        alone = trained.predict(g[k : k + 1], noise_level=level)
-        np.testing.assert_allclose(alone[0], together[k], atol=1e-4)
-    assert worst_deviation(together[3:], trained.predict(g[3:], noise_level=0.05)) > 0.01
-
-
 @pytest.mark.parametrize("told", [True, False])
 def test_noise_beyond_the_range_of_training_is_told(trained, told):
     g = np.vstack([with_noise(G[:3], 0.6), with_noise(G[3:6], 0.01)])
@@ -235,12 +216,6 @@ def test_nothing_is_told_of_noise_within_the_range(trained, level):
             trained.predict(g, noise_level=level)
 
 
-@pytest.mark.parametrize("level", [-0.1, np.nan, np.inf, [0.1, 0.1], "loud", [[0.1]]])
-def test_bad_levels_are_refused(trained, level):
-    with pytest.raises(ValueError, match=r"'noise_level' (is|has) .* number of at least 0 or"):
-        trained.predict(G, noise_level=level)
-
-
 def test_other_networks_cannot_be_told_the_noise():
     inverter = CNNInverter("paper", max_epochs=1, random_state=0).fit(FEW, FEW_RHO)
     with pytest.raises(ValueError, match=r"'noise_level' is 0\.01, but only .*'residual'"):
@@ -263,8 +238,6 @@ def test_wrong_physics_is_refused_and_the_mistake_is_named():
     upside_down = MESH.unflatten(FEW_RHO)[:, ::-1].reshape(FEW_RHO.shape)
     with pytest.warns(PhysicsWarning, match="y is upside down: the top layer comes first"):
         fitted(y=upside_down)
-    with pytest.raises(ValueError, match="The sign of X is reversed"):
-        fitted(-FEW)
     with pytest.raises(ValueError, match="'operator' maps 144 cells to 8 data, but the training"):
         fitted(operator=ForwardOperator(MESH, Survey([[-1, -3], [-1, 0], [-1, 3], [-1, 4]])))
     with pytest.raises(ValueError, match="does not reproduce X from y"):
@@ -386,16 +359,6 @@ def test_any_mesh_survey_and_number_of_samples_will_do(operator, told, n_samples
         assert relative_l2_error(rho, estimate) < relative_l2_error(rho, mean) + 1e-6
 
 
-def test_densities_given_as_a_vector_come_back_as_one():
-    mesh = Mesh([[0, 1], [0, 1]])
-    operator = ForwardOperator(mesh, Survey([[-1, 0], [-1, 1]])).fit()
-    rho = np.random.default_rng(0).uniform(0, 12, 50)
-    g = operator.transform(rho[:, None])
-    found = fitted(g, rho, operator=operator).predict(g)
-    assert found.shape == (50,)
-    np.testing.assert_allclose(found, rho, rtol=1e-3)
-
-
 # Precision
 
 
@@ -410,29 +373,7 @@ def test_bfloat16_trains_to_about_the_same_error(trained):
         assert errors[0] == pytest.approx(errors[1], rel=5e-3)
 
 
-def test_float32_in_float64_out(trained):
-    rho = trained.predict(with_noise(G, 0.01).astype(np.float32))
-    assert rho.dtype == np.float64
-    np.testing.assert_allclose(rho, trained.predict(with_noise(G, 0.01)), atol=1e-3)
-    single = fitted(FEW.astype(np.float32), FEW_RHO.astype(np.float32))
-    assert single.net_.module_.last.weight.dtype == torch.float32
-    g = with_noise(G, 0.01)
-    np.testing.assert_allclose(single.predict(g), fitted().predict(g), atol=0.02)
-
-
 # Manners
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_samples_do_not_know_one_another(trained, level):
-    g = with_noise(G, level)
-    together = trained.predict(g)
-    alone = np.concatenate([trained.predict(row[None]) for row in g[:30]])
-    assert worst_deviation(alone, together[:30]) < 1e-5
-    parts = np.concatenate([trained.predict(part) for part in np.array_split(g[::-1], 7)])
-    assert worst_deviation(parts[::-1], together) < 1e-5
-    many = trained.predict(np.tile(g, (5, 1)))  # more than a batch
-    assert worst_deviation(many[-300:], together) < 1e-5
 
 
 def test_same_seed_same_result_other_seed_other_result():
@@ -451,16 +392,6 @@ def test_global_generators_stay_untouched():
     assert np.array_equal(np.random.get_state()[1], numpy_before[1])  # noqa: NPY002
 
 
-def test_clone_and_copies():
-    inverter = fitted(callbacks=[Observer()])
-    before = inverter.get_params()
-    assert not hasattr(clone(inverter), "net_")
-    assert all(before[name] is value for name, value in inverter.get_params().items())
-    old = weights(inverter)
-    copy.deepcopy(inverter).partial_fit(FEW, FEW_RHO)
-    assert all(map(np.array_equal, weights(inverter), old))
-
-
 def test_pickle_holds_weights_and_frame_and_nothing_of_the_training_set(trained):
     dump = pickle.dumps(trained)
     frame = [v for v in vars(trained._encoding).values() if isinstance(v, np.ndarray)]
@@ -477,18 +408,12 @@ def test_pickle_holds_weights_and_frame_and_nothing_of_the_training_set(trained)
     assert not same_weights(restored, trained)
 
 
-def test_grid_search_over_architecture_and_noise_in_processes():
+def test_grid_search_over_architecture_and_noise():
     grid = {"architecture": ["residual", SMALL_PAPER], "training_noise": [None, (0.0, 0.01)]}
-    search = GridSearchCV(
-        unfitted(max_epochs=1), grid, scoring=relative_l2_scorer, cv=2, n_jobs=2
-    ).fit(FEW, FEW_RHO)
-    scores = search.cv_results_["mean_test_score"]
-    assert np.isfinite(scores).all()
+    search = GridSearchCV(unfitted(max_epochs=1), grid, scoring=relative_l2_scorer, cv=2)
+    search.fit(FEW, FEW_RHO)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert search.best_params_["architecture"] == "residual"
-    again = GridSearchCV(unfitted(max_epochs=1), grid, scoring=relative_l2_scorer, cv=2)
-    np.testing.assert_allclose(
-        again.fit(FEW, FEW_RHO).cv_results_["mean_test_score"], scores, rtol=1e-3
-    )
 
 
 def test_refiner_fits_the_estimate_to_the_data():
@@ -500,34 +425,6 @@ def test_refiner_fits_the_estimate_to_the_data():
     assert relative_data_misfit(OPERATOR, estimate, g) > 2e-4
     assert relative_data_misfit(OPERATOR, rho, g) < 1.3e-4
     assert relative_l2_error(UNSEEN[:20], rho) < 1.02 * relative_l2_error(UNSEEN[:20], estimate)
-
-
-def test_pandas_in_and_out():
-    pd = pytest.importorskip("pandas")
-    frame = pd.DataFrame(FEW, columns=OPERATOR.get_feature_names_out())
-    inverter = unfitted().set_output(transform="pandas").fit(frame, FEW_RHO)
-    both = inverter.transform(frame)
-    assert list(both.columns[[0, 143, 144, 215]]) == ["rho0", "rho143", "gx0", "gz35"]
-    np.testing.assert_array_equal(both, np.hstack([inverter.predict(frame), FEW]))
-    levels = pd.Series(np.full(150, 0.01))
-    np.testing.assert_array_equal(
-        inverter.predict(frame, noise_level=levels), inverter.predict(frame, noise_level=0.01)
-    )
-
-
-def test_eight_threads_may_predict_at_once(trained):
-    many, results = with_noise(np.tile(G, (4, 1)), 0.01), {}
-
-    def predict(i):
-        results[i] = trained.predict(many)
-
-    threads = [threading.Thread(target=predict, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    expected = trained.predict(many)
-    assert all(np.array_equal(results[i], expected) for i in range(8))
 
 
 def test_what_is_none_is_that_of_the_residual_network():

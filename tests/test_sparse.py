@@ -1,11 +1,9 @@
-"""Sparse estimates: against scikit-learn's Lasso, compact bodies, within bounds, in the house."""
-
-import pickle
+"""Sparse estimates: against scikit-learn's Lasso, compact bodies, within bounds."""
 
 import numpy as np
 import pytest
+from conftest import norms
 from scipy.optimize import linprog
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso
 from sklearn.model_selection import GridSearchCV
@@ -14,10 +12,6 @@ from skgrav import ForwardOperator, MatrixOperator, Mesh, SparseInverter, Survey
 from skgrav.metrics import chi_factor, relative_l2_error, relative_l2_scorer
 
 LEVEL = 0.01
-
-
-def norms(values):
-    return np.linalg.norm(values, axis=-1)
 
 
 @pytest.fixture(scope="module")
@@ -212,32 +206,19 @@ def test_bad_parameters_are_refused(params, bodies):
 # Manners
 
 
-@pytest.mark.parametrize("alpha", ["discrepancy", 1.0])
-def test_samples_do_not_know_one_another(alpha, bodies, monkeypatch):
+def test_chunks_of_samples_are_estimated_alike(bodies, monkeypatch):
     operator, _, g = bodies
     inverter = SparseInverter(
-        alpha,
-        bounds=(0.0, 5.0),
-        depth_weighting=1.0,
-        noise_level=LEVEL,
-        operator=operator,
-        tol=1e-7,
+        bounds=(0.0, 5.0), depth_weighting=1.0, noise_level=LEVEL, operator=operator, tol=1e-7
     ).fit(g)
     together = inverter.predict(g)
-    np.testing.assert_allclose(inverter.predict(g[3:4]), together[3:4], atol=1e-4)
-    np.testing.assert_allclose(inverter.predict(g[::-1]), together[::-1], atol=1e-4)
     monkeypatch.setattr("skgrav.solvers._sparse._CHUNK_BYTES", 1)
     np.testing.assert_allclose(inverter.predict(g), together, atol=1e-4)
 
 
-def test_pickles_clones_and_search(bodies):
+def test_weighting_can_be_searched_for(bodies):
     operator, rho, g = bodies
-    inverter = SparseInverter(
-        bounds=(0.0, 5.0), depth_weighting=1.0, noise_level=LEVEL, operator=operator
-    )
-    found = inverter.fit(g).predict(g)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(inverter)).predict(g), found)
-    np.testing.assert_array_equal(clone(inverter).fit(g, rho).predict(g), found)
+    inverter = SparseInverter(bounds=(0.0, 5.0), noise_level=LEVEL, operator=operator)
     search = GridSearchCV(
         inverter, {"depth_weighting": [None, 1.0]}, scoring=relative_l2_scorer, cv=2
     ).fit(g, rho)
