@@ -54,7 +54,9 @@ def make_density_models(
         any unit. The default is that of Negahdari et al. [1]_; a crustal section in kg/m3 might
         take (1800, 3300), or (-500, 500) for contrasts.
     random_state : int, RandomState instance or None, default=None
-        Seed of the sections; an int gives the same sections each time.
+        Seed of the sections; an int gives the same sections each time. Another number of
+        sections from the same seed repeats many of them: draw training and test sections from
+        different seeds.
     return_family : bool, default=False
         Whether to return the name of each section's family too.
 

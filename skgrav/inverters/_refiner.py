@@ -25,6 +25,9 @@ from skgrav.noise import Noise, Whitening
 from skgrav.operators import BaseOperator, is_lazy, resolve_operator
 from skgrav.solvers import SOLVERS, Solver, SolverResult, warn_unfitted
 
+#: Median chi factor above which the errors that "bayes" learned do not explain the data.
+_MISSED = 2.0
+
 #: Training samples refined in `fit`, for `n_iter_` and `residual_history_`.
 _N_RECORDED = 200
 
@@ -276,6 +279,13 @@ class Refiner(InverterMixin, BaseEstimator):
         chi = noise.chi_factor(residual, g)
         chi = np.zeros(len(g)) if chi is None else chi  # is not reported
         warn_unfitted(result.status, chi, residual, noise, self.operator_)
+        if isinstance(self.solver_, ErrorCorrection) and _MISSED < np.median(chi) < np.inf:
+            warnings.warn(
+                f"solver 'bayes' leaves a chi factor of {np.median(chi):.2g}: the errors of the "
+                "start that 'fit' learned are too small for these data. Give 'init' as an "
+                "estimator that is cross-fitted, or fit to pairs that it was not trained on.",
+                stacklevel=3,
+            )
         warn_implausible(result.rho, self.operator_)
         return result
 
