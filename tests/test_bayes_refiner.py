@@ -29,7 +29,7 @@ OPERATOR, A = TRAIN.operator, TRAIN.operator.matrix_
 RHO, UNSEEN = TRAIN.target, TEST.target
 
 LEVELS = pytest.mark.parametrize("level", [0.0, 0.001, 0.01, 0.05])
-IN_X = pytest.mark.filterwarnings("ignore:solver 'bayes' takes the starts in X for held-out ones")
+IN_X = pytest.mark.filterwarnings("ignore:solver 'bayes' treats the starts")
 
 
 def with_noise(g, level, seed=0):
@@ -236,7 +236,7 @@ def test_folds_hold_out_each_pair_once():
 def test_starts_of_a_previous_step_are_taken_for_held_out_ones_with_a_warning():
     g, new = noisy_pairs(0.01)
     text = (
-        r"solver 'bayes' takes the starts in X for held-out ones\. .* as 'init', which is cross-f"
+        r"solver 'bayes' treats the starts in 'X' as held-out ones\. .* as 'init', which is cross-f"
     )
     with pytest.warns(UserWarning, match=text):
         chain = make_pipeline(KNeighborsTransformer(1), bayes(0.01)).fit(g, RHO)
@@ -362,7 +362,7 @@ def test_std_stays_right_where_the_noise_is_not_what_is_told(told, independent):
 @pytest.mark.filterwarnings("ignore:.* did not converge within")
 def test_other_solvers_know_no_std(solver):
     refiner = bayes(0.01, solver=solver, init="zero").fit(noisy_pairs(0.01)[0][:10], RHO[:10])
-    text = rf"return_std=True, but solver '{solver}' does not .* use Refiner\('bayes'\)"
+    text = rf"return_std=True, but solver '{solver}' does not .* Use Refiner\('bayes'\)"
     with pytest.raises(ValueError, match=text):
         refiner.predict(TEST.data, return_std=True)
 

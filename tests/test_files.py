@@ -52,7 +52,7 @@ from skgrav.pipeline import Pipeline
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:'noise_level' is None"),
-    pytest.mark.filterwarnings("ignore:solver 'bayes' takes the starts"),
+    pytest.mark.filterwarnings("ignore:solver 'bayes' treats the starts"),
 ]
 
 KEPT = ROOT / "tests" / "data"

@@ -81,7 +81,7 @@ def test_iterator_yields_a_chunk_for_each_epoch():
 
 
 def test_iterator_that_ends_early_leaves_a_model_and_says_so():
-    text = "X held pairs for 2 of 3 epochs, .* the weights of the last epoch are kept. Set 'max_ep"
+    text = "'X' had pairs for 2 of 3 epochs, .* the weights of the last epoch are kept. Set 'max_ep"
     with pytest.warns(ConvergenceWarning, match=text) as caught:
         inverter = unfitted(density_range=(0, 12)).fit(chunks(200, 200))
     assert caught[0].filename == __file__
@@ -91,7 +91,7 @@ def test_iterator_that_ends_early_leaves_a_model_and_says_so():
     assert inverter.n_epochs_ == 3
 
 
-@pytest.mark.filterwarnings("ignore:X held pairs")
+@pytest.mark.filterwarnings("ignore:'X' had pairs")
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_weights_of_the_last_epoch_are_kept_if_pairs_run_out_or_the_best_ones(early_stopping):
     observer, n_epochs = Observer(), 4

@@ -221,7 +221,7 @@ def test_whitening_codes_changes_nothing():
     ids=["KernelPCA", "Pipeline"],
 )
 def test_nonlinear_generator_that_torch_cannot_decode_is_refused(generator):
-    text = r"whose inverse_transform is not linear and which has no 'decode' .* Give VAEGenerator,"
+    text = r"which is not linear and has no 'decode' .* Give VAEGenerator,"
     with pytest.raises(ValueError, match=text):
         latent(generator).fit(X[0.01], RHO)
 

@@ -172,7 +172,7 @@ def test_training_data_get_the_noise_that_is_announced():
 
 
 def test_starts_made_of_data_with_too_little_noise_are_told():
-    text = "the estimates in X were made from data with less noise than 'noise_level' says"
+    text = "the estimates in 'X' were made from data with less noise than 'noise_level', so"
     with pytest.warns(UserWarning, match=text) as caught:
         latent(PCA(K)).fit(np.hstack([RHO, X[0.0]]), RHO)
     assert [warning.filename for warning in caught] == [__file__]
@@ -214,7 +214,7 @@ def test_poor_start_is_improved(vae):
     ids=["gravity alone", "no operator", "density alone"],
 )
 def test_missing_start_is_told(operator, x):
-    text = rf"init=None, but X with {x.shape[1]} feature\(s\) holds no start of 144 cells"
+    text = rf"init=None, but X with {x.shape[1]} feature\(s\) has no start of 144 cells"
     with pytest.raises(ValueError, match=text):
         latent(PCA(K), init=None, operator=operator).fit(x, RHO)
 

@@ -244,6 +244,6 @@ def test_unknown_and_changed_pretrained_networks_are_refused(monkeypatch):
 def test_missing_pretrained_network_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(_pretrained, "_FOLDER", tmp_path)
     with pytest.raises(
-        FileNotFoundError, match=r"paper.safetensors is missing.*Install skgrav anew"
+        FileNotFoundError, match=r"paper.safetensors is missing.*Install skgrav again"
     ):
         CNNInverter.from_pretrained()

@@ -118,7 +118,7 @@ def test_refining_improves_its_start_and_fits_the_data():
     ids=["gravity alone", "density alone", "no operator"],
 )
 def test_missing_start_is_told(operator, X):
-    text = rf"init=None, but X with {X.shape[1]} feature\(s\) holds no start of 400 cells .* 'init'"
+    text = rf"init=None, but X with {X.shape[1]} feature\(s\) has no start of 400 cells .* 'init'"
     with pytest.raises(ValueError, match=text):
         Refiner(operator=operator, noise_level=0).fit(X, RHO)
 

@@ -130,7 +130,7 @@ def test_densities_beyond_the_range_are_told():
         small(density_range=(3, 6)).fit(X, Y)
     assert caught[0].filename == __file__
     inverter = small().partial_fit(X, Y)
-    with pytest.warns(UserWarning, match="which the network cannot leave"):
+    with pytest.warns(UserWarning, match="beyond which estimates are clipped"):
         inverter.partial_fit(X, Y + 1)
 
 

@@ -31,7 +31,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "CNNInverter":  # only networks need torch
+    if name == "CNNInverter":  # imported when first used, as it needs torch
         from skgrav.inverters._cnn import CNNInverter
 
         return CNNInverter

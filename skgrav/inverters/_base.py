@@ -1,4 +1,4 @@
-"""What every estimator from gravity to density shares."""
+"""Mixin of the estimators from gravity to density."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from skgrav.operators import is_lazy, lazily
 
 
 class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
-    """Mixin of inverters: regressors that hand their estimate on beside the data.
+    """Mixin of inverters: regressors that as transformers return their estimate and the data.
 
-    `fit` remembers whether densities came as a vector in `_y_ndim` and how many cells they have
-    in `n_outputs_`; `predict` returns them alike.
+    `fit` keeps the dimension of y in `_y_ndim` and the number of cells in `n_outputs_`; `predict`
+    returns densities of the same dimension.
 
-    A subclass has `save` and `load` if it is decorated by `skgrav.io.saved`, and lists in
-    ``_file_fields`` what its `fit` has learned.
+    A subclass has `save` and `load` if it is decorated by `skgrav.io.saved` and lists the fitted
+    attributes in ``_file_fields``.
 
     See Also
     --------
@@ -54,7 +54,7 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
     array([[3., 5., 5.]])
     """
 
-    #: What the file of any inverter holds.
+    #: Fields in the file of any inverter.
     _file_fields: ClassVar[tuple[Field, ...]] = (
         *FEATURES,
         Field("n_outputs_", int),
@@ -65,7 +65,7 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
     _y_ndim: int
 
     def transform(self, X: ArrayLike) -> Array:
-        """Put the estimated density beside the data, for the next step of a Pipeline.
+        """Put the estimated density before the data, for the next step of a Pipeline.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
         Parameters
         ----------
         input_features : array-like of str, default=None
-            Names of the data; None takes those seen in `fit`.
+            Names of the data; None takes the names in `fit`.
 
         Returns
         -------
@@ -102,7 +102,7 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
         return np.array([*(f"rho{i}" for i in range(self.n_outputs_)), *data], dtype=object)
 
     def _lazily(self, method: Any, X: Any, **options: Any) -> Any:
-        """Return what a method estimates of the rows of a dask array."""
+        """Apply a method lazily to the rows of a dask array."""
         return lazily(method, X, as_vectors=getattr(self, "_y_ndim", 2) == 1, **options)
 
     def _data(self, X: NDArray) -> NDArray:
@@ -110,7 +110,7 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
         return X
 
     def _as_fitted(self, rho: Array) -> Array:
-        """Return densities as vectors where they came so."""
+        """Return densities with the dimension of y in `fit`."""
         return rho.ravel() if self._y_ndim == 1 else rho
 
     def __sklearn_tags__(self) -> Tags:
@@ -120,9 +120,9 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
 
 
 def predicted_start(init: Any, g: Array, noise_level: ArrayLike | None) -> Array:
-    """Return the densities that a fitted start estimates, (n_samples, n_cells).
+    """Return the estimate of a fitted `init`, (n_samples, n_cells).
 
-    It gets the noise level of a call if its `predict` takes one.
+    The noise level is passed on if its `predict` takes one.
     """
     options = {}
     if noise_level is not None and "noise_level" in signature(init.predict).parameters:

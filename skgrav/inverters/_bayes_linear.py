@@ -1,4 +1,4 @@
-"""The best linear estimate of density: the posterior mean under a Gaussian prior."""
+"""Best linear estimate of density: the posterior mean under a Gaussian prior."""
 
 from __future__ import annotations
 
@@ -23,28 +23,25 @@ from skgrav.operators import BaseOperator, is_lazy, resolve_operator
 
 @saved
 class BayesLinearInverter(InverterMixin, BaseEstimator):
-    """Posterior mean of density under the mean and covariance of the training densities.
+    """Posterior mean of density, with the mean and covariance of the training densities as prior.
 
-    The estimate with the least mean squared error of all that are linear in the data, in closed
-    form, and what every network must beat. The noise level enters the estimate: each sample is
-    damped by its own.
+    In closed form, and of all estimates linear in the data that of least mean squared error: the
+    benchmark for networks. The noise level of each sample enters its estimate.
 
     Parameters
     ----------
     noise_level : float, "auto" or None, default=None
         Standard deviation of the noise relative to the rms of each sample's own data without their
-        trend. ``"auto"`` estimates it for each sample by maximum likelihood, from what the sample
-        holds where signal is rare. None takes the uncertainty of the operator's survey, and
-        without one ``"auto"``.
+        trend. ``"auto"`` estimates it for each sample by maximum likelihood. None takes the
+        uncertainty of the operator's survey, and without one ``"auto"``.
     operator : ForwardOperator or MatrixOperator, default=None
-        The physics. None takes the paper's geometry for these sizes if it reproduces the
-        training pairs, and otherwise identifies the operator from them, with a warning.
+        The physics. None takes the paper's geometry if it reproduces the training pairs, and
+        otherwise identifies the operator from them, with a warning.
     shrinkage : "auto" or float, default="auto"
-        Share of uncorrelated variance in the prior covariance, which few training sections
-        need; ``"auto"`` is that of Ledoit and Wolf.
+        Shrinkage of the prior covariance toward a multiple of the identity; ``"auto"`` takes the
+        estimate of Ledoit and Wolf.
     store_covariance : bool, default=False
-        Whether to keep a factor of the prior covariance, which only `sample_y` needs: up to
-        n_cells**2 numbers, also in pickles.
+        Whether to keep a factor of the prior covariance, up to n_cells**2 numbers, for `sample_y`.
 
     Attributes
     ----------
@@ -55,7 +52,7 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     variance_ : ndarray of shape (n_cells,)
         Prior variance of each cell.
     shrinkage_ : float
-        Share of uncorrelated variance in the prior.
+        Shrinkage of the prior covariance.
     n_outputs_ : int
         Number of cells.
     n_features_in_ : int
@@ -64,14 +61,14 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     Raises
     ------
     ValueError
-        If the operator does not fit the pairs, or a noise level isn't a number of at least 0.
+        If the operator does not fit the pairs, or a noise level is not a number of at least 0.
 
     Warns
     -----
     PhysicsWarning
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
-        If the data of `predict` show far more noise than is stated.
+        If the data of `predict` show far more noise than stated.
 
     See Also
     --------
@@ -81,10 +78,10 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     Notes
     -----
     With mean m and covariance C of density and noise of variance s2 the estimate is
-    ``m + C A^T (A C A^T + s2 I)^-1 (g - A m)`` [1]_, and its variance that of the prior less what
-    the data explain. One singular value decomposition serves noise of any level. Stated
+    ``m + C A^T (A C A^T + s2 I)^-1 (g - A m)`` [1]_, and its variance that of the prior minus the
+    part explained by the data. One singular value decomposition serves all noise levels. Stated
     levels below 1e-6, the rounding of data in single precision, are raised to the rounding that a
-    sample shows, so that a level of 0 is safe with any data without noise.
+    sample shows, so that a level of 0 is safe for noise-free data of any precision.
 
     References
     ----------
@@ -134,12 +131,12 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         self.store_covariance = store_covariance
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Learn mean and covariance of the densities, and check the physics.
+        """Learn mean and covariance of the densities, and check the operator.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_data)
-            Gravity, component-major. It serves to check, or to identify, the operator.
+            Gravity, component-major, used only to check or identify the operator.
         y : array-like of shape (n_samples, n_cells) or (n_samples,)
             Densities.
 
@@ -178,29 +175,25 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     ) -> tuple[Array, Array]: ...
 
     def predict(
-        self,
-        X: ArrayLike,
-        return_std: bool = False,
-        *,
-        noise_level: ArrayLike | None = None,
+        self, X: ArrayLike, return_std: bool = False, *, noise_level: ArrayLike | None = None
     ) -> Array | tuple[Array, Array]:
-        """Estimate densities, and how uncertain they are.
+        """Estimate densities, and their standard deviations.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
         return_std : bool, default=False
-            Whether to return the standard deviation of each cell, too.
+            Whether to return the standard deviation of each cell as well.
         noise_level : float or array-like of shape (n_samples,), default=None
-            Relative noise of each sample, or ``"auto"``; None takes that of the estimator.
+            Relative noise of each sample, or ``"auto"``; None takes the parameter of the estimator.
 
         Returns
         -------
         rho : ndarray of shape (n_samples, n_cells) or (n_samples,)
             Posterior mean.
         std : ndarray of shape (n_samples, n_cells) or (n_samples,)
-            Posterior standard deviation of a Gaussian prior. Only if `return_std` is True.
+            Posterior standard deviation under a Gaussian prior. Only if `return_std` is True.
         """
         if is_lazy(X):
             return self._lazily(self.predict, X, return_std=return_std, noise_level=noise_level)
@@ -218,10 +211,10 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         *,
         noise_level: ArrayLike | None = None,
     ) -> Array:
-        """Draw densities that the data leave possible, as GaussianProcessRegressor does.
+        """Draw densities from the posterior, as GaussianProcessRegressor does.
 
-        Each draw is one of the prior, corrected by the posterior mean of what its own noisy data
-        lack (Matheron's rule). It needs ``store_covariance=True``.
+        A draw from the prior is corrected by the estimate from the misfit of its own noisy data
+        (Matheron's rule). Needs ``store_covariance=True``.
 
         Parameters
         ----------
@@ -232,20 +225,20 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         random_state : int, RandomState instance or None, default=0
             Seed of the draws.
         noise_level : float or array-like of shape (n_samples_X,), default=None
-            Relative noise of each sample, or ``"auto"``; None takes that of the estimator.
+            Relative noise of each sample, or ``"auto"``; None takes the parameter of the estimator.
 
         Returns
         -------
         rho : ndarray of shape (n_samples_X, n_cells, n_samples) or (n_samples_X, n_samples)
-            Draws of the posterior. They share its mean and covariance, not the sharp bodies of
-            the training sections.
+            Draws from the posterior, which is Gaussian: without the sharp bodies of the training
+            sections.
         """
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         mean, sigma = self._posterior(X, noise_level)
         if self._prior.factor is None:
             raise ValueError(
-                "'store_covariance' is False, but draws need the covariance of the densities; set "
-                "it to True and fit again."
+                "'store_covariance' is False, but draws need the prior covariance. Set it to True "
+                "and fit again."
             )
         rng, matrix = check_random_state(random_state), self._matrix()
         draws = np.empty((*mean.shape, n_samples))
@@ -257,7 +250,7 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         return draws[:, 0] if self._y_ndim == 1 else draws
 
     def _posterior(self, X: ArrayLike, noise_level: ArrayLike | None) -> tuple[Array, Array]:
-        """Return the posterior mean and the noise of each whitened sample, (n_samples,)."""
+        """Return the posterior mean, and the standard deviation of the whitened noise."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
         noise = self._noise().at(noise_level)

@@ -29,7 +29,7 @@ from skgrav.networks import check_weights, least_precision, own_settings, put_we
 from skgrav.operators import BaseOperator, is_lazy
 from skgrav.training import EncodedPairs, FreshPairs, HoldOut, Outcome, Trainer, TrainingNet
 
-#: How each named architecture sees pairs; callables see them as the paper's network.
+#: Encoding of each named architecture; callables have that of the paper's network.
 _ENCODINGS: dict[str, type[Encoding]] = {
     "residual": WhitenedEncoding,
     "paper": StandardisedEncoding,
@@ -38,7 +38,7 @@ _ENCODINGS: dict[str, type[Encoding]] = {
 #: Parameters that a warm start must not change.
 _FIXED = ("architecture", "operator", "n_components", "data_consistency", "augment")
 
-#: Parameters of the fit that made the weights, which files keep as they were then.
+#: Parameters that files keep as they were when the net was made.
 _MADE_WITH = (*_FIXED, "training_noise", "precision")
 
 
@@ -46,11 +46,10 @@ _MADE_WITH = (*_FIXED, "training_noise", "precision")
 class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     """Network that estimates density from gravity.
 
-    The default adds to the best linear estimate, that of `BayesLinearInverter`, what it misses. The
-    noise level of each sample enters the estimate, given or estimated from the data, so that one
-    fitted network serves data of any noise that it was trained for. The estimate is the mean of
-    the densities that are possible by the training sections; it fits the data only roughly. Use
-    `Refiner` to fit the data.
+    The default network corrects the linear estimate of `BayesLinearInverter`. The noise level of
+    each sample, given or estimated, enters the estimate, so that one fitted network serves all
+    noise levels that it was trained for. The estimate is close to the posterior mean under the
+    training sections and fits the data only roughly; use `Refiner` to fit the data.
 
     Parameters
     ----------
@@ -62,9 +61,9 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     operator : ForwardOperator or MatrixOperator, default=None
         The physics, for ``"residual"``. None takes the paper's geometry for these sizes if it
         reproduces the training pairs, and otherwise identifies the operator from them, with a
-        warning. Other architectures take from it the components of the survey, the channels of
-        the network, and its symmetry; None takes the paper's two components if the sizes are its
-        own (n * n cells, 6 n data), and one component otherwise.
+        warning. Other architectures take from it the components of the survey, which are the
+        channels of the network, and its symmetry; None takes the paper's two components for its
+        sizes (n * n cells, 6 n data), and one component otherwise.
     max_epochs : int, default=None
         Passes over the training set; None takes 50 for ``"residual"`` and 100 for others. The
         paper trains up to 3000.
@@ -91,22 +90,22 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         Epochs without a better validation loss before training stops.
     training_noise : float or tuple of two floats, default=None
         Standard deviation of the noise of the training data relative to the rms of each sample,
-        drawn afresh each epoch. For a pair each sample has a level between both, log-uniform
-        with more near the upper end, and 0 for three in ten if it begins at 0. None takes
-        (0, 0.1) for ``"residual"``, and no noise for others, which have it on top of that of X.
-        The noise of data to invert is `noise_level` of `predict`.
+        drawn anew in each epoch. For a pair, levels are log-uniform between both with more near
+        the upper end, and 0 for three in ten if the pair begins at 0. None takes (0, 0.1) for
+        ``"residual"``, and no noise for others, which add it to the noise of X. The noise of data
+        to invert is `noise_level` of `predict`.
     augment : {"mirror"} or None, default=None
         ``"mirror"`` flips sections along x, and the sign of gx: half of each batch, or for
         ``"residual"`` all, added to the originals. The survey and the mesh must be symmetric.
     density_range : tuple of two floats, default=None
-        Densities that the network can return, unless `data_consistency` is True; None takes the
+        Range to which estimates are clipped, unless `data_consistency` is True; None takes the
         range of the training densities.
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last call, with the training parameters of
-        now. Scales stay those of the first; another architecture, operator or symmetry is refused.
+        Whether `fit` continues from the weights of the last call, with the present training
+        parameters and the first scales. Another architecture, operator or symmetry is refused.
     precision : {"float32", "bfloat16"}, default="float32"
-        Numbers in which the network computes while it trains. ``"bfloat16"`` takes half the time
-        on CPUs and GPUs that are made for it, and longer on others.
+        Floating-point format in training. ``"bfloat16"`` takes half the time on CPUs and GPUs that
+        support it, and longer on others.
     random_state : int, RandomState instance or None, default=None
         Seed of weights, shuffling, dropout, noise and the validation set.
     device : str or torch.device, default="auto"
@@ -116,9 +115,9 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     callbacks : sequence of skorch callbacks, default=None
         Further callbacks of the training loop.
     checkpoint : str or path-like, default=None
-        Directory, of this training alone, where `fit` keeps its state from epoch to epoch. If its
-        process is killed or interrupted, the same fit goes on from there and ends with the weights
-        of one that was not; another one is refused. When training has ended, nothing is left.
+        Directory for this training only, where `fit` keeps its state after each epoch. If it is
+        killed or interrupted, the same fit continues from there and ends with the same weights;
+        another fit is refused. Emptied when training has ended.
 
     Attributes
     ----------
@@ -132,9 +131,9 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     validation_loss_curve_ : list of float
         Validation loss of each epoch; empty without `early_stopping`.
     n_epochs_ : int
-        Epochs trained so far.
+        Number of epochs trained.
     density_range_ : tuple of two floats
-        Densities that the network can return.
+        Range to which estimates are clipped.
     n_outputs_ : int
         Number of cells.
     n_features_in_ : int
@@ -143,8 +142,8 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     Raises
     ------
     ValueError
-        If sizes contradict the operator, 'mirror' meets a geometry that isn't symmetric, torch
-        cannot use the device, or `checkpoint` holds another training.
+        If sizes contradict the operator, the geometry is not symmetric for ``"mirror"``, torch
+        cannot use the device, or `checkpoint` is of another training.
     OSError
         If nothing can be written to `checkpoint`.
 
@@ -152,14 +151,14 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     -----
     ConvergenceWarning
         If training was interrupted, which keeps the weights of the best epoch, or pairs ran out,
-        which keeps those of the last epoch. With `early_stopping` the best ones are kept always.
+        which keeps the last weights or, with `early_stopping`, the best ones.
     PhysicsWarning
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
-        If data of `predict` have noise that the network was not trained for, or more than
-        `noise_level` says, or if densities exceed the range.
+        If data of `predict` have noise that the network was not trained for, or more than stated,
+        or if training densities exceed `density_range`.
     RuntimeWarning
-        If a checkpoint cannot be written; training goes on, and the last one is kept.
+        If a checkpoint cannot be written; training continues, and the last one is kept.
 
     See Also
     --------
@@ -168,19 +167,17 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
 
     Notes
     -----
-    With C the covariance of training densities, each coordinate of the whitened data has signal
-    of variance 1 and noise of its own. The ``"residual"`` network sees its posterior mean, zero
-    where noise hides the signal, and the noise itself; it returns principal components of density,
-    which are added to the linear estimate, itself fixed. Its loss is the mean relative L2 error.
+    The coordinates of the data in which their covariance under the training densities is diagonal
+    are scaled to signals of unit variance. Input of the ``"residual"`` network are the posterior
+    means of these coordinates, near zero where noise hides the signal, and the noise level; output
+    are principal components of density, which are added to the linear estimate. The loss is the
+    mean relative L2 error.
 
-    Training copies no data set. The ``"residual"`` network holds its inputs, a tenth of densities
-    in float64 at the paper's sizes and twice that with mirror images; others, and the densities of
-    `data_consistency`, are encoded batch by batch. Means and covariances go through the set in
-    blocks; the physics is checked by 6000 pairs, and principal components are those of 10,000
-    sections.
-
-    Adam's moments make denormal numbers, which slow CPUs down: they count as zero meanwhile. The
-    seeds of NumPy and torch stay untouched.
+    Data sets are not copied. The inputs of the ``"residual"`` network take a tenth of the memory
+    of densities in float64 at the paper's sizes, and twice that with mirror images; other inputs,
+    and the densities of `data_consistency`, are encoded batch by batch. The operator is checked
+    with 6000 pairs, and principal components are learned from 10,000 sections. Denormal numbers,
+    which slow CPUs down, count as zero in training. Global random states stay untouched.
 
     References
     ----------
@@ -229,7 +226,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         Field("validation_loss_curve_", list[float]),
         Field("network", Weights, least=least_precision),
     )
-    # Training goes on from the weights of a file, but as a new history.
+    # Training continues from the weights of a file with a new history.
     _file_left_out: ClassVar = {"net_", "n_epochs_", "_made_with"}
 
     net_: TrainingNet
@@ -237,7 +234,6 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     density_range_: tuple[float, float]
     _encoding: Encoding
     _seed: int
-    #: Parameters that the net was made with.
     _made_with: dict[str, Any]
 
     def __init__(
@@ -293,11 +289,11 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_data), callable or iterator
-            Gravity, component-major. ``"residual"`` checks the physics by it and trains on that
-            of y, but for a constant part. A callable draws fresh pairs for each epoch: called with
-            `random_state`, an int, it returns gravity and density, as `make_gravity_dataset` or
-            as a pair of arrays. An iterator yields such pairs, and training ends with it.
-            Memory-mapped arrays of floats stay on disk, as those of y do.
+            Gravity, component-major. ``"residual"`` checks the operator with it and trains on the
+            gravity of y; a constant difference is allowed. A callable draws pairs for each epoch:
+            called with `random_state`, an int, it returns gravity and density, as
+            `make_gravity_dataset` or as a pair of arrays. An iterator yields such pairs, and
+            training ends with it. Memory-mapped arrays of floats, here and as y, stay on disk.
         y : array-like of shape (n_samples, n_cells) or (n_samples,), default=None
             Densities, flattened in C order, top layer first. None if X draws them.
 
@@ -323,9 +319,8 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
         y : array-like of shape (n_samples, n_cells) or (n_samples,)
-            Densities. The first chunk decides on scales and density range; give
-            `density_range` if later ones may exceed it. The learning rate rises and falls over
-            `max_epochs` chunks, and again over the next.
+            Densities. The first chunk fixes scales and density range; give `density_range` if
+            later ones may exceed it. A cycle of learning rates takes `max_epochs` chunks.
 
         Returns
         -------
@@ -345,9 +340,9 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
         noise_level : float, array-like of shape (n_samples,) or "auto", default=None
-            Relative noise of each sample, for ``"residual"``; ``"auto"`` estimates it from what
-            the data hold where signal is rare. None takes the uncertainty of the operator's
-            survey, or the one level that the network was trained for, or else ``"auto"``.
+            Relative noise of each sample, for ``"residual"``; ``"auto"`` estimates it by maximum
+            likelihood. None takes the uncertainty of the operator's survey, or the level that the
+            network was trained for if there is only one, or else ``"auto"``.
 
         Returns
         -------
@@ -364,14 +359,14 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
 
     @classmethod
     def from_pretrained(cls, name: Literal["paper"] = "paper", *, device: str = "auto") -> Self:
-        """Return a network that is trained already.
+        """Return a pretrained network.
 
         Parameters
         ----------
         name : {"paper"}, default="paper"
             ``"paper"`` is for the paper's geometry, 50 x 50 cells under 150 stations with gx and
-            gz in its units, for densities in (0, 12] and relative noise up to 10 %. It learned
-            from sections of all families of `make_density_models`.
+            gz in its units, for densities in (0, 12] and relative noise up to 10 %. It was trained
+            on sections of all families of `make_density_models`.
         device : str, default="auto"
             Torch device, as in the constructor.
 
@@ -383,7 +378,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         return cls.load(pretrained_file(name), device=device)
 
     def _file_parameters(self) -> dict[str, Any]:
-        """Return the parameters, of which some are those that the network was made with."""
+        """Return the parameters, some as they were when the net was made."""
         return self.get_params(deep=False) | vars(self).get("_made_with", {})
 
     def _file_state(self) -> dict[str, Any]:
@@ -396,20 +391,20 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         self.n_epochs_ = 0
         if not isinstance(encoding, self._encoding_class):
             name = type(encoding).__name__
-            raise ValueError(f"its {name} does not belong to {self.architecture!r}")
+            raise ValueError(f"its {name} is not the encoding of {self.architecture!r}")
         encoding.check_file(sizes, state.get("operator_"))
         check_weights(encoding.network(self.architecture, self.n_outputs_), weights)
         self._take_weights(weights)
 
     def _train(self, trainer: Trainer, X: Any, y: Any, n_epochs: int, *, fresh: bool) -> Self:
-        """Train for some epochs, with a seed that follows from those before."""
+        """Train for some epochs, with a seed that depends on the number of epochs before."""
         drawn: FreshPairs | None = None
         self._seed = trainer.seed
         if y is None and (callable(X) or hasattr(X, "__next__")):
             drawn = FreshPairs(X, self._seed + (0 if fresh else self.n_epochs_))
             X, y = next(drawn, (None, None))
             if X is None:
-                raise ValueError("'X' is an iterator without a pair left; make it anew.")
+                raise ValueError("'X' is an iterator without a pair left; create it again.")
         X, y = self._checked(X, y, reset=fresh)
         trainer.check_data(X=X, y=y)
         if fresh:
@@ -417,7 +412,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         fixed = self.density_range is not None
         encoder = PairEncoder(self._checked, self._encoding, self.density_range_, fixed)
         inputs, targets = encoder.encode(X, y)
-        del X, y  # pairs that were drawn do not stay when the next ones come
+        del X, y  # frees the memory of drawn pairs before the next ones are drawn
         net, done, length = self.net_, self.n_epochs_, self._parameter("max_epochs")
         had_weights = net.initialized_
         try:
@@ -427,7 +422,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
                 targets,
                 n_epochs,
                 seed=self._seed + done,
-                # Single epochs go through a cycle together, and through the next when it is over.
+                # The epochs of `partial_fit` share a cycle of learning rates, and then the next.
                 cycle=(done if n_epochs == length else done // length * length, length),
                 later_pairs=None if drawn is None else EncodedPairs(drawn, encoder),
             )
@@ -442,27 +437,27 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         return self
 
     def _checked(self, X: Any, y: Any, *, reset: bool = False) -> tuple[Numbers, Numbers]:
-        """Return valid pairs as two matrices, whose sizes are those of the first if not `reset`.
+        """Return valid pairs as two matrices, of the sizes of the first unless `reset`.
 
-        Float arrays are not copied, so that those on disk stay there.
+        Float arrays are not copied, so that memory-mapped ones stay on disk.
         """
         X, y = validate_data(self, X, y, reset=reset, dtype=(np.float64, np.float32))
         if not reset and y.size // len(y) != self.n_outputs_:
             raise ValueError(
                 f"'y' has {y.size // len(y)} cells, but the network was trained for "
-                f"{self.n_outputs_}; fit anew with warm_start=False."
+                f"{self.n_outputs_}. Fit again with warm_start=False."
             )
         self._y_ndim = y.ndim
         return X, y.reshape(len(y), -1)
 
     def _prepare(self, trainer: Trainer, X: Numbers, y: Numbers) -> None:
-        """Fix what training must not change: the encoding, the range of densities and the net."""
-        self._training_noise()
+        """Learn the encoding, set the range of densities, and compose the net."""
+        self._training_noise()  # checks it before the encoding is learned, which takes long
         density_range = float(y.min()), float(y.max())
         if self.density_range is not None:
             density_range = check_range(self.density_range, "density_range")
-        encoding = self._learn_encoding(X, y)
-        # A fit that fails before leaves what was fitted whole.
+        encoding = self._encoding_class.learn(X, y, self, self._seed)
+        # A fit that fails before this line leaves the fitted attributes unchanged.
         self._encoding, self.density_range_, self.n_outputs_ = encoding, density_range, y.shape[1]
         self.__dict__.pop("operator_", None)
         if encoding.operator is not None:
@@ -470,11 +465,8 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         self.net_ = self._compose(trainer)
         self._take_history()
 
-    def _learn_encoding(self, X: Numbers, y: Numbers) -> Encoding:
-        return self._encoding_class.learn(X, y, self, self._seed)
-
     def _compose(self, trainer: Trainer) -> TrainingNet:
-        """Return the net for the encoding, with the training parameters of now."""
+        """Return the net for the encoding, with the present training parameters."""
         self._made_with = {name: getattr(self, name) for name in _MADE_WITH}
         encoding = self._encoding
         with own_settings():
@@ -499,7 +491,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         return _ENCODINGS[architecture if isinstance(architecture, str) else "paper"]
 
     def _parameter(self, name: str) -> Any:
-        """Return a parameter, or what the encoding takes where it is None."""
+        """Return a parameter, or the default of the encoding where it is None."""
         value = getattr(self, name)
         return getattr(self._encoding_class.defaults, name) if value is None else value
 
@@ -516,50 +508,49 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         return float(low), float(high)
 
     def _check_unchanged(self) -> None:
-        """Raise ValueError if a warm start is not of the network that there is."""
+        """Raise ValueError if parameters of a warm start contradict the network."""
         for name in _FIXED:
             value, fitted = getattr(self, name), self._made_with[name]
             if value is not fitted and value != fitted:
                 raise ValueError(
-                    f"'{name}' is now {value!r}, but the network was made with {fitted!r}; fit "
-                    "anew with warm_start=False."
+                    f"'{name}' is now {value!r}, but the network was made with {fitted!r}. Fit "
+                    "again with warm_start=False."
                 )
 
     def _renew_net(self, trainer: Trainer) -> None:
-        """Put weights and history into a net with the training parameters of now."""
+        """Move weights and history to a net with the present training parameters."""
         old, self.net_ = self.net_, trainer.initialize(self._compose(trainer))
         self.net_.module_.load_state_dict(old.module_.state_dict())
         self.net_.history_ = old.history_
 
     def _take_weights(self, weights: dict[str, NDArray[Any]]) -> None:
-        """Make the net with weights that were learned elsewhere."""
+        """Make the net with given weights."""
         trainer = Trainer(self, seed=self._seed, resumable=False)
         self.net_ = trainer.initialize(self._compose(trainer))
         put_weights(self.net_.module_, weights)
 
     def _take_history(self, history: Sequence[dict[str, Any]] = ()) -> None:
-        """Note the losses of the epochs that were finished."""
+        """Set the losses of the epochs completed."""
         self.loss_curve_ = [epoch["train_loss"] for epoch in history]
         self.validation_loss_curve_ = [e["valid_loss"] for e in history if "valid_loss" in e]
         self.n_epochs_ = len(history)
 
     def _warn_of_end(self, outcome: Outcome, n_epochs: int) -> None:
-        """Warn if training ended before its last epoch for want of time or pairs."""
+        """Warn if training was interrupted, or pairs ran out."""
+        epochs = f"{outcome.n_epochs} of {n_epochs} epochs"
         if outcome.stopped_by == "interrupt":
-            warnings.warn(
-                f"training was stopped by the user after {outcome.n_epochs} of {n_epochs} "
-                "epochs; the weights of the best of them are kept.",
-                ConvergenceWarning,
-                stacklevel=4,
+            text = (
+                f"training was stopped by the user after {epochs}; the weights of the best of them "
+                "are kept."
             )
         elif outcome.stopped_by == "pairs" and not self.early_stopping:
-            warnings.warn(
-                f"X held pairs for {outcome.n_epochs} of {n_epochs} epochs, so that the learning "
-                "rate ended high; the weights of the last epoch are kept. Set 'max_epochs' to the "
-                "number of chunks.",
-                ConvergenceWarning,
-                stacklevel=4,
+            text = (
+                f"'X' had pairs for {epochs}, so that the learning rate ended high; the weights of "
+                "the last epoch are kept. Set 'max_epochs' to the number of chunks."
             )
+        else:
+            return
+        warnings.warn(text, ConvergenceWarning, stacklevel=4)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")

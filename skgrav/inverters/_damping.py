@@ -1,4 +1,4 @@
-"""Damped least squares of any strength, and the strength that fits each sample."""
+"""Damped least squares for any alpha, and the choice of alpha for each sample."""
 
 from __future__ import annotations
 
@@ -14,38 +14,39 @@ from skgrav.io import saved, sized
 from skgrav.operators import decomposition_bytes, require
 from skgrav.solvers import DataSpace, discrepancy_strength, noise_in_data
 
-#: Decades of damping in which a criterion is looked for, relative to the largest eigenvalue,
-#: and their steps.
+#: Search grid of alpha: decades relative to the largest eigenvalue, and number of values.
 _DECADES, _STEPS = (-14, 2), 129
 
-#: An alpha is looked for where it leaves more than this share of the data to tell noise from
-#: signal, and fits at least one: beyond, no criterion knows what it does.
+#: Alphas are searched that leave at least this share of the data as degrees of freedom of the
+#: residual, and fit at least one parameter: beyond, criteria are unreliable.
 _LEFT = 0.1
 
-#: Weight of cross-validation itself in its robust form; the rest is that of the noise it fits.
+#: Weight of plain cross-validation in its robust form; the rest penalises the noise that is fitted.
 _ROBUST = 0.1
 
-#: Corners of the L-curve are looked for where cross-validation is within this factor of its least.
+#: Corners of the L-curve are searched where cross-validation is within this factor of its minimum.
 _PLAUSIBLE = 2.0
 
-#: The data do not determine an alpha if others about as good by cross-validation have squared
-#: misfits that differ by this factor.
+#: The data do not determine alpha if alphas about as good by cross-validation have squared misfits
+#: that differ by this factor.
 _UNDETERMINED = 10.0
 
-#: Eigenvalues below this share of the largest are rounding, of a product and of singular values.
+#: Eigenvalues below this share of the largest are rounding: of a product, and of squared singular
+#: values.
 _ROUNDING, _ROUNDING_OF_SQUARES = 1e-14, 1e-20
 
-#: Of corners at least this share as sharp as the sharpest, the one with most damping counts, and of
-#: all if none has this curvature: where data hold little but noise, little damping fits the noise.
+#: Of corners with at least this share of the largest curvature, the one with most damping is taken,
+#: and of all if the largest is below the second number: in data of little but noise, corners
+#: of little damping fit the noise.
 _SHARP, _FAINT = 0.25, 0.5
 
-#: Those below this share are not counted on to fit data: how many there are is chance.
+#: Eigenvalues above this share of the largest span the part of the data that densities can fit.
 _IN_REACH = 1e-14
 
-#: Step of log alpha to which the place of a minimum is rounded.
+#: Step of log alpha to which minima are rounded.
 _FINE = 1e-3
 
-#: Columns of a matrix that are brought to triangular form together.
+#: Columns in a block of the triangular decomposition.
 _COLUMNS = 4096
 
 #: Samples whose curves are computed together.
@@ -54,21 +55,20 @@ _BLOCK = 256
 
 @dataclass(frozen=True)
 class DampingCurves:
-    """Residuals and estimates of damped least squares for any alpha, and alphas that fit a sample.
+    """Norms of residuals and estimates for any alpha, and criteria by which alpha is chosen.
 
-    Data have coordinates in which the operator times its transpose is diagonal.
+    Data are in coordinates in which the operator times its transpose is diagonal.
     """
 
-    #: Eigenvalues of the operator times its transpose, falling.
+    #: Eigenvalues of the operator times its transpose, in descending order.
     variance: Array = field(metadata=sized("e"))
     #: Number of data.
     n_data: int
 
     def curve(self, c: Array, alpha: Array) -> tuple[Array, Array]:
-        """Return squared norms of residuals and estimates at each alpha of coordinates.
+        """Return squared norms of residuals and estimates, (n_samples, n_alphas).
 
-        Both are (n_samples, n_alphas), for coordinates (n_samples, n_data) and alphas of shape
-        (n_alphas,) or, for each sample its own, (n_samples, n_alphas).
+        Coordinates are (n_samples, n_data), alphas (n_alphas,) or (n_samples, n_alphas).
         """
         h = self.variance
         left = 1.0 / (1.0 + h / alpha[..., None])
@@ -85,8 +85,8 @@ class DampingCurves:
     def gcv(self, c: Array, alpha: Array) -> Array:
         """Return robust generalised cross-validation, shaped as by `curve`.
 
-        With few data left by the estimate the plain function has minima by chance, at next to no
-        damping. The robust one grows with the share of the noise that the estimate fits.
+        The plain function may have chance minima at very small alphas, which leave few degrees of
+        freedom. The robust one grows with the share of the noise that the estimate fits.
         """
         residual2, _ = self.curve(c, alpha)
         n, h = self.n_data, self.variance
@@ -104,7 +104,7 @@ class DampingCurves:
             third, fourth = (c**2 @ (h / total**k).T for k in (3, 4))
         else:
             third, fourth = (np.sum(c[:, None] ** 2 * h / total**k, axis=2) for k in (3, 4))
-        # Derivatives by log alpha, of the logarithms of both norms.
+        # First and second derivatives, by log alpha, of the logarithms of both squared norms.
         with np.errstate(divide="ignore", invalid="ignore"):
             x1 = a**2 * third / residual2
             x2 = (2 * a**2 * third - 3 * a**3 * fourth) / residual2 - 2 * x1**2
@@ -114,26 +114,26 @@ class DampingCurves:
         return np.where(np.isfinite(curvature), curvature, -np.inf)
 
     def grid(self) -> Array:
-        """Return the alphas in which a criterion is looked for."""
+        """Return the alphas of the search grid."""
         return np.logspace(*_DECADES, _STEPS) * (self.variance[0] or 1.0)
 
     def noise(self, c: Array, alpha: Array) -> Array:
-        """Return the noise that residuals at the alpha of each sample show, (n_samples,)."""
+        """Return the noise estimated from the residuals at the alpha of each sample."""
         h = self.variance
         residual2, _ = self.curve(c, alpha[:, None])
         trace = self.n_data - np.sum(h / (h + alpha[:, None]), axis=1)
         return np.sqrt(residual2[:, 0] / np.maximum(trace, 1.0))
 
     def discrepancy(self, c: Array, sigma: Array) -> Array:
-        """Return the alphas whose residuals are as large as the noise, infinity where less is left.
+        """Return the alphas whose residuals are as large as the noise; infinity if zero fits.
 
-        What estimates can reach of the residual is never fitted closer than noise would be in
-        one sample of twenty.
+        The part of the residual that densities can fit is never reduced below the 5 % quantile of
+        its noise.
         """
         s, target2 = np.sqrt(self.variance), self.target2(c, sigma)
         strength = discrepancy_strength(s, c, target2)
         exceeds = self.exceeds(c, sigma)
-        if exceeds.any():  # the floor of the target would leave what is in reach unfitted
+        if exceeds.any():  # so large a part out of reach would keep the rest from being fitted
             reached, lost2, _ = self._reach(c[exceeds])
             above2 = target2[exceeds] - lost2
             strength[exceeds] = discrepancy_strength(s[reached], c[exceeds][:, reached], above2)
@@ -141,19 +141,19 @@ class DampingCurves:
             return 1.0 / strength
 
     def target2(self, c: Array, sigma: Array) -> Array:
-        """Return the squared residual of each sample that counts as fitted to its noise."""
+        """Return the squared residual at which each sample is fitted to its noise."""
         reached, lost2, n_lost = self._reach(c)
         noise, exceeds = noise_in_data(sigma, lost2, n_lost)
         least = lost2 + noise**2 * chdtri(max(1, np.count_nonzero(reached)), 0.95)
         return np.where(exceeds, least, np.maximum(self.n_data * sigma**2, least))
 
     def exceeds(self, c: Array, sigma: Array) -> Mask:
-        """Return which samples hold more out of reach of all densities than their noise."""
+        """Return which samples have more noise than stated where no density can fit it."""
         _, lost2, n_lost = self._reach(c)
         return noise_in_data(sigma, lost2, n_lost)[1]
 
     def _reach(self, c: Array) -> tuple[Mask, Array, int]:
-        """Return which coordinates densities reach, and the squared norm and number of others."""
+        """Return which coordinates densities can fit, and squared norm and number of the others."""
         h = self.variance
         reached = h > _IN_REACH * h[0]
         n_lost = 0 if reached.all() else max(0, self.n_data - int(np.count_nonzero(reached)))
@@ -162,7 +162,7 @@ class DampingCurves:
     def search(self, c: Array, criterion: str) -> Array:
         """Return the alphas of least "gcv", or at the corner of the "lcurve".
 
-        Warns where the data do not determine them.
+        Warns where the data do not determine alpha.
         """
         parts = [self._search(c[i : i + _BLOCK], criterion) for i in range(0, len(c), _BLOCK)]
         alpha, open_ = (np.concatenate(values) for values in zip(*parts, strict=True))
@@ -177,7 +177,7 @@ class DampingCurves:
         return alpha
 
     def _search(self, c: Array, criterion: str) -> tuple[Array, Mask]:
-        """Return alphas, and whether the data leave them open."""
+        """Return alphas, and which of them the data do not determine."""
         grid = self.grid()
         used = self.effective_parameters(grid)
         inside = used <= (1 - _LEFT) * self.n_data
@@ -194,21 +194,21 @@ class DampingCurves:
         best = np.clip(best, 1, len(grid) - 2)
         low, high = np.log(grid[best - 1]), np.log(grid[best + 1])
         log = _golden(lambda log: cost(c, np.exp(log)[:, None])[:, 0], low, high)
-        # A minimum is flat: its place is known to the root of the rounding, and feels the rounding
-        # of a trend that was taken from the data. On a fine grid it does not.
+        # A minimum is flat, so rounding errors, as from removing a trend, move it by
+        # their square root. Rounded to a fine grid, alpha does not depend on them.
         return np.exp(_FINE * np.round(log / _FINE)), open_
 
     def _is_open(self, c: Array, grid: Array, value: Array, best: Indices) -> Mask:
-        """Return for which samples alphas of very different misfits are about as good."""
+        """Return for which samples alphas of very different misfit are about as good."""
         residual2, _ = self.curve(c, grid)
         rows = np.arange(len(c))
         left = self.n_data - self.effective_parameters(grid)[best]
-        # A sum of so many squares of noise varies by this share, two standard deviations.
+        # Two standard deviations of the sum of squared noise, relative to the sum.
         share = 2 * np.sqrt(2 / np.maximum(left, 1.0))
         good = value <= (value[rows, best] * (1 + share))[:, None]
         largest = np.max(residual2, axis=1, where=good, initial=0.0)
         least = np.min(residual2, axis=1, where=good, initial=np.inf)
-        # The least damping that is looked for is no minimum, unless nothing is left to choose.
+        # At the least alpha searched the criterion may still fall, unless it is zero there.
         first = np.argmax(np.isfinite(value), axis=1)
         at_end = (best == first) & (value[rows, best] > 0)
         return np.asarray(
@@ -221,7 +221,7 @@ class DampingCurves:
 class DampedLeastSquares(DampingCurves):
     """Minimisers of ``||d - A q||^2 + alpha sum(stiffness q^2)`` for any alpha, in closed form.
 
-    They are diagonal in `space`, whose eigenvalues are those of ``A diag(1 / stiffness) A^T``.
+    They are diagonal in `space`, in the eigenvectors of ``A diag(1 / stiffness) A^T``.
     """
 
     space: DataSpace
@@ -237,53 +237,42 @@ class DampedLeastSquares(DampingCurves):
             f"the decomposition of {n_data} data x {n_cells} cells",
             "Take a coarser 'mesh' or fewer stations in 'survey'.",
         )
-        # The matrix may take most of the memory: its one copy is changed in place, until it is the
-        # covariance of data and estimates.
+        # The matrix may take most of the memory, so a single copy is scaled in place, at last to
+        # the covariance of data and estimates.
         scaled = matrix / root
         if np.ptp(stiffness) == 0:
             gram = scaled @ scaled.T
             scaled /= root
             space, rounding = DataSpace.of(gram, scaled), _ROUNDING
         else:
-            # Modes of little stiffness dwarf the others, which a squared matrix would lose.
+            # Modes of little stiffness dominate, and the product would lose the others by rounding.
             rotation, s, _ = np.linalg.svd(_triangle(scaled).T)
             s = np.append(s, np.zeros(n_data - len(s)))
             scaled /= root
             space = DataSpace(rotation, s**2, rotation.T @ scaled)
             rounding = _ROUNDING_OF_SQUARES
-        # Where rounding alone is left, there is no estimate, however little damping.
+        # Coordinates of rounding alone must not be estimated, however small alpha is.
         lost = space.variance <= rounding * space.variance[0]
         space.variance[lost] = 0.0
         space.cross[lost] = 0.0
         return cls(space.variance, n_data, space, 1.0 / stiffness)
 
     def coordinates(self, d: Array) -> Array:
-        """Return data in coordinates of their own."""
+        """Return data in the coordinates of `space`."""
         return self.space.coordinates(d)
 
     def estimate(self, d: Array, alpha: Array) -> Array:
-        """Return the minimisers of data, (n_samples, n_cells), for the alpha of each."""
+        """Return the minimisers, (n_samples, n_cells), for the alpha of each sample."""
         return self.space.estimate(d, alpha)
 
     def covariance_of(self, maps: Array, damping: Array, sigma: Array, norm2: Array) -> Array:
-        """Return the posterior covariance of linear functions of the coefficients.
+        """Return posterior covariances of linear functions of the coefficients, the rows of `maps`.
 
-        Their prior is Gaussian with a covariance of v times ``1 / stiffness``. The size of the
-        estimate determines v, as its squared norm has an expectation of v times the effective
-        number of parameters; alpha that leaves a chi factor of one damps more than that.
-
-        Parameters
-        ----------
-        maps : ndarray of shape (k, n_coefficients)
-            The functions, one a row.
-        damping, sigma, norm2 : ndarray of shape (n_samples,)
-            Alpha times the variance of the noise, its standard deviation, and the squared norm of
-            the estimate.
-
-        Returns
-        -------
-        covariance : ndarray of shape (n_samples, k, k)
-            The covariances.
+        Their prior is Gaussian with the covariance ``v / stiffness``. v follows from the squared
+        norm of the estimate, whose expectation is v times the effective number of parameters; from
+        alpha it would come out too small, as the discrepancy principle damps more than a posterior
+        mean. `damping` is alpha times the variance of the noise, `norm2` the squared norm of the
+        estimate.
         """
         prior = (maps * self.compliance) @ maps.T
         explained = maps @ self.space.cross.T
@@ -295,7 +284,7 @@ class DampedLeastSquares(DampingCurves):
 
 
 def _triangle(matrix: Array) -> Array:
-    """Return the triangle R of ``matrix.T = Q R``, from block to block of columns."""
+    """Return R of ``matrix.T = Q R``, computed by blocks of columns."""
     triangle = np.zeros((0, len(matrix)))
     for start in range(0, matrix.shape[1], _COLUMNS):
         block = matrix[:, start : start + _COLUMNS]
@@ -306,9 +295,9 @@ def _triangle(matrix: Array) -> Array:
 def _most_damped_corner(
     curvature: Array, plausible: Mask, otherwise: Indices
 ) -> tuple[Indices, Mask]:
-    """Return where each row has its last plausible peak that is not far below its highest.
+    """Return the index of the last plausible peak of each row not far below the highest.
 
-    Where it has none, the second array says so, and the place is the one given.
+    The second array says whether there is one; where not, the index is `otherwise`.
     """
     inner = curvature[:, 1:-1]
     peak = (inner >= curvature[:, :-2]) & (inner >= curvature[:, 2:]) & (inner > 0)
@@ -321,7 +310,7 @@ def _most_damped_corner(
 
 
 def _golden(cost: Callable[[Array], Array], low: Array, high: Array, n_iter: int = 32) -> Array:
-    """Return the minimiser of a function between bounds, for all samples at once."""
+    """Return minimisers between bounds by golden-section search, for all samples at once."""
     ratio = (np.sqrt(5) - 1) / 2
     left, right = high - ratio * (high - low), low + ratio * (high - low)
     at_left, at_right = cost(left), cost(right)

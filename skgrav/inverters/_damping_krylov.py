@@ -1,4 +1,4 @@
-"""Damped least squares with operators too large to decompose: one Krylov space for all alphas."""
+"""Damped least squares for operators too large to decompose, with a Krylov space for all alphas."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from skgrav.solvers import Status
 Map = Callable[[Array], Array]
 Choice = Callable[[DampingCurves, Array, Array], Array]
 
-#: Iterations between two looks at alpha: at least this many, or this share of those so far.
+#: Iterations between two choices of alpha: at least this many, or this share of the number so far.
 _STRIDE, _SHARE = 10, 0.1
 
 
 class KrylovLeastSquares:
-    """Minimisers of ``||d - A q||^2 + alpha sum(stiffness q^2)`` by products with A alone.
+    """Minimisers of ``||d - A q||^2 + alpha sum(stiffness q^2)`` by products with A.
 
-    With ``B = A diag(stiffness)^-1/2``, Lanczos iterations on ``B B^T`` build from each sample's
-    data a space in which that matrix is tridiagonal. It serves all alphas, as its damped solutions
-    differ by the diagonal alone [1]_, so alpha is chosen anew while the space grows. Vectors are
-    as long as the data, not the model, and are kept orthogonal.
+    With ``B = A diag(stiffness)^-1/2``, Lanczos iterations on ``B B^T`` build from the data of each
+    sample a space in which that matrix is tridiagonal. It serves all alphas, which change only the
+    diagonal [1]_, so alpha is chosen anew as the space grows. The vectors have the size of the
+    data, not of the model, and are reorthogonalised.
 
     References
     ----------
@@ -58,41 +58,41 @@ class KrylovLeastSquares:
         norm = float(np.linalg.norm(d))
         size = min(self.max_iter, self.n_data)
         basis = np.zeros((size + 1, self.n_data))
-        diagonal, beside = np.zeros(size), np.zeros(size)
+        diagonal, off = np.zeros(size), np.zeros(size)
         basis[0] = d / (norm or 1.0)
         w, alpha, k, look, converged = np.zeros(self.n_data), np.inf, 0, _STRIDE, norm == 0
         exceeds = False
         while k < size and not converged:
             image = self._normal(basis[k])
             diagonal[k] = basis[k] @ image
-            for _ in range(2):  # once more, since the first time loses what it takes away
+            for _ in range(2):  # one pass of Gram-Schmidt would lose orthogonality
                 image -= (basis[: k + 1] @ image) @ basis[: k + 1]
-            beside[k] = np.linalg.norm(image)
-            exhausted = beside[k] <= 1e-14 * np.abs(diagonal[: k + 1]).max()
-            basis[k + 1] = image / (beside[k] or 1.0)
+            off[k] = np.linalg.norm(image)
+            exhausted = off[k] <= 1e-14 * np.abs(diagonal[: k + 1]).max()
+            basis[k + 1] = image / (off[k] or 1.0)
             k += 1
             if k < min(look, size) and not exhausted:
                 continue
             look = k + max(_STRIDE, int(_SHARE * k))
-            # In the eigenvectors of the small matrix the space is that of `DampingCurves`: the data
-            # are the first vector, times their norm.
-            values, vectors = eigh_tridiagonal(diagonal[:k], beside[: k - 1])
+            # The eigenvectors of the tridiagonal matrix give the coordinates of `DampingCurves`;
+            # the data are the first vector of the basis, times their norm.
+            values, vectors = eigh_tridiagonal(diagonal[:k], off[: k - 1])
             values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
             curves = DampingCurves(values, self.n_data)
             c = norm * vectors[:1]
             alpha = float(choose(curves, c, sigma)[0])
             exceeds = bool(curves.exceeds(c, sigma)[0])
             if np.isinf(alpha):
-                converged = True  # the data are fitted to their noise by nothing at all
+                converged = True  # zero already fits the data to their noise
                 break
             y = vectors @ (c[0] / (values + alpha))
-            # The residual of the damped system is along the next vector; that of the data is
-            # alpha y in the space beside it.
-            left = beside[k - 1] * abs(y[-1])
+            # The residual of the damped system is parallel to the next vector; the residual of the
+            # data in the space is alpha y.
+            left = off[k - 1] * abs(y[-1])
             converged = bool(exhausted or left <= self.tol * alpha * np.linalg.norm(y))
         if np.isfinite(alpha):
             w = y @ basis[:k]
-        # The minimiser from data space: ``S^-1 A^T (A S^-1 A^T + alpha)^-1 d``.
+        # ``S^-1 A^T (A S^-1 A^T + alpha)^-1 d``, with the stiffness S.
         q = self.compliance * self.adjoint(w[None])[0]
         status = Status.REACHED if converged else Status.MAX_ITER
         if exceeds:

@@ -1,4 +1,4 @@
-"""What a CNNInverter asks of an encoding: how pairs are presented to a network, and which one."""
+"""Interface of the encodings: how a CNNInverter presents pairs to its network."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from skgrav._typing import Array
 from skgrav.operators import BaseOperator
 from skgrav.training import TrainingNet
 
-#: Numbers of any kind: what is computed from them is float64.
+#: Arrays of any numeric type, from which float64 is computed.
 Numbers = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class TrainingDefaults:
-    """What the parameters of a training are where they are None."""
+    """Values of the training parameters that are None."""
 
     max_epochs: int
     batch_size: int
@@ -29,19 +29,17 @@ class TrainingDefaults:
 
 
 class Encoding(Protocol):
-    """Representation of gravity and density for a network, with all that depends on it.
+    """Representation of gravity and density for a network, with the network and its training.
 
-    It is learned from the first training pairs and then fixed. The network between inputs and
-    targets, its loss, its schedule and the noise of its batches follow from it.
+    It is learned from the first training pairs and then fixed.
     """
 
-    #: What is trained with where a parameter is None.
     defaults: ClassVar[TrainingDefaults]
     #: Loss of the network.
     criterion: ClassVar[type[nn.Module]]
     #: Further parameters of AdamW, by skorch's names.
     optimizer: ClassVar[dict[str, Any]]
-    #: Whether densities beyond the range of the first pairs may be returned.
+    #: Whether later pairs may extend the range of the densities that are returned.
     range_grows: ClassVar[bool]
 
     @classmethod
@@ -50,26 +48,26 @@ class Encoding(Protocol):
 
     @property
     def operator(self) -> BaseOperator | None:
-        """The fitted operator, if the encoding needs the physics."""
+        """The fitted operator, if the encoding needs it."""
 
     @property
     def n_images(self) -> int:
-        """How often each section is among the encoded pairs."""
+        """Number of encoded pairs of each section."""
 
     def check_file(self, sizes: tuple[int, int], operator: BaseOperator | None) -> None:
-        """Raise ValueError unless a file's numbers of data and cells, and operator, belong here."""
+        """Raise ValueError if the numbers of data and cells, or the operator, of a file differ."""
 
     def encode(self, X: Numbers, y: Numbers) -> tuple[Any, Any]:
         """Return inputs and targets of training pairs."""
 
     def network(self, architecture: Any, n_cells: int) -> Callable[[], nn.Module]:
-        """Return what makes the network between inputs and targets."""
+        """Return a factory of the network."""
 
     def callbacks(self, own: Sequence[Any]) -> list[Any]:
-        """Return the schedule of learning rates, a user's own callbacks, and what follows them."""
+        """Return all callbacks: the learning-rate schedule, the user's `own`, and others."""
 
     def augmentation(self, training_noise: tuple[float, float], device: str) -> Any:
-        """Return what is done to each batch of encoded pairs, or None."""
+        """Return the augmentation of each batch of encoded pairs, or None."""
 
     def estimate(
         self,
@@ -82,19 +80,7 @@ class Encoding(Protocol):
 
 
 class PairEncoder:
-    """Checks and encodes the pairs of a training, and keeps the range of their densities.
-
-    Parameters
-    ----------
-    check : callable
-        Function of X and y that returns valid pairs or raises ValueError.
-    encoding : Encoding
-        The encoding.
-    density_range : tuple of two floats
-        The range so far.
-    fixed : bool
-        Whether the user has given the range.
-    """
+    """Validates and encodes training pairs, and tracks the range of densities unless `fixed`."""
 
     def __init__(
         self,
@@ -111,14 +97,14 @@ class PairEncoder:
         return self.encode(*self.check(X, y))
 
     def encode(self, X: Numbers, y: Numbers) -> tuple[Any, Any]:
-        """Return encoded pairs of those that were checked."""
+        """Return the encoding of pairs already checked."""
         low, high = self.density_range
         if self.grows:
             self.density_range = min(low, float(y.min())), max(high, float(y.max()))
         elif y.min() < low or y.max() > high:
             warnings.warn(
                 f"'y' ranges from {y.min():g} to {y.max():g}, beyond density_range=({low:g}, "
-                f"{high:g}), which the network cannot leave. Give a wider 'density_range'.",
+                f"{high:g}), beyond which estimates are clipped. Give a wider 'density_range'.",
                 stacklevel=4,
             )
         return self.encoding.encode(X, y)
@@ -133,7 +119,7 @@ class PairEncoder:
 
 
 def no_mirror(n_data: int, n_cells: int) -> ValueError:
-    """Return the error of mirror images without a geometry."""
+    """Return the error of mirror images without mesh and survey."""
     return ValueError(
         "augment='mirror' needs 'operator', a ForwardOperator with mesh and survey: "
         f"{n_data} data and {n_cells} cells are not the paper's geometry."

@@ -1,4 +1,4 @@
-"""Mean and covariance of densities, as far as data see them."""
+"""Gaussian prior of densities."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from skgrav.inverters._rows import Rows
 from skgrav.io import saved, sized
 from skgrav.solvers import DataSpace
 
-#: At most about this many sections tell the shrinkage.
+#: Largest number of sections from which the shrinkage is estimated.
 _N_SHRUNK = 2000
 
 
 @saved
 @dataclass(frozen=True)
 class GaussianPrior:
-    """Gaussian of densities, or of errors of densities, learned from samples of them.
+    """Gaussian of densities, or of errors of densities, learned from samples.
 
-    The covariance of n_cells squared entries is never formed: of it, estimates need only the
-    diagonal, and what a matrix from density to data makes of it. Draws need a factor of it.
+    The covariance, of n_cells squared entries, is never formed: estimates need only its diagonal
+    and its products with the operator, draws a factor of it.
     """
 
     mean: Array = field(metadata=sized("c"))
     #: Variance of each cell.
     variance: Array = field(metadata=sized("c"))
-    #: Share of uncorrelated variance, which few samples need.
+    #: Share of uncorrelated variance.
     shrinkage: float
     #: Mean of the data.
     data_mean: Array = field(metadata=sized("d"))
@@ -47,13 +47,13 @@ class GaussianPrior:
         *,
         drawable: bool = False,
     ) -> GaussianPrior:
-        """Learn from densities, one a row, and the matrix; None shrinks as Ledoit and Wolf do."""
+        """Learn from densities and the matrix to data; None takes Ledoit and Wolf's shrinkage."""
         rows = rho if isinstance(rho, Rows) else Rows(rho)
         n, mean = len(rows), rows.mean()
         if shrinkage is None and n == 1:
-            shrinkage = 0.0  # of nothing
+            shrinkage = 0.0  # the variance is zero
         if shrinkage is None:
-            # It falls as one over the number of samples, so that some of many are enough.
+            # It is inversely proportional to the number of samples, so a subset is enough.
             some = rows[np.random.RandomState(0).permutation(n)[:_N_SHRUNK]] - mean
             shrinkage = ledoit_wolf_shrinkage(some, assume_centered=True) * len(some) / n
         data, targets, variance = _condensed(rows, mean, matrix)
@@ -76,15 +76,15 @@ class GaussianPrior:
         return deviation + self.white * rng.normal(size=deviation.shape)
 
     def std(self, gain: Array) -> Array:
-        """Return the standard deviation left where data explain `gain` of the variance."""
+        """Return the standard deviation after data have explained `gain` of the variance."""
         return np.sqrt(np.maximum(self.variance - gain, 0.0))
 
 
 def _condensed(rows: Rows, mean: Array, matrix: Array) -> tuple[Array, Array, Array]:
-    """Return few samples of data and targets that have the second moments of all, and variances.
+    """Return few samples of data and targets with the second moments of all, and variances.
 
-    Block by block, a QR decomposition turns the samples until each datum needs but one: no moment
-    is squared on the way.
+    A QR decomposition of each block reduces the samples to the number of data, without forming
+    the moments, which would lose digits.
     """
     data, targets = np.empty((0, len(matrix))), np.empty((0, len(mean)))
     variance = np.zeros(len(mean))

@@ -33,11 +33,11 @@ from skgrav.noise import Noise, noise_with_rounding
 from skgrav.operators import BaseOperator, ForwardOperator, is_lazy, resolve_operator
 from skgrav.solvers import Projection, SVDSystem, make_system
 
-#: Training sections that are encoded to learn prior and errors: by linear generators, by networks,
+#: Training sections from which prior and errors are learned: with linear generators, with encoders,
 #: and where codes must be searched.
 _N_LINEAR, _N_ENCODED, _N_SEARCHED = 10_000, 1000, 300
 
-#: Training samples that are inverted in `fit` to record iterations, and to see whether it pays.
+#: Training samples inverted in `fit`, for `n_iter_` and for the share of the change that is made.
 _N_RECORDED = 100
 
 _MAX_ITER = {"gauss-newton": 30, "lbfgs": 200, "adam": 5000}
@@ -47,10 +47,9 @@ _MAX_ITER = {"gauss-newton": 30, "lbfgs": 200, "adam": 5000}
 class LatentInverter(InverterMixin, BaseEstimator):
     """Inversion in the latent space of a generator, the paper's second method.
 
-    Finds the code whose section fits the data of each sample, for all samples at once. No
-    generator represents the true density, so fitting the data better than the generator can
-    raises the error: by default its own errors are part of the data errors, and codes have a
-    prior.
+    Finds the code whose section fits the data of each sample, for all samples at once. As no
+    generator represents the true density exactly, a closer fit than it allows raises the error: by
+    default its approximation errors are part of the data errors, and codes have a prior.
 
     Parameters
     ----------
@@ -59,46 +58,44 @@ class LatentInverter(InverterMixin, BaseEstimator):
         as PCA, whose solution has a closed form. It is cloned and fitted to the densities of the
         training pairs; wrap a fitted one in ``sklearn.frozen.FrozenEstimator``.
     operator : ForwardOperator or MatrixOperator, default=None
-        The physics. None takes the paper's geometry for these sizes if it reproduces the
-        training pairs, and otherwise identifies the operator from them, with a warning.
+        The physics. None takes the paper's geometry if it reproduces the training pairs, and
+        otherwise identifies the operator from them, with a warning.
     solver : {"gauss-newton", "adam", "lbfgs"}, default="gauss-newton"
-        How the codes are searched. ``"adam"`` is the paper's. A linear generator needs none.
+        Minimisation method; ``"adam"`` is the paper's. Not used with a linear generator.
     init : "auto", "regression", "prior-mean", "random", estimator or None, default="auto"
-        Where the search starts: a linear estimate of the codes from the data, learned in `fit`;
-        the mean of the codes; a random code, as in the paper; or the code that comes nearest to
-        the estimate of an inverter, which is cloned and fitted inside, or, with None, was put
-        before the data in X by the previous step of a Pipeline. What the generator cannot
-        represent of such an estimate is kept as it is, and of the change only the share is
-        made that lowers the error of training pairs most; an inverter that has learned them by
-        heart looks too good there, and is then left as it is. ``"auto"`` takes the estimate where X
-        holds one, and else ``"regression"``.
+        Start of the search: a linear estimate of the codes from the data, learned in `fit`; the
+        mean of the codes; a random code, as in the paper; or the code nearest to the estimate of
+        an inverter, which is cloned and fitted inside, or, with None, comes before the data in X
+        from the previous step of a Pipeline. The part of such an estimate that the generator
+        cannot represent is kept, and only the share of the change is made that reduces the error
+        of training pairs most, which is too small for an inverter that overfits them. ``"auto"``
+        takes the estimate where X has one, and otherwise ``"regression"``.
     prior : bool, default=True
         Whether to weigh the misfit against the distance from the mean of the codes, in units of
-        their covariance. Where the search starts from an estimate, both are those given the
-        estimate. Without it, iterations stop once the data are fitted to their error.
+        their covariance. Where the search starts from an estimate, both are conditional on it.
+        Without a prior, iterations stop once the data are fitted to their errors.
     approximation_error : bool, default=True
-        Whether what the best codes of training sections leave of their data counts as an error
-        of the data.
+        Whether the misfit of the best codes of training sections counts as an error of the data.
     noise_level : float, default=None
         Standard deviation of the noise relative to the rms of each sample's own data. None takes
         the uncertainty of the operator's survey; without one, data count as noise-free, with a
         warning. Give 0 for noise-free data.
     projection : bool, default=False
-        Whether to take what misfit remains out of the generator's sections: the last step is
-        then the projection onto the densities that fit the data to their noise.
+        Whether to remove the remaining misfit by the projection onto the densities that fit the
+        data to their noise.
     n_starts : int, default=1
-        Number of searches; those after the first start at random codes. The one with the lowest
-        objective is kept.
+        Number of searches; the second and later ones start at random codes. The result with the
+        lowest objective is kept.
     max_iter : int, default=None
-        Iterations at most; None takes 30, 5000 for Adam and 200 for L-BFGS.
+        Largest number of iterations; None takes 30, 5000 for Adam and 200 for L-BFGS.
     tol : float, default=1e-3
-        A sample has converged when an iteration, or 100 of Adam, lowers its objective by less
-        than this share of it, or of one.
+        A sample has converged when an iteration, or 100 of Adam, lowers its objective J by less
+        than ``tol (1 + J)``.
     learning_rate : float, default=0.05
         Step of Adam, in standard deviations of the codes.
     random_state : int, RandomState instance or None, default=None
-        Seed of random starts, and of the noise that training data get for `init` where they
-        have less than is announced. An int starts each `predict` alike.
+        Seed of random starts, and of the noise added to training data for `init` where they have
+        less than stated. With an int each `predict` has the same starts.
 
     Attributes
     ----------
@@ -109,8 +106,8 @@ class LatentInverter(InverterMixin, BaseEstimator):
     init_ : estimator
         The fitted start, if `init` is an estimator.
     n_iter_ : int
-        Most iterations that one of the first 100 training samples took; `invert` tells those of
-        any samples.
+        Largest number of iterations among the first 100 training samples; `invert` returns the
+        number of each sample.
     n_components_ : int
         Length of a code.
     n_outputs_ : int
@@ -121,8 +118,8 @@ class LatentInverter(InverterMixin, BaseEstimator):
     Raises
     ------
     ValueError
-        If the generator can't be differentiated, X holds no start, or the operator does not fit
-        the pairs.
+        If the generator is neither linear nor differentiable, X has no start before the data, or
+        the operator does not fit the pairs.
 
     Warns
     -----
@@ -131,12 +128,12 @@ class LatentInverter(InverterMixin, BaseEstimator):
     PhysicsWarning
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
-        If nothing tells the noise.
+        If no noise level is given.
 
     See Also
     --------
-    skgrav.generators : Generators to invert in.
-    Refiner : Corrections outside of any generator.
+    skgrav.generators : Generators.
+    Refiner : Corrections outside the range of a generator.
 
     Notes
     -----
@@ -228,7 +225,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_data) or (n_samples, n_cells + n_data)
-            Gravity, component-major, perhaps with an estimate of the density before it.
+            Gravity, component-major, optionally with an estimate of the density before it.
         y : array-like of shape (n_samples, n_cells) or (n_samples,)
             Densities.
 
@@ -238,16 +235,11 @@ class LatentInverter(InverterMixin, BaseEstimator):
             The fitted inverter.
         """
         self._validate_params()
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            ensure_min_samples=2,  # one section has no spread to learn
-        )
+        X, y = validate_data(self, X, y, ensure_min_samples=2)  # one section has no variance
         self._y_ndim = y.ndim
         rho = y.reshape(len(y), -1)
         self.n_outputs_ = rho.shape[1]
-        self._start_in_X = self._holds_start(X.shape[1])
+        self._start_in_X = self._has_start(X.shape[1])
         g = self._data(X)
         stated = Noise.of(self.operator, self.noise_level, n_data=g.shape[1]).relative(g)
         self.operator_ = resolve_operator(self.operator, rho, g, noise_level=stated)
@@ -263,12 +255,12 @@ class LatentInverter(InverterMixin, BaseEstimator):
         self.__dict__.pop("init_", None)
         if hasattr(self.init, "fit"):
             self.init_ = clone(self.init).fit(g, y)
-        # What a start is worth shows on data that have the noise which is stated.
+        # The errors of starts are learned from data with the stated noise.
         missing, share = noise.missing(g - self.operator_.transform(rho), g)
         if self._start_in_X and share > 0.9:
             warnings.warn(
-                "the estimates in X were made from data with less noise than 'noise_level' says, "
-                "so their errors on noisy data are unknown. Fit the Pipeline to noisy data.",
+                "the estimates in 'X' were made from data with less noise than 'noise_level', so "
+                "their errors on noisy data are unknown. Fit the Pipeline to noisy data.",
                 stacklevel=2,
             )
         elif hasattr(self, "init_") and share:
@@ -280,15 +272,11 @@ class LatentInverter(InverterMixin, BaseEstimator):
         self.n_iter_ = int(recorded.n_iter.max())
         starts = self._starts(X[:_N_RECORDED], g[:_N_RECORDED])
         if starts is not None:
-            self._share = starts.share_that_pays(recorded.rho, rho[:_N_RECORDED])
+            self._share = starts.best_share(recorded.rho, rho[:_N_RECORDED])
         return self
 
     def predict(
-        self,
-        X: ArrayLike,
-        *,
-        return_candidates: bool = False,
-        noise_level: ArrayLike | None = None,
+        self, X: ArrayLike, *, return_candidates: bool = False, noise_level: ArrayLike | None = None
     ) -> Array | tuple[Array, Array]:
         """Estimate densities.
 
@@ -299,7 +287,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
         return_candidates : bool, default=False
             Whether to return the densities of all starts as well.
         noise_level : float or array-like of shape (n_samples,), default=None
-            Relative noise of each sample; None takes that of the estimator.
+            Relative noise of each sample; None takes the parameter of the estimator.
 
         Returns
         -------
@@ -322,7 +310,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
         X : array-like of shape (n_samples, n_features_in_)
             Gravity as in `fit`.
         noise_level : float or array-like of shape (n_samples,), default=None
-            Relative noise of each sample; None takes that of the estimator.
+            Relative noise of each sample; None takes the parameter of the estimator.
 
         Returns
         -------
@@ -362,16 +350,16 @@ class LatentInverter(InverterMixin, BaseEstimator):
         )
 
     def _learn(self, X: Array, rho: Array) -> None:
-        """Learn decoder, prior, errors and the regression of codes from training sections."""
+        """Learn decoder, prior, errors and regression of codes from training sections."""
         self.n_components_ = int(self.generator_.transform(rho[:1]).shape[1])
         linear = None
         if not hasattr(self.generator_, "decode"):
             linear = LinearDecoder.of(self.generator_, self.n_components_)
             if linear is None:
                 raise ValueError(
-                    f"'generator' is {self.generator}, whose inverse_transform is not linear and "
-                    "which has no 'decode' on torch tensors. Give VAEGenerator, GANGenerator or a "
-                    "linear transformer such as PCA."
+                    f"'generator' is {self.generator}, which is not linear and has no 'decode' of "
+                    "torch tensors. Give VAEGenerator, GANGenerator or a linear transformer such "
+                    "as PCA."
                 )
         limit = _N_LINEAR
         if linear is None:
@@ -399,11 +387,11 @@ class LatentInverter(InverterMixin, BaseEstimator):
         )
 
     def _search(self, g: Array, starts: Starts | None, noise: Noise) -> LatentSearch:
-        """Prepare the search for codes of some data."""
+        """Prepare the search for the codes of data."""
         system, to_coordinates = self._coordinates(noise)
         data, sigma = g @ to_coordinates, noise.scale(g)
         sigma = np.zeros(len(g)) if sigma is None else sigma
-        if starts is not None:
+        if starts is not None:  # the generator cannot represent the remainder, which is kept
             data = data - system.forward(system.model_coordinates(starts.remainder))
         return LatentSearch(
             space=self._space,
@@ -425,11 +413,10 @@ class LatentInverter(InverterMixin, BaseEstimator):
     def _first_codes(self, search: LatentSearch, i: int, rng: np.random.RandomState) -> Array:
         """Return the whitened codes at which the i-th search starts."""
         n_samples = len(search.data)
-        if i > 0 or (isinstance(self.init, str) and self.init == "random"):
+        init = self.init if isinstance(self.init, str) else "estimate"
+        if i > 0 or init == "random":
             return search.centre + rng.normal(size=(n_samples, self.n_components_))
-        if isinstance(self.init, str) and (
-            self.init == "regression" or (self.init == "auto" and not self._start_in_X)
-        ):
+        if init == "regression" or (init == "auto" and not self._start_in_X):
             codes = self._space.regression(search.data, search.sigma)
             return self._space.prior.whitened(codes)
         return np.broadcast_to(search.centre, (n_samples, self.n_components_)).copy()
@@ -438,7 +425,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
         return Noise.of(self.operator_, self.noise_level).at(noise_level)
 
     def _coordinates(self, noise: Noise) -> tuple[SVDSystem, Array]:
-        """Return the system whose noise is white, and what maps data to its coordinates."""
+        """Return the whitened system, and the matrix from data to its coordinates."""
         system = make_system(self.operator_, "svd", noise.whitening)
         assert isinstance(system, SVDSystem)
         return system, noise.whitening.adjoint(system.U.T).T
@@ -455,7 +442,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
         return solver.solve_whitened(self.operator_, g, rho, noise.whitening, sigma).rho
 
     def _starts(self, X: Array, g: Array, noise_level: ArrayLike | None = None) -> Starts | None:
-        """Encode the estimates that the search starts from, if there are."""
+        """Encode the estimates at which the search starts, or return None."""
         if self._start_in_X:
             rho = X[:, : self.n_outputs_]
         elif hasattr(self, "init_"):
@@ -466,22 +453,22 @@ class LatentInverter(InverterMixin, BaseEstimator):
         codes = np.asarray(encode(rho), dtype=np.float64)
         return Starts(rho, codes, rho - self.generator_.inverse_transform(codes))
 
-    def _holds_start(self, n_columns: int) -> bool:
-        """Tell whether X holds an estimate before the data."""
+    def _has_start(self, n_columns: int) -> bool:
+        """Return whether X has an estimate before the data."""
         n_data = n_columns - self.n_outputs_
         known = self._known_n_data()
         if self.init is None:
             if n_data < 1 or known == n_columns:
                 raise ValueError(
-                    f"init=None, but X with {n_columns} feature(s) holds no start of "
-                    f"{self.n_outputs_} cells beside the data. Put an inverter before the "
+                    f"init=None, but X with {n_columns} feature(s) has no start of "
+                    f"{self.n_outputs_} cells before the data. Put an inverter before the "
                     "LatentInverter in a Pipeline, or give another 'init'."
                 )
             return True
         return isinstance(self.init, str) and self.init == "auto" and 0 < n_data == known
 
     def _known_n_data(self) -> int | None:
-        """Return the number of data that the operator, or the paper's geometry, expects."""
+        """Return the number of data of the operator, or of the paper's geometry, if known."""
         if isinstance(self.operator, ForwardOperator):
             return clone(self.operator).fit(np.zeros((1, self.n_outputs_))).n_data_
         if self.operator is not None:

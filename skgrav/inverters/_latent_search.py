@@ -1,4 +1,4 @@
-"""The search for codes that fit data: in closed form, or by iteration in torch."""
+"""Search for codes that fit data, in closed form or by iteration in torch."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from skgrav._typing import Array, Indices, Mask
 from skgrav.inverters._latent_space import LatentSpace
 from skgrav.operators import BaseOperator
 
-#: Samples that are searched together, so that no batch needs much memory.
+#: Samples in a batch, which limits the memory.
 _BATCH = 250
 
-#: Codes, objectives, iterations, and whether they sufficed.
+#: Codes, objectives, numbers of iterations, and whether the search converged.
 Found = tuple[Array, Array, Indices, Mask]
 
 
 @dataclass(frozen=True)
 class LatentResult:
-    """What an inversion in latent space found for each sample.
+    """Densities and codes of each sample, and the course of the search.
 
     Parameters
     ----------
     rho : ndarray of shape (n_samples, n_cells)
-        Densities of the best start of each sample. They are the sections of `codes`, unless the
-        search started from an estimate or ended with a projection.
+        Densities of the best start of each sample: the sections of `codes`, unless the search
+        started from an estimate or ended with a projection.
     codes : ndarray of shape (n_samples, n_components)
         Codes of the best starts.
     misfit : ndarray of shape (n_samples,)
         Their relative data misfit ``||A rho - g|| / ||g||``.
     objective : ndarray of shape (n_starts, n_samples)
-        What was minimised, at its end: half the squared misfit in units of the data error, and
-        half the squared distance from the prior mean. The best start has the lowest.
+        Minima: half the squared misfit in units of the data error, plus half the squared distance
+        from the prior mean. The best start has the lowest.
     n_iter : ndarray of shape (n_samples,)
-        Iterations of the best start.
+        Number of iterations of the best start.
     converged : ndarray of shape (n_samples,)
-        Whether the best start met the stopping rule before the iterations ran out.
+        Whether the best start met the stopping rule within `max_iter`.
     candidates : ndarray of shape (n_starts, n_samples, n_cells)
         Densities of all starts, in the order of `objective`.
 
     See Also
     --------
-    LatentInverter : What returns it.
+    LatentInverter : Returns it.
 
     Examples
     --------
@@ -70,11 +70,11 @@ class LatentResult:
 
 @dataclass(frozen=True)
 class LatentSearch:
-    """Data of some samples, and how their codes are searched.
+    """Data of some samples, and the settings of the search for their codes.
 
-    `physics` maps densities to data coordinates, (n_cells, n_coordinates), in which `data` and
-    their noise `sigma` are given, and `to_coordinates` maps what `operator` makes of densities to
-    them; `centre` is the mean of the prior in whitened codes.
+    `physics` maps densities to data coordinates, (n_cells, n_coordinates), and `to_coordinates`
+    maps gravity to them; in these coordinates are `data` and their noise `sigma`. `centre` is the
+    mean of the prior in whitened codes.
     """
 
     space: LatentSpace
@@ -97,14 +97,18 @@ class LatentSearch:
         error = self.space.error
         target, weights = error.rotated(self.data), error.weights(self.sigma)
         physics = self.physics @ error.rotation
+        # From whitened codes to data; of a nonlinear decoder it is an average, to precondition.
         jacobian = self.space.prior.root.T @ self.space.decoder.matrix @ physics
         if self.space.is_linear:
             target = target - self.space.decoder.offset @ physics
             return self._closed_form(target, weights, jacobian)
-        return self._iterate(target, weights, jacobian, physics, u)
+        from skgrav.networks import own_settings
+
+        with own_settings():
+            return self._iterate(target, weights, jacobian, physics, u)
 
     def _closed_form(self, target: Array, weights: Array, jacobian: Array) -> Found:
-        """Solve the normal equations, refined twice for their squared condition number."""
+        """Solve the normal equations, with two steps of iterative refinement."""
         n = len(target)
         weighted = jacobian * weights[:, None]
         hessian = weighted @ weighted.mT
@@ -114,24 +118,16 @@ class LatentSearch:
             inverse = np.linalg.pinv(hessian, rcond=1e-12, hermitian=True)
         inverse = np.asarray(inverse, dtype=np.float64)
         u = np.repeat(self.centre, n // len(self.centre), axis=0)
-        for _ in range(3):
+        for _ in range(3):  # the condition number of the normal equations is that of A G squared
             residual = weights * (target - u @ jacobian)
-            uphill = self.prior * (u - self.centre) - _rows(weighted, residual)
-            u = u - _rows(inverse, uphill)
+            gradient = self.prior * (u - self.centre) - _rows(weighted, residual)
+            u = u - _rows(inverse, gradient)
         misfit2 = np.sum((weights * (target - u @ jacobian)) ** 2, axis=1)
         objective = (misfit2 + self.prior * np.sum((u - self.centre) ** 2, axis=1)) / 2
         codes = self.space.prior.codes(u)
         return codes, objective, np.ones(n, dtype=np.intp), np.ones(n, dtype=bool)
 
     def _iterate(
-        self, target: Array, weights: Array, jacobian: Array, physics: Array, u: Array
-    ) -> Found:
-        from skgrav.networks import own_settings
-
-        with own_settings():
-            return self._search_codes(target, weights, jacobian, physics, u)
-
-    def _search_codes(
         self, target: Array, weights: Array, jacobian: Array, physics: Array, u: Array
     ) -> Found:
         import torch
@@ -177,12 +173,12 @@ class LatentSearch:
         return self.space.prior.codes(whitened), objective, n_iter, converged
 
     def _discrepancy(self) -> float:
-        """Return the squared misfit that errors of the data explain, where no prior stops."""
+        """Return the squared misfit at which iterations without a prior stop."""
         if self.prior > 0 or not (self.is_noisy or self.space.error.variance.any()):
             return 0.0
         return float(chdtri(self.data.shape[1], 0.05))
 
 
 def _rows(matrices: Array, vectors: Array) -> Array:
-    """Multiply each row by its matrix, or by the only one."""
+    """Multiply each row by its matrix, or by the same one."""
     return (matrices @ vectors[..., None])[..., 0]

@@ -1,4 +1,4 @@
-"""What inversion in a latent space needs to know: decoder, prior, and errors of the generator."""
+"""Decoder, prior and approximation errors of a generator, learned from training sections."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class LinearDecoder:
 
     @classmethod
     def fitted(cls, z: Array, rho: Array) -> LinearDecoder:
-        """Return the map that comes nearest to pairs of codes and densities."""
+        """Return the least-squares map from codes to densities."""
         mean = z.mean(axis=0)
         matrix = np.linalg.lstsq(z - mean, rho - rho.mean(axis=0), rcond=1e-6)[0]
         return cls(matrix, rho.mean(axis=0) - mean @ matrix)
@@ -48,7 +48,7 @@ class LinearDecoder:
 @saved
 @dataclass(frozen=True)
 class CodePrior:
-    """Gaussian ``z = root @ u`` with ``u ~ N(centre, I)``, its mean perhaps led by a start."""
+    """Gaussian ``z = root @ u`` with ``u ~ N(centre, I)``, optionally conditional on a start."""
 
     mean: Array = field(metadata=sized("k"))
     root: Array = field(metadata=sized("k", "k"))
@@ -58,7 +58,7 @@ class CodePrior:
 
     @classmethod
     def of(cls, z: Array, starts: Array | None = None) -> CodePrior:
-        """Learn the prior of codes, or of codes given those of starts, from training sections."""
+        """Learn the prior of codes, or of codes given the codes of starts."""
         k = z.shape[1]
         joint = z if starts is None else np.hstack([z, starts])
         mean, covariance = shrunk_covariance(joint)
@@ -78,24 +78,24 @@ class CodePrior:
         return self.whitened(mean)
 
     def whitened(self, z: Array) -> Array:
-        """Return the coordinates u of codes."""
+        """Return the whitened codes u."""
         return linalg.solve_triangular(self.root, z.T, lower=True).T
 
     def codes(self, u: Array) -> Array:
-        """Return the codes of coordinates."""
+        """Return the codes of whitened codes."""
         return u @ self.root.T
 
 
 @dataclass(frozen=True)
 class Starts:
-    """Estimates that a search starts from, the codes nearest to them, and what those leave."""
+    """Estimates at which a search starts, their nearest codes, and the remainders."""
 
     rho: Array
     codes: Array
     remainder: Array
 
-    def share_that_pays(self, found: Array, true: Array) -> float:
-        """Return the share of the change from start to end that leaves the smallest error."""
+    def best_share(self, found: Array, true: Array) -> float:
+        """Return the share of the change from the start that leaves the smallest error."""
         change = found - self.rho
         gain, length2 = np.sum(change * (true - self.rho)), np.sum(change**2)
         return float(np.clip(gain / length2, 0.0, 1.0)) if length2 > 0 else 1.0
@@ -104,15 +104,10 @@ class Starts:
 @saved
 @dataclass(frozen=True)
 class DataError:
-    """Errors of data in coordinates where they are independent: noise, and the generator's own.
+    """Errors of the data, noise and approximation error, in coordinates where they are independent.
 
-    No generator represents the true density, so ``A (rho - G(z))`` of the best codes z is an
-    error of the data like noise [1]_.
-
-    References
-    ----------
-    .. [1] Kaipio and Somersalo (2005), Statistical and Computational Inverse Problems, Springer,
-       section 5.8.
+    No generator represents the true density exactly, so ``A (rho - G(z))`` with the best code z is
+    an error of the data like noise.
     """
 
     mean: Array = field(metadata=sized("d"))
@@ -121,18 +116,18 @@ class DataError:
 
     @classmethod
     def none(cls, n_data: int) -> DataError:
-        """Return errors of a generator that represents everything."""
+        """Return no approximation errors."""
         return cls(np.zeros(n_data), np.eye(n_data), np.zeros(n_data))
 
     @classmethod
     def of(cls, residual: Array) -> DataError:
-        """Learn the generator's errors from those of training sections, one a row."""
+        """Learn approximation errors from the residuals of training sections, one a row."""
         mean, covariance = shrunk_covariance(residual)
         variance, rotation = np.linalg.eigh(covariance)
         return cls(mean, rotation, np.maximum(variance, 0.0))
 
     def rotated(self, data: Array) -> Array:
-        """Return coordinates of data without the mean error."""
+        """Return the coordinates of data minus the mean error."""
         return (data - self.mean) @ self.rotation
 
     def weights(self, sigma: Array) -> Array:
@@ -144,7 +139,7 @@ class DataError:
 @saved
 @dataclass(frozen=True)
 class CodeRegression:
-    """Best linear estimate of codes from data with noise, learned from training pairs."""
+    """Best linear estimate of codes from noisy data."""
 
     code_mean: Array = field(metadata=sized("k"))
     data_mean: Array = field(metadata=sized("d"))
@@ -159,16 +154,16 @@ class CodeRegression:
         return cls(code_mean, data_mean, DataSpace.of(covariance, cross))
 
     def __call__(self, data: Array, sigma: Array) -> Array:
-        """Return the codes of data whose noise has standard deviation `sigma`."""
+        """Return codes from data whose noise has the standard deviation `sigma`."""
         return self.code_mean + self.space.estimate(data - self.data_mean, sigma**2)
 
 
 @saved
 @dataclass(frozen=True)
 class LatentSpace:
-    """What training sections tell about a generator, in the data coordinates of an operator."""
+    """All that was learned of a generator, in the data coordinates of an operator."""
 
-    #: The decoder, or the linear map that comes nearest to it.
+    #: The decoder, or its linear approximation.
     decoder: LinearDecoder
     is_linear: bool
     prior: CodePrior
@@ -179,17 +174,17 @@ class LatentSpace:
 
 
 def shrunk_covariance(values: Array) -> tuple[Array, Array]:
-    """Return mean and covariance, its correlations shrunk as few samples need it."""
+    """Return mean and covariance, with the correlations shrunk as by Ledoit and Wolf."""
     mean, std = values.mean(axis=0), values.std(axis=0)
     std = np.where(std > 1e-10 * (std.max() or 1.0), std, 1e-5 * (std.max() or 1.0))
     correlation, _ = ledoit_wolf((values - mean) / std, assume_centered=True)
-    # Values that never vary keep a trace of variance, so that they can be whitened.
+    # Constant values get a small variance, so that they can be whitened.
     correlation[np.diag_indices_from(correlation)] += 1e-10
     return mean, correlation * np.outer(std, std)
 
 
 def root_of(covariance: Array) -> Array:
-    """Return the Cholesky factor of a covariance that may be singular up to rounding."""
+    """Return the Cholesky factor of a covariance that may be singular."""
     diagonal = np.sqrt(np.diag(covariance))
     correlation = covariance / np.outer(diagonal, diagonal)
     correlation[np.diag_indices_from(correlation)] += 1e-10

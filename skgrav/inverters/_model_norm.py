@@ -1,8 +1,9 @@
-"""Norms of densities that regularisation keeps small: of themselves or their derivatives."""
+"""Model norms: mean squares of densities or of their derivatives."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -12,32 +13,32 @@ from skgrav.io import saved, sized
 from skgrav.noise import Whitening
 from skgrav.solvers import depth_weights, relative_volumes
 
-#: Length over which smallness counts as much as the derivative: this share of the thickness of the
-#: mesh, and at least so many cells. Data determine a constant and what is straight badly, and not
-#: at all beside a trend; a longer length lets these run away, a shorter one undoes the smoothness.
+#: Length at which smallness and derivative have equal weight: a share of the thickness of the mesh,
+#: and at least this many cells. Data hardly determine constant and linear densities, and with a
+#: trend not at all: a longer length leaves these undamped, a shorter one undoes the smoothing.
 _LENGTH, _LEAST_CELLS = 0.25, 3.0
 
-#: Rows of a matrix that are transformed together.
+#: Rows in a block of a matrix.
 _ROWS = 64
 
 
 @saved
 @dataclass(frozen=True)
 class ModelNorm:
-    """Mean square over volume of densities or their derivatives, diagonal in modes.
+    """Mean square over volume of densities or their derivatives, times the number of cells.
 
-    With coefficients q of densities in the modes it is ``sum(stiffness * q**2)``, summed over
-    cells like a plain square norm. Modes are products of one mode along each axis, since
-    derivatives along the axes of a tensor mesh add up, and weights have one value for each layer.
+    With coefficients q of densities in the modes it is ``sum(stiffness * q**2)``. Modes are
+    products of one mode along each axis, since the squared derivatives along the axes of a tensor
+    mesh are summed, and each layer has one weight.
     """
 
-    #: Weight of each cell where cells are modes themselves; otherwise it is in the masses.
+    #: Weight of each cell where the modes are the cells; otherwise 1, as the masses include it.
     weights: Array = field(metadata=sized("c"))
-    #: Modes along each axis, one a column; none where cells are modes themselves.
+    #: Modes along each axis as columns; empty where the modes are the cells.
     modes: tuple[Array, ...]
-    #: Volume along each axis, relative to its mean, times the squared weight of the layer.
+    #: Widths along each axis, relative to their mean; of layers times the squared weight.
     masses: tuple[Array, ...]
-    #: Norm of each mode, squared.
+    #: Squared norm of each mode.
     stiffness: Array = field(metadata=sized("c"))
 
     @classmethod
@@ -65,38 +66,34 @@ class ModelNorm:
             _axis_modes(centers, widths, layers if axis == 0 else np.ones(len(widths)))
             for axis, (centers, widths) in enumerate(zip(mesh.centers, mesh.widths, strict=True))
         ]
-        laplacian = np.zeros(())
-        for values, _, _ in axes:
-            laplacian = np.add.outer(laplacian, values)
-        # Powers of length^-2 - Laplacian: the modes of the first derivative serve the second, too,
-        # which then is flat at the edges of the mesh instead of straight through its padding.
+        laplacian = reduce(np.add.outer, (values for values, _, _ in axes))
+        # Powers of length^-2 - Laplacian: both orders have the same modes, of vanishing slope at
+        # the edges of the mesh, so that order 2 does not grow linearly through the padding.
         stiffness = (laplacian.ravel() + _length(mesh) ** -2) ** order
         modes, masses = (tuple(a[k] for a in axes) for k in (1, 2))
         return cls(np.ones(len(weights)), modes, masses, stiffness)
 
     @property
     def cell_masses(self) -> Array:
-        """Weights of cells in the norm that modes keep, (n_cells,)."""
-        masses = np.ones(())
-        for mass in self.masses:
-            masses = np.multiply.outer(masses, mass)
+        """Weights of cells in the norm in which modes are orthonormal, (n_cells,)."""
+        masses = reduce(np.multiply.outer, self.masses, np.ones(()))
         return np.broadcast_to(masses.ravel(), self.weights.shape)
 
     def operator_modes(self, matrix: Array) -> Array:
-        """Return the matrix that acts on coefficients of modes; rows may be any images."""
+        """Return a matrix (m, n_cells) that acts on densities as one that acts on coefficients."""
         modes = np.empty(matrix.shape)
-        # By blocks, since the matrix of an operator may take most of the memory.
+        # In blocks, since the matrix of an operator may take most of the memory.
         for i in range(0, len(matrix), _ROWS):
             block = matrix[i : i + _ROWS] / self.weights
             modes[i : i + _ROWS] = _along_axes(block, [m.T for m in self.modes])
         return modes
 
     def weighted(self, q: Array) -> Array:
-        """Return densities of coefficients, times their weights, (n_samples, n_cells)."""
+        """Return the weighted densities of coefficients, (n_samples, n_cells)."""
         return _along_axes(q, list(self.modes))
 
     def coefficients(self, u: Array) -> Array:
-        """Return coefficients of weighted densities, (n_samples, n_cells)."""
+        """Return the coefficients of weighted densities, (n_samples, n_cells)."""
         pairs = zip(self.modes, self.masses, strict=True)
         return _along_axes(u, [v.T * mass for v, mass in pairs])
 
@@ -107,11 +104,10 @@ class ModelNorm:
 
 
 def _axis_modes(centers: Array, widths: Array, weights2: Array) -> tuple[Array, Array, Array]:
-    """Return mean square derivatives of the modes along one axis, these as columns, and masses.
+    """Return mean square derivatives of the modes along one axis, modes as columns, and masses.
 
-    With the squared weight of each cell, taken to faces by the mean of both sides. A weight within
-    the derivative would instead make densities smooth that are divided by it, and leave what
-    grows like its inverse undamped.
+    Faces have the mean of the squared weights of both cells. A weight inside the derivative would
+    smooth the weighted density instead, and leave densities that grow as its inverse undamped.
     """
     masses = weights2 * widths / widths.mean()
     steps = np.diff(centers)
@@ -119,18 +115,18 @@ def _axis_modes(centers: Array, widths: Array, weights2: Array) -> tuple[Array, 
     root = np.sqrt(masses)
     scaled = np.diff(np.eye(len(centers)), axis=0) * np.sqrt(faces)[:, None] / steps[:, None] / root
     values, modes = np.linalg.eigh(scaled.T @ scaled)
-    values[0] = 0.0  # that of the constant, whatever rounding says
+    values[0] = 0.0  # of the constant, exactly
     return np.maximum(values, 0.0), modes / root[:, None], masses
 
 
 def _length(mesh: Any) -> float:
-    """Return the length over which smallness counts as much as the derivative."""
+    """Return the length at which smallness and derivative have equal weight."""
     cells = max(float(np.median(widths)) for widths in mesh.widths)
     return max(_LENGTH * float(np.ptp(mesh.edges[0])), _LEAST_CELLS * cells)
 
 
 def _along_axes(values: Array, matrices: list[Array]) -> Array:
-    """Return rows of values with one matrix applied along each axis of their image."""
+    """Apply one matrix along each axis of the image of each row."""
     image = values.reshape(len(values), *(m.shape[1] for m in matrices)) if matrices else values
     for axis, matrix in enumerate(matrices, start=1):
         image = np.moveaxis(np.tensordot(image, matrix, axes=(axis, 1)), -1, axis)

@@ -1,4 +1,4 @@
-"""Warnings of data and densities that cannot be meant."""
+"""Warnings of implausible data and densities."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 from skgrav._typing import Array
 
-#: Contrasts, in kg/m3, from a void in place of dense rock to native ore in place of light rock.
+#: Contrasts, in kg/m3, from a void in dense rock to native ore in light rock.
 LIGHTEST, DENSEST = -3300.0, 5500.0
 
-#: Samples from which on columns of mean 0 and variance 1 are no coincidence.
+#: Least number of samples at which columns of mean 0 and variance 1 indicate a scaler.
 _N_SCALED = 3
 
 
 def warn_implausible(rho: Array, operator: Any) -> None:
-    """Warn of densities in kg/m3 that no rock has."""
+    """Warn of densities in kg/m3 outside the range of rocks."""
     if getattr(operator, "units", None) != "mGal":
         return
     low, high = float(rho.min(initial=0.0)), float(rho.max(initial=0.0))
@@ -26,19 +26,19 @@ def warn_implausible(rho: Array, operator: Any) -> None:
     n = int(np.sum(((rho < LIGHTEST) | (rho > DENSEST)).any(axis=1)))
     warnings.warn(
         f"{n} of {len(rho)} samples have densities that no rock has: the estimates range from "
-        f"{low:.4g} to {high:.4g} kg/m3. Check the units of data, stations and mesh, whether the "
-        "mesh lies below the stations and reaches as far as the sources, and the noise; or give "
-        "'bounds' where the inverter has them.",
+        f"{low:.4g} to {high:.4g} kg/m3. Check the units of data, stations and mesh, the noise, "
+        "and whether the mesh lies below the stations and extends beyond the sources; or give "
+        "'bounds' if the inverter has them.",
         stacklevel=4,
     )
 
 
 def warn_not_gravity(g: Array, *, stacklevel: int = 3) -> None:
-    """Warn of data without any signal, and of data that a scaler has changed."""
+    """Warn of data that are zero, and of data that were scaled."""
     if not g.any():
         warnings.warn(
-            "'X' is zero everywhere. A scaler makes that of a single sample; gravity must reach "
-            "an inverter in its own unit, so leave the scaler out.",
+            "'X' is zero everywhere, as a single sample after a StandardScaler. Inverters need "
+            "gravity in its own unit, so leave the scaler out.",
             stacklevel=stacklevel,
         )
     elif len(g) >= _N_SCALED:
@@ -48,7 +48,7 @@ def warn_not_gravity(g: Array, *, stacklevel: int = 3) -> None:
         mean, std = g.mean(axis=0), g.std(axis=0)
         if np.allclose(mean, 0.0, atol=1e-6) and np.allclose(std[varied], 1.0, atol=1e-6):
             warnings.warn(
-                "each column of 'X' has mean 0 and variance 1, as after a StandardScaler. Gravity "
-                "must reach an inverter in its own unit, so leave the scaler out.",
+                "each column of 'X' has mean 0 and variance 1, as after a StandardScaler. "
+                "Inverters need gravity in its own unit, so leave the scaler out.",
                 stacklevel=stacklevel,
             )

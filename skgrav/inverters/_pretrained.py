@@ -1,4 +1,4 @@
-"""Networks that are shipped with the package, already trained."""
+"""Pretrained networks shipped with the package."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def pretrained_file(name: str) -> Path:
     """Return the checked file of a pretrained network."""
     if name not in PRETRAINED:
         raise ValueError(
-            f"'name' is {name!r}; allowed are {', '.join(map(repr, PRETRAINED))}. A file of your "
-            "own is read by CNNInverter.load."
+            f"'name' is {name!r}; allowed are {', '.join(map(repr, PRETRAINED))}. Read other files "
+            "by CNNInverter.load."
         )
     filename, sha256 = PRETRAINED[name]
     path = _FOLDER / filename
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing. Install skgrav anew.")
+        raise FileNotFoundError(f"{path} is missing. Install skgrav again.")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != sha256:
         raise ValueError(
             f"{path} has SHA-256 {found}, not {sha256}: it was damaged or changed. Install skgrav "
-            "anew."
+            "again."
         )
     return path

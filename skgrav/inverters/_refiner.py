@@ -1,4 +1,4 @@
-"""Refining: start from an estimate and solve for what the data still tell."""
+"""Refining: correction of an estimate so that it fits the data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from skgrav.noise import Noise, Whitening
 from skgrav.operators import BaseOperator, is_lazy, resolve_operator
 from skgrav.solvers import SOLVERS, Solver, SolverResult, warn_unfitted
 
-#: Training samples that are refined in `fit` to record iterations and histories.
+#: Training samples refined in `fit`, for `n_iter_` and `residual_history_`.
 _N_RECORDED = 200
 
 
@@ -33,37 +33,34 @@ _N_RECORDED = 200
 class Refiner(InverterMixin, BaseEstimator):
     """Meta-estimator that fits another inverter's estimate to the data.
 
-    The start is the estimate that the previous step of a Pipeline passed on, or that of `init`.
-    Solvers correct it within the range of A^T, so what the data cannot see stays as the start has
-    it; only ``"bayes"`` corrects that, too, as far as it goes with what they see, and a
-    `Projection` with bounds as far as these need.
+    The start is the estimate of the previous step of a Pipeline, or of `init`. Solvers correct it
+    within the range of A^T and keep its part in the null space of A; only ``"bayes"`` corrects
+    that part as well, as far as it is correlated with the data, and a `Projection` with bounds as
+    far as these require.
 
     Parameters
     ----------
     solver : str or Solver, default="lgmres"
         Name out of ``"gd"``, ``"gmres"``, ``"lgmres"``, ``"icg"``, ``"cgls"``, ``"lsmr"``,
-        ``"projection"``, ``"bayes"``, or a solver with parameters of its own, such as
-        ``LGMRES(inner_m=30, outer_k=50)``. ``"bayes"`` weighs the correction by the covariance
-        of the start's own errors, learned from estimates of sections that the start has not
-        seen.
+        ``"projection"``, ``"bayes"``, or a solver with other parameters, such as
+        ``LGMRES(inner_m=30, outer_k=50)``. ``"bayes"`` corrects by the covariance of the errors of
+        the start, learned from held-out estimates.
     init : estimator, "zero" or None, default=None
-        Where the start comes from: an inverter that is cloned and fitted inside, zero everywhere,
-        or the columns of X that a previous inverter put before the data.
+        The start: an inverter, which is cloned and fitted inside; zero; or, with None, the columns
+        before the data in X, from the previous step of a Pipeline.
     operator : ForwardOperator or MatrixOperator, default=None
-        The physics. None takes the paper's geometry for these sizes if it reproduces the
-        training pairs, and otherwise identifies the operator from them, with a warning.
+        The physics. None takes the paper's geometry if it reproduces the training pairs, and
+        otherwise identifies the operator from them, with a warning.
     noise_level : float, default=None
         Standard deviation of the noise relative to the rms of each sample's own data without their
-        trend: solvers stop, and the projection is filtered, at that misfit. None takes the
-        uncertainty of the operator's survey; without one, data are fitted as if noise-free, with a
-        warning. Give 0 for noise-free data.
+        trend, to which the data are fitted. None takes the uncertainty of the operator's survey;
+        without one, data are fitted as if noise-free, with a warning. Give 0 for noise-free data.
     cv : int, cross-validation splitter or "prefit", default=5
-        How held-out estimates are made of `init` for ``"bayes"``, as in StackingRegressor:
-        clones are fitted to all folds but one and predict that. With ``"prefit"`` or a frozen
-        `init` nothing is fitted, and the pairs must not be those it was trained on.
+        Folds of the held-out estimates of `init` for ``"bayes"``, as in StackingRegressor. With
+        ``"prefit"`` or a frozen `init` nothing is fitted, and the pairs must not be its training
+        pairs.
     random_state : int, RandomState instance or None, default=None
-        Seed of the noise that training data get for ``"bayes"`` where they have less than is
-        announced.
+        Seed of the noise added to training data for ``"bayes"`` where they have less than stated.
 
     Attributes
     ----------
@@ -72,9 +69,9 @@ class Refiner(InverterMixin, BaseEstimator):
     init_ : estimator
         The fitted start, if `init` is an estimator.
     solver_ : Solver or ErrorCorrection
-        The solver in use, or what ``"bayes"`` has learned.
+        The solver in use, or the correction learned by ``"bayes"``.
     n_iter_ : ndarray of shape (n_recorded,)
-        Iterations of the first 200 training samples.
+        Number of iterations of the first 200 training samples.
     residual_history_ : ndarray of shape (max(n_iter_) + 1, n_recorded)
         Their relative data misfit at the start and after each iteration.
     n_outputs_ : int
@@ -85,29 +82,29 @@ class Refiner(InverterMixin, BaseEstimator):
     Raises
     ------
     ValueError
-        If the solver is unknown, X holds no start, or the operator does not fit the pairs.
+        If the solver is unknown, X has no start before the data, or the operator does not fit the
+        pairs.
 
     Warns
     -----
     ConvergenceWarning
-        If data are not fitted to their noise: since no density on the mesh or within bounds can,
-        or since the iterations ran out.
+        If data are not fitted to their noise.
     PhysicsWarning
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
-        If nothing tells the noise, or if ``"bayes"`` has to take the starts in X for held-out ones.
+        If no noise level is given, or if ``"bayes"`` treats the starts in X as held-out ones.
 
     See Also
     --------
-    CNNInverter : The paper's start.
+    CNNInverter : Start in the paper.
     skgrav.solvers : The solvers and their parameters.
 
     Notes
     -----
     ``"bayes"`` adds ``m + C A^T (A C A^T + S)^-1 (g - A (rho0 + m))`` with mean m and covariance C
-    of the errors of held-out starts and covariance S of the noise. Each coordinate of the
-    residual counts only by the share that lowers those errors, so that a start which has used the
-    data up stays as it is.
+    of the errors of held-out starts and covariance S of the noise. Each coordinate of the residual
+    is multiplied by the share that reduces those errors most, so that a start without errors that
+    the data could correct stays unchanged.
 
     References
     ----------
@@ -160,7 +157,7 @@ class Refiner(InverterMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Fit the start and check the physics against the training pairs.
+        """Fit the start, and check the operator against the training pairs.
 
         Parameters
         ----------
@@ -176,12 +173,8 @@ class Refiner(InverterMixin, BaseEstimator):
         """
         self._validate_params()
         solver = None if self.solver == "bayes" else make_solver(self.solver)
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            ensure_min_samples=1 if solver else 2,  # one start has no spread of errors
-        )
+        least = 1 if solver else 2  # one start has no variance of errors
+        X, y = validate_data(self, X, y, ensure_min_samples=least)
         self._y_ndim = y.ndim
         rho = y.reshape(len(y), -1)
         self.n_outputs_ = rho.shape[1]
@@ -196,7 +189,7 @@ class Refiner(InverterMixin, BaseEstimator):
         if not Noise.of(self.operator_, self.noise_level).is_known:
             warnings.warn(
                 "'noise_level' is None and the survey of 'operator' has no uncertainty: the data "
-                "are fitted as if noise-free, and noise would become density. Give the noise "
+                "are fitted as if noise-free, which turns noise into density. Give the noise "
                 "relative to the rms of a sample's data, or 0 if there is none.",
                 stacklevel=2,
             )
@@ -220,31 +213,26 @@ class Refiner(InverterMixin, BaseEstimator):
     ) -> tuple[Array, Array]: ...
 
     def predict(
-        self,
-        X: ArrayLike,
-        return_std: bool = False,
-        *,
-        noise_level: ArrayLike | None = None,
+        self, X: ArrayLike, return_std: bool = False, *, noise_level: ArrayLike | None = None
     ) -> Array | tuple[Array, Array]:
-        """Estimate densities, and with ``"bayes"`` how uncertain they are.
+        """Estimate densities, and with ``"bayes"`` their standard deviations.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features_in_)
             Gravity as in `fit`, with the start before it where `init` is None.
         return_std : bool, default=False
-            Whether to return the standard deviation of the error of each cell, too.
+            Whether to return the standard deviation of the error of each cell as well.
         noise_level : float or array-like of shape (n_samples,), default=None
-            Relative noise of each sample; None takes that of the estimator. An `init` whose
-            `predict` has this argument gets it, too.
+            Relative noise of each sample; None takes the parameter of the estimator. Passed on to
+            an `init` whose `predict` has this argument.
 
         Returns
         -------
         rho : ndarray of shape (n_samples, n_cells) or (n_samples,)
             Refined densities.
         std : ndarray of shape (n_samples, n_cells) or (n_samples,)
-            Standard deviation of the errors that the correction leaves. Only if `return_std` is
-            True.
+            Standard deviation of the remaining errors. Only if `return_std` is True.
         """
         if is_lazy(X):
             return self._lazily(self.predict, X, return_std=return_std, noise_level=noise_level)
@@ -253,8 +241,8 @@ class Refiner(InverterMixin, BaseEstimator):
         check_is_fitted(self, "residual_history_")
         if not isinstance(self.solver_, ErrorCorrection):
             raise ValueError(
-                f"return_std=True, but solver {self.solver!r} does not estimate the errors of the "
-                "start; use Refiner('bayes')."
+                f"return_std=True, but solver {self.solver!r} does not estimate errors. Use "
+                "Refiner('bayes')."
             )
         X = validate_data(self, X, reset=False)
         g = self._data(X)
@@ -271,7 +259,7 @@ class Refiner(InverterMixin, BaseEstimator):
         X : array-like of shape (n_samples, n_features_in_)
             Gravity as in `fit`, with the start before it where `init` is None.
         noise_level : float or array-like of shape (n_samples,), default=None
-            Relative noise of each sample; None takes that of the estimator.
+            Relative noise of each sample; None takes the parameter of the estimator.
 
         Returns
         -------
@@ -286,7 +274,7 @@ class Refiner(InverterMixin, BaseEstimator):
         noise = Noise.of(self.operator_, self.noise_level).at(noise_level)
         residual = g - self.operator_.transform(result.rho)
         chi = noise.chi_factor(residual, g)
-        chi = np.zeros(len(g)) if chi is None else chi
+        chi = np.zeros(len(g)) if chi is None else chi  # is not reported
         warn_unfitted(result.status, chi, residual, noise, self.operator_)
         warn_implausible(result.rho, self.operator_)
         return result
@@ -298,13 +286,13 @@ class Refiner(InverterMixin, BaseEstimator):
         )
 
     def _noise(self, g: Array, noise_level: ArrayLike | None = None) -> tuple[Whitening, Array]:
-        """Return what whitens data, and the noise of each sample after it, 0 if not known."""
+        """Return the whitening, and the whitened noise of each sample, 0 if not known."""
         noise = Noise.of(self.operator_, self.noise_level).at(noise_level)
         sigma = noise.scale(g)
         return noise.whitening, np.zeros(len(g)) if sigma is None else sigma
 
     def _start(self, X: Array, g: Array, noise_level: ArrayLike | None = None) -> Array:
-        """Return the densities that refining starts from, (n_samples, n_cells)."""
+        """Return the starting densities, (n_samples, n_cells)."""
         if self.init is None:
             return X[:, : self.n_outputs_]
         if self.init == "zero":
@@ -312,12 +300,12 @@ class Refiner(InverterMixin, BaseEstimator):
         return predicted_start(self.init_, g, noise_level)
 
     def _learn_errors(self, X: Array, g: Array, y: Array) -> ErrorCorrection:
-        """Learn the errors of starts from estimates that have not seen their sections."""
+        """Learn the errors of starts from held-out estimates."""
         rho = y.reshape(len(y), -1)
         if self.init is None:
             warnings.warn(
-                "solver 'bayes' takes the starts in X for held-out ones. A previous step of a "
-                "Pipeline has seen these pairs, and its errors look smaller than they are: give "
+                "solver 'bayes' treats the starts in 'X' as held-out ones. In a Pipeline the "
+                "previous step was fitted to these pairs, so that its errors seem too small. Give "
                 "the inverter as 'init', which is cross-fitted.",
                 stacklevel=3,
             )
@@ -331,9 +319,9 @@ class Refiner(InverterMixin, BaseEstimator):
         return ErrorCorrection.learn(self.operator_, start, rho, g, *self._noise(g))
 
     def _held_out_start(self, g: Array, y: Array, noisy: Array) -> Array:
-        """Return starts of noisy data from estimators that have not seen these pairs.
+        """Return starts of noisy data by estimators that were not fitted to these pairs.
 
-        They are fitted to the data as they came, since so is the one whose errors they stand for.
+        They are fitted to the data without added noise, as `init_` is.
         """
         if self.init == "zero" or self.cv == "prefit":
             return self._start(noisy, noisy)
@@ -346,8 +334,8 @@ class Refiner(InverterMixin, BaseEstimator):
         if (n_seen != 1).any():
             raise ValueError(
                 f"'cv' is {self.cv!r}, which holds {np.sum(n_seen != 1)} of {len(g)} pairs out "
-                "never or more than once; give a number of folds or a splitter into parts, such "
-                "as KFold."
+                "never or more than once. Give a number of folds, or a splitter that partitions "
+                "the pairs, such as KFold."
             )
         return start
 
@@ -358,8 +346,8 @@ class Refiner(InverterMixin, BaseEstimator):
         known = getattr(self.operator, "survey", None)
         if n_data < 1 or (known is not None and X.shape[1] == known.n_data):
             raise ValueError(
-                f"init=None, but X with {X.shape[1]} feature(s) holds no start of "
-                f"{self.n_outputs_} cells beside the data. Put an inverter before the Refiner in a "
+                f"init=None, but X with {X.shape[1]} feature(s) has no start of "
+                f"{self.n_outputs_} cells before the data. Put an inverter before the Refiner in a "
                 "Pipeline, or give 'init', an estimator or 'zero'."
             )
 
@@ -368,7 +356,7 @@ class Refiner(InverterMixin, BaseEstimator):
 
 
 def make_solver(solver: str | Solver) -> Solver:
-    """Return a solver of that name with its defaults, or a copy of the one given."""
+    """Return the solver of a name, or a copy of a given one."""
     if isinstance(solver, Solver):
         return clone(solver)
     if solver not in SOLVERS:

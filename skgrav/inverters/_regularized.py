@@ -1,4 +1,4 @@
-"""What inverters share that weigh the misfit against a norm of the density."""
+"""Base class of inverters that weigh the misfit against a model norm."""
 
 from __future__ import annotations
 
@@ -19,56 +19,48 @@ from skgrav._typing import Array, Indices, Mask
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._plausible import warn_implausible, warn_not_gravity
 from skgrav.io import Field
-from skgrav.noise import (
-    Noise,
-    Trend,
-    Whitening,
-    no_noise,
-    noise_with_rounding,
-)
+from skgrav.noise import Noise, Trend, Whitening, no_noise, noise_with_rounding
 from skgrav.operators import BaseOperator, is_lazy, operator_of_data, resolve_operator
-from skgrav.solvers import Status, check_bounds, warn_unfitted
+from skgrav.solvers import DEPTH_WEIGHTING, Status, check_bounds, warn_unfitted
 
 
 @dataclass(frozen=True)
 class RegularizedResult:
-    """What a regularised inversion found for each sample.
+    """Densities of each sample, with alpha, misfit and trend.
 
     Parameters
     ----------
     rho : ndarray of shape (n_samples, n_cells)
         The densities.
     alpha : ndarray of shape (n_samples,)
-        Weight of the model norm; infinite where the reference fits to the noise already.
+        Weight of the model norm; infinite where the reference already fits the data to their noise.
     misfit : ndarray of shape (n_samples,)
         Norm of the whitened residual ``(g - A rho - trend) / sigma``, in the unit of the data
-        where no noise is known.
+        where the noise is not known.
     model_norm : ndarray of shape (n_samples,)
         Norm of ``W (rho - reference)``.
     n_iter : ndarray of shape (n_samples,)
-        Iterations taken; a closed form counts as one.
+        Number of iterations; 1 for a closed form.
     status : ndarray of shape (n_samples,)
-        0 where the data are fitted as asked, 1 where the iterations ran out, 2 where no density
-        fits the data to their noise, 3 where none does within bounds.
+        0 where the data are fitted as requested, 1 where `max_iter` was reached, 2 where no density
+        fits the data to their noise, 3 where no density within the bounds does.
     sigma : ndarray of shape (n_samples,)
-        Standard deviation of the noise: as given, or as cross-validation finds it; NaN where alpha
-        is a number and the noise is not known. Of data with uncertainties, their rms.
+        Standard deviation of the noise, given or estimated by cross-validation; NaN where alpha is
+        a number and the noise is not known. For data with uncertainties, their rms.
     chi_factor : ndarray of shape (n_samples,)
-        Mean square of the residual in units of the noise; NaN where no noise is known.
+        Mean square of the residual in units of the noise; NaN where the noise is not known.
     trend : Trend
-        The trend that the residual holds.
+        Trend of the residual.
 
     See Also
     --------
-    TikhonovInverter, SparseInverter : What returns it.
+    TikhonovInverter, SparseInverter : Return it.
 
     Examples
     --------
     >>> from skgrav import Mesh, TikhonovInverter
     >>> from skgrav.datasets import make_gravity_dataset
-    >>> data = make_gravity_dataset(
-    ...     n_samples=5, mesh=Mesh.square(8), noise_level=0.01, random_state=0
-    ... )
+    >>> data = make_gravity_dataset(5, mesh=Mesh.square(8), noise_level=0.01, random_state=0)
     >>> inverter = TikhonovInverter("gcv", operator=data.operator).fit(data.data)
     >>> inverter.invert(data.data).alpha.shape
     (5,)
@@ -86,19 +78,15 @@ class RegularizedResult:
 
     @property
     def converged(self) -> Mask:
-        """Whether the data are fitted as asked, (n_samples,)."""
+        """Whether the data are fitted as requested, (n_samples,)."""
         return self.status == Status.REACHED
 
 
 class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
-    """Base of inverters that weigh the misfit against a norm of weighted densities."""
+    """Base class of inverters that weigh the misfit against a model norm."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "depth_weighting": [
-            StrOptions({"sensitivity"}),
-            Interval(Real, 0, None, closed="left"),
-            None,
-        ],
+        "depth_weighting": DEPTH_WEIGHTING,
         "reference": [StrOptions({"mean"}), Real, "array-like", None],
         "bounds": ["array-like", None],
         "noise_level": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"}), None],
@@ -122,15 +110,15 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
     operator: Any
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Prepare the inversion of any data; nothing is inverted yet.
+        """Prepare the inversion, which `predict` makes.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
         y : array-like of shape (n_samples, n_cells) or (n_samples,), default=None
-            Densities, against which the operator is checked. May be left out if `operator` is
-            given or the number of data is one of the paper's.
+            Densities, against which the operator is checked. May be None if `operator` is given or
+            the number of data is that of the paper's geometry.
 
         Returns
         -------
@@ -159,7 +147,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def _prepare(self, whitening: Whitening) -> None:
-        """Prepare the inversion of data that `whitening` makes white."""
+        """Prepare the inversion of data with a whitening."""
 
     @abstractmethod
     def _solve(
@@ -167,8 +155,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
     ) -> tuple[Array, Array, Indices, Indices, Array]:
         """Return departures from the reference, damping, n_iter, status and noise of whitened data.
 
-        `choice` is a number, alpha, or how to choose it; damping is alpha times `sigma` squared.
-        The noise is `sigma`, unless the choice has found it.
+        `choice` is alpha, or the name of its choice; damping is alpha times `sigma` squared. The
+        noise is `sigma`, or estimated by the choice.
         """
 
     @abstractmethod
@@ -176,7 +164,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         """Return the norm of departures from the reference, (n_samples,)."""
 
     def _trend_spread(self, damping: Array, sigma: Array, model_norm: Array) -> Array | None:
-        """Return the covariance of trends that comes from the uncertainty of the densities."""
+        """Return the covariance of the trend due to the uncertainty of densities, if known."""
         return None
 
     def predict(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> Array:
@@ -187,7 +175,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
         noise_level : float or array-like of shape (n_samples,), default=None
-            Relative noise of each sample; None takes that of the estimator.
+            Relative noise of each sample; None takes the parameter of the estimator.
 
         Returns
         -------
@@ -206,7 +194,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
         noise_level : float or array-like of shape (n_samples,), default=None
-            Relative noise of each sample; None takes that of the estimator.
+            Relative noise of each sample; None takes the parameter of the estimator.
 
         Returns
         -------
@@ -229,7 +217,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         departure, damping, n_iter, status, found = self._solve(white, sigma, choice)
         rho = self.reference_ + departure
         if self._bounds is not None:
-            rho = np.clip(rho, *self._bounds)  # what rounding has left
+            rho = np.clip(rho, *self._bounds)  # exceeded by rounding only
         residual = X - self.operator_.transform(rho)
         misfit = np.linalg.norm(noise.whitening(residual), axis=1) / sigma
         chi = misfit**2 / noise.whitening.n_white
@@ -256,7 +244,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         return Noise.of(self.operator_, level)
 
     def _scale(self, noise: Noise, X: Array) -> Array:
-        """Return the noise of each sample, at least rounding; 1 where it is not known."""
+        """Return the noise of each sample, at least its rounding; 1 where not known."""
         sigma = noise.scale(X)
         if sigma is None:
             return np.ones(len(X))

@@ -1,4 +1,4 @@
-"""Rows of training data that are read in blocks or batches, and may be larger than memory."""
+"""Rows of training data, read in blocks or batches since they may exceed the memory."""
 
 from __future__ import annotations
 
@@ -10,21 +10,14 @@ from numpy.typing import NDArray
 
 from skgrav._typing import Array, Array32, Indices
 
-#: Rows that are read together.
+#: Rows in a block.
 _BLOCK = 512
 
 
 class Rows:
-    """Rows of an array and, after all of them, their mirror images, in float64 when they are read.
+    """Rows of an array, read as float64, followed by mirror images if `order` is given.
 
-    Parameters
-    ----------
-    array : ndarray of shape (n_rows, n_columns)
-        The array, of any kind of numbers; a memory-mapped one stays on disk.
-    order : ndarray of shape (n_columns,), default=None
-        Order of the columns in a mirror image; None has no images.
-    sign : ndarray of shape (n_columns,) or float, default=1.0
-        What a mirror image is multiplied by.
+    A mirror image has the columns in this order, times `sign`. A memory-mapped array stays on disk.
     """
 
     ndim = 2
@@ -44,7 +37,7 @@ class Rows:
         return found
 
     def blocks(self) -> Iterator[tuple[slice, Array]]:
-        """Yield blocks and their places; they may be views, so leave them as they are."""
+        """Yield slices of rows and these, which may be views that must not be changed."""
         n_rows = len(self.array)
         for start in range(0, n_rows, _BLOCK):
             block = self.array[start : start + _BLOCK].astype(np.float64, copy=False)
@@ -66,15 +59,7 @@ class Rows:
 
 
 class Encoded:
-    """Rows that a function makes of others when a batch asks for them.
-
-    Parameters
-    ----------
-    encode : callable
-        Function of rows of each part.
-    *parts : array-like
-        What the rows are taken from.
-    """
+    """Rows that `encode` computes from the rows of each of `parts` when a batch is read."""
 
     ndim = 2
 

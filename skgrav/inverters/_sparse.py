@@ -1,4 +1,4 @@
-"""Compact densities: the least absolute norm that fits the data."""
+"""Compact densities: the smallest absolute norm that fits the data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator
 from skgrav.solvers import SparseLeastSquares, Status, noise_in_data, relative_volumes
 
-#: Damping of the estimates that tell the size of departures, relative to the largest s squared.
+#: Damping of the estimates that give the size of departures, relative to the largest s squared.
 _FIRST = 1e-3
 
 #: Singular values below this share of the largest are taken as zero.
@@ -30,53 +30,46 @@ _RCOND = 1e-8
 class SparseInverter(RegularizedInverter):
     """Density that departs from a reference in few cells and fits the data.
 
-    The sum of absolute departures is kept small instead of that of squares, which gives compact
-    bodies with sharp edges. It needs no training sections: `fit` on data alone works. Give `bounds`
-    and `depth_weighting`: without them few very dense cells near the top fit as well.
+    Minimises the sum of absolute departures instead of that of squares, which gives compact bodies
+    with sharp edges. Needs no training sections, so `fit` works with data alone. Give `bounds` and
+    `depth_weighting`: otherwise few very dense cells near the top fit as well.
 
     Parameters
     ----------
     alpha : "auto", "discrepancy", "gcv" or float, default="auto"
         Weight of the model norm; ``"discrepancy"`` chooses it for each sample so that the
-        residual is as large as the noise. ``"gcv"`` does the same with the noise that generalised
-        cross-validation of the estimate of least squares finds. ``"auto"`` is the discrepancy
-        principle where the noise is known and ``"gcv"`` where it is not.
+        residual is as large as the noise. ``"gcv"`` does the same with the noise estimated by
+        generalised cross-validation of least squares. ``"auto"`` is the discrepancy principle
+        where the noise is known and ``"gcv"`` where it is not.
     depth_weighting : float, "sensitivity" or None, default=None
-        Departures are multiplied by a weight that falls with depth as the data's sensitivity
-        does, so that they need not stay at the top. A number is the beta of
-        ``(z + z0)**(-beta / 2)``, with the depth z + z0 below the mean station;
-        ``"sensitivity"`` takes the decay from
-        the operator: the square root of the norm of a column per volume, averaged over each layer
-        with these norms as weights, or for each cell where there is no mesh. Weights have a mean
-        square of 1.
+        Weights of departures that fall with depth, as in `TikhonovInverter`.
     reference : float, array-like of shape (n_cells,), "mean" or None, default=None
-        Density from which departures count; ``"mean"`` is that of the training densities, None
-        is zero.
+        Density from which departures are measured; ``"mean"`` is the mean of the training
+        densities, None is zero.
     bounds : tuple of two floats, default=None
-        Lowest and highest density; infinities are allowed. The estimate is the minimiser within
-        them.
+        Lowest and highest density, within which the norm is minimised; infinities are allowed.
     noise_level : float or "auto", default=None
         Standard deviation of the noise relative to the rms of each sample's own data without
         their trend. None takes the uncertainty of the operator's survey. Where it is not known,
-        or ``"auto"``, alpha is chosen without it and counts in the unit of the data.
+        or ``"auto"``, alpha is chosen without it and refers to data in their unit.
     operator : ForwardOperator or MatrixOperator, default=None
-        The physics. None takes the paper's geometry for these sizes if it reproduces the
-        training pairs, and otherwise identifies the operator from them, with a warning; without
-        densities it takes the paper's geometry, with a warning.
+        The physics. None takes the paper's geometry if it reproduces the training pairs; otherwise
+        it identifies the operator from them or, without densities, assumes the paper's geometry,
+        with a warning.
     max_iter : int, default=100
-        Most iterations.
+        Largest number of iterations.
     tol : float, default=1e-4
-        They stop once the model norm is at most this much above its least, relatively, as far as
-        the last step tells.
+        Stop where the model norm exceeds its minimum by at most this share, as estimated from the
+        last step.
 
     Attributes
     ----------
     operator_ : BaseOperator
         The fitted operator in use.
     reference_ : ndarray of shape (n_cells,)
-        Density from which departures count.
+        Density from which departures are measured.
     n_iter_ : int
-        Always 1: `fit` prepares the inversion in one step. `invert` gives the iterations.
+        Always 1, as `fit` does not iterate; `invert` returns the number of each sample.
     n_outputs_ : int
         Number of cells.
     n_features_in_ : int
@@ -85,18 +78,17 @@ class SparseInverter(RegularizedInverter):
     Raises
     ------
     ValueError
-        If alpha="discrepancy" and the noise is not known, depths are asked of an operator without
-        a mesh, or the operator does not fit the data.
+        If alpha="discrepancy" and the noise is not known, `depth_weighting` needs a mesh, or the
+        operator does not fit the data.
 
     Warns
     -----
     PhysicsWarning
         If the operator was identified or assumed, or reproduces the pairs only roughly.
     ConvergenceWarning
-        If data are not fitted to their noise: since no density on the mesh or within bounds can,
-        or since the iterations ran out.
+        If data are not fitted to their noise.
     UserWarning
-        If densities result that no rock has.
+        If estimates are beyond the densities of rocks.
 
     See Also
     --------
@@ -105,10 +97,10 @@ class SparseInverter(RegularizedInverter):
     Notes
     -----
     Minimises ``||(g - A rho) / sigma||^2 + alpha sum(v w |rho - reference|)`` with volumes v
-    relative to their mean [1]_, or the sum alone where the misfit is bounded by the discrepancy
-    principle. Each iteration is a proximal point, whose dual has one entry per singular value and
-    is minimised by semismooth Newton [2]_; few steps suffice where splitting takes thousands,
-    since gravity tells neighbouring cells scarcely apart.
+    relative to their mean [1]_, or with the discrepancy principle the sum alone, subject to a
+    bound of the misfit. Each iteration is a proximal point, whose dual has one entry per singular
+    value and is minimised by semismooth Newton [2]_; few iterations suffice where splitting takes
+    thousands, since the columns of neighbouring cells are almost parallel.
 
     References
     ----------
@@ -168,12 +160,12 @@ class SparseInverter(RegularizedInverter):
 
     def _prepare(self, whitening: Whitening) -> None:
         norm = ModelNorm.of(self.operator_, 0, self.depth_weighting, whitening)
-        # The square norm's weights hold the root of the volume.
+        # The weights of the square norm include the root of the volume.
         self._weights = norm.weights * np.sqrt(relative_volumes(self.operator_))
         U, s, Vt = self.operator_.dense_.whitened(whitening, 1.0 / self._weights).svd
         kept = s >= max(_RCOND * s[0], np.finfo(float).tiny)
         if not kept.any():
-            raise ValueError("'operator' maps every density to zero; give one that sees cells.")
+            raise ValueError("'operator' maps every density to zero; give one with sensitivity.")
         self._U, self._s, self._Vt = U[:, kept], s[kept], Vt[kept]
 
     def _solve(
@@ -195,8 +187,8 @@ class SparseInverter(RegularizedInverter):
             if choice == "gcv":
                 sigma = self._cross_validated_noise(coordinates, lost2)
             noise, exceeds = noise_in_data(sigma, lost2, n_data - rank)
-            # As much as all data's noise, but never closer than noise of one sample in twenty;
-            # close to least squares where the mesh does not explain the data.
+            # The noise of all data minus the part out of reach, and at least the 5 % quantile of
+            # the noise in reach, which is taken where the mesh does not explain the data.
             least = noise**2 * chdtri(rank, 0.95)
             above2 = np.where(exceeds, least, np.maximum(n_data * sigma**2 - lost2, least))
             u, found, n_iter, status = problem.solve(coordinates, size, radius=np.sqrt(above2))
@@ -207,8 +199,8 @@ class SparseInverter(RegularizedInverter):
         return u / self._weights, found, n_iter, status, sigma
 
     def _cross_validated_noise(self, coordinates: Array, lost2: Array) -> Array:
-        """Return the noise that the residuals of the smallest estimates show, by their GCV."""
-        # What no density reaches is one more coordinate, with its norm and without variance.
+        """Return the noise estimated from the residuals of least squares damped by GCV."""
+        # The part out of reach of densities is one more coordinate, of variance 0.
         c = np.column_stack([coordinates, np.sqrt(lost2)])
         n_data = len(self._U)
         curves = DampingCurves(np.append(self._s**2, 0.0), n_data)

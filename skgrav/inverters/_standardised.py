@@ -1,4 +1,4 @@
-"""Standardised data and scaled densities: what the paper's network sees, and any user's own."""
+"""Standardised data and scaled densities: the encoding of the paper's and of users' networks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from skgrav.noise import Noise, Whitening
 from skgrav.operators import BaseOperator, ForwardOperator
 from skgrav.training import Augmentation, ExponentialDecay, Mirror, TrainingNet
 
-#: Learning rate after 100 epochs relative to the first, as the paper's.
+#: Learning rate after 100 epochs relative to the first, as in the paper.
 _DECAY = 0.8
 
 
@@ -42,9 +42,9 @@ class StandardisedEncoding:
     scale: Array = field(metadata=sized("d"))
     density_range: tuple[float, float]
     mirror: Mirror | None
-    #: Components of the survey, the channels of the network.
+    #: Number of components of the survey, the channels of the network.
     n_channels: int
-    #: Basis of the trend that is taken from the data first, one column for each coefficient.
+    #: Basis of the trend that is removed from the data, one column for each coefficient.
     trend: Array = field(metadata=sized("d", "t"))
 
     @classmethod
@@ -69,12 +69,11 @@ class StandardisedEncoding:
         return cls(mean, scale, density_range, mirror, n_channels, whitening.basis)
 
     def check_file(self, sizes: tuple[int, int], operator: BaseOperator | None) -> None:
-        """Raise ValueError unless a file's number of data belongs here."""
         if len(self.mean) != sizes[0]:
             raise ValueError(f"its sizes are {sizes}, but {len(self.mean)} data in its network")
 
     def encode(self, X: Numbers, y: Numbers) -> tuple[Encoded, Encoded]:
-        """Return inputs and targets, which are computed batch by batch."""
+        """Return inputs and targets, computed batch by batch."""
         return Encoded(self.inputs, Rows(X)), Encoded(self._targets, Rows(y))
 
     def inputs(self, X: Array) -> Array32:
@@ -84,16 +83,15 @@ class StandardisedEncoding:
         return ((X - self.mean) / self.scale).astype(np.float32)
 
     def network(self, architecture: Any, n_cells: int) -> Callable[[], nn.Module]:
-        """Return what makes the paper's network, or a user's own."""
         make = PaperCNN if architecture == "paper" else architecture
         return partial(make, len(self.mean), n_cells, self.n_channels)
 
     def callbacks(self, own: Sequence[Any]) -> list[Any]:
-        """Return the exponential decay of the paper, and a user's own callbacks."""
+        """Return the exponential decay of the paper, and the user's callbacks."""
         return [("decay", ExponentialDecay(_DECAY)), *own]
 
     def augmentation(self, training_noise: tuple[float, float], device: str) -> Augmentation | None:
-        """Return what draws noise and mirror images, if there are any."""
+        """Return the augmentation by noise and mirror images, or None."""
         if training_noise[1] == 0 and self.mirror is None:
             return None
         return Augmentation(training_noise, self.mean, self.scale, self.mirror, device)
@@ -105,11 +103,10 @@ class StandardisedEncoding:
         noise_level: ArrayLike | None,
         density_range: tuple[float, float],
     ) -> Array:
-        """Return the densities of a network that does not know the noise."""
         if noise_level is not None:
             raise ValueError(
                 f"'noise_level' is {noise_level!r}, but only a network of architecture='residual' "
-                "takes the noise of a sample; leave it out."
+                "uses the noise of a sample. Leave it out."
             )
         low, high = self.density_range
         rho = low + (high - low) * net.predict(self.inputs(X)).astype(np.float64)
@@ -121,7 +118,7 @@ class StandardisedEncoding:
 
 
 def _geometry(operator: Any, n_data: int, n_cells: int) -> ForwardOperator | None:
-    """Return the operator that knows components and symmetry: the paper's for its own sizes."""
+    """Return the operator that gives components and symmetry; the paper's for its sizes."""
     if operator is None and n_data**2 == 36 * n_cells:
         operator = ForwardOperator()
     if not isinstance(operator, ForwardOperator):

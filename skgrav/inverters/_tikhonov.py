@@ -1,4 +1,4 @@
-"""Tikhonov's regularisation: smooth densities in closed form, without training sections."""
+"""Tikhonov regularisation: smooth densities in closed form, without training sections."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from skgrav.noise import Whitening, no_noise
 from skgrav.operators import BaseOperator, DenseMatrix, shared
 from skgrav.solvers import BoundedLeastNorm, Status
 
-#: Data squared times cells up to which a matrix that must first be built is decomposed: less than a
-#: second, in which products alone invert tens of samples.
+#: Largest n_data**2 * n_cells at which an operator without a stored matrix is decomposed. It takes
+#: less than a second, in which tens of samples are inverted by products.
 _DECOMPOSED = 2e9
 
 
 @dataclass(frozen=True)
 class AlphaCurve:
-    """How misfit and model norm of Tikhonov's estimates change with alpha, for each sample.
+    """Misfit, model norm and criteria of Tikhonov estimates as functions of alpha.
 
     Parameters
     ----------
     alpha : ndarray of shape (n_alphas, n_samples)
-        Weights of the model norm, rising.
+        Weights of the model norm, in ascending order.
     misfit : ndarray of shape (n_alphas, n_samples)
         Norms of the residual ``(g - A rho) / sigma``.
     model_norm : ndarray of shape (n_alphas, n_samples)
@@ -43,20 +43,18 @@ class AlphaCurve:
     gcv : ndarray of shape (n_alphas, n_samples)
         Values of the robust generalised cross-validation function.
     chi_factor : ndarray of shape (n_alphas, n_samples)
-        Mean squares of the residual, 1 where it is as large as the noise.
+        Chi factors, 1 where the residual is as large as the noise.
 
     See Also
     --------
-    TikhonovInverter : What returns it.
+    TikhonovInverter : Returns it.
     skgrav.plotting.LCurveDisplay : Draws it.
 
     Examples
     --------
     >>> from skgrav import Mesh, TikhonovInverter
     >>> from skgrav.datasets import make_gravity_dataset
-    >>> data = make_gravity_dataset(
-    ...     n_samples=5, mesh=Mesh.square(8), noise_level=0.01, random_state=0
-    ... )
+    >>> data = make_gravity_dataset(5, mesh=Mesh.square(8), noise_level=0.01, random_state=0)
     >>> inverter = TikhonovInverter("lcurve", operator=data.operator).fit(data.data)
     >>> curve = inverter.alpha_curve(data.data, alphas=[0.01, 0.1, 1.0])
     >>> curve.misfit.shape, curve.model_norm.shape
@@ -72,63 +70,58 @@ class AlphaCurve:
 
 @saved
 class TikhonovInverter(RegularizedInverter):
-    """Density of least norm, or least derivative, that fits the data; each sample has its alpha.
+    """Density of smallest norm, or smallest derivative, that fits the data.
 
-    A linear estimate in closed form that needs no training sections: `fit` on data alone works.
-    Only with `bounds` it takes iterations.
+    In closed form without `bounds`. Needs no training sections, so `fit` works with data alone.
 
     Parameters
     ----------
     alpha : "auto", "discrepancy", "gcv", "lcurve" or float, default="auto"
-        Weight of the model norm, or how to choose it for each sample: ``"auto"`` is the
-        discrepancy principle where the noise is known and generalised cross-validation where it
-        is not. ``"discrepancy"`` leaves a residual as large as the noise, ``"gcv"`` minimises
-        robust generalised cross-validation, ``"lcurve"`` takes the corner of misfit against model
-        norm, of those that cross-validation does not rule out, and of several about as sharp, or
-        all faint, the one with most damping. The last two need no noise level, choose as if there
-        were no bounds, and warn where the data leave alpha open, as exact data do; they are for
-        operators small enough to decompose.
+        Weight of the model norm, or how it is chosen for each sample. ``"discrepancy"`` leaves a
+        residual as large as the noise. ``"gcv"`` minimises robust generalised cross-validation.
+        ``"lcurve"`` takes the corner of misfit against model norm where cross-validation is not
+        much above its minimum; of several about as sharp, or all faint, the one with most damping.
+        These two need no noise level, ignore bounds, warn where the data do not determine alpha,
+        as exact data do not, and are for operators small enough to decompose. ``"auto"`` is
+        ``"discrepancy"`` where the noise is known and ``"gcv"`` where it is not.
     order : {0, 1, 2}, default=0
-        Derivative whose mean square over volume is kept small: the departure from the reference
-        itself, its gradient, or its Laplacian with a vanishing slope at the edges of the mesh. To
-        the last two a smallness term is added, which counts as much as the derivative over a
-        quarter of the thickness of the mesh, at least three cells: without it a constant, which
-        data determine badly, would be fitted freely.
+        Derivative whose mean square over volume is minimised: the departure from the reference
+        itself, its gradient, or its Laplacian with a vanishing slope at the edges of the mesh. The
+        last two have a smallness term of equal weight at a length of a quarter of the thickness of
+        the mesh, at least three cells, without which a constant would not be damped.
     depth_weighting : float, "sensitivity" or None, default=None
-        Departures are multiplied by a weight that falls with depth as the data's sensitivity
-        does, so that they need not stay at the top. A number is the beta of
-        ``(z + z0)**(-beta / 2)``, with the depth z + z0 below the mean station; the kernel falls
-        like 1 in 2D and like 2 in 3D. ``"sensitivity"`` takes the decay from
-        the operator: the square root of the norm of a column per volume, averaged over each layer
-        with these norms as weights, or for each cell where there is no mesh. Weights have a mean
-        square of 1.
+        Weights of departures that fall with depth as the sensitivity does, so that these are not
+        confined to the top. A number is the beta of ``(z + z0)**(-beta / 2)``, with the depth
+        z + z0 below the mean station; the kernel decays with exponent 1 in 2D and 2 in 3D.
+        ``"sensitivity"`` takes the decay from the operator: the square root of the norm of a column
+        per volume, averaged over each layer with these norms as weights, or for each cell without
+        a mesh. The mean square of weights is 1.
     reference : float, array-like of shape (n_cells,), "mean" or None, default=None
-        Density from which departures count; ``"mean"`` is that of the training densities, None
-        is zero.
+        Density from which departures are measured; ``"mean"`` is the mean of the training
+        densities, None is zero.
     bounds : tuple of two floats, default=None
-        Lowest and highest density; infinities are allowed. The estimate is the minimiser within
-        them.
+        Lowest and highest density, within which the norm is minimised; infinities are allowed.
     noise_level : float or "auto", default=None
         Standard deviation of the noise relative to the rms of each sample's own data without
         their trend. None takes the uncertainty of the operator's survey. Where it is not known,
-        or ``"auto"``, alpha is chosen without it and counts in the unit of the data.
+        or ``"auto"``, alpha is chosen without it and refers to data in their unit.
     operator : ForwardOperator or MatrixOperator, default=None
-        The physics. None takes the paper's geometry for these sizes if it reproduces the
-        training pairs, and otherwise identifies the operator from them, with a warning; without
-        densities it takes the paper's geometry, with a warning.
+        The physics. None takes the paper's geometry if it reproduces the training pairs; otherwise
+        it identifies the operator from them or, without densities, assumes the paper's geometry,
+        with a warning.
     max_iter : int, default=2000
-        Most iterations, with bounds or with operators too large to decompose.
+        Largest number of iterations, with bounds or with operators too large to decompose.
     tol : float, default=1e-4
-        Relative change and disagreement at which they stop.
+        Stop where the relative residuals of the iteration are below it.
 
     Attributes
     ----------
     operator_ : BaseOperator
         The fitted operator in use.
     reference_ : ndarray of shape (n_cells,)
-        Density from which departures count.
+        Density from which departures are measured.
     n_iter_ : int
-        Always 1: `fit` prepares the inversion in one step. `invert` gives the iterations.
+        Always 1, as `fit` does not iterate; `invert` returns the number of each sample.
     n_outputs_ : int
         Number of cells.
     n_features_in_ : int
@@ -137,42 +130,42 @@ class TikhonovInverter(RegularizedInverter):
     Raises
     ------
     ValueError
-        If alpha="discrepancy" and the noise is not known, derivatives or depths are asked of an
-        operator without a mesh, or the operator does not fit the data.
+        If alpha="discrepancy" and the noise is not known, `order` or `depth_weighting` needs a
+        mesh, or the operator does not fit the data.
 
     Warns
     -----
     PhysicsWarning
         If the operator was identified or assumed, or reproduces the pairs only roughly.
     ConvergenceWarning
-        If data are not fitted to their noise: since no density on the mesh or within bounds can,
-        or since the iterations ran out.
+        If data are not fitted to their noise.
     UserWarning
-        If densities result that no rock has, or the data leave open what alpha is, with ``"gcv"``
-        or ``"lcurve"``.
+        If estimates are beyond the densities of rocks, or the data do not determine alpha.
 
     See Also
     --------
-    BayesLinearInverter : Learns from training sections what to keep small.
+    BayesLinearInverter : Learns the model norm from training sections.
     SparseInverter : Compact bodies instead of smooth ones.
     skgrav.plotting.LCurveDisplay : Shows how alpha was chosen.
 
     Notes
     -----
     Minimises ``||(g - A rho) / sigma||^2 + alpha ||W (rho - reference)||^2`` [1]_. With departures
-    m, depth weights w [2]_, L the length above, and ``<f>`` the mean of f over volume times the
-    number of cells, the second norm squared is ``<(w m)^2>`` with order 0 and
-    ``<(w m)^2> / L^2 + <(w grad m)^2>`` with 1, where a face between layers has the mean of their
-    squared weights; with 2 it is ``<(w D m)^2>`` with the D that makes the latter ``<w^2 m D m>``.
-    One eigendecomposition of ``A (W^T W)^-1 A^T`` serves all alphas of all samples. Where a
-    matrix would not fit, or its decomposition takes longer than inverting several samples
-    without, Lanczos iterations with products alone build a space for each sample that serves all
-    alphas as well.
+    m, depth weights w [2]_, the length L of `order`, and ``<f>`` the mean of f over volume times
+    the number of cells, the square of the second norm is ``<(w m)^2>`` for order 0 and
+    ``<(w m)^2> / L^2 + <(w grad m)^2>`` for 1, where a face between layers has the mean of their
+    squared weights; for 2 it is ``<(w D m)^2>``, with D such that the norm of order 1 is
+    ``<w^2 m D m>``.
+
+    One eigendecomposition of ``A (W^T W)^-1 A^T`` serves all alphas of all samples. Where the
+    matrix would not fit into memory, or its decomposition would take longer than inverting several
+    samples, Lanczos iterations build a Krylov space for each sample, which serves all alphas.
+
     Generalised cross-validation [3]_ is multiplied by ``0.1 + 0.9 tr(H^2) / n``, where H maps n
-    data to predictions [5]_, so that it has no minimum by chance where next to no data are left;
-    alphas that leave less than a tenth of them are not taken. The corner is the point of greatest
-    curvature [4]_. With bounds the minimiser is found by the alternating direction method of
-    multipliers, where the discrepancy principle bounds the misfit instead.
+    data to predictions [5]_, which excludes chance minima at very small alphas; alphas that leave
+    less than a tenth of the data as degrees of freedom are excluded. The corner is the point of
+    largest curvature [4]_. With bounds, the alternating direction method of multipliers is used,
+    and the discrepancy principle bounds the misfit.
 
     References
     ----------
@@ -189,9 +182,7 @@ class TikhonovInverter(RegularizedInverter):
     --------
     >>> from skgrav import Mesh, TikhonovInverter
     >>> from skgrav.datasets import make_gravity_dataset
-    >>> data = make_gravity_dataset(
-    ...     n_samples=5, mesh=Mesh.square(8), noise_level=0.01, random_state=0
-    ... )
+    >>> data = make_gravity_dataset(5, mesh=Mesh.square(8), noise_level=0.01, random_state=0)
     >>> inverter = TikhonovInverter(order=1, noise_level=0.01, operator=data.operator)
     >>> inverter.fit(data.data).predict(data.data).shape
     (5, 64)
@@ -236,11 +227,7 @@ class TikhonovInverter(RegularizedInverter):
         self.tol = tol
 
     def alpha_curve(
-        self,
-        X: ArrayLike,
-        *,
-        alphas: ArrayLike | None = None,
-        noise_level: ArrayLike | None = None,
+        self, X: ArrayLike, *, alphas: ArrayLike | None = None, noise_level: ArrayLike | None = None
     ) -> AlphaCurve:
         """Compute misfit, model norm and criteria of estimates without bounds for many alphas.
 
@@ -249,10 +236,9 @@ class TikhonovInverter(RegularizedInverter):
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
         alphas : array-like of shape (n_alphas,), default=None
-            Positive alphas; None takes those of fourteen decades in which a criterion is looked
-            for.
+            Positive alphas; None takes the grid on which criteria are searched.
         noise_level : float or array-like of shape (n_samples,), default=None
-            Relative noise of each sample; None takes that of the estimator.
+            Relative noise of each sample; None takes the parameter of the estimator.
 
         Returns
         -------
@@ -264,7 +250,7 @@ class TikhonovInverter(RegularizedInverter):
         if not self.operator_.is_decomposable_:
             raise ValueError(
                 f"'operator' has {X.shape[1]} data, too many for curves over all alphas. Compare "
-                "a few numbers as 'alpha' by `invert`, which gives misfit and model norm."
+                "misfit and model norm that `invert` returns for a few numbers as 'alpha'."
             )
         noise = self._noise(noise_level)
         system = self._system
@@ -310,7 +296,7 @@ class TikhonovInverter(RegularizedInverter):
 
     @property
     def _decomposes(self) -> bool:
-        """Whether the decomposition is affordable, and worth it where products would do."""
+        """Whether the decomposition is affordable, and needed or cheaper than products."""
         operator = self.operator_
         if self._needs_decomposition:
             return operator.is_decomposable_
@@ -318,7 +304,7 @@ class TikhonovInverter(RegularizedInverter):
         return operator.is_decomposable_ and (cheap or isinstance(operator.products_, DenseMatrix))
 
     def _decomposition(self, whitening: Whitening) -> DampedLeastSquares:
-        """Return the decomposition, which inverters of the same operator and norm share."""
+        """Return the decomposition, shared by inverters of the same operator and norm."""
         norm = "tikhonov", self.order, self.depth_weighting
         return shared(
             (*self.operator_.identity_, *whitening.key, *norm),
@@ -326,20 +312,20 @@ class TikhonovInverter(RegularizedInverter):
         )
 
     def _modal_matrix(self, whitening: Whitening) -> Array:
-        """Return the map from coefficients of modes to whitened data."""
+        """Return the matrix from coefficients of modes to whitened data."""
         return self._norm.operator_modes(whitening.matrix(self.operator_.matrix_))
 
     def _prepare_krylov(self, whitening: Whitening) -> None:
-        """Prepare for an operator that is too large for its eigendecomposition."""
+        """Prepare the inversion by products with the operator."""
         if self._needs_decomposition:
             name = "alpha" if self.bounds is None else "bounds"
             raise ValueError(
-                f"'{name}' is {getattr(self, name)!r}, which here needs the decomposition of the "
+                f"'{name}' is {getattr(self, name)!r}, which needs the decomposition of the "
                 f"operator, but {self.operator_.n_data_} data are too many for it. Take "
-                "bounds=None, and a number as 'alpha' or give the noise by 'noise_level' or the "
-                "survey's 'uncertainty' for alpha='discrepancy'."
+                "bounds=None, and a number as 'alpha', or alpha='discrepancy' with 'noise_level' "
+                "or the survey's 'uncertainty'."
             )
-        # The operator and not what it applies, which pickles leave behind.
+        # Bound to the operator, not to its products, which are not pickled.
         products = self.operator_, self._norm, whitening
         self._modal = None
         self._system = KrylovLeastSquares(
@@ -352,7 +338,7 @@ class TikhonovInverter(RegularizedInverter):
         )
 
     def _file_state(self) -> dict[str, Any]:
-        # The operator makes a Krylov space again.
+        # `_file_restore` makes the solver by products again.
         system = self._system if isinstance(self._system, DampedLeastSquares) else None
         return vars(self) | {"_system": system}
 
@@ -383,14 +369,9 @@ class TikhonovInverter(RegularizedInverter):
             lower, upper = (self._norm.weights * (b - self.reference_) for b in self._bounds)
             outside = np.flatnonzero(np.any((u < lower) | (u > upper), axis=1))
             if outside.size:
+                parts = (values[outside] for values in (white, sigma, damping, u))
                 u[outside], damping[outside], n_iter[outside], ended = self._within(
-                    lower,
-                    upper,
-                    white[outside],
-                    sigma[outside],
-                    damping[outside],
-                    u[outside],
-                    choice,
+                    choice, lower, upper, *parts
                 )
                 status[outside] = np.where(ended == Status.REACHED, status[outside], ended)
         return u / self._norm.weights, damping, n_iter, status, found
@@ -411,13 +392,13 @@ class TikhonovInverter(RegularizedInverter):
 
     def _within(
         self,
+        choice: str | float,
         lower: Array,
         upper: Array,
         d: Array,
         sigma: Array,
         damping: Array,
         start: Array,
-        choice: str | float,
     ) -> tuple[Array, Array, Indices, Indices]:
         """Return weighted departures within bounds, their damping, n_iter and status."""
         norm = self._norm
@@ -434,13 +415,13 @@ class TikhonovInverter(RegularizedInverter):
         )
         if choice != "discrepancy":
             return problem.solve(d, start, alpha=damping)
-        assert isinstance(self._system, DampedLeastSquares)  # bounds were refused otherwise
+        assert isinstance(self._system, DampedLeastSquares)  # as bounds need it
         target2 = self._system.target2(self._system.coordinates(d), sigma)
         return problem.solve(d, start, radius=np.sqrt(target2))
 
 
 def _damping(choice: str | float, curves: DampingCurves, c: Array, sigma: Array) -> Array:
-    """Return alpha times the variance of the noise of each sample, by its coordinates."""
+    """Return alpha times the variance of the noise of each sample, chosen by its coordinates."""
     if choice == "discrepancy":
         return curves.discrepancy(c, sigma)
     if isinstance(choice, str):

@@ -1,4 +1,4 @@
-"""Whitened data, and what the best linear estimate misses: the encoding of the residual network."""
+"""Whitened data and errors of the linear estimate: the encoding of the residual network."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ from skgrav.operators import BaseOperator, ForwardOperator, MatrixOperator, reso
 from skgrav.solvers import DataSpace, Projection
 from skgrav.training import LEAST_NOISE, Mirror, OneCycle, TrainingNet, draw_levels
 
-#: Pairs by which the physics is checked, and sections of which the components are learned.
+#: Pairs with which the operator is checked, and sections from which components are learned.
 _N_PHYSICS_PAIRS, _N_COMPONENT_SECTIONS = 6000, 10_000
 
-#: Standard deviation that constant data are given.
+#: Standard deviation of constant data, so that it can be divided by.
 _NO_STD = 1e-30
 
 
 @saved
 @dataclass(frozen=True)
 class WhitenedEncoding:
-    """Whitened data, and the principal components of what the best linear estimate misses.
+    """Whitened data, and principal components of the error of the best linear estimate.
 
-    Data have independent coordinates, u of unit variance without noise. A network sees their
-    posterior means z, ``variance / (variance + sigma**2)`` times noisy u: what noise hides is
-    zero, and the linear estimate is ``z @ regression``.
+    In the eigenvectors of their covariance noise-free data have independent coordinates, scaled to
+    u of unit variance. Inputs of the network are their posterior means z, ``variance / (variance +
+    sigma**2)`` times noisy u, near zero where noise dominates; the linear estimate is
+    ``z @ regression``.
     """
 
     defaults: ClassVar[TrainingDefaults] = TrainingDefaults(50, 128, 1e-2, (0.0, 0.1))
@@ -49,7 +50,7 @@ class WhitenedEncoding:
     range_grows: ClassVar[bool] = True
 
     operator: BaseOperator
-    #: Part that is the same in all data and that densities do not explain.
+    #: Constant part of the data that densities do not explain.
     data_offset: Array = field(metadata=sized("n_data"))
     #: Means of densities and of whitened data.
     mean: Array = field(metadata=sized("c"))
@@ -57,21 +58,22 @@ class WhitenedEncoding:
     #: Eigenvectors of the covariance of whitened data, one a column, and eigenvalues.
     rotation: Array = field(metadata=sized("d", "e"))
     variance: Array = field(metadata=sized("e"))
-    #: Densities that one unit of u stands for, (n_live, n_cells); data do not determine u beyond.
+    #: Densities per unit of u, (n_live, n_cells), for the coordinates with signal.
     # Half precision would overflow where the unit of density makes numbers large.
     regression: Array = field(metadata=sized("l", "c", least="float32"))
-    #: Principal components of density, (n_components, n_cells), and how much of each is missed.
+    #: Principal components of density, (n_components, n_cells), and the standard deviations of
+    #: the errors of the linear estimate in them.
     components: Array = field(metadata=sized("k", "c", least="float16"))
     scale: Array = field(metadata=sized("k", least="float32"))
     #: Rms of typical whitened data.
     data_rms: float
     mirror: Mirror | None
-    #: Whether a network returns the densities of all cells, fitted to the data, not components.
+    #: Whether the network returns densities of all cells that fit the data, instead of components.
     data_consistent: bool
 
     @classmethod
     def learn(cls, X: Numbers, y: Numbers, inverter: Any, seed: int) -> WhitenedEncoding:
-        """Check the physics, and learn means and covariances from training pairs."""
+        """Check the operator, and learn means and covariances from training pairs."""
         operator = _checked_operator(X, y, inverter.operator)
         mirror = None
         if inverter.augment == "mirror":
@@ -82,7 +84,6 @@ class WhitenedEncoding:
         matrix = whitening.matrix(operator.matrix_)
         size2 = sum(np.sum(whitening(g) ** 2) for _, g in Rows(X).blocks())
         data_rms = float(np.sqrt(size2 / (len(X) * whitening.n_white))) or 1.0
-        # A part that is the same in all data need not be explained by densities.
         offset = Rows(X).mean() - operator.matrix_ @ Rows(y).mean()
         sections = Rows(y)
         if mirror is not None:
@@ -117,7 +118,7 @@ class WhitenedEncoding:
 
     @property
     def noise(self) -> Noise:
-        """Noise of the survey, whose trend and weights the data are whitened by."""
+        """Noise of the survey, which gives the whitening of data."""
         return Noise.of(self.operator, n_data=len(self.data_offset))
 
     @property
@@ -132,11 +133,9 @@ class WhitenedEncoding:
 
     @property
     def n_images(self) -> int:
-        """How often each section is among the encoded pairs."""
         return 1 if self.mirror is None else 2
 
     def check_file(self, sizes: tuple[int, int], operator: BaseOperator | None) -> None:
-        """Raise ValueError unless a file's numbers of data and cells, and operator, belong here."""
         own = len(self.data_offset), len(self.mean)
         if operator is not self.operator or len(self.data_mean) != self.noise.whitening.n_white:
             raise ValueError("its operators or their noise differ")
@@ -144,11 +143,10 @@ class WhitenedEncoding:
             raise ValueError(f"its sizes are {sizes}, but {own} in its network")
 
     def encode(self, X: Numbers, y: Numbers) -> tuple[Array32, Array32 | Encoded]:
-        """Return u and the rms of the data, and the targets of noise-free pairs.
+        """Return u and rms of noise-free data, and targets.
 
-        Targets are components of density, the squared norm of what components miss of the
-        linear estimate's error, and the norm of the density. With a mirror there are twice as
-        many pairs.
+        Targets are components of density, the squared norm of the linear estimate's error outside
+        the components, and the norm of the density.
         """
         sections = Rows(y) if self.mirror is None else Rows(y, self.mirror.cells)
         n_targets = 0 if self.data_consistent else len(self.scale)
@@ -171,22 +169,21 @@ class WhitenedEncoding:
         np.maximum(targets[:, -1], 1e-3 * usual, out=targets[:, -1])
         if not self.data_consistent:
             return inputs, targets
-        # Deviations of all cells would be as large as the sections themselves.
+        # Stored deviations of all cells would take as much memory as the sections.
         return inputs, Encoded(self._after_deviation, sections, targets)
 
     def rms(self, white: Array) -> Array:
-        """Return the rms of whitened data, to which levels of noise are relative, (n_samples,)."""
+        """Return the rms of whitened data, to which noise levels are relative, (n_samples,)."""
         return at_least_typical(np.sqrt(np.mean(white**2, axis=1)), self.data_rms)
 
     def inputs(self, X: Array, sigma: Array) -> tuple[Array32, Array]:
-        """Return posterior means and noise, as a network sees them, and the linear estimate."""
+        """Return the inputs of the network, posterior means and noise, and the linear estimate."""
         u = self._coordinates(self.noise.whitening(X) - self.data_mean)
         z = u * (self.std**2 / (self.std**2 + sigma[:, None] ** 2))
         level = np.log10(sigma / self.data_rms)
         return np.column_stack([z, level]).astype(np.float32), self.mean + z @ self.regression
 
     def network(self, architecture: Any, n_cells: int) -> Callable[[], nn.Module]:
-        """Return what makes the network between inputs and targets."""
         make = partial(ResidualMLP, len(self.regression), self.scale)
         if not self.data_consistent:
             return make
@@ -204,12 +201,11 @@ class WhitenedEncoding:
         return partial(_null_space_network, make, geometry)
 
     def callbacks(self, own: Sequence[Any]) -> list[Any]:
-        """Return one cycle of learning rates, a user's own callbacks, and clipping."""
-        # What is clipped is the gradient that callbacks leave.
+        """Return one cycle of learning rates, the user's callbacks, and clipping after them."""
         return [("one_cycle", OneCycle()), *own, ("clip", GradientNormClipping(1.0))]
 
     def augmentation(self, training_noise: tuple[float, float], device: str) -> NoisyCoordinates:
-        """Return what draws the noise of each batch of encoded pairs."""
+        """Return the augmentation, which draws the noise of each batch."""
         return NoisyCoordinates(training_noise, self, device)
 
     def estimate(
@@ -219,24 +215,24 @@ class WhitenedEncoding:
         noise_level: ArrayLike | None,
         density_range: tuple[float, float],
     ) -> Array:
-        """Return the linear estimate with what the network adds, at the noise of each sample."""
+        """Return the linear estimate plus the network's correction, at the noise of each sample."""
         sigma = self._noise_of(X, noise_level, net.augment.noise_level)
         inputs, rho = self.inputs(X, sigma)
-        missed = net.predict(inputs).astype(np.float64)
-        rho += missed if self.data_consistent else missed @ self.components
+        correction = net.predict(inputs).astype(np.float64)
+        rho += correction if self.data_consistent else correction @ self.components
         if not self.data_consistent:
             return np.clip(rho, *density_range, out=rho)
-        # The network fits as well as float32 can; this does so in float64.
+        # The network fits the data only up to the rounding of float32.
         g, whitening = X - self.data_offset, self.noise.whitening
         return Projection().solve_whitened(self.operator, g, rho, whitening, sigma).rho
 
     def _noise_of(
         self, X: Array, noise_level: ArrayLike | None, trained: tuple[float, float]
     ) -> Array:
-        """Return the noise of whitened data, (n_samples,): given, or estimated from them.
+        """Return the whitened noise of each sample, given or estimated.
 
-        It is `noise_level`, the survey's, or the one level that the network was `trained` for. A
-        warning says if the network was not trained for it.
+        Given are `noise_level`, the noise of the survey, or the only level of training. Warns where
+        it is outside the range of levels `trained`.
         """
         (low, high), noise = trained, self.noise.at(noise_level)
         if noise_level is None and low == high and not noise.is_known:
@@ -245,10 +241,10 @@ class WhitenedEncoding:
         rms = self.rms(white)
         space = DataSpace(self.rotation, self.variance, np.empty((len(self.variance), 0)))
         sigma = noise.estimated(X, white - self.data_mean, space, self.data_rms, stacklevel=5)
-        # What an identified operator gets wrong is noise that no sample shows.
+        # Errors of an identified operator add to the noise.
         unexplained = getattr(self.operator, "held_out_error_", 0.0)
         sigma = np.maximum(sigma, max(LEAST_NOISE, unexplained) * rms)
-        # From few data the noise is estimated badly: estimates are kept to the range of training
+        # Estimates from few data are inaccurate, so they are clipped to the range of training
         # unless they contradict it.
         slack = CONTRADICTED if given is None else 1.0 + 1e-6
         level, high = (sigma if given is None else given) / rms, max(high, LEAST_NOISE)
@@ -261,13 +257,13 @@ class WhitenedEncoding:
             warnings.warn(
                 f"{outside.sum()} of {len(X)} samples have relative noise that the network was not "
                 f"trained for, such as {worst:.2g}; it was trained for {low:g} to {high:g}. Fit it "
-                "with another 'training_noise'.",
+                "with a wider 'training_noise'.",
                 stacklevel=4,
             )
         return sigma
 
     def _expressed(self, deviation: Array) -> Array:
-        """Return deviations of density as a network returns them."""
+        """Return deviations of density in the outputs of the network."""
         return deviation if self.data_consistent else deviation @ self.components.T
 
     def _coordinates(self, data: Array) -> Array:
@@ -284,20 +280,12 @@ def _null_space_network(make: Callable[[], nn.Module], geometry: tuple[Any, ...]
 
 
 class NoisyCoordinates:
-    """Draw fresh noise for a batch of encoded pairs, and turn them into what a network sees.
+    """Augmentation that adds noise, of levels between two bounds, to encoded pairs.
 
-    Parameters
-    ----------
-    noise_level : tuple of two floats
-        Bounds of the relative noise, between which `draw_levels` draws.
-    encoding : WhitenedEncoding
-        The encoding.
-    device : str
-        Device of the batches.
+    From these it computes inputs and targets of the network.
     """
 
-    #: Validation data need it, too.
-    always = True
+    always = True  # for validation data, too
 
     def __init__(
         self, noise_level: tuple[float, float], encoding: WhitenedEncoding, device: str
@@ -321,8 +309,8 @@ class NoisyCoordinates:
 
 
 def _checked_operator(X: Numbers, y: Numbers, operator: BaseOperator | None) -> BaseOperator:
-    """Return the operator that reproduces training pairs, by some of them."""
-    # Only an operator that is learned from the pairs may need them all.
+    """Return the operator, checked against a subset of the training pairs."""
+    # An operator that is identified from the pairs may need them all.
     learned = isinstance(operator, MatrixOperator) and operator.matrix is None
     n_pairs = len(y) if learned else min(len(y), _N_PHYSICS_PAIRS)
     pairs = np.linspace(0, len(y) - 1, n_pairs).astype(int)
@@ -331,7 +319,7 @@ def _checked_operator(X: Numbers, y: Numbers, operator: BaseOperator | None) -> 
         operator,
         rho,
         g,
-        # That of training is drawn, not in X.
+        # `training_noise` is not in X.
         noise_level=Noise.of(operator, n_data=g.shape[1]).relative(g),
         offset=True,  # a TransformedTargetRegressor may have standardised y
         if_noise="give X = operator.transform(y), to which 'training_noise' is added",
