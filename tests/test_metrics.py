@@ -75,7 +75,7 @@ def test_vectors_are_samples_of_one_cell():
     assert relative_l2_error([1, 2], [[1.5], [2]]) == pytest.approx(0.25)
 
 
-@pytest.mark.filterwarnings("ignore:the stations of 'survey' extend over")  # so many of them
+@pytest.mark.filterwarnings("ignore:the stations of 'survey' extend over")  # 20,000 of them
 @pytest.mark.parametrize("level", [0.01, 0.3])
 def test_chi_factor_is_one_for_noise_at_its_level(level):
     mesh = Mesh.square(6)
