@@ -61,12 +61,17 @@ STARTS_TAKE_NOISE = [*LEARN_NOISE, "refiner", *set(TAKES_NOISE) - set(KNOWS_NOIS
 NAMES_OF_DATA = list(OPERATOR.get_feature_names_out())
 NOISY = with_noise(X[:5], 0.01)
 #: Searches end where their tolerance says, for which the batch decides the last digits.
-TOLERANCE = {"latent, starts": 6e-3}
+TOLERANCE = {"latent, starts": 1e-2}
 
 
 def difference(found, expected):
     """Give the largest difference of densities, relative to the largest density."""
     return np.abs(found - expected).max() / np.abs(Y).max()
+
+
+def rounding(name):
+    """Give how far rounding may take an estimate: farther by training, and by exact fits."""
+    return 1e-9 if name == "bayes" else 1e-3 if name in RANDOM else 2e-5
 
 
 def estimate(name, g, level, inverter=None):
@@ -137,11 +142,11 @@ def test_float32_in_float64_out(name):
     expected = estimate(name, NOISY, 0.01)
     rho = estimate(name, g, 0.01)
     assert rho.dtype == np.float64
-    assert difference(rho, expected) < (3e-4 if name in {"sparse", "latent, starts"} else 2e-5)
+    assert difference(rho, expected) < TOLERANCE.get(name, 3e-4 if name == "sparse" else 2e-5)
     rho = estimate(name, g, 0.01, clone(fitted(name)).fit(x, y))
     assert rho.dtype == np.float64
     # What exact data tell of the errors of a start, rounded ones do not.
-    assert difference(rho, expected) < (0.1 if name.startswith("refiner, bayes") else 3e-4)
+    assert difference(rho, expected) < (0.15 if name.startswith("refiner, bayes") else 1e-3)
 
 
 def least(name):
@@ -246,7 +251,7 @@ def test_frames_are_known_again_and_estimates_go_on_beside_the_data(name):
     inverter = clone(ESTIMATORS[name]).set_output(transform="pandas")
     inverter.fit(frame, pd.DataFrame(Y))  # a warning about names would be an error
     rho = inverter.predict(frame[:5])
-    assert difference(rho, fitted(name).predict(X[:5])) < 2e-4
+    assert difference(rho, fitted(name).predict(X[:5])) < rounding(name)
     both = inverter.transform(frame[:5])
     expected = [*(f"rho{i}" for i in range(64)), *NAMES_OF_DATA]
     assert list(both.columns) == list(inverter.get_feature_names_out()) == expected
@@ -302,7 +307,7 @@ def test_densities_may_be_transformed(name):
         inverse_func=lambda rho: 1000 * rho,
     ).fit(X, Y)
     expected = plain.fit(X, Y).predict(X[:5])
-    assert difference(in_tonnes.predict(X[:5]), expected) < 2e-4
+    assert difference(in_tonnes.predict(X[:5]), expected) < rounding(name)
 
 
 # Noise
@@ -343,7 +348,7 @@ def test_each_sample_may_have_its_own_noise(name):
     g = with_noise(X[:4], levels[:, None])
     together = estimate(name, g, pd.Series(levels))
     alone = [estimate(name, g[[k]], level) for k, level in enumerate(levels)]
-    assert difference(np.concatenate(alone), together) < 2e-5
+    assert difference(np.concatenate(alone), together) < TOLERANCE.get(name, 2e-5)
     for method in {"invert", "refine"} & set(dir(fitted(name))):
         result = getattr(fitted(name), method)(g, noise_level=levels)
         np.testing.assert_array_equal(result.rho, together[:, :64])
