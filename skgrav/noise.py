@@ -413,6 +413,24 @@ class Noise:
             return np.full(len(g), self._absolute)
         return None
 
+    def scale_or(self, g: Array, unknown: float) -> Array:
+        """Return the standard deviation of whitened noise, or a number if it is not known.
+
+        Parameters
+        ----------
+        g : ndarray of shape (n_samples, n_data)
+            Gravity, component-major.
+        unknown : float
+            The number.
+
+        Returns
+        -------
+        sigma : ndarray of shape (n_samples,)
+            The standard deviations.
+        """
+        sigma = self.scale(g)
+        return np.full(len(g), unknown) if sigma is None else sigma
+
     def std(self, g: ArrayLike) -> Array | None:
         """Return the standard deviation of each datum, or None if the noise is not known.
 

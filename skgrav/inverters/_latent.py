@@ -389,8 +389,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
     def _search(self, g: Array, starts: Starts | None, noise: Noise) -> LatentSearch:
         """Prepare the search for the codes of data."""
         system, to_coordinates = self._coordinates(noise)
-        data, sigma = g @ to_coordinates, noise.scale(g)
-        sigma = np.zeros(len(g)) if sigma is None else sigma
+        data, sigma = g @ to_coordinates, noise.scale_or(g, 0.0)
         if starts is not None:  # the generator cannot represent the remainder, which is kept
             data = data - system.forward(system.model_coordinates(starts.remainder))
         return LatentSearch(
@@ -436,10 +435,8 @@ class LatentInverter(InverterMixin, BaseEstimator):
             rho = starts.rho + self._share * (rho + starts.remainder - starts.rho)
         if not self.projection:
             return rho
-        sigma = noise.scale(g)
-        sigma = np.zeros(len(g)) if sigma is None else sigma
-        solver = Projection()
-        return solver.solve_whitened(self.operator_, g, rho, noise.whitening, sigma).rho
+        stated = noise.whitening, noise.scale_or(g, 0.0)
+        return Projection().solve_whitened(self.operator_, g, rho, *stated).rho
 
     def _starts(self, X: Array, g: Array, noise_level: ArrayLike | None = None) -> Starts | None:
         """Encode the estimates at which the search starts, or return None."""

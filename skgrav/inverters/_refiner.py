@@ -298,8 +298,7 @@ class Refiner(InverterMixin, BaseEstimator):
     def _noise(self, g: Array, noise_level: ArrayLike | None = None) -> tuple[Whitening, Array]:
         """Return the whitening, and the whitened noise of each sample, 0 if not known."""
         noise = Noise.of(self.operator_, self.noise_level).at(noise_level)
-        sigma = noise.scale(g)
-        return noise.whitening, np.zeros(len(g)) if sigma is None else sigma
+        return noise.whitening, noise.scale_or(g, 0.0)
 
     def _start(self, X: Array, g: Array, noise_level: ArrayLike | None = None) -> Array:
         """Return the starting densities, (n_samples, n_cells)."""

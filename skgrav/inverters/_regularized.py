@@ -245,9 +245,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
 
     def _scale(self, noise: Noise, X: Array) -> Array:
         """Return the noise of each sample, at least its rounding; 1 where not known."""
-        sigma = noise.scale(X)
-        if sigma is None:
-            return np.ones(len(X))
+        sigma = noise.scale_or(X, 1.0)
         if noise.is_relative:
             return noise_with_rounding(sigma, noise.rms(X), self._data_rms)
         return sigma

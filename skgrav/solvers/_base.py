@@ -345,8 +345,7 @@ def stated_noise(operator: Any, sigma: ArrayLike | None, g: Array) -> tuple[Whit
     n_samples, n_data = g.shape
     if sigma is None:
         noise = Noise.of(operator, n_data=n_data)
-        stated = noise.scale(g)
-        return noise.whitening, np.zeros(n_samples) if stated is None else stated
+        return noise.whitening, noise.scale_or(g, 0.0)
     sigma = real_array(sigma, "sigma")
     if not (sigma >= 0).all():
         raise ValueError(
