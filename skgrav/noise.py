@@ -291,8 +291,9 @@ class Noise:
         self._absolute: float | None = None
         if uncertainty is not None:
             sigma = check_uncertainty(uncertainty, n_data)
-            peak = sigma.max()  # squares of tiny ones vanish
-            self._absolute = float(peak * np.sqrt(np.mean((sigma / peak) ** 2)))
+            # Scaled, since squares of tiny numbers underflow.
+            largest = sigma.max()
+            self._absolute = float(largest * np.sqrt(np.mean((sigma / largest) ** 2)))
             weights = sigma / self._absolute if np.ptp(sigma) else weights
         basis = np.zeros((n_data, 0)) if trend is None else check_basis(trend, n_data)
         self.level: Level = check_level(level)

@@ -82,14 +82,8 @@ def read_stations(path: Path, options: Namespace) -> Array:
 
 
 def _stations(table: Table, options: Namespace) -> Array:
-    def length(name: str, asked_by: str) -> Array:
-        return table.quantity(name, "length", options.length_unit, asked_by, "--length-unit")
-
-    x = length(options.x, "--x")
-    up = LENGTHS[options.length_unit] * options.height
-    if options.elevation is not None:
-        up = length(options.elevation, "--elevation")
-    return np.column_stack(np.broadcast_arrays(0.0 - up, x))
+    columns = {"x": options.x, "elevation": options.elevation}
+    return table.stations(columns, options.height, options.length_unit, "--length-unit", "--{}")
 
 
 def read_profile(options: Namespace, noise: float | None = None) -> Profile:

@@ -81,6 +81,22 @@ class Table:
             )
         return size * values
 
+    def stations(
+        self, names: dict[str, str | None], height: float, unit: str, option: str, argument: str
+    ) -> Array:
+        """Return stations in metres, from columns of elevation, if any, y and x in this order.
+
+        `argument` formats the name of the argument of each, as in ``--{}``.
+        """
+        length = {
+            axis: self.quantity(name, "length", unit, argument.format(axis), option)
+            for axis, name in names.items()
+            if name is not None
+        }
+        up = length.pop("elevation", unit_size("length", unit, option) * height)
+        # Not -up, which is -0.0 at sea level: surveys are compared by bytes.
+        return np.column_stack(np.broadcast_arrays(0.0 - up, *length.values()))
+
     def refuse_repeated(self, stations: Array, data: Array | None) -> None:
         """Raise ValueError if two rows have the same station."""
         _, first, group = np.unique(stations, axis=0, return_index=True, return_inverse=True)
@@ -221,14 +237,8 @@ def read_stations(
     ([[-20.0, 500.0], [-20.0, 1000.0]], [1.5, 2.0])
     """
     table = read_table(path)
-    places = {"elevation": elevation, "y": y, "x": x}
-    length = {
-        axis: table.quantity(name, "length", length_unit, f"'{axis}'", "'length_unit'")
-        for axis, name in places.items()
-        if name is not None
-    }
-    up = length.pop("elevation", unit_size("length", length_unit, "'length_unit'") * height)
-    stations = np.column_stack(np.broadcast_arrays(0.0 - up, *length.values()))
+    columns = {"elevation": elevation, "y": y, "x": x}
+    stations = table.stations(columns, height, length_unit, "'length_unit'", "'{}'")
     named = {"x": gx, "y": gy, "z": gz}
     profiles = {
         component: table.quantity(

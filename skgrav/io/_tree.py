@@ -264,7 +264,7 @@ class Reader:
 
 def _random_state(state: Any) -> np.random.RandomState:
     algorithm, keys, position, has_gauss, gauss = state
-    if keys.shape != (624,) or not 0 <= position <= len(keys):  # NumPy believes the position
+    if keys.shape != (624,) or not 0 <= position <= len(keys):  # not checked by NumPy
         raise ValueError("its random state is not of a Mersenne twister")
     generator = np.random.RandomState(0)
     generator.set_state((algorithm, keys, position, has_gauss, gauss))
