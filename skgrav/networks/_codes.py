@@ -78,7 +78,7 @@ class Critic(nn.Module):
         Parameters
         ----------
         rho : torch.Tensor of shape (n_samples, n_cells)
-            Densities in [0, 1]; a critic may compare those of a batch.
+            Densities in [0, 1]; a critic may compare the sections of a batch.
 
         Returns
         -------

@@ -88,7 +88,7 @@ class Checkpoint(Callback):
         self._refuse_others()
 
     def check_data(self, **arrays: Any) -> None:
-        """Note the data; raise ValueError if they differ from those of the checkpoint."""
+        """Note the data; raise ValueError if they differ from the checkpoint."""
         for name, array in arrays.items():
             self.kind[f"the shape of {name}"] = list(array.shape)
             self.data[name] = sketch(array)
