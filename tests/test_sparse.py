@@ -212,7 +212,7 @@ def test_chunks_of_samples_are_estimated_alike(bodies, monkeypatch):
         bounds=(0.0, 5.0), depth_weighting=1.0, noise_level=LEVEL, operator=operator, tol=1e-7
     ).fit(g)
     together = inverter.predict(g)
-    monkeypatch.setattr("skgrav.solvers._sparse._CHUNK_BYTES", 1)
+    monkeypatch.setattr("skgrav.solvers._bounded._CHUNK_BYTES", 1)
     np.testing.assert_allclose(inverter.predict(g), together, atol=1e-4)
 
 
