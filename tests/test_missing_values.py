@@ -63,9 +63,7 @@ def test_masked_values_are_refused(door, wrap):
 
 
 def test_the_message_names_place_and_remedy():
-    with pytest.raises(
-        ValueError, match=r"'X' is masked in 1 of 12 places, first at \[1, 5\]: "
-    ):
+    with pytest.raises(ValueError, match=r"'X' is masked in 1 of 12 places, first at \[1, 5\]: "):
         TikhonovInverter(operator=OPERATOR).fit(masked(G))
     with pytest.raises(ValueError, match=r"Leave missing values out, with their station"):
         Survey(masked(SURVEY.stations))
