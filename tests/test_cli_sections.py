@@ -143,6 +143,15 @@ def test_noise_that_is_not_given_is_estimated_and_said(tmp_path, capsys):
     assert "chi_factor" not in section.attrs
 
 
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_smooth_data_without_noise_are_warned_of_once(tmp_path, capsys):
+    # Two bodies of different width leave alpha open.
+    inverted(written(tmp_path, X, BODY - 3 * np.exp(-(((X - 8e3) / 4e2) ** 2))), noise=None)
+    said = capsys.readouterr().err
+    assert said.count("warning") == 1
+    assert "give it by --noise" in said
+
+
 def test_profile_is_inverted_once(tmp_path, monkeypatch):
     calls = []
     invert = TikhonovInverter._invert
