@@ -164,6 +164,48 @@ def test_section_in_another_unit_has_the_same_gravity(tmp_path):
     assert gravity == pytest.approx([0.9492] * 3, abs=5e-5)
 
 
+def test_distances_in_km_and_elevations_in_m(profile, truth, capsys):
+    xarray = pytest.importorskip("xarray")
+    rows = zip(X / 1e3, [100.0] * 20, truth, strict=True)
+    profile.write_text("x_km,h_m,gz\n" + "\n".join(",".join(map(str, r)) for r in rows))
+    out = str(profile.with_name("section.nc"))
+    command = ["invert", str(profile), "--x", "x_km", "--length-unit", "km", "--noise", "0.1"]
+    assert main([*command, "--elevation", "h_m", "--out", out]) == 1
+    assert "--elevation 'h_m' is in m, but --elevation-unit is km" in capsys.readouterr().err
+    for elevation in (["--elevation", "h_m"], ["--height", "100"]):
+        assert main([*command, *elevation, "--elevation-unit", "m", "--out", out]) == 0
+        section = xarray.load_dataset(out)
+        np.testing.assert_allclose(section["station_z"], -100.0)
+        np.testing.assert_allclose(section["station_x"], X)
+
+
+def test_gravity_is_by_default_that_at_the_top_of_the_section(tmp_path, capsys):
+    pytest.importorskip("xarray")
+    mesh = Mesh([[-150.0, 0.0, 200.0], [0.0, 100.0, 200.0]])
+    mesh.to_xarray(np.ones(4)).to_dataset(name="density").to_netcdf(tmp_path / "s.nc")
+    out = tmp_path / "g.csv"
+    assert main(["forward", str(tmp_path / "s.nc"), "--out", str(out)]) == 0
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [float(row["elevation_m"]) for row in rows] == [150.0, 150.0]
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "suffix"),
+    [("invert", "section.png", ".nc"), ("train", "model.nc", ".safetensors")],
+)
+def test_file_of_another_kind_is_refused_before_the_work(profile, command, name, suffix, capsys):
+    out = str(profile.with_name(name))
+    assert main([command, str(profile), *NAMES, *UNITS, "--out", out]) == 1
+    assert f"--out is '{out}'; end its name in '{suffix}'" in capsys.readouterr().err
+
+
+def test_folder_of_the_picture_is_checked_before_the_work(profile, capsys):
+    assert invert(profile, "--noise", "0.1", "--plot", str(profile.parent / "no" / "s.png")) == 1
+    assert "does not exist. Create it" in capsys.readouterr().err
+    assert not profile.with_name("section.nc").exists()
+
+
 def test_missing_folder_is_named(profile, capsys):
     pytest.importorskip("xarray")
     nowhere = profile.parent / "nowhere"

@@ -111,6 +111,18 @@ def test_stations_on_a_hill_lie_above_the_section(tmp_path):
     assert abs(largest / 60 * 10e3 - 4e3) < 500
 
 
+def test_airborne_profile_has_air_above_its_ground(tmp_path):
+    body = Mesh([[500.0, 1500.0], [3e3, 5e3]])
+    air = Survey(np.column_stack([np.full(101, -2e3), X]), "z")
+    gz = ForwardOperator(body, air).fit().transform([[300.0]])[0] + NOISE
+    profile = written(tmp_path, X, gz)
+    section = inverted(profile, "--height", "2000", "--top", "0", "--depth", "3000")
+    assert section["density"]["z"].values[0] > 0
+    assert Mesh.from_xarray(section["density"]).edges[0][[0, -1]].tolist() == [0, 3000]
+    np.testing.assert_allclose(section["station_z"], -2000)
+    assert section.attrs["chi_factor"] == pytest.approx(1, rel=0.02)
+
+
 def test_gap_between_stations_leaves_no_body_below_it(tmp_path):
     measured = (X < 6e3) | (X > 8e3)
     full = below(inverted(written(tmp_path, X, BODY + NOISE)))
@@ -141,6 +153,15 @@ def test_noise_that_is_not_given_is_estimated_and_said(tmp_path, capsys):
     assert assumed == pytest.approx(0.05, rel=0.2)
     assert "gz_uncertainty" not in section
     assert "chi_factor" not in section.attrs
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_smooth_data_without_noise_are_warned_of_once(tmp_path, capsys):
+    # Two bodies of different width leave alpha open.
+    inverted(written(tmp_path, X, BODY - 3 * np.exp(-(((X - 8e3) / 4e2) ** 2))), noise=None)
+    said = capsys.readouterr().err
+    assert said.count("warning") == 1
+    assert "give it by --noise" in said
 
 
 def test_profile_is_inverted_once(tmp_path, monkeypatch):

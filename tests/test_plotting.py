@@ -205,6 +205,15 @@ def test_density_in_3d_is_cut_through_the_strongest_cell(volume):
     assert {line.get_xdata()[0] for line in display.axes_[0, 0].lines} == {9.0, 0.0}
 
 
+def test_elevations_are_not_called_depths(volume):
+    z, y, x = volume.mesh.edges
+    mesh = Mesh([z - 2e3, y, x])
+    display = DensityDisplay.from_predictions(None, volume.rho, mesh=mesh)
+    assert titles(display.axes_.flat) == ["estimate\nz = 0 km", "y = 5 km", "x = 9 km"]
+    assert [ax.get_ylabel() for ax in display.axes_.flat] == ["y (km)", "z (km)", "z (km)"]
+    assert display.axes_.flat[1].get_ylim() == (4, -2)
+
+
 def test_density_in_3d_is_cut_where_one_says(volume):
     display = DensityDisplay({"a": volume.rho}, mesh=volume.mesh, at=(6e3, 0.0, 2e3)).plot()
     assert titles(display.axes_) == ["a\ndepth 4.5 km", "y = 1 km", "x = 3 km"]

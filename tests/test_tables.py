@@ -93,6 +93,10 @@ def test_stations_alone_and_one_uncertainty(table):
     survey, data = table("x\n1\n2\n", gz=None, height=20.0)
     assert data is None
     assert_array_equal(survey.stations, [[-20, 1], [-20, 2]])
+    kilometres = {"length_unit": "km", "elevation_unit": "m", "gz": None}
+    for up in ({"height": 20.0}, {"elevation": "h_m"}):
+        survey, _ = table("x,h_m\n1,20\n2,20\n", **kilometres, **up)
+        assert_array_equal(survey.stations, [[-20, 1000], [-20, 2000]])
     survey, _ = table("x,gz\n0,1\n1,2", uncertainty=50, gravity_unit="uGal")
     assert_allclose(survey.uncertainty, 0.05)
 

@@ -63,7 +63,7 @@ axes[0].errorbar(x, data[0], UNCERTAINTY, fmt="k.", ms=4, label="measured")
 for (name, rho), style in zip(estimates.items(), ("C1--", "C0-", "C2:"), strict=True):
     axes[0].plot(x, operator.transform(rho[None])[0], style, label=name)
 axes[0].set(ylabel="gz (mGal)")
-axes[0].legend()
+axes[0].legend(loc="upper left", fontsize="small")
 sections = {"truth": truth.ravel(), **estimates}
 for axis, (name, rho) in zip(axes[1:], sections.items(), strict=True):
     image = axis.pcolormesh(*mesh.edges[::-1], mesh.unflatten(rho), vmin=0, vmax=400)

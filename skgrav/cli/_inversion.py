@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 
 import skgrav
 from skgrav._typing import Array
-from skgrav.cli._profile import GRAVITIES, TRENDS, Profile, read_profile
+from skgrav.cli._profile import GRAVITIES, TRENDS, Profile, check_output, read_profile
 from skgrav.cli._section import (
     Section,
     below_profile,
@@ -35,6 +35,7 @@ _N_HELD_OUT = 1000
 
 def train(options: Namespace) -> None:
     """Train a network for the stations of a profile."""
+    check_output(options.out, ".safetensors")
     survey = read_profile(options).survey
     operator = ForwardOperator(profile_mesh(options, survey), survey).fit()
     rho = _training_sections(
@@ -72,6 +73,8 @@ def _training_sections(
 
 def invert(options: Namespace) -> None:
     """Invert a profile, and write and draw the section."""
+    check_output(options.out, ".nc")
+    check_output(options.plot)
     profile = read_profile(options, options.noise)
     if options.model == "tikhonov":
         section = _smoothest(options, profile)
@@ -114,7 +117,10 @@ def _smoothest(options: Namespace, profile: Profile) -> Section:
         operator=operator,
     )
     g = profile.data[None]
-    result = inverter.fit(g).invert(g)
+    with warnings.catch_warnings():
+        # The warning of the noise that is assumed says the same, by the options of this command.
+        warnings.filterwarnings("ignore", "'alpha' is 'gcv'")
+        result = inverter.fit(g).invert(g)
     if profile.survey.uncertainty is None:
         _warn_assumed(options, float(result.sigma[0]))
     return _section(inverter.operator_, profile, result.rho, result.trend)

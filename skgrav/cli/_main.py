@@ -19,6 +19,8 @@ from skgrav.cli._profile import (
     LENGTHS,
     add_options,
     add_station_options,
+    check_output,
+    elevation_unit,
     positive,
     read_stations,
     write_profile,
@@ -101,7 +103,7 @@ def _add_forward(commands: Any) -> None:
         "--stations", type=Path, help="table (default: above each column except padding)"
     )
     forward.add_argument("--components", nargs="+", choices=["x", "z"], default=["z"])
-    add_station_options(forward)
+    add_station_options(forward, None, "that of the top of the section")
     forward.set_defaults(run=_forward)
 
 
@@ -113,14 +115,20 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("--sections", type=int, default=5000, help="to draw (default: 5000)")
     parser.add_argument("--epochs", type=int, default=30, help="(default: 30)")
     parser.add_argument(
-        "--densities", nargs=2, type=float, default=[-500, 500], help="contrasts (default: +-500)"
+        "--densities",
+        nargs=2,
+        type=float,
+        default=[-500, 500],
+        metavar=("LOWER", "UPPER"),
+        help="contrasts, in kg/m3 (default: -500 500)",
     )
     parser.add_argument(
         "--training-noise",
         nargs=2,
         type=float,
         default=[0.0, 0.1],
-        help="least and most noise, relative to the rms of data (default: 0 0.1)",
+        metavar=("LEAST", "MOST"),
+        help="relative to the rms of the data (default: 0 0.1)",
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
     parser.set_defaults(run=train)
@@ -136,7 +144,13 @@ def _add_invert(commands: Any) -> None:
         help="'tikhonov', which needs no training, or a file of `train` (default: tikhonov)",
     )
     parser.add_argument("--noise", type=positive, help="standard deviation, in --gravity-unit")
-    parser.add_argument("--bounds", nargs=2, type=float, help="least and most density (tikhonov)")
+    parser.add_argument(
+        "--bounds",
+        nargs=2,
+        type=float,
+        metavar=("LOWER", "UPPER"),
+        help="of the density contrast, in kg/m3 (tikhonov)",
+    )
     parser.add_argument("--refine", metavar="SOLVER", help="fit a network's estimate to the data")
     parser.add_argument("--out", type=Path, required=True, help="section to write (.nc)")
     parser.add_argument("--plot", type=Path, help="picture to draw")
@@ -177,11 +191,15 @@ def _describe_section(path: Path) -> None:
 
 
 def _forward(options: Namespace) -> None:
+    check_output(options.out)
     mesh, rho, x = read_section(options.section)
     if mesh.ndim != 2:
         raise ValueError(f"{options.section} has {mesh.ndim} axes; a section has 2, z and x.")
+    size = LENGTHS[elevation_unit(options)]
+    if options.height is None:
+        options.height = -mesh.edges[0][0] / size
     if options.stations is None:
-        up = LENGTHS[options.length_unit] * options.height
+        up = size * options.height
         above = mesh if x is None else below_profile(mesh, x, rho)[0]
         stations = np.column_stack([np.full(above.shape[1], -up), above.centers[1]])
     else:

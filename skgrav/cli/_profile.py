@@ -19,9 +19,6 @@ GRAVITIES = {unit: size for unit, size in UNIT_SIZES["gravity"].items() if unit 
 #: Degree of the trend by its name.
 TRENDS = {"none": None, "level": 0, "linear": 1, "quadratic": 2}
 
-#: Names of trends in the option --remove, which subtracts nothing from the data any more.
-_FORMER_TRENDS = {"nothing": "none", "mean": "level", "trend": "linear"}
-
 #: Largest anomaly in mGal; larger gravity is absolute, or in another unit.
 _LARGEST_ANOMALY = 2000.0
 
@@ -44,8 +41,6 @@ def add_options(parser: ArgumentParser) -> None:
     columns.add_argument("--sigma", metavar="COLUMN", help="standard deviation of each datum")
     parser.add_argument(
         "--trend",
-        "--remove",
-        type=lambda name: _FORMER_TRENDS.get(name, name),
         choices=TRENDS,
         help="coherent part of the data that is not gravity of the section: an unknown base level, "
         "or a regional field, linear or quadratic along the profile (default: that of the model, "
@@ -53,16 +48,40 @@ def add_options(parser: ArgumentParser) -> None:
     )
 
 
-def add_station_options(parser: ArgumentParser) -> None:
+def add_station_options(
+    parser: ArgumentParser, height_default: float | None = 0.0, height_help: str = "0"
+) -> None:
     """Add the options for the coordinates of stations, and units."""
     columns = parser.add_argument_group("columns of stations")
     columns.add_argument("--x", default="x", metavar="COLUMN", help="distance (default: x)")
     height = columns.add_mutually_exclusive_group()
     height.add_argument("--elevation", metavar="COLUMN", help="positive up")
-    height.add_argument("--height", type=float, default=0.0, help="of all stations (default: 0)")
+    height.add_argument(
+        "--height",
+        type=float,
+        default=height_default,
+        help=f"elevation of all stations (default: {height_help})",
+    )
     units = parser.add_argument_group("units")
     units.add_argument("--length-unit", choices=LENGTHS, default="m", help="(default: m)")
+    units.add_argument(
+        "--elevation-unit", choices=LENGTHS, help="also of --height (default: --length-unit)"
+    )
     units.add_argument("--gravity-unit", choices=GRAVITIES, default="mGal", help="(default: mGal)")
+
+
+def elevation_unit(options: Namespace) -> str:
+    """Return the unit of elevations, which is often not that of distances."""
+    return str(options.elevation_unit or options.length_unit)
+
+
+def check_output(path: Path | None, suffix: str | None = None) -> None:
+    """Raise an error before the work, instead of after it, if a file cannot be written there."""
+    if path is None:
+        return
+    if suffix is not None and path.suffix != suffix:
+        raise ValueError(f"--out is '{path}'; end its name in '{suffix}', the kind of file it is.")
+    checked_path(path)
 
 
 def positive(text: str) -> float:
@@ -83,7 +102,8 @@ def read_stations(path: Path, options: Namespace) -> Array:
 
 def _stations(table: Table, options: Namespace) -> Array:
     columns = {"x": options.x, "elevation": options.elevation}
-    return table.stations(columns, options.height, options.length_unit, "--length-unit", "--{}")
+    units = {"--length-unit": options.length_unit, "--elevation-unit": elevation_unit(options)}
+    return table.stations(columns, options.height, units, "--{}")
 
 
 def read_profile(options: Namespace, noise: float | None = None) -> Profile:

@@ -13,7 +13,7 @@ import numpy as np
 import skgrav
 from skgrav._checks import import_optional
 from skgrav._typing import Array
-from skgrav.cli._profile import LENGTHS, Profile, positive
+from skgrav.cli._profile import LENGTHS, Profile, elevation_unit, positive
 from skgrav.geometry import Mesh, Survey
 from skgrav.io import checked_path
 from skgrav.noise import Trend
@@ -55,6 +55,12 @@ def add_mesh_options(parser: ArgumentParser) -> None:
         help="below the profile; columns of padding are added (default: 30 60)",
     )
     mesh.add_argument("--depth", type=positive, help="in --length-unit (default: half the length)")
+    mesh.add_argument(
+        "--top",
+        type=float,
+        metavar="ELEVATION",
+        help="of the ground below airborne or marine data (default: that of the lowest station)",
+    )
 
 
 def profile_mesh(options: Namespace, survey: Survey) -> Mesh:
@@ -78,7 +84,8 @@ def profile_mesh(options: Namespace, survey: Survey) -> Mesh:
     padding = np.cumsum(width * _GROWTH ** np.arange(1, n_padding + 1))
     depth = length / 2 if options.depth is None else LENGTHS[options.length_unit] * options.depth
     share = np.linspace(0, 1, nz + 1)
-    layers = z.max() + depth * (share + share**2) / 2
+    top = z.max() if options.top is None else -LENGTHS[elevation_unit(options)] * options.top
+    layers = top + depth * (share + share**2) / 2
     return Mesh([layers, np.r_[core[0] - padding[::-1], core, core[-1] + padding]])
 
 

@@ -82,18 +82,21 @@ class Table:
         return size * values
 
     def stations(
-        self, names: dict[str, str | None], height: float, unit: str, option: str, argument: str
+        self, names: dict[str, str | None], height: float, units: dict[str, str], argument: str
     ) -> Array:
         """Return stations in metres, from columns of elevation, if any, y and x in this order.
 
-        `argument` formats the name of the argument of each, as in ``--{}``.
+        `units` holds the unit of x and y, then that of elevations, by the argument that gives it;
+        `argument` formats the name of the argument of each column, as in ``--{}``.
         """
+        option, up_option = units
+        by = {axis: up_option if axis == "elevation" else option for axis in names}
         length = {
-            axis: self.quantity(name, "length", unit, argument.format(axis), option)
+            axis: self.quantity(name, "length", units[by[axis]], argument.format(axis), by[axis])
             for axis, name in names.items()
             if name is not None
         }
-        up = length.pop("elevation", unit_size("length", unit, option) * height)
+        up = length.pop("elevation", unit_size("length", units[up_option], up_option) * height)
         # Not -up, which is -0.0 at sea level: surveys are compared by bytes.
         return np.column_stack(np.broadcast_arrays(0.0 - up, *length.values()))
 
@@ -171,6 +174,7 @@ def read_stations(
     gy: str | None = None,
     uncertainty: str | float | None = None,
     length_unit: str = "m",
+    elevation_unit: str | None = None,
     gravity_unit: str = "mGal",
 ) -> tuple[Survey, Array | None]:
     r"""Read stations and their gravity from a table.
@@ -189,7 +193,7 @@ def read_stations(
     elevation : str, default=None
         Column of the elevation, positive up.
     height : float, default=0.0
-        Elevation of all stations without a column `elevation`, in `length_unit`.
+        Elevation of all stations without a column `elevation`, in `elevation_unit`.
     gz, gx, gy : str, default=None
         Columns of the components, gz positive down; by default gz from "gz". If all are None, only
         stations are read.
@@ -199,6 +203,8 @@ def read_stations(
     length_unit : str, default="m"
         Unit of the coordinates: m, km, cm or ft. A name such as ``x_km`` or ``x [km]``, or a row of
         units, must not contradict it.
+    elevation_unit : str, default=None
+        Unit of `elevation` and `height`; None takes `length_unit`.
     gravity_unit : str, default="mGal"
         Unit of the data: mGal, uGal, Gal, gu, um/s2, nm/s2, mm/s2 or m/s2, in any usual spelling.
 
@@ -238,7 +244,8 @@ def read_stations(
     """
     table = read_table(path)
     columns = {"elevation": elevation, "y": y, "x": x}
-    stations = table.stations(columns, height, length_unit, "'length_unit'", "'{}'")
+    units = {"'length_unit'": length_unit, "'elevation_unit'": elevation_unit or length_unit}
+    stations = table.stations(columns, height, units, "'{}'")
     named = {"x": gx, "y": gy, "z": gz}
     profiles = {
         component: table.quantity(

@@ -31,6 +31,8 @@ class Section:
     ylabel: str
     #: Where other sections cut this one, in metres.
     cuts: tuple[float, float] | None = None
+    #: Whether the vertical axis is positive down.
+    down: bool = True
 
     @property
     def ratio(self) -> float:
@@ -55,8 +57,7 @@ class Section:
         """Draw the section in units of `scale` metres and return its QuadMesh."""
         x, y = self.x / scale, self.y / scale
         image = ax.pcolormesh(x, y, self.values, **keywords)
-        down = "depth (" in self.ylabel
-        ax.set(xlim=(x[0], x[-1]), ylim=(y[-1], y[0]) if down else (y[0], y[-1]))
+        ax.set(xlim=(x[0], x[-1]), ylim=(y[-1], y[0]) if self.down else (y[0], y[-1]))
         ax.set_title(self.title, fontsize="medium")
         # Small panels have room for few ticks.
         ax.locator_params(nbins=5)
@@ -74,17 +75,19 @@ def sections_of(
     """Return the section of a 2D density, or a depth slice and two vertical sections in 3D."""
     image = mesh.unflatten(rho)
     scale, unit = length_unit(*mesh.edges)
-    across, north, depth = (f"{name} ({unit})" for name in ("x", "y", "depth"))
+    # From above z = 0 on, as in elevations, z is not a depth below the ground.
+    name, is_ = ("depth", "") if mesh.edges[0][0] >= 0 else ("z", "= ")
+    across, north, depth = (f"{axis} ({unit})" for axis in ("x", "y", name))
     if mesh.ndim == 2:
         z, x = mesh.edges
         return [Section(title, kind, image, x, z, across, depth)]
     z, y, x = mesh.edges
     k, j, i = (_cell_of(mesh, axis, value) for axis, value in enumerate(at or strongest(mesh, rho)))
     z0, y0, x0 = (float(c[n]) for c, n in zip(mesh.centers, (k, j, i), strict=True))
-    title = f"{title}\ndepth {z0 / scale:.4g} {unit}"
+    title = f"{title}\n{name} {is_}{z0 / scale:.4g} {unit}"
     titles = [title, f"y = {y0 / scale:.4g} {unit}", f"x = {x0 / scale:.4g} {unit}"]
     return [
-        Section(titles[0], kind, image[k], x, y, across, north, (x0, y0)),
+        Section(titles[0], kind, image[k], x, y, across, north, (x0, y0), down=False),
         Section(titles[1], kind, image[:, j], x, z, across, depth, (x0, z0)),
         Section(titles[2], kind, image[:, :, i], y, z, north, depth, (y0, z0)),
     ]
