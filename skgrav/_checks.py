@@ -51,12 +51,7 @@ def validate_data(
 ) -> Any:
     """Validate as scikit-learn does, with errors that name the argument.
 
-    Returns
-    -------
-    X : ndarray of shape (n_samples, n_features)
-        Finite numbers of `dtype`; copied only to convert them, so memory maps stay on disk.
-    y : ndarray of shape (n_samples, n_outputs) or (n_samples,)
-        The same; only if `y` is given.
+    X, and y if given, are copied only to convert them to `dtype`, so memory maps stay on disk.
     """
     alone = y is None or isinstance(y, str)
     refuse_missing(X, "X")

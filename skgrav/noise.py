@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol, Self
@@ -358,8 +359,8 @@ class Noise:
         """
         if level is None:
             return self
-        other = object.__new__(type(self))
-        other.__dict__.update(vars(self) | {"level": check_level(level)})
+        other = copy(self)
+        other.level = check_level(level)
         return other
 
     @property

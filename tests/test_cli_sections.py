@@ -274,3 +274,10 @@ def test_network_without_a_survey_is_refused(tmp_path, capsys):
     out = ["--out", str(tmp_path / "section.nc")]
     assert main(["invert", str(profile), "--model", str(model), *out]) == 1
     assert "was not trained in metres and mGal. Train it anew." in capsys.readouterr().err
+
+
+def test_former_name_of_the_trend_is_read(tmp_path):
+    path = written(tmp_path, X, BODY + NOISE)
+    for former, name in {"nothing": "none", "mean": "level", "trend": "linear"}.items():
+        former_section = inverted(path, "--remove", former)
+        np.testing.assert_array_equal(below(former_section), below(inverted(path, "--trend", name)))

@@ -93,9 +93,7 @@ def test_mean_model_is_beaten_and_more_components_are_better(in_vae):
 
 
 def test_unknown_noise_is_told_once():
-    text = (
-        "'noise_level' is None and the survey .* data count as noise-free.* or 0 if there is none"
-    )
+    text = "'noise_level' is None and the survey .* fitted as if noise-free.* or 0 if there is none"
     with pytest.warns(UserWarning, match=text) as caught:
         inverter = latent(PCA(K), noise_level=None).fit(X[0.0], RHO)
     assert [warning.filename for warning in caught] == [__file__]

@@ -22,7 +22,7 @@ from skgrav.cli._profile import (
     check_output,
     elevation_unit,
     positive,
-    read_stations,
+    read_survey,
     write_profile,
 )
 from skgrav.cli._section import add_mesh_options, below_profile, read_section
@@ -203,7 +203,7 @@ def _forward(options: Namespace) -> None:
         above = mesh if x is None else below_profile(mesh, x, rho)[0]
         stations = np.column_stack([np.full(above.shape[1], -up), above.centers[1]])
     else:
-        stations = read_stations(options.stations, options)
+        stations = read_survey(options.stations, options, {})[1].stations
     survey = Survey(stations, options.components)
     g = ForwardOperator(mesh, survey).fit().transform(rho[None])[0]
     write_profile(options.out, survey, g, options.length_unit, options.gravity_unit)

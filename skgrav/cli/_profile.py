@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,9 @@ GRAVITIES = {unit: size for unit, size in UNIT_SIZES["gravity"].items() if unit 
 
 #: Degree of the trend by its name.
 TRENDS = {"none": None, "level": 0, "linear": 1, "quadratic": 2}
+
+#: Trends by what was removed from the data when the option was ``--remove``.
+_FORMER_TRENDS = {"nothing": "none", "mean": "level", "trend": "linear"}
 
 #: Largest anomaly in mGal; larger gravity is absolute, or in another unit.
 _LARGEST_ANOMALY = 2000.0
@@ -41,6 +45,8 @@ def add_options(parser: ArgumentParser) -> None:
     columns.add_argument("--sigma", metavar="COLUMN", help="standard deviation of each datum")
     parser.add_argument(
         "--trend",
+        "--remove",  # its former name, with the values of `_FORMER_TRENDS`
+        type=lambda name: _FORMER_TRENDS.get(name, name),
         choices=TRENDS,
         help="coherent part of the data that is not gravity of the section: an unknown base level, "
         "or a regional field, linear or quadratic along the profile (default: that of the model, "
@@ -92,52 +98,40 @@ def positive(text: str) -> float:
     return value
 
 
-def read_stations(path: Path, options: Namespace) -> Array:
-    """Return stations (z, x) in metres."""
-    table = read_table(path)
-    stations = _stations(table, options)
-    table.refuse_repeated(stations, None)
-    return stations
-
-
-def _stations(table: Table, options: Namespace) -> Array:
-    columns = {"x": options.x, "elevation": options.elevation}
-    units = {"--length-unit": options.length_unit, "--elevation-unit": elevation_unit(options)}
-    return table.stations(columns, options.height, units, "--{}")
+def read_survey(
+    path: Path, options: Namespace, gravity: dict[str, Any], sigma: Any = None
+) -> tuple[Table, Survey, Any]:
+    """Return a table, its survey and its data, with columns of gravity by axis."""
+    table = read_table(path, _spelled)
+    places = {"x": options.x, "elevation": options.elevation}
+    units = options.length_unit, options.elevation_unit, options.gravity_unit
+    return table, *table.survey(places, gravity, sigma, options.height, *units)
 
 
 def read_profile(options: Namespace, noise: float | None = None) -> Profile:
     """Read a profile; `noise` is its standard deviation in --gravity-unit, in place of --sigma."""
-    source = read_table(options.profile)
-    stations = _stations(source, options)
-    names = {"--gx": options.gx, "--gz": options.gz, "--sigma": options.sigma}
-    table = {
-        option: source.quantity(name, "gravity", options.gravity_unit, option, "--gravity-unit")
-        for option, name in names.items()
-        if name is not None
-    }
-    source.refuse_repeated(stations, np.stack([g for o, g in table.items() if o != "--sigma"]))
-    back = np.diff(stations[:, 1]) < 0
+    if noise is not None and options.sigma is not None:
+        raise ValueError("--noise and --sigma are both given; give one of them.")
+    gravity = {"x": options.gx, "z": options.gz}
+    sigma = options.sigma if noise is None else noise
+    table, survey, g = read_survey(options.profile, options, gravity, sigma)
+    back = np.diff(survey.stations[:, 1]) < 0
     if back.any():
-        source.fail(int(np.argmax(back)) + 1, f"column '{options.x}' does not increase. Sort it.")
-    components = [c for c in "xz" if f"--g{c}" in table]
-    for component in components:
-        largest = np.abs(table[f"--g{component}"]).max()
+        table.fail(int(np.argmax(back)) + 1, f"column '{options.x}' does not increase. Sort it.")
+    for component, profile in zip(survey.components, survey.unflatten(g), strict=True):
+        largest = np.abs(profile).max()
         if largest > _LARGEST_ANOMALY:
             raise ValueError(
                 f"g{component} reaches {largest:g} mGal: absolute gravity, or not in "
                 f"{options.gravity_unit}. Reduce it to an anomaly, or name the --gravity-unit."
             )
-    sigma: Array | float | None = None
-    if "--sigma" in table:
-        if noise is not None:
-            raise ValueError("--noise and --sigma are both given; give one of them.")
-        sigma = np.tile(table["--sigma"], len(components))
-    elif noise is not None:
-        sigma = GRAVITIES[options.gravity_unit] * noise
     trend = TRENDS[options.trend or "none"]
-    survey = Survey(stations, components, sigma, trend)
-    return Profile(survey, np.concatenate([table[f"--g{c}"] for c in components]))
+    return Profile(Survey(survey.stations, survey.components, survey.uncertainty, trend), g)
+
+
+def _spelled(name: str) -> str:
+    """Return the option of an argument of `skgrav.io.read_stations`."""
+    return "--sigma" if name == "uncertainty" else f"--{name.replace('_', '-')}"
 
 
 def write_profile(path: Path, survey: Survey, g: Array, length_unit: str, unit: str) -> None:

@@ -69,36 +69,8 @@ def fetch(
     """Return the path of a file in the data home, downloaded if it is not there yet.
 
     A download has a temporary name in the same folder until it has been checked, so that the
-    data home never contains a partial file.
-
-    Parameters
-    ----------
-    url : str
-        Address of the file, http or https.
-    sha256 : str or None
-        Hash that the file must have; None accepts any file.
-    relative_path : str
-        Path of the file in the data home, with forward slashes.
-    data_home : str, path-like or None
-        The data home, as in `get_data_home`.
-    check : callable, default=None
-        Takes the path of the file and raises ValueError if its content is wrong.
-    progressbar : bool, default=False
-        Whether to show a bar while downloading, if tqdm is installed.
-
-    Returns
-    -------
-    path : Path
-        The file.
-
-    Raises
-    ------
-    ImportError
-        If the file must be downloaded and pooch is missing.
-    OSError
-        If the server cannot be reached or the data home cannot be written.
-    ValueError
-        If the file has another hash, or `check` refuses it.
+    data home never contains a partial file. A `sha256` of None accepts any file; `check` takes the
+    path and raises ValueError if the content is wrong.
     """
     expected = _check_sha256(sha256)
     path = get_data_home(data_home).joinpath(*relative_path.split("/"))

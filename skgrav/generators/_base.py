@@ -45,6 +45,9 @@ _CLOSENESS = 0.05
 #: Codes over which the Jacobian of a decoder is averaged.
 _N_DRAWN = 2000
 
+#: Samples decoded or encoded together.
+_BATCH = 250
+
 
 class Defaults(NamedTuple):
     """Parameters of an architecture where they are None."""
@@ -532,7 +535,7 @@ def start_linear(layer: torch.nn.Linear, weight: Array, bias: Array) -> None:
         layer.bias.copy_(torch.from_numpy(np.asarray(bias, dtype=np.float32)))
 
 
-def batches(n_samples: int, size: int = 250) -> Iterator[slice]:
+def batches(n_samples: int) -> Iterator[slice]:
     """Yield slices of the samples that bound the memory of a batch."""
-    for start in range(0, n_samples, size):
-        yield slice(start, start + size)
+    for start in range(0, n_samples, _BATCH):
+        yield slice(start, start + _BATCH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from skgrav._checks import validate_data
 from skgrav._typing import Array
 from skgrav.io import FEATURES, Field, SavedMixin
+from skgrav.noise import Noise
 from skgrav.operators import is_lazy, lazily
 
 
@@ -117,6 +119,17 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def warn_unknown_noise(noise: Noise) -> None:
+    """Warn in `fit` that data are fitted as if noise-free, if their noise is not known."""
+    if not noise.is_known:
+        warnings.warn(
+            "'noise_level' is None and the survey of 'operator' has no uncertainty: the data are "
+            "fitted as if noise-free, which turns noise into density. Give the noise relative to "
+            "the rms of a sample's data, or 0 if there is none.",
+            stacklevel=3,
+        )
 
 
 def predicted_start(init: Any, g: Array, noise_level: ArrayLike | None) -> Array:

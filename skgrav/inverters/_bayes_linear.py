@@ -150,8 +150,7 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         self._y_ndim = y.ndim
         rho = y.reshape(len(y), -1)
         self.n_outputs_ = rho.shape[1]
-        stated = Noise.of(self.operator, self.noise_level, n_data=X.shape[1]).relative(X)
-        self.operator_ = resolve_operator(self.operator, rho, X, noise_level=stated)
+        self.operator_ = resolve_operator(self.operator, rho, X, noise_level=self.noise_level)
         shrinkage = None if self.shrinkage == "auto" else float(self.shrinkage)
         prior = GaussianPrior.of(rho, self._matrix(), shrinkage, drawable=self.store_covariance)
         self._prior = prior

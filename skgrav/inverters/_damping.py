@@ -309,12 +309,12 @@ def _most_damped_corner(
     return np.where(found, last, otherwise), found
 
 
-def _golden(cost: Callable[[Array], Array], low: Array, high: Array, n_iter: int = 32) -> Array:
+def _golden(cost: Callable[[Array], Array], low: Array, high: Array) -> Array:
     """Return minimisers between bounds by golden-section search, for all samples at once."""
     ratio = (np.sqrt(5) - 1) / 2
     left, right = high - ratio * (high - low), low + ratio * (high - low)
     at_left, at_right = cost(left), cost(right)
-    for _ in range(n_iter):
+    for _ in range(32):
         lower = at_left <= at_right
         low, high = np.where(lower, low, left), np.where(lower, right, high)
         new = np.where(lower, high - ratio * (high - low), low + ratio * (high - low))

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import validate_data
 from skgrav._constraints import HasMethods, Interval, StrOptions
 from skgrav._typing import Array
-from skgrav.inverters._base import InverterMixin, predicted_start
+from skgrav.inverters._base import InverterMixin, predicted_start, warn_unknown_noise
 from skgrav.inverters._latent_search import LatentResult, LatentSearch
 from skgrav.inverters._latent_space import (
     CodePrior,
@@ -241,16 +241,9 @@ class LatentInverter(InverterMixin, BaseEstimator):
         self.n_outputs_ = rho.shape[1]
         self._start_in_X = self._has_start(X.shape[1])
         g = self._data(X)
-        stated = Noise.of(self.operator, self.noise_level, n_data=g.shape[1]).relative(g)
-        self.operator_ = resolve_operator(self.operator, rho, g, noise_level=stated)
+        self.operator_ = resolve_operator(self.operator, rho, g, noise_level=self.noise_level)
         noise = self._noise()
-        if not noise.is_known:
-            warnings.warn(
-                "'noise_level' is None and the survey of 'operator' has no uncertainty: data count "
-                "as noise-free. Give the noise relative to the rms of a sample's data, or 0 if "
-                "there is none.",
-                stacklevel=2,
-            )
+        warn_unknown_noise(noise)
         self.generator_ = clone(self.generator).fit(rho, None)
         self.__dict__.pop("init_", None)
         if hasattr(self.init, "fit"):

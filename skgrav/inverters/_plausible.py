@@ -33,13 +33,13 @@ def warn_implausible(rho: Array, operator: Any) -> None:
     )
 
 
-def warn_not_gravity(g: Array, *, stacklevel: int = 3) -> None:
+def warn_not_gravity(g: Array) -> None:
     """Warn of data that are zero, and of data that were scaled."""
     if not g.any():
         warnings.warn(
             "'X' is zero everywhere, as a single sample after a StandardScaler. Inverters need "
             "gravity in its own unit, so leave the scaler out.",
-            stacklevel=stacklevel,
+            stacklevel=3,
         )
     elif len(g) >= _N_SCALED:
         varied = np.ptp(g, axis=0) > 0
@@ -50,5 +50,5 @@ def warn_not_gravity(g: Array, *, stacklevel: int = 3) -> None:
             warnings.warn(
                 "each column of 'X' has mean 0 and variance 1, as after a StandardScaler. "
                 "Inverters need gravity in its own unit, so leave the scaler out.",
-                stacklevel=stacklevel,
+                stacklevel=3,
             )

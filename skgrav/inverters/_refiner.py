@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import validate_data
 from skgrav._constraints import HasMethods, Interval, StrOptions
 from skgrav._typing import Array, Indices
-from skgrav.inverters._base import InverterMixin, predicted_start
+from skgrav.inverters._base import InverterMixin, predicted_start, warn_unknown_noise
 from skgrav.inverters._error_model import ErrorCorrection
 from skgrav.inverters._plausible import warn_implausible
 from skgrav.io import Estimator, Field, saved
@@ -183,19 +183,12 @@ class Refiner(InverterMixin, BaseEstimator):
         self.n_outputs_ = rho.shape[1]
         self._check_start(X)
         g = self._data(X)
-        stated = Noise.of(self.operator, self.noise_level, n_data=g.shape[1]).relative(g)
-        self.operator_ = resolve_operator(self.operator, rho, g, noise_level=stated)
+        self.operator_ = resolve_operator(self.operator, rho, g, noise_level=self.noise_level)
         self.__dict__.pop("init_", None)  # of an earlier fit
         if self.init not in (None, "zero"):
             init: Any = self.init
             self.init_ = init if self.cv == "prefit" else clone(init).fit(g, y)
-        if not Noise.of(self.operator_, self.noise_level).is_known:
-            warnings.warn(
-                "'noise_level' is None and the survey of 'operator' has no uncertainty: the data "
-                "are fitted as if noise-free, which turns noise into density. Give the noise "
-                "relative to the rms of a sample's data, or 0 if there is none.",
-                stacklevel=2,
-            )
+        warn_unknown_noise(Noise.of(self.operator_, self.noise_level))
         self.solver_ = self._learn_errors(X, g, y) if solver is None else solver
         result = self._refine(X[:_N_RECORDED])
         self.n_iter_, self.residual_history_ = result.n_iter, result.residual_history

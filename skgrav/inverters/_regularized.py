@@ -134,8 +134,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         else:
             X, y = validate_data(self, X, y)
             self._y_ndim, rho = y.ndim, y.reshape(len(y), -1)
-            level = Noise.of(self.operator, self.noise_level, n_data=X.shape[1]).relative(X)
-            self.operator_ = resolve_operator(self.operator, rho, X, noise_level=level)
+            self.operator_ = resolve_operator(self.operator, rho, X, noise_level=self.noise_level)
         self.n_outputs_ = self.operator_.n_cells_
         self.reference_ = self._reference(rho)
         noise = self._noise(None)
@@ -240,8 +239,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         )
 
     def _noise(self, noise_level: ArrayLike | None) -> Noise:
-        level = self.noise_level if noise_level is None else noise_level
-        return Noise.of(self.operator_, level)
+        return Noise.of(self.operator_, self.noise_level).at(noise_level)
 
     def _scale(self, noise: Noise, X: Array) -> Array:
         """Return the noise of each sample, at least its rounding; 1 where not known."""

@@ -320,8 +320,6 @@ def _checked_operator(X: Numbers, y: Numbers, operator: BaseOperator | None) -> 
         operator,
         rho,
         g,
-        # `training_noise` is not in X.
-        noise_level=Noise.of(operator, n_data=g.shape[1]).relative(g),
         offset=True,  # a TransformedTargetRegressor may have standardised y
         if_noise="give X = operator.transform(y), to which 'training_noise' is added",
     )

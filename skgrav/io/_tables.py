@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,6 +39,8 @@ class Table:
     words: Any  # a DataFrame of strings
     units: dict[str, str]
     lines: list[int]
+    #: Spelling of an argument in errors, as in ``--length-unit``.
+    spell: Callable[[str], str]
 
     def fail(self, row: int, problem: str) -> NoReturn:
         """Raise ValueError about a row."""
@@ -70,8 +73,10 @@ class Table:
             self.fail(int(np.argmax(np.abs(values - np.median(values)))), str(error))
         return values
 
-    def quantity(self, name: str, quantity: str, unit: str, asked_by: str, option: str) -> Array:
-        """Return a column in metres or mGal; the argument `option` gives its `unit`."""
+    def quantity(self, argument: str, name: str, unit_argument: str, unit: str) -> Array:
+        """Return a column in metres or mGal, which is in `unit`, by the arguments for both."""
+        asked_by, option = self.spell(argument), self.spell(unit_argument)
+        quantity = "gravity" if unit_argument == "gravity_unit" else "length"
         values = self.numbers(name, asked_by)
         size = unit_size(quantity, unit, option)
         stated = self.units.get(name) or _unit_in(name)
@@ -81,42 +86,65 @@ class Table:
             )
         return size * values
 
-    def stations(
-        self, names: dict[str, str | None], height: float, units: dict[str, str], argument: str
-    ) -> Array:
-        """Return stations in metres, from columns of elevation, if any, y and x in this order.
+    def survey(
+        self,
+        places: dict[str, str | None],
+        components: dict[str, str | None],
+        uncertainty: str | float | None,
+        height: float,
+        length_unit: str,
+        elevation_unit: str | None,
+        gravity_unit: str,
+    ) -> tuple[Survey, Array | None]:
+        """Return stations and data, as `read_stations` does.
 
-        `units` holds the unit of x and y, then that of elevations, by the argument that gives it;
-        `argument` formats the name of the argument of each column, as in ``--{}``.
+        `places` are columns of elevation, y and x, the last two in this order, and `components`
+        columns of gravity by axis.
         """
-        option, up_option = units
-        by = {axis: up_option if axis == "elevation" else option for axis in names}
-        length = {
-            axis: self.quantity(name, "length", units[by[axis]], argument.format(axis), by[axis])
-            for axis, name in names.items()
+        along = ("length_unit", length_unit)
+        up = ("elevation_unit", elevation_unit or length_unit)
+        lengths = {
+            axis: self.quantity(axis, name, *(up if axis == "elevation" else along))
+            for axis, name in places.items()
             if name is not None
         }
-        up = length.pop("elevation", unit_size("length", units[up_option], up_option) * height)
+        profiles = {
+            axis: self.quantity(f"g{axis}", name, "gravity_unit", gravity_unit)
+            for axis, name in components.items()
+            if name is not None
+        }
+        above = unit_size("length", up[1], self.spell(up[0])) * height
         # Not -up, which is -0.0 at sea level: surveys are compared by bytes.
-        return np.column_stack(np.broadcast_arrays(0.0 - up, *length.values()))
+        top = 0.0 - lengths.pop("elevation", above)
+        stations = np.column_stack(np.broadcast_arrays(top, *lengths.values()))
+        data = np.reshape(list(profiles.values()), (-1, len(stations)))
+        self._refuse_repeated(stations, data)
+        if not profiles:
+            return Survey(stations, ("z",)), None
+        sigma: Any = uncertainty
+        if isinstance(uncertainty, str):
+            column = self.quantity("uncertainty", uncertainty, "gravity_unit", gravity_unit)
+            sigma = np.tile(column, len(profiles))
+        elif uncertainty is not None:
+            sigma = uncertainty * unit_size("gravity", gravity_unit, self.spell("gravity_unit"))
+        return Survey(stations, tuple(profiles), sigma), data.ravel()
 
-    def refuse_repeated(self, stations: Array, data: Array | None) -> None:
+    def _refuse_repeated(self, stations: Array, data: Array) -> None:
         """Raise ValueError if two rows have the same station."""
         _, first, group = np.unique(stations, axis=0, return_index=True, return_inverse=True)
-        repeated = np.flatnonzero(first[group.ravel()] != np.arange(len(stations)))
+        first = first[group.ravel()]
+        repeated = np.flatnonzero(first != np.arange(len(stations)))
         if not repeated.size:
             return
-        row, other = int(repeated[0]), int(first[group.ravel()[repeated[0]]])
-        same = data is None or np.array_equal(data[:, row], data[:, other])
-        data_and_remedy = (
-            "the same data. Drop one of them."
-            if same
-            else "different data. Drop one of them, or take their mean."
-        )
-        self.fail(row, f"this station repeats line {self.lines[other]}, with {data_and_remedy}")
+        row, other = int(repeated[0]), int(first[repeated[0]])
+        if np.array_equal(data[:, row], data[:, other]):
+            remedy = "the same data. Drop one of them."
+        else:
+            remedy = "different data. Drop one of them, or take their mean."
+        self.fail(row, f"this station repeats line {self.lines[other]}, with {remedy}")
 
 
-def read_table(path: str | os.PathLike[str]) -> Table:
+def read_table(path: str | os.PathLike[str], spell: Callable[[str], str]) -> Table:
     """Return the text of a table, in the layouts that `read_stations` documents."""
     path = Path(path)
     pd = import_optional("pandas", str(path), "io")
@@ -129,7 +157,7 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     if len(rows) > 1 and rows[0, 0].isdigit() and not any(rows[0, 1:]) and any(rows[1, 1:]):
         first, counted = 1, int(rows[0, 0])
     if len(rows) <= first:
-        return Table(path, pd.DataFrame(), {}, [])
+        return Table(path, pd.DataFrame(), {}, [], spell)
     names, units = [str(k + 1) for k in range(words.shape[1])], {}
     if not _has_number(rows[first]):
         names = list(rows[first])
@@ -144,7 +172,7 @@ def read_table(path: str | os.PathLike[str]) -> Table:
         )
     _check_names(path, names, rows[first:], lines[first:])
     words = words.iloc[first:].set_axis(names, axis=1)
-    return Table(path, words[list(filter(None, names))], units, lines[first:])
+    return Table(path, words[list(filter(None, names))], units, lines[first:], spell)
 
 
 def _check_names(path: Path, names: list[str], rows: Any, lines: list[int]) -> None:
@@ -242,31 +270,15 @@ def read_stations(
     >>> survey.stations.tolist(), data.tolist()
     ([[-20.0, 500.0], [-20.0, 1000.0]], [1.5, 2.0])
     """
-    table = read_table(path)
-    columns = {"elevation": elevation, "y": y, "x": x}
-    units = {"'length_unit'": length_unit, "'elevation_unit'": elevation_unit or length_unit}
-    stations = table.stations(columns, height, units, "'{}'")
-    named = {"x": gx, "y": gy, "z": gz}
-    profiles = {
-        component: table.quantity(
-            name, "gravity", gravity_unit, f"'g{component}'", "'gravity_unit'"
-        )
-        for component, name in named.items()
-        if name is not None
-    }
-    data = np.stack(list(profiles.values())) if profiles else None
-    table.refuse_repeated(stations, data)
-    if data is None:
-        return Survey(stations, ("z",)), None
-    sigma: Any = uncertainty
-    if isinstance(uncertainty, str):
-        sigma = table.quantity(
-            uncertainty, "gravity", gravity_unit, "'uncertainty'", "'gravity_unit'"
-        )
-        sigma = np.tile(sigma, len(profiles))
-    elif uncertainty is not None:
-        sigma = uncertainty * unit_size("gravity", gravity_unit, "'gravity_unit'")
-    return Survey(stations, tuple(profiles), sigma), data.ravel()
+    return read_table(path, "'{}'".format).survey(
+        {"elevation": elevation, "y": y, "x": x},
+        {"x": gx, "y": gy, "z": gz},
+        uncertainty,
+        height,
+        length_unit,
+        elevation_unit,
+        gravity_unit,
+    )
 
 
 def _words_of_text(path: Path, pd: Any) -> tuple[Any, list[int]]:

@@ -227,17 +227,8 @@ class _Coordinates(nn.Module):
 def _strength(h: Tensor, e2: Tensor) -> Tensor:
     """Return the t at which the sum of ``e2 / (1 + h t)**2`` is 1, or 0 where it never exceeds 1.
 
-    Parameters
-    ----------
-    h : torch.Tensor of shape (rank,)
-        Squared singular values.
-    e2 : torch.Tensor of shape (n_samples, rank)
-        Squared residual relative to its target, 0 where `h` is.
-
-    Returns
-    -------
-    t : torch.Tensor of shape (n_samples, 1)
-        1 / alpha, with the derivatives that follow from this equation.
+    `h` are squared singular values, (rank,), and `e2` squared residuals relative to their target,
+    (n_samples, rank), 0 where `h` is. t is 1 / alpha, with the derivatives of this equation.
     """
 
     def at(t: Tensor) -> tuple[Tensor, Tensor]:

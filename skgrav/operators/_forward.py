@@ -180,8 +180,7 @@ class ForwardOperator(BaseOperator):
             raise ValueError("'X' is None and so is 'mesh': give densities to fit, or a mesh.")
         else:
             self.n_features_in_ = self.mesh.n_cells
-            if hasattr(self, "feature_names_in_"):  # of an earlier fit
-                del self.feature_names_in_
+            self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
         mesh = _default_mesh(self.n_features_in_) if self.mesh is None else self.mesh
         if mesh.n_cells != self.n_features_in_:
             raise ValueError(

@@ -62,17 +62,6 @@ class Arrangement:
         return np.sqrt(np.sum(np.square(gaps), axis=0))
 
     @property
-    def depths(self) -> Array:
-        """Depth of each station below the top of the mesh, (n_stations,)."""
-        return self.stations[:, 0] - self.top
-
-    def swapped(self, axis: int) -> Arrangement:
-        """Return the arrangement with the first column of the stations swapped with another."""
-        order = np.arange(self.mesh.ndim)
-        order[[0, axis]] = axis, 0
-        return Arrangement(self.mesh, self.stations[:, order])
-
-    @property
     def plausible(self) -> bool:
         """Whether the stations are above the bottom of the mesh, and not far off."""
         near = self.sideways.min() <= _FAR * self.extents.max()
@@ -87,10 +76,12 @@ def _columns_swapped(a: Arrangement) -> str | None:
     if not above and not below:  # as in a borehole
         return None
     for axis in range(1, a.mesh.ndim):
+        order = list(range(a.mesh.ndim))
+        order[0], order[axis] = axis, 0
         # Elevations vary less than positions, and after swapping the stations are near the mesh.
-        if lengths[axis] < _FLAT * lengths[0] and a.swapped(axis).plausible:
-            given = list(a.names)
-            given[0], given[axis] = given[axis], given[0]
+        swapped = Arrangement(a.mesh, a.stations[:, order])
+        if lengths[axis] < _FLAT * lengths[0] and swapped.plausible:
+            given = [a.names[k] for k in order]
             return (
                 f"'survey' has stations from z = {a.stations[:, 0].min():.7g} to "
                 f"{a.stations[:, 0].max():.7g} m, which differ little in {a.names[axis]}, but "
@@ -144,10 +135,11 @@ def _kilometres(a: Arrangement) -> str | None:
 def _inside(a: Arrangement) -> str | None:
     """Find stations inside the mesh, with cells above them."""
     rounding = 1e-9 * max(float(a.extents[0]), abs(a.top))
-    inside = (a.sideways == 0) & (a.depths > rounding)
+    depths = a.stations[:, 0] - a.top
+    inside = (a.sideways == 0) & (depths > rounding)
     if not inside.any():
         return None
-    deepest = float(a.depths[inside].max())
+    deepest = float(depths[inside].max())
     lowest = float(a.stations[inside, 0].max())
     return (
         f"{np.count_nonzero(inside)} of {len(inside)} stations of 'survey' lie inside 'mesh', up "

@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from math import isqrt
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 
 from skgrav._checks import check_array
@@ -36,7 +38,7 @@ def resolve_operator(
     rho: Array,
     g: Array,
     *,
-    noise_level: float | None = None,
+    noise_level: ArrayLike | Literal["auto"] | None = None,
     offset: bool = False,
     if_noise: str = "give 'noise_level'",
 ) -> BaseOperator:
@@ -51,9 +53,9 @@ def resolve_operator(
         Training densities.
     g : ndarray of shape (n_samples, n_data)
         Training gravity, component-major.
-    noise_level : float, default=None
-        Relative noise of the training gravity. If it is not known, a misfit without correlation
-        between data counts as noise.
+    noise_level : float, array-like of shape (n_samples,) or "auto", default=None
+        Relative noise of the training gravity; None takes the uncertainty of the operator's survey.
+        If it is not known, a misfit without correlation between data counts as noise.
     offset : bool, default=False
         Whether an identified operator may have an intercept, a gravity common to all pairs.
     if_noise : str, default="give 'noise_level'"
@@ -90,15 +92,16 @@ def resolve_operator(
     rho, g = check_array(rho, "rho"), check_array(g, "g")
     if len(rho) != len(g):
         raise ValueError(f"'g' has {len(g)} samples, but 'rho' has {len(rho)}; give pairs.")
+    level = Noise.of(operator, noise_level, n_data=g.shape[1]).relative(g)
     if operator is not None:
-        return _checked(operator, rho, g, noise_level, if_noise)
+        return _checked(operator, rho, g, level, if_noise)
     defaults = [c.fit(rho[:1]) for c in _default_operators(rho.shape[1], g.shape[1])]
     if defaults:
         some = _evenly_chosen(len(rho))
         misfits = [relative_misfit(c, rho[some], g[some]) for c in defaults]
         best = int(np.argmin(misfits))
         residual = g[some] - defaults[best].transform(rho[some])
-        if _tolerable(misfits[best], residual, noise_level):
+        if _tolerable(misfits[best], residual, level):
             return defaults[best]
     rho, g = rho[: 6 * _N_CHECKED], g[: 6 * _N_CHECKED]
     means = (rho.mean(axis=0), g.mean(axis=0)) if offset and len(rho) > 1 else (0.0, 0.0)

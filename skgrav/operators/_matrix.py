@@ -117,8 +117,7 @@ class MatrixOperator(BaseOperator):
             X, y = validate_data(self, X, y)
             matrix = self._identify(X, y.reshape(len(X), -1))
         self._held = Held(DenseMatrix(matrix))
-        if hasattr(self, "held_out_error_"):  # of an earlier fit
-            del self.held_out_error_
+        self.__dict__.pop("held_out_error_", None)  # of an earlier fit
         return self
 
     def _file_parameters(self) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def _inversion_bytes(way: Way) -> int:
 
 
 def _reason(way: Way, asked_for: str) -> str:
-    reason = way.contents
+    reason = way.contents.format(way.sizes)
     if way.name != "dense":
         matrix = Dense(way.geometry, way.precision, way.limit)
         reason += f"; a matrix would take {readable(matrix.n_bytes)}"

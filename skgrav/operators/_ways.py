@@ -26,6 +26,8 @@ class Way(ABC):
 
     #: Value of the parameter `method`.
     name: ClassVar[str]
+    #: What is stored, with a place for the sizes.
+    contents: ClassVar[str]
 
     def __init__(self, geometry: Geometry, precision: str, limit: float) -> None:
         self.geometry, self.precision, self.limit = geometry, precision, limit
@@ -39,11 +41,6 @@ class Way(ABC):
     @abstractmethod
     def n_bytes(self) -> int:
         """Bytes of the arrays."""
-
-    @property
-    @abstractmethod
-    def contents(self) -> str:
-        """Text that describes what is stored."""
 
     def pays(self, n_samples: int) -> bool:
         """Whether it is faster than all later `WAYS`, for this many samples at a time."""
@@ -63,21 +60,17 @@ class Way(ABC):
 class Dense(Way):
     """A matrix in memory."""
 
-    name = "dense"
+    name, contents = "dense", "a matrix of {}"
 
     @property
     def n_bytes(self) -> int:
         n_data, n_cells = self.geometry.shape
         return n_data * n_cells * np.dtype(self.precision).itemsize
 
-    @property
-    def contents(self) -> str:
-        return f"a matrix of {self.sizes}"
-
     def pays(self, n_samples: int) -> bool:
         small = self.n_bytes <= _DENSE_BYTES[self.geometry.mesh.ndim]
         batch = n_samples >= _BATCH and self.geometry.shape[0] <= _BATCH_DATA
-        return small or batch or not FFT(self.geometry, self.precision, self.limit).fits
+        return small or batch or bool(self.geometry.lattices.obstacle)
 
     def build(self) -> DenseMatrix:
         return DenseMatrix(sensitivity(self.geometry, self.precision))
@@ -86,7 +79,7 @@ class Dense(Way):
 class FFT(Way):
     """Spectra of the layers, for stations on lattices of the mesh's columns."""
 
-    name = "fft"
+    name, contents = "fft", "spectra of {}"
 
     @property
     def fits(self) -> bool:
@@ -97,10 +90,6 @@ class FFT(Way):
         found = self.geometry.lattices.found
         return ToeplitzOperator.required_bytes(self.geometry, found, self.precision)
 
-    @property
-    def contents(self) -> str:
-        return f"spectra of {self.sizes}"
-
     def build(self) -> ToeplitzOperator:
         return ToeplitzOperator(self.geometry, self.geometry.lattices.found, self.precision)
 
@@ -108,15 +97,11 @@ class FFT(Way):
 class Rows(Way):
     """Rows in memory a few at a time, computed again for each product."""
 
-    name = "rows"
+    name, contents = "rows", "rows of {}, computed for each product"
 
     @property
     def n_bytes(self) -> int:
         return RowOperator.required_bytes(self.geometry, self.limit)
-
-    @property
-    def contents(self) -> str:
-        return f"rows of {self.sizes}, computed for each product"
 
     def build(self) -> RowOperator:
         return RowOperator(self.geometry, self.limit)

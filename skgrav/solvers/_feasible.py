@@ -89,10 +89,10 @@ def out_of_reach(least: Array, radius: Array) -> Mask:
     return beyond
 
 
-def largest_square(matrix: Array, n_iter: int = 30) -> float:
+def largest_square(matrix: Array) -> float:
     """Return the largest squared singular value by power iteration, from a fixed start."""
     v = np.random.default_rng(0).standard_normal(len(matrix))
-    for _ in range(n_iter):
+    for _ in range(30):
         v /= np.linalg.norm(v) or 1.0
         v = matrix @ (v @ matrix)
     return float(np.linalg.norm(v)) or 1.0

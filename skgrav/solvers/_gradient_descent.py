@@ -137,11 +137,11 @@ class GradientDescent(Solver):
         return c, progress
 
 
-def _largest_singular_value(problem: Problem, n_iter: int = 50) -> float:
+def _largest_singular_value(problem: Problem) -> float:
     """Return s_max by power iteration, from a fixed start."""
     system = problem.system
     d = np.random.default_rng(0).normal(size=(1, problem.residual.shape[1]))
-    for _ in range(n_iter):
+    for _ in range(50):
         d /= np.linalg.norm(d)
         c = system.adjoint(d)
         d = system.forward(c)

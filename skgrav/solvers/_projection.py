@@ -227,14 +227,14 @@ def check_bounds(bounds: Any) -> tuple[float, float] | None:
     return lower, upper
 
 
-def discrepancy_strength(s: Array, d: Array, target2: Array, max_iter: int = 100) -> Array:
+def discrepancy_strength(s: Array, d: Array, target2: Array) -> Array:
     """Return ``1 / alpha`` at which the damped residual of each sample has its target norm."""
     h, target = s**2, np.sqrt(target2)
     strength = np.zeros(len(d))
     # The residual along singular values taken as zero cannot be fitted.
     floor2 = np.sum(np.where(h == 0, d, 0.0) ** 2, axis=1)
     target = np.sqrt(np.maximum(target2, floor2 + IN_REACH * target2))
-    for _ in range(max_iter):
+    for _ in range(100):
         damped = d / (1.0 + h * strength[:, None])
         norm2 = np.sum(damped**2, axis=1)
         norm = np.sqrt(norm2)

@@ -21,17 +21,7 @@ _CLEAN = 0.3
 @saved
 @dataclass(frozen=True)
 class Mirror:
-    """Reflection x -> -x: ``g[:, data] * sign`` and ``rho[:, cells]``.
-
-    Parameters
-    ----------
-    data : ndarray of shape (n_data,)
-        Order of the data of the mirrored section.
-    sign : ndarray of shape (n_data,)
-        -1 for gx, 1 for the others.
-    cells : ndarray of shape (n_cells,)
-        Order of the cells of the mirrored section.
-    """
+    """Reflection x -> -x: ``g[:, data] * sign`` and ``rho[:, cells]``; signs of gx are -1."""
 
     data: Indices = field(metadata=sized("d"))
     sign: Array = field(metadata=sized("d"))
@@ -78,18 +68,9 @@ def draw_levels(low: float, high: float, like: torch.Tensor) -> torch.Tensor:
 
 
 class Augmentation:
-    """Add new noise to each batch, and mirror half of its samples.
+    """Add new noise to each batch of standardised data, and mirror half of its samples.
 
-    Parameters
-    ----------
-    noise_level : tuple of two floats
-        Range of the relative noise, for `draw_levels`.
-    mean, scale : ndarray of shape (n_data,)
-        Standardisation of the data, as noise is relative to data before it.
-    mirror : Mirror or None
-        The reflection.
-    device : str
-        Device of the batches.
+    Noise is relative to the data before standardisation, in a range of levels for `draw_levels`.
     """
 
     def __init__(

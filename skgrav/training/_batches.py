@@ -13,18 +13,10 @@ import torch
 class BatchIterator:
     """Batches sliced from arrays, without collating single samples.
 
-    Arrays are looked up at each pass, as `renew` may replace them between epochs.
-
-    Parameters
-    ----------
-    dataset : skorch Dataset or torch Subset of one
-        Data set with `X` and `y`, arrays or objects that return arrays for rows.
-    batch_size : int
-        Samples in a batch; -1 takes all.
-    shuffle : bool, default=False
-        Whether to draw a new order from torch's generator at each pass.
-    share : tuple of two int, default=(0, 1)
-        Index of the share of each batch to take, and number of shares, all of one size.
+    The dataset is skorch's or a torch Subset of it, of arrays or objects that return arrays for
+    rows. They are looked up at each pass, as `renew` may replace them between epochs. A batch size
+    of -1 takes all samples; `share` is the index of the share of each batch to take, and the number
+    of shares, all of one size.
     """
 
     def __init__(
@@ -66,16 +58,9 @@ class BatchIterator:
 
 
 class HoldOut:
-    """Split that holds out sections together with their images.
+    """Split that holds out a fraction of the sections together with their images.
 
-    Parameters
-    ----------
-    fraction : float
-        Share of the sections held out.
-    n_images : int
-        Number of images of each section; the data set has all first images, then all second.
-    seed : int
-        Seed of the choice.
+    The data set has all first images, then all second.
     """
 
     def __init__(self, fraction: float, n_images: int, seed: int) -> None:

@@ -9,16 +9,14 @@ from typing import Any
 from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback
 
+#: Share of the steps in which the rate of `OneCycle` rises.
+_WARM_UP = 0.05
+
 
 class ExponentialDecay(Callback):
-    """Learning rate that decays exponentially with the epochs of all calls.
+    """Learning rate that decays with the epochs of all calls, by a factor in each hundred.
 
     It has no state, unlike torch's schedulers, which fail without their optimiser.
-
-    Parameters
-    ----------
-    factor : float
-        Learning rate after 100 epochs relative to the first.
     """
 
     def __init__(self, factor: float) -> None:
@@ -32,22 +30,13 @@ class ExponentialDecay(Callback):
 
 
 class OneCycle(Callback):
-    """Learning rate that rises at first and then falls as a cosine.
-
-    Parameters
-    ----------
-    warm_up : float, default=0.05
-        Share of the steps in which the rate rises.
-    """
-
-    def __init__(self, warm_up: float = 0.05) -> None:
-        self.warm_up = warm_up
+    """Learning rate that rises at first and then falls as a cosine."""
 
     def on_batch_begin(self, net: NeuralNetRegressor, training: bool, **kwargs: Any) -> None:
         if not training:
             return
         done = net.progress
-        share = min(1.0, (done + 0.01) / self.warm_up) * (1.0 + math.cos(math.pi * done)) / 2.0
+        share = min(1.0, (done + 0.01) / _WARM_UP) * (1.0 + math.cos(math.pi * done)) / 2.0
         for group in net.optimizer_.param_groups:
             group["lr"] = group.setdefault("top_lr", group["lr"]) * max(share, 1e-3)
 
@@ -55,14 +44,8 @@ class OneCycle(Callback):
 class KeepBest(Callback):
     """Keep the weights of the epoch with the lowest loss, at first the initial ones.
 
-    It also drops the batches of each epoch from the history.
-
-    Parameters
-    ----------
-    monitor : str or None
-        Loss to compare, "train_loss" or "valid_loss"; None keeps the last epoch.
-    patience : int, default=None
-        Epochs without a lower loss after which training stops; None never stops it.
+    The loss is the `monitor`, "train_loss" or "valid_loss"; None keeps the last epoch. Training
+    stops after `patience` epochs without a lower loss. Batches are dropped from the history.
     """
 
     def __init__(self, monitor: str | None, patience: int | None = None) -> None:
@@ -131,13 +114,7 @@ class EpochBar(Callback):
 
 
 class EpochTasks(Callback):
-    """Report each epoch as a task of the fit to the scikit-learn callbacks of an estimator.
-
-    Parameters
-    ----------
-    estimator : CallbackSupportMixin
-        The estimator in training.
-    """
+    """Report each epoch as a task of the fit to the scikit-learn callbacks of an estimator."""
 
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator

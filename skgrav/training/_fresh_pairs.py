@@ -11,12 +11,7 @@ import numpy as np
 class FreshPairs:
     """Iterator of gravity and density that can be continued in another process.
 
-    Parameters
-    ----------
-    source : callable or iterator
-        Function of `random_state` that draws pairs, or an iterator of pairs.
-    seed : int
-        Seed of the `random_state` of a callable.
+    The source is an iterator of pairs, or draws them as a function of `random_state`.
     """
 
     def __init__(self, source: Any, seed: int) -> None:
@@ -50,15 +45,7 @@ class FreshPairs:
 
 
 class EncodedPairs:
-    """Encoded pairs of the epochs after the first.
-
-    Parameters
-    ----------
-    drawn : FreshPairs
-        The pairs.
-    encoder : object
-        Encodes them by ``encoder(X, y)``; its state is `state_dict`.
-    """
+    """Encoded pairs of the epochs after the first."""
 
     def __init__(self, drawn: FreshPairs, encoder: Any) -> None:
         self.drawn, self.encoder = drawn, encoder

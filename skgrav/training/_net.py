@@ -22,24 +22,16 @@ one_generator = Guard()
 
 @dataclass
 class TrainingRun:
-    """Parameters of one call of `TrainingNet.run`.
+    """Parameters of one call of `TrainingNet.run`."""
 
-    Parameters
-    ----------
-    n_epochs : int
-        Epochs of this training, including epochs before a checkpoint.
-    cycle_start, cycle_length : int
-        First epoch of the learning rate schedule, as in the history, and its length.
-    later_pairs : iterator of encoded pairs, default=None
-        The pairs of each epoch after the first; None repeats the first.
-    n_resumed : int, default=0
-        Epochs of this training done by another process.
-    """
-
+    #: Epochs of this training, including epochs before a checkpoint.
     n_epochs: int
+    #: First epoch of the learning rate schedule, as in the history, and its length.
     cycle_start: int
     cycle_length: int
+    #: Iterator of the encoded pairs of each epoch after the first; None repeats the first.
     later_pairs: Any = None
+    #: Epochs of this training done by another process.
     n_resumed: int = 0
 
 

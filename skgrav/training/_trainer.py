@@ -18,17 +18,11 @@ from skgrav.training._net import Reason, TrainingNet, TrainingRun, seeded
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of a training.
+    """Outcome of a training."""
 
-    Parameters
-    ----------
-    n_epochs : int
-        Epochs finished, including epochs before a checkpoint.
-    stopped_by : str or None
-        Reason to stop before the last epoch.
-    """
-
+    #: Epochs finished, including epochs before a checkpoint.
     n_epochs: int
+    #: Reason to stop before the last epoch.
     stopped_by: Reason | None
 
 
@@ -84,22 +78,10 @@ class Trainer:
         kind: type[TrainingNet] = TrainingNet,
         **parameters: Any,
     ) -> TrainingNet:
-        """Return a net, not yet initialised.
+        """Return a net of a class `kind`, not yet initialised, with further parameters of skorch.
 
-        Parameters
-        ----------
-        module : callable
-            Returns the torch module.
-        callbacks : sequence of skorch callbacks
-            The learning rate schedule and other callbacks.
-        monitor : str or None
-            Loss whose minimum is the best epoch; None takes the last epoch.
-        split : callable
-            Splits off a validation set, if the estimator stops early.
-        kind : type, default=TrainingNet
-            Class of the net.
-        **parameters : Any
-            Further parameters of the net.
+        The `monitor` is the loss whose minimum is the best epoch, None the last epoch; `split`
+        splits off a validation set, if the estimator stops early.
         """
         estimator, callbacks = self.estimator, list(callbacks)
         if estimator.verbose:
@@ -151,15 +133,13 @@ class Trainer:
         net : TrainingNet
             The net, which is initialised if necessary.
         X, y : ndarray
-            Encoded pairs.
+            Encoded pairs; `later_pairs` yields those of the epochs after the first.
         n_epochs : int
             Epochs of this training.
         seed : int
             Seed of weights, order of samples, dropout and noise.
         cycle : tuple of two int, default=None
             First epoch of the learning rate schedule and its length; None takes this training.
-        later_pairs : iterator of pairs, default=None
-            Encoded pairs of the epochs after the first.
 
         Raises
         ------
