@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg
 
-from skgrav._checks import check_array, check_basis, check_size, check_uncertainty, real_array
+from skgrav._checks import check_array, check_basis, check_uncertainty, real_array
 from skgrav._typing import Array
 from skgrav.geometry import Survey
 
@@ -410,10 +410,8 @@ class Noise:
         """
         if self.is_relative:
             rms = at_least_typical(self.rms(g), typical_rms)
-            return check_levels(self.level, len(g)) * rms
-        if self.level is None and self._absolute is not None:
-            return np.full(len(g), self._absolute)
-        return None
+            return _of_each(self.level, "noise_level", len(g)) * rms
+        return np.full(len(g), self._absolute) if self.is_known else None
 
     def scale_or(self, g: Array, unknown: float) -> Array:
         """Return the standard deviation of whitened noise, or a number if it is not known.
@@ -523,9 +521,8 @@ class Noise:
             known = self._absolute if self.level is None else None
             std = np.full(n, np.nan if known is None else known)
         else:
-            std = _check_sigma(sigma, n)
-        size2 = std**2
-        variance = size2[:, None] * self.whitening.coefficient_variance
+            std = _of_each(sigma, "sigma", n)
+        variance = std[:, None] ** 2 * self.whitening.coefficient_variance
         if spread is not None:
             variance = variance + np.diagonal(spread, axis1=1, axis2=2)
         return Trend(
@@ -664,24 +661,12 @@ def check_level(level: Any) -> Level:
     return float(array) if array.ndim == 0 else array
 
 
-def check_levels(level: Any, n_samples: int) -> Array:
-    """Return one relative level for each sample, or raise ValueError."""
-    array = np.asarray(level, dtype=np.float64)
-    if array.shape not in ((), (n_samples,)):
-        raise ValueError(
-            f"'noise_level' has {array.size} values; it must be a number of at least 0 or one for "
-            f"each of {n_samples} samples."
-        )
-    return np.broadcast_to(array, (n_samples,))
-
-
-def _check_sigma(sigma: ArrayLike, n_samples: int) -> Array:
-    """Return one standard deviation for each sample, or raise ValueError."""
-    array = real_array(sigma, "sigma")
-    check_size(array, "sigma")
+def _of_each(values: Any, name: str, n_samples: int) -> Array:
+    """Return one number of at least 0 for each sample, or raise ValueError."""
+    array = real_array(values, name)
     if array.shape not in ((), (n_samples,)) or not (array >= 0).all():
         raise ValueError(
-            f"'sigma' has shape {array.shape} and minimum {array.min(initial=np.inf):g}; it must "
+            f"'{name}' has shape {array.shape} and minimum {array.min(initial=np.inf):g}; it must "
             f"be a number of at least 0 or one for each of {n_samples} samples."
         )
     return np.broadcast_to(array, (n_samples,))

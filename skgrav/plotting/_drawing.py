@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skgrav._checks import check_size, real_array
+from skgrav._checks import check_size, import_optional, real_array
 from skgrav._typing import Array
 
 #: Perceptually uniform maps: CIELAB steps of coolwarm vary by 6 %, of RdBu or PuOr by 25 %, and
@@ -24,13 +24,7 @@ _KILOMETRES_FROM = 10e3  # metres
 
 def pyplot(display: object) -> Any:
     """Return matplotlib's pyplot, or raise ImportError."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            f"{type(display).__name__} needs matplotlib; install it by pip install 'skgrav[plot]'."
-        ) from error
-    return plt
+    return import_optional("matplotlib.pyplot", type(display).__name__, "plot")
 
 
 def check_units(units: str) -> None:
