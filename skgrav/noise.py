@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol, Self
@@ -13,6 +12,7 @@ from scipy import linalg
 
 from skgrav._checks import check_array, check_basis, check_size, check_uncertainty, real_array
 from skgrav._typing import Array
+from skgrav._warnings import warn
 from skgrav.geometry import Survey
 
 __all__ = ["Noise", "Trend", "Whitening"]
@@ -540,8 +540,6 @@ class Noise:
         white_residual: Array,
         space: _DataSpace,
         typical_rms: float,
-        *,
-        stacklevel: int = 4,
     ) -> Array:
         """Return the standard deviation of each sample's whitened noise, given or estimated.
 
@@ -555,8 +553,6 @@ class Noise:
             Separates signal and noise.
         typical_rms : float
             Rms of typical whitened data.
-        stacklevel : int, default=4
-            Stack level of the warning.
 
         Returns
         -------
@@ -577,12 +573,11 @@ class Noise:
         if contradicted.any():
             worst = int(np.argmax(np.where(contradicted, visible / rms, 0.0)))
             source = "'noise_level'" if self.is_relative else "the 'uncertainty' of the survey"
-            warnings.warn(
+            warn(
                 f"{source} is {stated[worst] / rms[worst]:.2g} of the rms of the data, but "
                 f"{contradicted.sum()} of {len(rms)} samples contain more that no density like the "
                 f"training densities explains, up to {visible[worst] / rms[worst]:.2g}: it is "
-                f"fitted as if it were signal. Give a larger one, or noise_level='auto'.",
-                stacklevel=stacklevel,
+                f"fitted as if it were signal. Give a larger one, or noise_level='auto'."
             )
         return with_visible_rounding(stated, visible, rms, typical_rms)
 

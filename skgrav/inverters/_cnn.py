@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -19,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import check_range, real_array, validate_data
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array
+from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._encoding import Encoding, Numbers, PairEncoder
 from skgrav.inverters._pretrained import pretrained_file
@@ -555,7 +555,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
             )
         else:
             return
-        warnings.warn(text, ConvergenceWarning, stacklevel=4)
+        warn(text, ConvergenceWarning)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from math import isqrt
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -17,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import validate_data
 from skgrav._constraints import HasMethods, Interval, StrOptions
 from skgrav._typing import Array
+from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin, predicted_start
 from skgrav.inverters._latent_search import LatentResult, LatentSearch
 from skgrav.inverters._latent_space import (
@@ -245,11 +245,10 @@ class LatentInverter(InverterMixin, BaseEstimator):
         self.operator_ = resolve_operator(self.operator, rho, g, noise_level=stated)
         noise = self._noise()
         if not noise.is_known:
-            warnings.warn(
+            warn(
                 "'noise_level' is None and the survey of 'operator' has no uncertainty: data count "
                 "as noise-free. Give the noise relative to the rms of a sample's data, or 0 if "
-                "there is none.",
-                stacklevel=2,
+                "there is none."
             )
         self.generator_ = clone(self.generator).fit(rho, None)
         self.__dict__.pop("init_", None)
@@ -258,10 +257,9 @@ class LatentInverter(InverterMixin, BaseEstimator):
         # The errors of starts are learned from data with the stated noise.
         missing, share = noise.missing(g - self.operator_.transform(rho), g)
         if self._start_in_X and share > 0.9:
-            warnings.warn(
+            warn(
                 "the estimates in 'X' were made from data with less noise than 'noise_level', so "
-                "their errors on noisy data are unknown. Fit the Pipeline to noisy data.",
-                stacklevel=2,
+                "their errors on noisy data are unknown. Fit the Pipeline to noisy data."
             )
         elif hasattr(self, "init_") and share:
             rng = check_random_state(self.random_state)
@@ -330,11 +328,10 @@ class LatentInverter(InverterMixin, BaseEstimator):
         codes, objective, n_iter, converged = map(np.stack, zip(*found, strict=True))
         best = objective.argmin(axis=0), np.arange(len(g))
         if not converged[best].all():
-            warnings.warn(
+            warn(
                 f"{np.sum(~converged[best])} of {len(g)} samples did not converge; raise "
                 "'max_iter' or 'tol'.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         candidates = np.stack([self._densities(z, g, starts, noise) for z in codes])
         rho = candidates[best]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
 from skgrav._typing import Array
+from skgrav._warnings import warn
 
 #: Contrasts, in kg/m3, from a void in dense rock to native ore in light rock.
 LIGHTEST, DENSEST = -3300.0, 5500.0
@@ -24,22 +24,20 @@ def warn_implausible(rho: Array, operator: Any) -> None:
     if low >= LIGHTEST and high <= DENSEST:
         return
     n = int(np.sum(((rho < LIGHTEST) | (rho > DENSEST)).any(axis=1)))
-    warnings.warn(
+    warn(
         f"{n} of {len(rho)} samples have densities that no rock has: the estimates range from "
         f"{low:.4g} to {high:.4g} kg/m3. Check the units of data, stations and mesh, the noise, "
         "and whether the mesh lies below the stations and extends beyond the sources; or give "
-        "'bounds' if the inverter has them.",
-        stacklevel=4,
+        "'bounds' if the inverter has them."
     )
 
 
-def warn_not_gravity(g: Array, *, stacklevel: int = 3) -> None:
+def warn_not_gravity(g: Array) -> None:
     """Warn of data that are zero, and of data that were scaled."""
     if not g.any():
-        warnings.warn(
+        warn(
             "'X' is zero everywhere, as a single sample after a StandardScaler. Inverters need "
-            "gravity in its own unit, so leave the scaler out.",
-            stacklevel=stacklevel,
+            "gravity in its own unit, so leave the scaler out."
         )
     elif len(g) >= _N_SCALED:
         varied = np.ptp(g, axis=0) > 0
@@ -47,8 +45,7 @@ def warn_not_gravity(g: Array, *, stacklevel: int = 3) -> None:
             return
         mean, std = g.mean(axis=0), g.std(axis=0)
         if np.allclose(mean, 0.0, atol=1e-6) and np.allclose(std[varied], 1.0, atol=1e-6):
-            warnings.warn(
+            warn(
                 "each column of 'X' has mean 0 and variance 1, as after a StandardScaler. "
-                "Inverters need gravity in its own unit, so leave the scaler out.",
-                stacklevel=stacklevel,
+                "Inverters need gravity in its own unit, so leave the scaler out."
             )

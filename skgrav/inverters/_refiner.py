@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from difflib import get_close_matches
 from numbers import Real
 from typing import Any, ClassVar, Literal, Self, overload
@@ -17,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import validate_data
 from skgrav._constraints import HasMethods, Interval, StrOptions
 from skgrav._typing import Array, Indices
+from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin, predicted_start
 from skgrav.inverters._error_model import ErrorCorrection
 from skgrav.inverters._plausible import warn_implausible
@@ -190,11 +190,10 @@ class Refiner(InverterMixin, BaseEstimator):
             init: Any = self.init
             self.init_ = init if self.cv == "prefit" else clone(init).fit(g, y)
         if not Noise.of(self.operator_, self.noise_level).is_known:
-            warnings.warn(
+            warn(
                 "'noise_level' is None and the survey of 'operator' has no uncertainty: the data "
                 "are fitted as if noise-free, which turns noise into density. Give the noise "
-                "relative to the rms of a sample's data, or 0 if there is none.",
-                stacklevel=2,
+                "relative to the rms of a sample's data, or 0 if there is none."
             )
         self.solver_ = self._learn_errors(X, g, y) if solver is None else solver
         result = self._refine(X[:_N_RECORDED])
@@ -280,11 +279,10 @@ class Refiner(InverterMixin, BaseEstimator):
         chi = np.zeros(len(g)) if chi is None else chi  # is not reported
         warn_unfitted(result.status, chi, residual, noise, self.operator_)
         if isinstance(self.solver_, ErrorCorrection) and _MISSED < np.median(chi) < np.inf:
-            warnings.warn(
+            warn(
                 f"solver 'bayes' leaves a chi factor of {np.median(chi):.2g}: the errors of the "
                 "start that 'fit' learned are too small for these data. Give 'init' as an "
-                "estimator that is cross-fitted, or fit to pairs that it was not trained on.",
-                stacklevel=3,
+                "estimator that is cross-fitted, or fit to pairs that it was not trained on."
             )
         warn_implausible(result.rho, self.operator_)
         return result
@@ -312,11 +310,10 @@ class Refiner(InverterMixin, BaseEstimator):
         """Learn the errors of starts from held-out estimates."""
         rho = y.reshape(len(y), -1)
         if self.init is None:
-            warnings.warn(
+            warn(
                 "solver 'bayes' treats the starts in 'X' as held-out ones. In a Pipeline the "
                 "previous step was fitted to these pairs, so that its errors seem too small. Give "
-                "the inverter as 'init', which is cross-fitted.",
-                stacklevel=3,
+                "the inverter as 'init', which is cross-fitted."
             )
             start = self._start(X, g)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from enum import IntEnum
 from typing import Any
 
@@ -12,6 +11,7 @@ from scipy.special import chdtri
 from sklearn.exceptions import ConvergenceWarning
 
 from skgrav._typing import Array, Indices, Mask
+from skgrav._warnings import warn
 from skgrav.noise import Noise
 
 #: Probability at which the part of the data out of reach is too large to be noise as stated.
@@ -74,7 +74,7 @@ def warn_unfitted(
             worst = float(np.max(chi[which], initial=0.0))
             factor = f" (chi factor up to {worst:.3g})" if 0 < worst < np.inf else ""
             texts.append(f"{which.sum()} of {len(status)} samples{factor} {text}")
-    warnings.warn(" ".join(texts), ConvergenceWarning, stacklevel=4)
+    warn(" ".join(texts), ConvergenceWarning)
 
 
 def _coherent(residual: Array, noise: Noise, operator: Any) -> Mask:
