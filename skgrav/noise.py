@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg
 
-from skgrav._checks import check_array, check_basis, check_size, check_uncertainty, real_array
+from skgrav._checks import (
+    check_array,
+    check_basis,
+    check_size,
+    check_uncertainty,
+    real_array,
+    refuse_missing,
+)
 from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.geometry import Survey
@@ -343,13 +350,15 @@ class Noise:
             n_data = getattr(source, "n_data_", None) or source.shape[0]
         return cls(n_data, level=level, uncertainty=uncertainty)
 
-    def at(self, level: Any) -> Self:
+    def at(self, level: Any, *, estimable: bool = True) -> Self:
         """Return the same noise at another level.
 
         Parameters
         ----------
         level : float, array-like of shape (n_samples,), "auto" or None
             Relative noise; None returns this object.
+        estimable : bool, default=True
+            Whether the method can estimate the noise, so that ``"auto"`` is allowed.
 
         Returns
         -------
@@ -358,6 +367,11 @@ class Noise:
         """
         if level is None:
             return self
+        if not estimable and isinstance(level, str) and level == "auto":
+            raise ValueError(
+                "'noise_level' is 'auto', but this method does not estimate the noise; give a "
+                "number of at least 0 or one for each sample, relative to the rms of its data."
+            )
         other = object.__new__(type(self))
         other.__dict__.update(vars(self) | {"level": check_level(level)})
         return other
@@ -645,8 +659,14 @@ def check_level(level: Any) -> Level:
         return None
     if isinstance(level, str) and level == "auto":
         return "auto"
+    refuse_missing(level, "noise_level")
     try:
-        array = real_array(level, "noise_level")
+        # True would count as noise as large as the data.
+        array = (
+            np.array(np.nan)
+            if np.asarray(level).dtype == bool
+            else real_array(level, "noise_level")
+        )
     except (TypeError, ValueError):
         array = np.array(np.nan)
     if array.ndim > 1 or not ((array >= 0) & np.isfinite(array)).all():

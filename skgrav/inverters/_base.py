@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skgrav._checks import validate_data
 from skgrav._typing import Array
+from skgrav.inverters._plausible import IMPLAUSIBLE
 from skgrav.io import FEATURES, Field, SavedMixin
 from skgrav.operators import is_lazy, lazily
 
@@ -126,4 +128,8 @@ def predicted_start(init: Any, g: Array, noise_level: ArrayLike | None) -> Array
     """
     takes = getattr(init, "_takes_noise_level", "noise_level" in signature(init.predict).parameters)
     options = {"noise_level": noise_level} if takes and noise_level is not None else {}
-    return np.asarray(init.predict(g, **options), dtype=np.float64).reshape(len(g), -1)
+    with warnings.catch_warnings():
+        # Whoever starts from these densities checks what becomes of them.
+        warnings.filterwarnings("ignore", f".*{IMPLAUSIBLE}")
+        rho = init.predict(g, **options)
+    return np.asarray(rho, dtype=np.float64).reshape(len(g), -1)

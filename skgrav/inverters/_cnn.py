@@ -21,6 +21,7 @@ from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._encoding import Encoding, Numbers, PairEncoder
+from skgrav.inverters._plausible import warn_implausible
 from skgrav.inverters._pretrained import pretrained_file
 from skgrav.inverters._standardised import StandardisedEncoding
 from skgrav.inverters._whitened import WhitenedEncoding
@@ -355,6 +356,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
         rho = self._encoding.estimate(self.net_, X, noise_level, self.density_range_)
+        warn_implausible(rho, self._encoding.operator, self.density_range_)
         return self._as_fitted(rho)
 
     @classmethod

@@ -27,6 +27,7 @@ from skgrav.inverters._latent_space import (
     LinearDecoder,
     Starts,
 )
+from skgrav.inverters._plausible import warn_implausible
 from skgrav.io import Estimator, Field, saved
 from skgrav.metrics import relative_data_misfit
 from skgrav.noise import Noise, noise_with_rounding
@@ -316,7 +317,10 @@ class LatentInverter(InverterMixin, BaseEstimator):
             Densities, codes, misfits, iterations and candidates of each sample.
         """
         check_is_fitted(self, "operator_")
-        return self._invert(validate_data(self, X, reset=False), noise_level)
+        result = self._invert(validate_data(self, X, reset=False), noise_level)
+        trained = getattr(self.generator_, "density_range_", None)
+        warn_implausible(result.rho, self.operator_, trained)
+        return result
 
     def _invert(self, X: Array, noise_level: ArrayLike | None) -> LatentResult:
         g = self._data(X)
@@ -418,7 +422,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
         return np.broadcast_to(search.centre, (n_samples, self.n_components_)).copy()
 
     def _noise(self, noise_level: ArrayLike | None = None) -> Noise:
-        return Noise.of(self.operator_, self.noise_level).at(noise_level)
+        return Noise.of(self.operator_, self.noise_level).at(noise_level, estimable=False)
 
     def _coordinates(self, noise: Noise) -> tuple[SVDSystem, Array]:
         """Return the whitened system, and the matrix from data to its coordinates."""

@@ -273,7 +273,7 @@ class Refiner(InverterMixin, BaseEstimator):
         X = validate_data(self, X, reset=False)
         result = self._refine(X, noise_level)
         g = self._data(X)
-        noise = Noise.of(self.operator_, self.noise_level).at(noise_level)
+        noise = Noise.of(self.operator_, self.noise_level).at(noise_level, estimable=False)
         residual = g - self.operator_.transform(result.rho)
         chi = noise.chi_factor(residual, g)
         chi = np.zeros(len(g)) if chi is None else chi  # is not reported
@@ -295,7 +295,7 @@ class Refiner(InverterMixin, BaseEstimator):
 
     def _noise(self, g: Array, noise_level: ArrayLike | None = None) -> tuple[Whitening, Array]:
         """Return the whitening, and the whitened noise of each sample, 0 if not known."""
-        noise = Noise.of(self.operator_, self.noise_level).at(noise_level)
+        noise = Noise.of(self.operator_, self.noise_level).at(noise_level, estimable=False)
         return noise.whitening, noise.scale_or(g, 0.0)
 
     def _start(self, X: Array, g: Array, noise_level: ArrayLike | None = None) -> Array:

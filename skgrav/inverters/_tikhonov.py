@@ -245,7 +245,7 @@ class TikhonovInverter(RegularizedInverter):
         curve : AlphaCurve
             Arrays of shape (n_alphas, n_samples).
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "n_iter_")
         X = validate_data(self, X, reset=False)
         if not self.operator_.is_decomposable_:
             raise ValueError(
