@@ -661,12 +661,9 @@ def check_level(level: Any) -> Level:
         return "auto"
     refuse_missing(level, "noise_level")
     try:
-        # True would count as noise as large as the data.
-        array = (
-            np.array(np.nan)
-            if np.asarray(level).dtype == bool
-            else real_array(level, "noise_level")
-        )
+        array = real_array(level, "noise_level")
+        if np.asarray(level).dtype == bool:  # True would count as noise as large as the data
+            array = np.array(np.nan)
     except (TypeError, ValueError):
         array = np.array(np.nan)
     if array.ndim > 1 or not ((array >= 0) & np.isfinite(array)).all():

@@ -160,3 +160,14 @@ def test_noise_level_is_not_a_flag():
         inverter.predict(G, noise_level=True)
     with pytest.raises(ValueError, match="'noise_level' is True; it must be a number"):
         inverter.set_params(noise_level=True).fit(G)
+
+
+def test_search_in_latent_space_warns_of_data_that_noise_and_generator_do_not_explain():
+    inverter = LatentInverter(PCA(5), operator=OPERATOR).fit(G, RHO)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        inverter.predict(G)
+    text = "3 of 3 samples contain more than the noise and the errors of 'generator' explain, up to"
+    with pytest.warns(UserWarning, match=text) as caught:
+        inverter.predict(G[:3] + 2 * np.random.default_rng(2).standard_normal((3, 31)))
+    assert [warning.filename for warning in caught] == [__file__]

@@ -72,7 +72,8 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     PhysicsWarning
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
-        If the data of `predict` show far more noise than stated.
+        If the data of `predict` show far more noise than stated, or estimates are beyond the
+        densities of rocks, or far from the training densities.
 
     See Also
     --------

@@ -157,7 +157,8 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
         If data of `predict` have noise that the network was not trained for, or more than stated,
-        or if training densities exceed `density_range`.
+        if estimates are far beyond the training densities, or if training densities exceed
+        `density_range`.
     RuntimeWarning
         If a checkpoint cannot be written; training continues, and the last one is kept.
 

@@ -38,6 +38,9 @@ from skgrav.solvers import Projection, SVDSystem, make_system
 #: and where codes must be searched.
 _N_LINEAR, _N_ENCODED, _N_SEARCHED = 10_000, 1000, 300
 
+#: Misfit in units of noise and approximation error, of which few training samples are beyond 3.
+_UNEXPLAINED = 5.0
+
 #: Training samples inverted in `fit`, for `n_iter_` and for the share of the change that is made.
 _N_RECORDED = 100
 
@@ -129,7 +132,8 @@ class LatentInverter(InverterMixin, BaseEstimator):
     PhysicsWarning
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
-        If no noise level is given.
+        If no noise level is given, data contain more than noise and generator explain, or
+        estimates are beyond the densities of rocks, or far from the training densities.
 
     See Also
     --------
@@ -318,9 +322,29 @@ class LatentInverter(InverterMixin, BaseEstimator):
         """
         check_is_fitted(self, "operator_")
         result = self._invert(validate_data(self, X, reset=False), noise_level)
+        self._warn_unexplained(2.0 * result.objective.min(axis=0))
         trained = getattr(self.generator_, "density_range_", None)
         warn_implausible(result.rho, self.operator_, trained)
         return result
+
+    def _warn_unexplained(self, size2: Array) -> None:
+        """Warn of data that neither noise nor errors of the generator explain.
+
+        `size2` are the squared misfits in units of these errors, with the squared departures from
+        the prior: chi-squared numbers with a mean of the number of data.
+        """
+        # Searches with nonlinear generators may end in a local minimum, which is no error of data.
+        if not (self.prior and self.approximation_error and self._space.is_linear):
+            return
+        ratio = np.sqrt(size2 / len(self._space.error.variance))
+        unexplained = ratio > _UNEXPLAINED
+        if unexplained.any():
+            warn(
+                f"{unexplained.sum()} of {len(ratio)} samples contain more than the noise and the "
+                f"errors of 'generator' explain, up to {ratio.max():.3g} times: they have more "
+                "noise than stated, or are unlike the data of the training densities. Give a "
+                "larger 'noise_level' or 'uncertainty', or check the unit of the data."
+            )
 
     def _invert(self, X: Array, noise_level: ArrayLike | None) -> LatentResult:
         g = self._data(X)

@@ -140,7 +140,8 @@ class TikhonovInverter(RegularizedInverter):
     ConvergenceWarning
         If data are not fitted to their noise.
     UserWarning
-        If estimates are beyond the densities of rocks, or the data do not determine alpha.
+        If estimates are beyond the densities of rocks, the data do not determine alpha, or they
+        differ from the reference by far less than their noise.
 
     See Also
     --------
