@@ -22,9 +22,10 @@ from skgrav._typing import Array, Mask
 #: Densities, gravity and lengths are far below it in any unit.
 LARGEST = 1e15
 
-#: Numbers that mark missing values in tables and grids: rows of nines, and those of GIS files.
+#: Numbers that mark missing values in tables, well logs and grids: rows of nines, also with a
+#: quarter, and those of GIS files.
 DUMMIES = np.array(
-    [float(f"{'9' * n}{tail}") for n in range(3, 9) for tail in ("", ".9", ".99")]
+    [float(f"{'9' * n}{tail}") for n in range(3, 9) for tail in ("", ".9", ".99", ".25")]
     + [32767.0, 32768.0]
 )
 
@@ -142,7 +143,7 @@ def _check_values(array: NDArray[Any], name: str, given: Any) -> None:
             f"{_column(given, wrong)}. {_REMEDY}"
         )
     check_size(array, name)
-    check_dummies(array, name)
+    check_dummies(array, name, zeros_are_background=True)
 
 
 def _first_index(wrong: Mask) -> str:
@@ -157,12 +158,12 @@ def _column(values: Any, wrong: Mask) -> str:
     return f" in column {columns[int(np.argwhere(wrong)[0][1])]!r}"
 
 
-def check_dummies(array: NDArray[Any], name: str) -> None:
+def check_dummies(array: NDArray[Any], name: str, *, zeros_are_background: bool = False) -> None:
     """Raise ValueError if a number such as -9999 marks missing values.
 
     The unit of X is unknown, so size alone is not a criterion. A dummy value is one of `DUMMIES` to
     the last digit, and farther from the other values than ten times their range. Fewer than three
-    others, or zeros alone, have no range to compare with.
+    others have no range to compare with, nor have zeros where they may be the background of a body.
     """
     if not array.size:
         return
@@ -173,7 +174,7 @@ def check_dummies(array: NDArray[Any], name: str) -> None:
         # A file may use several dummies, which must not widen the range of the others.
         size = np.abs(array)
         rest = array[~reduce(np.logical_or, (np.isclose(size, d, 1e-7, 0) for d in DUMMIES))]
-        if rest.size < 3 or not rest.any():
+        if rest.size < 3 or (zeros_are_background and not rest.any()):
             continue
         low, high = float(rest.min()), float(rest.max())
         if max(low - extreme, extreme - high) > _FAR * (high - low):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg
 
-from skgrav._checks import check_array, check_basis, check_uncertainty, real_array
+from skgrav._checks import (
+    check_array,
+    check_basis,
+    check_uncertainty,
+    real_array,
+    refuse_missing,
+)
 from skgrav._typing import Array
+from skgrav._warnings import warn
 from skgrav.geometry import Survey
 
 __all__ = ["Noise", "Trend", "Whitening"]
@@ -344,13 +350,15 @@ class Noise:
             n_data = getattr(source, "n_data_", None) or source.shape[0]
         return cls(n_data, level=level, uncertainty=uncertainty)
 
-    def at(self, level: Any) -> Self:
+    def at(self, level: Any, *, estimable: bool = True) -> Self:
         """Return the same noise at another level.
 
         Parameters
         ----------
         level : float, array-like of shape (n_samples,), "auto" or None
             Relative noise; None returns this object.
+        estimable : bool, default=True
+            Whether the method can estimate the noise, so that ``"auto"`` is allowed.
 
         Returns
         -------
@@ -359,6 +367,11 @@ class Noise:
         """
         if level is None:
             return self
+        if not estimable and isinstance(level, str) and level == "auto":
+            raise ValueError(
+                "'noise_level' is 'auto', but this method does not estimate the noise; give a "
+                "number of at least 0 or one for each sample, relative to the rms of its data."
+            )
         other = copy(self)
         other.level = check_level(level)
         return other
@@ -538,8 +551,6 @@ class Noise:
         white_residual: Array,
         space: _DataSpace,
         typical_rms: float,
-        *,
-        stacklevel: int = 4,
     ) -> Array:
         """Return the standard deviation of each sample's whitened noise, given or estimated.
 
@@ -553,8 +564,6 @@ class Noise:
             Separates signal and noise.
         typical_rms : float
             Rms of typical whitened data.
-        stacklevel : int, default=4
-            Stack level of the warning.
 
         Returns
         -------
@@ -575,12 +584,11 @@ class Noise:
         if contradicted.any():
             worst = int(np.argmax(np.where(contradicted, visible / rms, 0.0)))
             source = "'noise_level'" if self.is_relative else "the 'uncertainty' of the survey"
-            warnings.warn(
+            warn(
                 f"{source} is {stated[worst] / rms[worst]:.2g} of the rms of the data, but "
                 f"{contradicted.sum()} of {len(rms)} samples contain more that no density like the "
                 f"training densities explains, up to {visible[worst] / rms[worst]:.2g}: it is "
-                f"fitted as if it were signal. Give a larger one, or noise_level='auto'.",
-                stacklevel=stacklevel,
+                f"fitted as if it were signal. Give a larger one, or noise_level='auto'."
             )
         return with_visible_rounding(stated, visible, rms, typical_rms)
 
@@ -648,8 +656,11 @@ def check_level(level: Any) -> Level:
         return None
     if isinstance(level, str) and level == "auto":
         return "auto"
+    refuse_missing(level, "noise_level")
     try:
         array = real_array(level, "noise_level")
+        if np.asarray(level).dtype == bool:  # True would count as noise as large as the data
+            array = np.array(np.nan)
     except (TypeError, ValueError):
         array = np.array(np.nan)
     if array.ndim > 1 or not ((array >= 0) & np.isfinite(array)).all():

@@ -12,7 +12,7 @@ from skgrav.solvers import CGLS
 MESH = Mesh.regular((3, 6), 100.0)
 SURVEY = Survey(np.column_stack([np.full(6, -1.0), MESH.centers[1]]), ("z",), 0.05)
 OPERATOR = ForwardOperator(MESH, SURVEY).fit()
-RHO = np.random.default_rng(0).normal(size=(2, 18))
+RHO = 100 * np.random.default_rng(0).normal(size=(2, 18))
 G = OPERATOR.transform(RHO)
 
 
@@ -49,6 +49,10 @@ DOORS = {
     "reference": lambda m: TikhonovInverter(reference=m(np.ones(18)), operator=OPERATOR).fit(G),
     "alpha": lambda m: (
         TikhonovInverter(operator=OPERATOR).fit(G).alpha_curve(G, alphas=m([1.0, 2.0]))
+    ),
+    "bounds": lambda m: TikhonovInverter(bounds=m([0.0, 1.0]), operator=OPERATOR).fit(G),
+    "noise_level": lambda m: (
+        TikhonovInverter(operator=OPERATOR).fit(G).predict(G, noise_level=m([0.1, 0.1]))
     ),
     "y_pred": lambda m: relative_l2_error(RHO, m(RHO)),
     "uncertainty of a metric": lambda m: chi_factor(OPERATOR, RHO, G, uncertainty=m(np.ones(6))),
@@ -166,3 +170,18 @@ def test_columns_of_a_frame_are_taken_by_name():
     for wrong in (frame.rename(columns={"z": "depth"}), wide[["y", "x"]], frame[["x", "x"]]):
         with pytest.raises(ValueError, match=r"'stations' has the columns .* must be z, x or z, y"):
             Survey(wrong)
+
+
+@pytest.mark.parametrize("dummy", [-9999.0, 99999.0])
+def test_dummies_among_stations_at_height_zero_are_refused(dummy):
+    stations = np.column_stack([np.zeros(6), MESH.centers[1]])
+    stations[2, 0] = dummy
+    with pytest.raises(ValueError, match=f"'stations, z' contains {dummy:.10g}, 1 times"):
+        Survey(stations, ("z",))
+
+
+def test_dummies_of_well_logs_are_refused():
+    g = np.array(G)
+    g[0, 3] = -999.25
+    with pytest.raises(ValueError, match=r"'X' contains -999\.25, 1 times"):
+        TikhonovInverter(operator=OPERATOR).fit(g)

@@ -12,6 +12,7 @@ from sklearn.frozen import FrozenEstimator
 
 import skgrav
 from skgrav._typing import Array
+from skgrav._warnings import warn
 from skgrav.cli._profile import GRAVITIES, TRENDS, Profile, check_output, read_profile
 from skgrav.cli._section import (
     Section,
@@ -129,11 +130,10 @@ def _smoothest(options: Namespace, profile: Profile) -> Section:
 def _warn_assumed(options: Namespace, sigma: float) -> None:
     """Warn of the noise, in mGal, that generalised cross-validation assumes."""
     unit = options.gravity_unit
-    warnings.warn(
+    warn(
         "the noise of the data is not given; generalised cross-validation assumes "
         f"{sigma / GRAVITIES[unit]:.2g} {unit}, too little for smoothed or gridded data. The noise "
-        "determines the resolution: give it by --noise, or its column by --sigma.",
-        stacklevel=2,
+        "determines the resolution: give it by --noise, or its column by --sigma."
     )
 
 
@@ -147,11 +147,10 @@ def _estimated(options: Namespace, profile: Profile) -> Section:
         return _section(operator, profile, rho)
     section = _section(operator, profile, model.predict(g, noise_level=level))
     if section.chi_factor is not None and section.chi_factor > _MISSED:
-        warnings.warn(
+        warn(
             f"the estimate of {options.model} misses the data, with a chi factor of "
             f"{section.chi_factor:.3g}: a network fits data only roughly. Fit its estimate to "
-            "the data by --refine projection, or train on more sections of similar densities.",
-            stacklevel=2,
+            "the data by --refine projection, or train on more sections of similar densities."
         )
     return section
 

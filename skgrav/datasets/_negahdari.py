@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
 from skgrav._typing import Array
+from skgrav._warnings import warn
 from skgrav.datasets._download import fetch, file_sha256
 from skgrav.geometry import Mesh, Survey
 from skgrav.operators import ForwardOperator
@@ -141,11 +141,10 @@ def fetch_negahdari2025(
     path = fetch(address, sha256, _place(address), data_home, check=_find_members, progressbar=True)
     received = file_sha256(path)
     if sha256 is None:
-        warnings.warn(
+        warn(
             f"The authors publish no hash of {address}: {path} is used without verification. Its "
             f"sha256 is {received}; pass sha256={received!r} to accept this file only.",
             UserWarning,
-            stacklevel=2,
         )
     density_train, density_test, gravity_train, gravity_test = _read_arrays(path)
     target_train, target_test = _densities(density_train), _densities(density_test)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from math import isqrt, prod
@@ -25,6 +24,7 @@ from skorch.dataset import ValidSplit
 from skgrav._checks import check_array, check_range, check_size, validate_data
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array, Array32
+from skgrav._warnings import warn
 from skgrav.geometry import Mesh
 from skgrav.io import FEATURES, Field, SavedMixin, Weights
 from skgrav.networks import (
@@ -218,12 +218,11 @@ class DensityGenerator(
             del self.net_
             raise
         if outcome.stopped_by == "interrupt":
-            warnings.warn(
+            warn(
                 f"training was stopped by the user after {outcome.n_epochs} of "
                 f"{sizes.max_epochs} epochs; the weights of the "
                 f"{'best' if self.early_stopping else 'last'} of them are kept.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         history = list(net.history)
         self.loss_curve_ = [float(epoch["train_loss"]) for epoch in history]
@@ -449,10 +448,9 @@ class DensityGenerator(
         n = isqrt(n_cells)
         if n * n == n_cells:
             return n, n
-        warnings.warn(
+        warn(
             f"'mesh' is None and {n_cells} cells are not a square section: they are taken as one "
-            "layer. Give 'mesh'.",
-            stacklevel=3,
+            "layer. Give 'mesh'."
         )
         return 1, n_cells
 
@@ -478,10 +476,9 @@ class DensityGenerator(
             low, high = check_range(self.density_range, "density_range")
         self.density_range_ = low, high
         if X.min() < low or X.max() > high:
-            warnings.warn(
+            warn(
                 f"'X' ranges from {X.min():g} to {X.max():g}, beyond density_range=({low:g}, "
-                f"{high:g}), which the generator cannot leave. Give a wider 'density_range'.",
-                stacklevel=3,
+                f"{high:g}), which the generator cannot leave. Give a wider 'density_range'."
             )
         return self._scaled(X)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from functools import partial
 from typing import Any, ClassVar
 
@@ -16,6 +15,7 @@ from torch import nn
 from torch.nn.functional import relu, softplus
 
 from skgrav._typing import Array, Array32
+from skgrav._warnings import warn
 from skgrav.generators._base import Defaults, DensityGenerator, start_linear
 from skgrav.io import Field, saved
 from skgrav.metrics import sample_diversity
@@ -194,12 +194,11 @@ class GANGenerator(DensityGenerator):
         varied = np.ptp(scaled, axis=0).max() > 1e-6
         self.diversity_ = sample_diversity(scaled, samples) if varied else 1.0
         if self.diversity_ < _COLLAPSED:
-            warnings.warn(
+            warn(
                 f"the samples have only {self.diversity_:.2f} of the spread of the training "
                 "sections: the generator has collapsed, or was not trained long enough. Raise "
                 "'max_epochs', lower 'learning_rate' or take another 'random_state'.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
 
 

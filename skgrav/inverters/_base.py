@@ -14,6 +14,8 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skgrav._checks import validate_data
 from skgrav._typing import Array
+from skgrav._warnings import warn
+from skgrav.inverters._plausible import IMPLAUSIBLE
 from skgrav.io import FEATURES, Field, SavedMixin
 from skgrav.noise import Noise
 from skgrav.operators import is_lazy, lazily
@@ -124,11 +126,10 @@ class InverterMixin(SavedMixin, TransformerMixin, RegressorMixin):
 def warn_unknown_noise(noise: Noise) -> None:
     """Warn in `fit` that data are fitted as if noise-free, if their noise is not known."""
     if not noise.is_known:
-        warnings.warn(
+        warn(
             "'noise_level' is None and the survey of 'operator' has no uncertainty: the data are "
             "fitted as if noise-free, which turns noise into density. Give the noise relative to "
-            "the rms of a sample's data, or 0 if there is none.",
-            stacklevel=3,
+            "the rms of a sample's data, or 0 if there is none."
         )
 
 
@@ -139,4 +140,8 @@ def predicted_start(init: Any, g: Array, noise_level: ArrayLike | None) -> Array
     """
     takes = getattr(init, "_takes_noise_level", "noise_level" in signature(init.predict).parameters)
     options = {"noise_level": noise_level} if takes and noise_level is not None else {}
-    return np.asarray(init.predict(g, **options), dtype=np.float64).reshape(len(g), -1)
+    with warnings.catch_warnings():
+        # Whoever starts from these densities checks what becomes of them.
+        warnings.filterwarnings("ignore", f".*{IMPLAUSIBLE}")
+        rho = init.predict(g, **options)
+    return np.asarray(rho, dtype=np.float64).reshape(len(g), -1)

@@ -16,9 +16,13 @@ from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._gaussian_prior import GaussianPrior
+from skgrav.inverters._plausible import warn_implausible
 from skgrav.io import Field, saved
 from skgrav.noise import Noise
 from skgrav.operators import BaseOperator, is_lazy, resolve_operator
+
+#: Standard deviations on either side of the mean that count as the range of training densities.
+_SPREAD = 3.0
 
 
 @saved
@@ -68,7 +72,8 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     PhysicsWarning
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
-        If the data of `predict` show far more noise than stated.
+        If the data of `predict` show far more noise than stated, or estimates are beyond the
+        densities of rocks, or far from the training densities.
 
     See Also
     --------
@@ -250,12 +255,16 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
 
     def _posterior(self, X: ArrayLike, noise_level: ArrayLike | None) -> tuple[Array, Array]:
         """Return the posterior mean, and the standard deviation of the whitened noise."""
-        check_is_fitted(self)
+        check_is_fitted(self, "mean_")
         X = validate_data(self, X, reset=False)
         noise = self._noise().at(noise_level)
         residual = noise.whitening(X) - self._prior.data_mean
         sigma = noise.estimated(X, residual, self._prior.space, self._data_rms)
-        return self.mean_ + self._prior.space.estimate(residual, sigma**2), sigma
+        rho = self.mean_ + self._prior.space.estimate(residual, sigma**2)
+        spread = _SPREAD * np.sqrt(self.variance_)
+        trained = float(np.min(self.mean_ - spread)), float(np.max(self.mean_ + spread))
+        warn_implausible(rho, self.operator_, trained)
+        return rho, sigma
 
     def _noise(self) -> Noise:
         return Noise.of(self.operator_, self.noise_level)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -19,8 +18,10 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import check_range, real_array, validate_data
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array
+from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._encoding import Encoding, Numbers, PairEncoder
+from skgrav.inverters._plausible import warn_implausible
 from skgrav.inverters._pretrained import pretrained_file
 from skgrav.inverters._standardised import StandardisedEncoding
 from skgrav.inverters._whitened import WhitenedEncoding
@@ -156,7 +157,8 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
         If data of `predict` have noise that the network was not trained for, or more than stated,
-        or if training densities exceed `density_range`.
+        if estimates are far beyond the training densities, or if training densities exceed
+        `density_range`.
     RuntimeWarning
         If a checkpoint cannot be written; training continues, and the last one is kept.
 
@@ -355,6 +357,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
         rho = self._encoding.estimate(self.net_, X, noise_level, self.density_range_)
+        warn_implausible(rho, self._encoding.operator, self.density_range_)
         return self._as_fitted(rho)
 
     @classmethod
@@ -555,7 +558,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
             )
         else:
             return
-        warnings.warn(text, ConvergenceWarning, stacklevel=4)
+        warn(text, ConvergenceWarning)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ import numpy as np
 from scipy.special import chdtri
 
 from skgrav._typing import Array, Indices, Mask
+from skgrav._warnings import warn
 from skgrav.io import saved, sized
 from skgrav.operators import decomposition_bytes, require
 from skgrav.solvers import DataSpace, discrepancy_strength, noise_in_data
@@ -167,12 +167,11 @@ class DampingCurves:
         parts = [self._search(c[i : i + _BLOCK], criterion) for i in range(0, len(c), _BLOCK)]
         alpha, open_ = (np.concatenate(values) for values in zip(*parts, strict=True))
         if open_.any():
-            warnings.warn(
+            warn(
                 f"'alpha' is {criterion!r}, but {open_.sum()} of {len(c)} samples do not determine "
                 "it: alphas of very different misfit are about as good, so that their estimates "
                 "may fit noise or miss signal. Give 'noise_level', or the survey an 'uncertainty', "
-                "for alpha='discrepancy', or take a number or a higher 'order'.",
-                stacklevel=6,
+                "for alpha='discrepancy', or take a number or a higher 'order'."
             )
         return alpha
 

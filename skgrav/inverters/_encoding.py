@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from skgrav._typing import Array
+from skgrav._warnings import warn
 from skgrav.operators import BaseOperator
 from skgrav.training import TrainingNet
 
@@ -104,10 +104,9 @@ class PairEncoder:
         if self.grows:
             self.density_range = min(low, float(y.min())), max(high, float(y.max()))
         elif y.min() < low or y.max() > high:
-            warnings.warn(
+            warn(
                 f"'y' ranges from {y.min():g} to {y.max():g}, beyond density_range=({low:g}, "
-                f"{high:g}), beyond which estimates are clipped. Give a wider 'density_range'.",
-                stacklevel=4,
+                f"{high:g}), beyond which estimates are clipped. Give a wider 'density_range'."
             )
         return self.encoding.encode(X, y)
 

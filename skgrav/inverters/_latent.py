@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from math import isqrt
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -17,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import validate_data
 from skgrav._constraints import HasMethods, Interval, StrOptions
 from skgrav._typing import Array
+from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin, predicted_start, warn_unknown_noise
 from skgrav.inverters._latent_search import LatentResult, LatentSearch
 from skgrav.inverters._latent_space import (
@@ -27,6 +27,7 @@ from skgrav.inverters._latent_space import (
     LinearDecoder,
     Starts,
 )
+from skgrav.inverters._plausible import warn_implausible
 from skgrav.io import Estimator, Field, saved
 from skgrav.metrics import relative_data_misfit
 from skgrav.noise import Noise, noise_with_rounding
@@ -36,6 +37,9 @@ from skgrav.solvers import Projection, SVDSystem, make_system
 #: Training sections from which prior and errors are learned: with linear generators, with encoders,
 #: and where codes must be searched.
 _N_LINEAR, _N_ENCODED, _N_SEARCHED = 10_000, 1000, 300
+
+#: Misfit in units of noise and approximation error, of which few training samples are beyond 3.
+_UNEXPLAINED = 5.0
 
 #: Training samples inverted in `fit`, for `n_iter_` and for the share of the change that is made.
 _N_RECORDED = 100
@@ -128,7 +132,8 @@ class LatentInverter(InverterMixin, BaseEstimator):
     PhysicsWarning
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
-        If no noise level is given.
+        If no noise level is given, data contain more than noise and generator explain, or
+        estimates are beyond the densities of rocks, or far from the training densities.
 
     See Also
     --------
@@ -251,10 +256,9 @@ class LatentInverter(InverterMixin, BaseEstimator):
         # The errors of starts are learned from data with the stated noise.
         missing, share = noise.missing(g - self.operator_.transform(rho), g)
         if self._start_in_X and share > 0.9:
-            warnings.warn(
+            warn(
                 "the estimates in 'X' were made from data with less noise than 'noise_level', so "
-                "their errors on noisy data are unknown. Fit the Pipeline to noisy data.",
-                stacklevel=2,
+                "their errors on noisy data are unknown. Fit the Pipeline to noisy data."
             )
         elif hasattr(self, "init_") and share:
             rng = check_random_state(self.random_state)
@@ -311,7 +315,30 @@ class LatentInverter(InverterMixin, BaseEstimator):
             Densities, codes, misfits, iterations and candidates of each sample.
         """
         check_is_fitted(self, "operator_")
-        return self._invert(validate_data(self, X, reset=False), noise_level)
+        result = self._invert(validate_data(self, X, reset=False), noise_level)
+        self._warn_unexplained(2.0 * result.objective.min(axis=0))
+        trained = getattr(self.generator_, "density_range_", None)
+        warn_implausible(result.rho, self.operator_, trained)
+        return result
+
+    def _warn_unexplained(self, size2: Array) -> None:
+        """Warn of data that neither noise nor errors of the generator explain.
+
+        `size2` are the squared misfits in units of these errors, with the squared departures from
+        the prior: chi-squared numbers with a mean of the number of data.
+        """
+        # Searches with nonlinear generators may end in a local minimum, which is no error of data.
+        if not (self.prior and self.approximation_error and self._space.is_linear):
+            return
+        ratio = np.sqrt(size2 / len(self._space.error.variance))
+        unexplained = ratio > _UNEXPLAINED
+        if unexplained.any():
+            warn(
+                f"{unexplained.sum()} of {len(ratio)} samples contain more than the noise and the "
+                f"errors of 'generator' explain, up to {ratio.max():.3g} times: they have more "
+                "noise than stated, or are unlike the data of the training densities. Give a "
+                "larger 'noise_level' or 'uncertainty', or check the unit of the data."
+            )
 
     def _invert(self, X: Array, noise_level: ArrayLike | None) -> LatentResult:
         g = self._data(X)
@@ -323,11 +350,10 @@ class LatentInverter(InverterMixin, BaseEstimator):
         codes, objective, n_iter, converged = map(np.stack, zip(*found, strict=True))
         best = objective.argmin(axis=0), np.arange(len(g))
         if not converged[best].all():
-            warnings.warn(
+            warn(
                 f"{np.sum(~converged[best])} of {len(g)} samples did not converge; raise "
                 "'max_iter' or 'tol'.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         candidates = np.stack([self._densities(z, g, starts, noise) for z in codes])
         rho = candidates[best]
@@ -414,7 +440,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
         return np.broadcast_to(search.centre, (n_samples, self.n_components_)).copy()
 
     def _noise(self, noise_level: ArrayLike | None = None) -> Noise:
-        return Noise.of(self.operator_, self.noise_level).at(noise_level)
+        return Noise.of(self.operator_, self.noise_level).at(noise_level, estimable=False)
 
     def _coordinates(self, noise: Noise) -> tuple[SVDSystem, Array]:
         """Return the whitened system, and the matrix from data to its coordinates."""

@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
 from skgrav._typing import Array
+from skgrav._warnings import warn
 
 #: Contrasts, in kg/m3, from a void in dense rock to native ore in light rock.
 LIGHTEST, DENSEST = -3300.0, 5500.0
+
+#: Beginning of the text of the warning of densities.
+IMPLAUSIBLE = "have densities"
+
+#: Distance from the training densities, in widths of their range, that is far.
+_FAR = 10.0
 
 #: Least number of samples at which columns of mean 0 and variance 1 indicate a scaler.
 _N_SCALED = 3
 
 
-def warn_implausible(rho: Array, operator: Any) -> None:
-    """Warn of densities in kg/m3 outside the range of rocks."""
-    if getattr(operator, "units", None) != "mGal":
+def warn_implausible(rho: Array, operator: Any, trained: tuple[float, float] | None = None) -> None:
+    """Warn of densities in kg/m3 outside the range of rocks, or far from the training densities.
+
+    `trained` is the range of the training densities, in any unit.
+    """
+    if not rho.size:
         return
-    low, high = float(rho.min(initial=0.0)), float(rho.max(initial=0.0))
-    if low >= LIGHTEST and high <= DENSEST:
-        return
-    n = int(np.sum(((rho < LIGHTEST) | (rho > DENSEST)).any(axis=1)))
-    warnings.warn(
-        f"{n} of {len(rho)} samples have densities that no rock has: the estimates range from "
-        f"{low:.4g} to {high:.4g} kg/m3. Check the units of data, stations and mesh, the noise, "
-        "and whether the mesh lies below the stations and extends beyond the sources; or give "
-        "'bounds' if the inverter has them.",
-        stacklevel=4,
-    )
+    ranges = {}
+    if getattr(operator, "units", None) == "mGal":
+        ranges["that no rock has"] = LIGHTEST, DENSEST
+    if trained is not None and trained[0] < trained[1]:
+        margin = _FAR * (trained[1] - trained[0])
+        text = f"far from the training densities, {trained[0]:.4g} to {trained[1]:.4g}"
+        ranges[text] = trained[0] - margin, trained[1] + margin
+    for text, (lowest, highest) in ranges.items():
+        n = int(np.sum(((rho < lowest) | (rho > highest)).any(axis=1)))
+        if n:
+            warn(
+                f"{n} of {len(rho)} samples {IMPLAUSIBLE} {text}: the estimates range from "
+                f"{rho.min():.4g} to {rho.max():.4g}{' kg/m3' * (highest == DENSEST)}. Check the "
+                "units of data, stations and mesh, the noise, and whether the mesh lies below the "
+                "stations and extends beyond the sources; or give 'bounds' if the inverter has "
+                "them."
+            )
+            return
 
 
 def warn_not_gravity(g: Array) -> None:
     """Warn of data that are zero, and of data that were scaled."""
     if not g.any():
-        warnings.warn(
+        warn(
             "'X' is zero everywhere, as a single sample after a StandardScaler. Inverters need "
-            "gravity in its own unit, so leave the scaler out.",
-            stacklevel=3,
+            "gravity in its own unit, so leave the scaler out."
         )
     elif len(g) >= _N_SCALED:
         varied = np.ptp(g, axis=0) > 0
@@ -47,8 +62,7 @@ def warn_not_gravity(g: Array) -> None:
             return
         mean, std = g.mean(axis=0), g.std(axis=0)
         if np.allclose(mean, 0.0, atol=1e-6) and np.allclose(std[varied], 1.0, atol=1e-6):
-            warnings.warn(
+            warn(
                 "each column of 'X' has mean 0 and variance 1, as after a StandardScaler. "
-                "Inverters need gravity in its own unit, so leave the scaler out.",
-                stacklevel=3,
+                "Inverters need gravity in its own unit, so leave the scaler out."
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from difflib import get_close_matches
 from numbers import Real
 from typing import Any, ClassVar, Literal, Self, overload
@@ -17,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import validate_data
 from skgrav._constraints import HasMethods, Interval, StrOptions
 from skgrav._typing import Array, Indices
+from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin, predicted_start, warn_unknown_noise
 from skgrav.inverters._error_model import ErrorCorrection
 from skgrav.inverters._plausible import warn_implausible
@@ -267,17 +267,16 @@ class Refiner(InverterMixin, BaseEstimator):
         X = validate_data(self, X, reset=False)
         result = self._refine(X, noise_level)
         g = self._data(X)
-        noise = Noise.of(self.operator_, self.noise_level).at(noise_level)
+        noise = Noise.of(self.operator_, self.noise_level).at(noise_level, estimable=False)
         residual = g - self.operator_.transform(result.rho)
         chi = noise.chi_factor(residual, g)
         chi = np.zeros(len(g)) if chi is None else chi  # is not reported
         warn_unfitted(result.status, chi, residual, noise, self.operator_)
         if isinstance(self.solver_, ErrorCorrection) and _MISSED < np.median(chi) < np.inf:
-            warnings.warn(
+            warn(
                 f"solver 'bayes' leaves a chi factor of {np.median(chi):.2g}: the errors of the "
                 "start that 'fit' learned are too small for these data. Give 'init' as an "
-                "estimator that is cross-fitted, or fit to pairs that it was not trained on.",
-                stacklevel=3,
+                "estimator that is cross-fitted, or fit to pairs that it was not trained on."
             )
         warn_implausible(result.rho, self.operator_)
         return result
@@ -290,7 +289,7 @@ class Refiner(InverterMixin, BaseEstimator):
 
     def _noise(self, g: Array, noise_level: ArrayLike | None = None) -> tuple[Whitening, Array]:
         """Return the whitening, and the whitened noise of each sample, 0 if not known."""
-        noise = Noise.of(self.operator_, self.noise_level).at(noise_level)
+        noise = Noise.of(self.operator_, self.noise_level).at(noise_level, estimable=False)
         return noise.whitening, noise.scale_or(g, 0.0)
 
     def _start(self, X: Array, g: Array, noise_level: ArrayLike | None = None) -> Array:
@@ -305,11 +304,10 @@ class Refiner(InverterMixin, BaseEstimator):
         """Learn the errors of starts from held-out estimates."""
         rho = y.reshape(len(y), -1)
         if self.init is None:
-            warnings.warn(
+            warn(
                 "solver 'bayes' treats the starts in 'X' as held-out ones. In a Pipeline the "
                 "previous step was fitted to these pairs, so that its errors seem too small. Give "
-                "the inverter as 'init', which is cross-fitted.",
-                stacklevel=3,
+                "the inverter as 'init', which is cross-fitted."
             )
             start = self._start(X, g)
         else:

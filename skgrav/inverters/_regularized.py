@@ -21,7 +21,7 @@ from skgrav.inverters._plausible import warn_implausible, warn_not_gravity
 from skgrav.io import Field
 from skgrav.noise import Noise, Trend, Whitening, no_noise, noise_with_rounding
 from skgrav.operators import BaseOperator, is_lazy, operator_of_data, resolve_operator
-from skgrav.solvers import DEPTH_WEIGHTING, Status, check_bounds, warn_unfitted
+from skgrav.solvers import DEPTH_WEIGHTING, Status, check_bounds, warn_below_noise, warn_unfitted
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         return self._invert(X, noise_level)
 
     def _invert(self, X: ArrayLike, noise_level: ArrayLike | None) -> RegularizedResult:
-        check_is_fitted(self)
+        check_is_fitted(self, "n_iter_")
         X = validate_data(self, X, reset=False)
         noise = self._noise(noise_level)
         sigma, choice = self._scale(noise, X), self.alpha
@@ -213,6 +213,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         elif choice == "discrepancy" and not noise.is_known:
             raise ValueError(no_noise("alpha='discrepancy'", "alpha='auto'"))
         white = noise.whitening(X - self.operator_.transform(self.reference_[None]))
+        if choice == "discrepancy":
+            warn_below_noise(white, sigma)
         departure, damping, n_iter, status, found = self._solve(white, sigma, choice)
         rho = self.reference_ + departure
         if self._bounds is not None:

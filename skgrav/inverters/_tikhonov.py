@@ -140,7 +140,8 @@ class TikhonovInverter(RegularizedInverter):
     ConvergenceWarning
         If data are not fitted to their noise.
     UserWarning
-        If estimates are beyond the densities of rocks, or the data do not determine alpha.
+        If estimates are beyond the densities of rocks, the data do not determine alpha, or they
+        differ from the reference by far less than their noise.
 
     See Also
     --------
@@ -245,7 +246,7 @@ class TikhonovInverter(RegularizedInverter):
         curve : AlphaCurve
             Arrays of shape (n_alphas, n_samples).
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "n_iter_")
         X = validate_data(self, X, reset=False)
         if not self.operator_.is_decomposable_:
             raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,6 +15,7 @@ from skorch.callbacks import GradientNormClipping
 from torch import nn
 
 from skgrav._typing import Array, Array32
+from skgrav._warnings import warn
 from skgrav.inverters._encoding import Numbers, TrainingDefaults, no_mirror
 from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._rows import Encoded, Rows
@@ -241,7 +241,7 @@ class WhitenedEncoding:
         white, given = noise.whitening(X), noise.scale(X, self.data_rms)
         rms = self.rms(white)
         space = DataSpace(self.rotation, self.variance, np.empty((len(self.variance), 0)))
-        sigma = noise.estimated(X, white - self.data_mean, space, self.data_rms, stacklevel=5)
+        sigma = noise.estimated(X, white - self.data_mean, space, self.data_rms)
         # Errors of an identified operator add to the noise.
         unexplained = getattr(self.operator, "held_out_error_", 0.0)
         sigma = np.maximum(sigma, max(LEAST_NOISE, unexplained) * rms)
@@ -255,11 +255,10 @@ class WhitenedEncoding:
             sigma = np.where(outside, sigma, np.clip(sigma, low * rms, high * rms))
         if outside.any():
             worst = level[outside][np.argmax(np.abs(np.log(level[outside] / high)))]
-            warnings.warn(
+            warn(
                 f"{outside.sum()} of {len(X)} samples have relative noise that the network was not "
                 f"trained for, such as {worst:.2g}; it was trained for {low:g} to {high:g}. Fit it "
-                "with a wider 'training_noise'.",
-                stacklevel=4,
+                "with a wider 'training_noise'."
             )
         return sigma
 

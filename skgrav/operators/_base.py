@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
@@ -16,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_array, validate_data
 from skgrav._typing import Array
+from skgrav._warnings import warn
 from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._rows import RowOperator
 from skgrav.operators._sensitivity import DenseMatrix
@@ -204,11 +204,10 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         U, s, Vt = self.svd_
         kept = s > rcond * s[0]
         if kept.all() and not self.is_decomposable_:
-            warnings.warn(
+            warn(
                 f"'rcond' is {rcond}, but only the {len(s)} largest singular values of this large "
                 f"operator are computed, down to {s[-1] / s[0]:.2g} of the largest. Use "
-                "TikhonovInverter for more detail.",
-                stacklevel=2,
+                "TikhonovInverter for more detail."
             )
         return (X @ U[:, kept] / s[kept]) @ Vt[kept]
 

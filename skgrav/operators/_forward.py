@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from math import isqrt
 from numbers import Real
 from typing import Any, ClassVar, Literal, Self
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from skgrav._checks import validate_data
 from skgrav._constraints import Interval, StrOptions
+from skgrav._warnings import warn
 from skgrav.geometry import Mesh, Survey
 from skgrav.io import FEATURES, Field, saved
 from skgrav.operators._base import BaseOperator, Held
@@ -314,10 +314,9 @@ def _default_mesh(n_cells: int) -> Mesh:
     if n * n == n_cells:
         return Mesh.square(n)
     nz = next(k for k in range(n, 0, -1) if n_cells % k == 0)
-    warnings.warn(
+    warn(
         f"'mesh' is None and {n_cells} cells do not make a square section: a grid of "
-        f"{nz} x {n_cells // nz} cells is assumed. Give the mesh.",
-        stacklevel=3,
+        f"{nz} x {n_cells // nz} cells is assumed. Give the mesh."
     )
     return Mesh.regular((nz, n_cells // nz), 0.8)
 

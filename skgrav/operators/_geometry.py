@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from skgrav._typing import Array
+from skgrav._warnings import warn
 from skgrav.geometry import AXES, Mesh, Survey
 
 #: Distance of all stations from the mesh, in units of its largest extent, that counts as far off.
@@ -170,5 +170,5 @@ class CheckedGeometry:
                 continue
             if impossible:
                 raise ValueError(found)
-            warnings.warn(found, PhysicsWarning, stacklevel=5)
+            warn(found, PhysicsWarning)
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from math import isqrt
 from typing import Literal
@@ -13,6 +12,7 @@ from sklearn.base import clone
 
 from skgrav._checks import check_array
 from skgrav._typing import Array, Indices
+from skgrav._warnings import warn
 from skgrav.noise import Noise
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
@@ -131,11 +131,10 @@ def operator_of_data(operator: BaseOperator | None, n_data: int) -> BaseOperator
             "paper's geometry. Give 'operator' with its mesh and survey, or densities as y."
         )
     if operator is None:
-        warnings.warn(
+        warn(
             f"'operator' and y are None: the paper's geometry of {n} x {n} cells in normalised "
             "units is assumed. Give 'operator' to be sure.",
             PhysicsWarning,
-            stacklevel=3,
         )
         operator = ForwardOperator(units="normalized")
     matrix = getattr(operator, "matrix", None)
@@ -223,7 +222,7 @@ def _checked(
         )
         if misfit > _REFUSED:
             raise ValueError(message)
-        warnings.warn(message, PhysicsWarning, stacklevel=4)
+        warn(message, PhysicsWarning)
     return fitted
 
 
@@ -293,7 +292,7 @@ def _identified(
             f"was identified from {len(rho[train])} of them by ridge regression, with a relative "
             f"error of {errors[0]:.2g} on held-out pairs. Give 'operator' to use exact physics."
         )
-    warnings.warn(message, PhysicsWarning, stacklevel=4)
+    warn(message, PhysicsWarning)
     # Noise of the pairs is not an error of the operator.
     residual = g[test] - identified.transform(rho[test])
     identified.held_out_error_ = 0.0 if _looks_like_noise(residual) else errors[0]

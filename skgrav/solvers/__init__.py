@@ -16,7 +16,13 @@ from skgrav.solvers._lsmr import LSMR
 from skgrav.solvers._projection import IN_REACH, Projection, check_bounds, discrepancy_strength
 from skgrav.solvers._sparse import SparseLeastSquares
 from skgrav.solvers._splitting import BoundedLeastNorm
-from skgrav.solvers._status import SIGNIFICANCE, Status, noise_in_data, warn_unfitted
+from skgrav.solvers._status import (
+    SIGNIFICANCE,
+    Status,
+    noise_in_data,
+    warn_below_noise,
+    warn_unfitted,
+)
 from skgrav.solvers._system import SVDSystem, make_system
 from skgrav.solvers._weights import DEPTH_WEIGHTING, depth_weights, relative_volumes
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import chdtri
 
+from skgrav._checks import refuse_missing
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array, Indices
 from skgrav.noise import Whitening
@@ -208,6 +209,7 @@ def check_bounds(bounds: Any) -> tuple[float, float] | None:
     """Return the lower and the upper bound, or raise ValueError."""
     if bounds is None:
         return None
+    refuse_missing(bounds, "bounds", nan=False)
     shapes = [np.shape(b) for b in bounds] if len(bounds) == 2 else []
     if any(shape != () for shape in shapes):
         raise ValueError(

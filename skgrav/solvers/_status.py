@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from enum import IntEnum
 from typing import Any
 
@@ -12,6 +11,7 @@ from scipy.special import chdtri
 from sklearn.exceptions import ConvergenceWarning
 
 from skgrav._typing import Array, Indices, Mask
+from skgrav._warnings import warn
 from skgrav.noise import Noise
 
 #: Probability at which the part of the data out of reach is too large to be noise as stated.
@@ -54,8 +54,12 @@ def warn_unfitted(
     """
     if not (status != Status.REACHED).any():
         return
+    differ = (status != Status.REACHED) & _differ_where_repeated(residual, chi, noise, operator)
+    status = np.where(differ, Status.REACHED, status)  # no other cause is looked for
     out, coherent = status == Status.OUT_OF_REACH, _coherent(residual, noise, operator)
     causes = {
+        "have data at repeated stations of 'survey' that differ by more than their noise. Average "
+        "them, or give them a larger 'uncertainty'.": differ,
         "contain signal that no density on this mesh explains, and their residuals are correlated "
         "between neighbouring stations: the mesh is too coarse or too small, or there is a "
         "regional field. Refine or extend 'mesh', or give the survey a 'trend'.": out & coherent,
@@ -74,7 +78,41 @@ def warn_unfitted(
             worst = float(np.max(chi[which], initial=0.0))
             factor = f" (chi factor up to {worst:.3g})" if 0 < worst < np.inf else ""
             texts.append(f"{which.sum()} of {len(status)} samples{factor} {text}")
-    warnings.warn(" ".join(texts), ConvergenceWarning, stacklevel=4)
+    warn(" ".join(texts), ConvergenceWarning)
+
+
+def warn_below_noise(white: Array, sigma: Array) -> None:
+    """Warn of whitened data that differ from a reference by far less than their noise."""
+    size2, n_white = np.sum(white**2, axis=1), white.shape[1]
+    below = (size2 > 0) & (size2 < sigma**2 * chdtri(n_white, 1.0 - SIGNIFICANCE))
+    if below.any():
+        chi = size2[below] / (sigma[below] ** 2 * n_white)
+        warn(
+            f"{below.sum()} of {len(white)} samples differ from 'reference' by less than their "
+            f"noise (chi factor down to {chi.min():.2g}), so that it is their estimate. Check the "
+            "unit of the data, or give a smaller 'noise_level' or 'uncertainty'."
+        )
+
+
+def _differ_where_repeated(residual: Array, chi: Array, noise: Noise, operator: Any) -> Mask:
+    """Return in which samples data at the same station differ by more than their noise."""
+    survey = getattr(operator, "survey_", None)
+    if survey is None or len(residual) == 0:
+        return np.zeros(len(residual), dtype=bool)
+    _, group = np.unique(survey.stations, axis=0, return_inverse=True)
+    n_groups, n_repeated = group.max() + 1, survey.n_stations - group.max() - 1
+    if not n_repeated:
+        return np.zeros(len(residual), dtype=bool)
+    shifts = n_groups * np.arange(len(survey.components))
+    groups = np.add.outer(shifts, group.ravel()).ravel()
+    weights = noise.whitening.weights
+    sums = np.zeros((groups.max() + 1, len(residual)))
+    np.add.at(sums, groups, (residual / weights**2).T)
+    means = sums.T / np.bincount(groups, weights**-2)
+    within = (residual - means[:, groups]) / weights
+    variance = np.mean(noise.whitening(residual) ** 2, axis=1) / np.where(chi > 0, chi, np.inf)
+    limit = chdtri(n_repeated * len(survey.components), SIGNIFICANCE)
+    return (chi > 0) & (np.sum(within**2, axis=1) > variance * limit)
 
 
 def _coherent(residual: Array, noise: Noise, operator: Any) -> Mask:

@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import time
-import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback
 from torch import distributed
 
+from skgrav._warnings import warn
 from skgrav.training._fingerprint import alike, differences, parameters, sketch, weights_hash
 
 #: Version of the file layout.
@@ -142,11 +142,10 @@ class Checkpoint(Callback):
             if not self._failing:
                 self._failing = True
                 last = f"epoch {self.n_written_} is kept" if self.n_written_ else "none exists yet"
-                warnings.warn(
+                warn(
                     f"the checkpoint of epoch {self.n_done_} cannot be written to {self.path}: "
                     f"{_reason(error)}; {last}. Training continues and tries again.",
                     RuntimeWarning,
-                    stacklevel=2,
                 )
         else:
             self.n_written_, self._failing = self.n_done_, False
@@ -159,11 +158,10 @@ class Checkpoint(Callback):
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:
-            warnings.warn(
+            warn(
                 f"training has ended, but its checkpoint {self.path} cannot be removed: "
                 f"{_reason(error)}. Remove it, or the next fit resumes from it.",
                 RuntimeWarning,
-                stacklevel=2,
             )
 
     def _try_writing(self) -> None:
