@@ -106,9 +106,9 @@ def _differ_where_repeated(residual: Array, chi: Array, noise: Noise, operator: 
     shifts = n_groups * np.arange(len(survey.components))
     groups = np.add.outer(shifts, group.ravel()).ravel()
     weighted = residual / noise.whitening.weights
-    sums = np.zeros((len(residual), groups.max() + 1))
-    np.add.at(sums, (slice(None), groups), weighted)
-    within = weighted - (sums / np.bincount(groups))[:, groups]
+    sums = np.zeros((groups.max() + 1, len(residual)))
+    np.add.at(sums, groups, weighted.T)
+    within = weighted - (sums.T / np.bincount(groups))[:, groups]
     variance = np.mean(noise.whitening(residual) ** 2, axis=1) / np.where(chi > 0, chi, np.inf)
     limit = chdtri(n_repeated * len(survey.components), SIGNIFICANCE)
     return (chi > 0) & (np.sum(within**2, axis=1) > variance * limit)
