@@ -7,7 +7,6 @@ from math import isqrt
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.base import clone
 
 from skgrav._checks import check_array
@@ -38,7 +37,7 @@ def resolve_operator(
     rho: Array,
     g: Array,
     *,
-    noise_level: ArrayLike | Literal["auto"] | None = None,
+    noise_level: float | Literal["auto"] | None = None,
     offset: bool = False,
     if_noise: str = "give 'noise_level'",
 ) -> BaseOperator:
@@ -53,7 +52,7 @@ def resolve_operator(
         Training densities.
     g : ndarray of shape (n_samples, n_data)
         Training gravity, component-major.
-    noise_level : float, array-like of shape (n_samples,) or "auto", default=None
+    noise_level : float or "auto", default=None
         Relative noise of the training gravity; None takes the uncertainty of the operator's survey.
         If it is not known, a misfit without correlation between data counts as noise.
     offset : bool, default=False
