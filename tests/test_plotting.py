@@ -425,8 +425,9 @@ def test_wrong_arguments_of_gravity_are_refused(sections, linear):
         GravityDisplay.from_predictions(X, y, operator=operator)
     with pytest.raises(ValueError, match=r"'X' has shape \(60, 59\); it must be \(60,\) or"):
         GravityDisplay.from_predictions(X[:, 1:], y, operator=sections.operator)
-    with pytest.raises(ValueError, match="'noise_level' is 0; it must be positive"):
-        GravityDisplay.from_estimator(linear, X, noise_level=0)
+    for level in (0, "auto"):
+        with pytest.raises(ValueError, match=f"'noise_level' is {level}; it must be positive"):
+            GravityDisplay.from_estimator(linear, X, noise_level=level)
     with pytest.raises(ValueError, match=r"'predicted\['a'\]' has shape \(3,\)"):
         GravityDisplay(X[0], {"a": [1, 2, 3]}, survey=survey).plot()
     with pytest.raises(ValueError, match=r"'uncertainty' has shape \(2,\) .* one for each of 60"):

@@ -143,6 +143,16 @@ def test_different_data_at_repeated_stations_are_said_to_be_the_cause(name):
         inverter.predict(wrong)
 
 
+def test_repeated_stations_that_agree_are_not_the_cause():
+    uncertainty = np.r_[np.full(30, 0.05), 0.5]
+    survey = Survey(np.column_stack([np.full(31, -1.0), TWICE]), ("z",), uncertainty)
+    operator = ForwardOperator(MESH, survey).fit()
+    g = 20.0 * (-1.0) ** np.arange(30)
+    inverter = TikhonovInverter(operator=operator).fit(operator.transform(RHO))
+    with pytest.warns(ConvergenceWarning, match="have more noise than stated"):
+        inverter.predict(np.r_[g, g[3]][None])
+
+
 @pytest.mark.parametrize("inverter", [TikhonovInverter(), SparseInverter()])
 @pytest.mark.parametrize("level", [None, 10.0])
 def test_data_far_below_their_noise_are_warned_of(inverter, level):

@@ -203,7 +203,7 @@ class GravityDisplay:
             predicted[name] = (g + noise.trend(observed - g).values)[0]
         uncertainty = None
         if noise_level is not None:
-            if isinstance(noise_level, str) or not noise_level > 0:
+            if noise.level == "auto" or not noise_level > 0:
                 raise ValueError(f"'noise_level' is {noise_level}; it must be positive, or None.")
             std = noise.std(observed[None])
             uncertainty = None if std is None else std[0]
