@@ -143,6 +143,7 @@ def test_different_data_at_repeated_stations_are_said_to_be_the_cause(name):
         inverter.predict(wrong)
 
 
+@pytest.mark.filterwarnings("ignore:1 of 1 samples have densities that no rock has")
 def test_repeated_stations_that_agree_are_not_the_cause():
     uncertainty = np.r_[np.full(30, 0.05), 0.5]
     survey = Survey(np.column_stack([np.full(31, -1.0), TWICE]), ("z",), uncertainty)
