@@ -120,7 +120,8 @@ def test_alphas_beyond_the_curve_are_shown(criterion, sections):
     )
     assert np.min(tiny.x) * 0.999 <= tiny.point[0] <= np.max(tiny.x)
     fits = inverter(sections, "discrepancy", reference=sections.target[0], noise_level=0.1)
-    infinite = LCurveDisplay.from_estimator(fits, sections.data[:1], criterion=criterion)
+    with pytest.warns(UserWarning, match="by less than their noise"):
+        infinite = LCurveDisplay.from_estimator(fits, sections.data[:1], criterion=criterion)
     assert np.isfinite(infinite.point).all()
     assert infinite.ax_.get_legend_handles_labels()[1] == [r"$\alpha$ = inf"]
 
