@@ -105,3 +105,20 @@ def test_effective_parameters_are_the_trace_of_the_influence():
         influence = A @ np.linalg.solve(A.T @ A + alpha * np.diag(stiffness), A.T)
         found = system.effective_parameters(np.array([alpha]))
         np.testing.assert_allclose(found, np.trace(influence))
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("factor", [0.1, 1.0, 10.0])
+def test_alphas_that_contradict_the_stated_noise_are_warned_of(criterion, factor):
+    operator, g, _ = section_draws(0.05, 20)
+    inverter = TikhonovInverter(criterion, operator=operator, noise_level=0.05 * factor)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        chi = inverter.fit(g).invert(g).chi_factor
+    texts = [str(w.message) for w in caught if "leaves a chi factor of" in str(w.message)]
+    wrong = (chi > 10) | (chi < 0.1)
+    assert len(texts) == wrong.any()
+    if factor != 1:
+        assert wrong.mean() > 0.9
+        assert f"'alpha' is '{criterion}'" in texts[0]
+        assert f"the worst of {wrong.sum()} of 20 samples" in texts[0]

@@ -16,12 +16,16 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import real_array, validate_data
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array, Indices, Mask
+from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._plausible import warn_implausible, warn_not_gravity
 from skgrav.io import Field
 from skgrav.noise import Noise, Trend, Whitening, no_noise, noise_with_rounding
 from skgrav.operators import BaseOperator, is_lazy, operator_of_data, resolve_operator
 from skgrav.solvers import DEPTH_WEIGHTING, Status, check_bounds, warn_below_noise, warn_unfitted
+
+#: Chi factor, or its inverse, at which a choice of alpha contradicts the stated noise.
+_CONTRADICTED = 10.0
 
 
 @dataclass(frozen=True)
@@ -223,6 +227,9 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         misfit = np.linalg.norm(noise.whitening(residual), axis=1) / sigma
         chi = misfit**2 / noise.whitening.n_white
         warn_unfitted(status, chi, residual, noise, self.operator_)
+        if noise.is_known and choice in ("gcv", "lcurve"):
+            stated = noise.scale_or(X, 0.0) > 0  # noise of 0 counts as rounding
+            _warn_contradicted(choice, chi[stated & (status == Status.REACHED)])
         warn_implausible(rho, self.operator_)
         model_norm = self._model_norm(rho - self.reference_)
         known = spread = None
@@ -269,3 +276,16 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
         return tags
+
+
+def _warn_contradicted(choice: str, chi: Array) -> None:
+    """Warn where an alpha chosen without the stated noise leaves a misfit of another order."""
+    apart = np.maximum(chi, 1.0 / np.maximum(chi, np.finfo(float).tiny))
+    wrong = apart > _CONTRADICTED
+    if wrong.any():
+        warn(
+            f"'alpha' is {choice!r}, which leaves a chi factor of {chi[np.argmax(apart)]:.2g} in "
+            f"the worst of {wrong.sum()} of {len(chi)} samples: the noise that the data show is "
+            "not the one stated, or they do not determine alpha. Take alpha='discrepancy' if the "
+            "stated noise is right, otherwise correct 'noise_level' or 'uncertainty'."
+        )

@@ -88,8 +88,8 @@ class SparseInverter(RegularizedInverter):
     ConvergenceWarning
         If data are not fitted to their noise.
     UserWarning
-        If estimates are beyond the densities of rocks, or the data differ from the reference by far
-        less than their noise.
+        If estimates are beyond the densities of rocks, the alpha of ``"gcv"`` contradicts the
+        stated noise tenfold, or the data differ from the reference by far less than their noise.
 
     See Also
     --------

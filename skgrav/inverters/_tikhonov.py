@@ -140,8 +140,9 @@ class TikhonovInverter(RegularizedInverter):
     ConvergenceWarning
         If data are not fitted to their noise.
     UserWarning
-        If estimates are beyond the densities of rocks, the data do not determine alpha, or they
-        differ from the reference by far less than their noise.
+        If estimates are beyond the densities of rocks, the data do not determine alpha, the alpha
+        of ``"gcv"`` or ``"lcurve"`` contradicts the stated noise tenfold, or the data differ from
+        the reference by far less than their noise.
 
     See Also
     --------
