@@ -109,6 +109,7 @@ def test_stations_alone_and_one_uncertainty(table):
         ("gz [µm/s²]", "um/s2", 0.1),
         ("gz_um/s^2", "um/s2", 0.1),
         ("gz_um s-2", "um/s2", 0.1),
+        ("gz_um_s-2", "um/s2", 0.1),
         ("gz (µm·s⁻²)", "um/s2", 0.1),
         ("gz_nm/s2", "nm/s2", 1e-4),
         ("gz_gu", "gu", 0.1),
@@ -127,7 +128,10 @@ def test_units_in_names_of_columns(table, name, unit, size):
             table(text, gz=name, gravity_unit=other)
 
 
-@pytest.mark.parametrize("name", ["gz_kGal", "gz [arb. unit]", "gz_lb/ft3", "gz (m)", "gz_kg/m3"])
+@pytest.mark.parametrize(
+    "name",
+    ["gz_kGal", "gz [arb. unit]", "gz_lb/ft3", "gz (m)", "gz_kg/m3", "gz_um_s2", "gz_ms-2"],
+)
 def test_unknown_units_are_refused(table, name):
     with pytest.raises(
         ValueError, match=r"column 'gz.* is in '.*'; units of gravity are mGal, uGal"

@@ -40,8 +40,8 @@ _OTHER_NAMES = {
 
 _BY_NAME = {name.lower(): name for names in UNIT_SIZES.values() for name in names} | _OTHER_NAMES
 
-#: A power with a negative exponent, as in ``m s-2``, ``g cm^-3`` or ``kg*m**-3``.
-_DIVISOR = re.compile(r"[ .*·]*\b(s|m|cm)-([23])$")
+#: A power with a negative exponent, as in ``m s-2``, ``um_s-2``, ``g cm^-3`` or ``kg*m**-3``.
+_DIVISOR = re.compile(r"[ _.*·]*(?<![a-z])(s|m|cm)-([23])$")
 
 
 def unit_name(text: str) -> str | None:

@@ -27,7 +27,8 @@ _IN_BRACKETS = re.compile(r"[\[(]([^\[\]()]*)[\])]\s*$")
 
 #: Text that looks like a unit after a blank or ``_``, known or not: ``lb/ft3``, ``kGal``.
 _LIKE_A_UNIT = re.compile(
-    r"^(\S*[/^²³⁻]\S*|\S*gals?|\S+ s-?2|mi|miles?|yd|inch|usft|deg)$", re.IGNORECASE
+    r"^(\S*[/^²³⁻]\S*|\S*gals?|\S+ s-?2|[unmµμ]?m[_.*·]?s-?2|mi|miles?|yd|inch|usft|deg)$",
+    re.IGNORECASE,
 )
 
 
