@@ -19,7 +19,7 @@ from skgrav.operators._cells import Geometry, Lattice
 _BLOCK_SIZE = 2**15
 
 #: Real and complex types of each precision.
-_TYPES: dict[str, tuple[type, type]] = {
+TYPES: dict[str, tuple[type, type]] = {
     "float64": (np.float64, np.complex128),
     "float32": (np.float32, np.complex64),
 }
@@ -61,7 +61,7 @@ class ToeplitzOperator:
     def required_bytes(geometry: Geometry, lattices: list[Lattice], precision: str) -> int:
         """Return the size of the spectra in bytes."""
         size = sum(prod(Layout.of(geometry, lattice).spectrum) for lattice in lattices)
-        itemsize = np.dtype(_TYPES[precision][1]).itemsize
+        itemsize = np.dtype(TYPES[precision][1]).itemsize
         return size * itemsize * geometry.mesh.shape[0] * len(geometry.axes)
 
 
@@ -105,7 +105,7 @@ class ToeplitzBlock:
         self.layout = Layout.of(geometry, lattice)
         self.cells, self.points = self.layout.cells, self.layout.points
         self.lengths = self.layout.lengths
-        self.real, self.complex = _TYPES[precision]
+        self.real, self.complex = TYPES[precision]
         n_components = len(geometry.axes)
         self.rows = np.arange(geometry.shape[0]).reshape(n_components, -1)[:, lattice.stations]
         self.flat = np.ravel_multi_index(tuple(lattice.index.T), self.points)
