@@ -49,6 +49,10 @@ def parity(component: Component, axis: int) -> int:
     sign : {-1, 1}
         -1 for a function that is odd along the axis, 1 for an even one.
 
+    See Also
+    --------
+    point : The attraction of points.
+
     Examples
     --------
     >>> from skgrav.kernels import parity

@@ -171,6 +171,71 @@ def test_units_are_eotvos_per_kg_per_m3():
     assert zz[0] == pytest.approx(2 * UNITS["mGal"][3] * 1e4 * 1e6 / 105**3, rel=1e-3)
 
 
+# In surveys
+
+
+def mixed(**kwargs):
+    """Give a survey of gravity and gradients in 3D."""
+    return Survey([[-1, 0, 0.1], [-1, 2, 1e6], [-2, 1, 7]], ("z", "zz", "xz"), **kwargs)
+
+
+def test_gravity_and_gradients_come_back_from_a_labelled_dataset():
+    pytest.importorskip("xarray")
+    survey = mixed(uncertainty=np.arange(1.0, 10.0), trend=0)
+    assert survey.trend_names == ("gz", "gzz", "gxz")
+    g = np.random.default_rng(0).normal(size=(2, 9))
+    dataset = survey.to_xarray(g)
+    assert [dataset[n].attrs["units"] for n in ("gz", "gzz", "gxz")] == ["mGal", "E", "E"]
+    assert dataset.gzz_uncertainty.attrs["units"] == "E"
+    assert dataset.gzz.attrs["long_name"] == "gradient, zz component"
+    assert Survey.from_xarray(dataset) == survey
+    np.testing.assert_array_equal(survey.flatten(dataset), g)
+    np.testing.assert_array_equal(survey.unflatten(g)[:, 1], dataset.gzz)
+    for names in (("gz", "gzz"), ("gxz",)):
+        change = {n: dataset[n].assign_attrs(positive="up") for n in names}
+        signs = {"gz": -1, "gxz": -1, "gzz": 1}
+        found = survey.unflatten(survey.flatten(dataset.assign(change)))
+        expected = survey.unflatten(g) * [
+            [signs[n] if n in names else 1] for n in ("gz", "gzz", "gxz")
+        ]
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("units", "factor"),
+    [("E", 1), ("eotvos", 1), ("Eötvös", 1), ("s^-2", 1e9), ("1/s2", 1e9), ("mGal/m", 1e4)],
+)
+def test_gradients_come_back_in_eotvos(units, factor):
+    pytest.importorskip("xarray")
+    survey = mixed(uncertainty=np.arange(1.0, 10.0))
+    dataset = survey.to_xarray(np.arange(9.0), units=units)
+    assert (dataset.gz.attrs["units"], dataset.gxz.attrs["units"]) == ("mGal", units)
+    scale = np.repeat([1, factor, factor], 3)
+    np.testing.assert_allclose(survey.flatten(dataset), scale * np.arange(9.0))
+    np.testing.assert_allclose(Survey.from_xarray(dataset).uncertainty, scale * survey.uncertainty)
+
+
+def test_units_of_gravity_and_gradients_are_not_exchanged():
+    pytest.importorskip("xarray")
+    survey = mixed()
+    dataset = survey.to_xarray(np.arange(9.0), units="normalized")
+    assert {v.attrs["units"] for v in dataset.values()} == {"normalized"}
+    for name, unit, quantity in (
+        ("gzz", "mGal", "gradient are E,"),
+        ("gz", "E", "gravity are mGal"),
+    ):
+        wrong = dataset.assign({name: dataset[name].assign_attrs(units=unit)})
+        for read in (survey.flatten, Survey.from_xarray):
+            with pytest.raises(ValueError, match=f"'{name}' is in '{unit}'; units of {quantity}"):
+                read(wrong)
+    gradients = Survey([[0.0, 0.0]], ("zz",))
+    assert gradients.to_xarray([1.0]).gzz.attrs["units"] == "E"
+    with pytest.raises(ValueError, match="'units' is in 'uGal'; units of gradient are E"):
+        gradients.to_xarray([1.0], units="uGal")
+    with pytest.raises(ValueError, match="'units' is in 'E'; units of gravity are mGal"):
+        Survey([[0.0, 0.0]], ("z",)).to_xarray([1.0], units="E")
+
+
 # In operators
 
 
@@ -256,3 +321,30 @@ def test_gradients_of_a_block_in_a_half_space_are_gg3ds_to_its_digits(shared_dat
     found *= 6.67384e-11 / GRAVITATIONAL_CONST
     printed = table[:, 3:].T
     assert np.all(np.abs(found - printed) < 2e-6 * np.abs(printed) + 1e-9)
+
+
+# Elsewhere
+
+
+@NDIMS
+def test_displays_name_the_unit_of_each_component(ndim, close_figures):
+    pytest.importorskip("matplotlib")
+    from skgrav.plotting import GravityDisplay
+
+    mesh = Mesh.regular((2, 4) if ndim == 2 else (2, 3, 4), 10.0)
+    lay = Survey.line if ndim == 2 else Survey.grid
+    survey = lay(mesh, height=5.0, components=("z", "zz"))
+    operator = ForwardOperator(mesh, survey).fit()
+    rho = np.full(mesh.n_cells, 100.0)
+    g = operator.transform(rho[None])
+    display = GravityDisplay.from_predictions(g, rho, operator=operator)
+    if ndim == 2:
+        labels = [ax.get_ylabel() for ax in display.axes_.ravel()]
+        assert labels == ["gz (mGal)", "gzz (E)", "residual\n(mGal)", "residual\n(E)"]
+    else:
+        labels = [bar.ax.get_ylabel() for bar in display.colorbars_]
+        assert labels == ["gz (mGal)", "residual (mGal)", "gzz (E)", "residual (E)"]
+    for units, label in (("mGal", "gzz (E)"), ("normalized", "gzz (normalized units)")):
+        drawn = GravityDisplay(g[0], survey=survey, units=units).plot()
+        shown = drawn.axes_[0, 1].get_ylabel() if ndim == 2 else drawn.colorbars_[1].ax.get_ylabel()
+        assert shown == label

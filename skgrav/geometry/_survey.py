@@ -288,9 +288,10 @@ class Survey(ValueObject):
         Parameters
         ----------
         profiles : array-like of shape (n_components, n_stations) or (n_samples, ...), or Dataset
-            The data of each component. A Dataset has the variables gx and so on, at the stations
-            of this survey; by their attributes, ``units`` are converted to mGal, and a gz that is
-            ``positive`` up changes its sign. The defaults are mGal and positive down.
+            The data of each component. A Dataset has the variables gx, gzz and so on, at the
+            stations of this survey; by their attributes, ``units`` are converted to mGal and
+            Eotvos, and a gz, gxz or gyz that is ``positive`` up changes its sign. The defaults are
+            mGal, Eotvos and positive down.
 
         Returns
         -------
@@ -317,13 +318,14 @@ class Survey(ValueObject):
             Gravity, component-major.
         units : str, default="mGal"
             Unit of the data and the uncertainty, stored as an attribute, from which `flatten` and
-            `from_xarray` convert.
+            `from_xarray` convert. A unit of gravity leaves gradients in E and the reverse, while
+            ``"normalized"`` applies to all.
 
         Returns
         -------
         dataset : xarray.Dataset of dimensions (station,) or (sample, station)
-            Variables ``gx`` and so on, and if known ``gx_uncertainty``. The trend is the attribute
-            ``trend_degree``, or variables ``gx_trend0`` and so on. Coordinates of the stations are
+            Variables ``gx``, ``gzz`` and so on, and if known ``gx_uncertainty``. The trend is the
+            attribute ``trend_degree``, or variables ``gx_trend0`` and so on. Coordinates are
             in metres, z positive down. `from_xarray` restores the survey exactly.
 
         Raises
@@ -346,9 +348,10 @@ class Survey(ValueObject):
         Parameters
         ----------
         dataset : xarray.Dataset
-            Gravity as `to_xarray` writes it: variables ``gx``, ``gy``, ``gz`` along one dimension
-            of stations, with coordinates x, z and in 3D y in metres, z positive down. The
-            uncertainty is converted to mGal by its attribute ``units``.
+            Gravity as `to_xarray` writes it: variables ``gx``, ``gy``, ``gz`` and gradients such
+            as ``gzz`` along one dimension of stations, with coordinates x, z and in 3D y in metres,
+            z positive down. The uncertainty is converted to mGal or Eotvos by its attribute
+            ``units``.
 
         Returns
         -------
