@@ -9,7 +9,7 @@ import numpy as np
 
 from skgrav._typing import Array
 from skgrav._warnings import warn
-from skgrav.geometry import AXES, Mesh, Survey
+from skgrav.geometry import AXES, Mesh, Survey, in_cells
 
 #: Distance of all stations from the mesh, in units of its largest extent, that counts as far off.
 _FAR = 10
@@ -132,8 +132,29 @@ def _kilometres(a: Arrangement) -> str | None:
     )
 
 
+def _in_rock(a: Arrangement) -> str | None:
+    """Find stations inside active cells, where the ground is known."""
+    if a.mesh.active is None:
+        return None
+    inside = np.flatnonzero(in_cells(a.mesh.edges, a.mesh.active, a.stations))
+    if not inside.size:
+        return None
+    first = ", ".join(str(i) for i in inside[:5]) + (", ..." if inside.size > 5 else "")
+    place = ", ".join(
+        f"{name} = {value:.7g}" for name, value in zip(a.names, a.stations[inside[0]], strict=True)
+    )
+    return (
+        f"{inside.size} of {len(a.stations)} stations of 'survey' lie inside active cells of "
+        f"'mesh': stations {first}, the first at {place} m. Make the cells that reach above a "
+        "station inactive by mesh.below(topography, survey=survey), or correct the heights; z is "
+        "positive down."
+    )
+
+
 def _inside(a: Arrangement) -> str | None:
     """Find stations inside the mesh, with cells above them."""
+    if a.mesh.active is not None:
+        return None
     rounding = 1e-9 * max(float(a.extents[0]), abs(a.top))
     depths = a.stations[:, 0] - a.top
     inside = (a.sideways == 0) & (depths > rounding)
@@ -153,6 +174,7 @@ def _inside(a: Arrangement) -> str | None:
 _CHECKS: tuple[tuple[Callable[[Arrangement], str | None], bool], ...] = (
     (_columns_swapped, True),
     (_upside_down, True),
+    (_in_rock, True),
     (_kilometres, False),
     (_far_off, False),
     (_inside, False),
