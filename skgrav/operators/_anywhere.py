@@ -11,17 +11,21 @@ from numpy.typing import NDArray
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from skgrav._typing import Array, Indices
+from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.operators._anywhere_far import FarField
 from skgrav.operators._anywhere_lattice import Layout, obstacle
-from skgrav.operators._anywhere_near import NearField, as_indices, interpolation
+from skgrav.operators._anywhere_near import NearField, interpolation
 from skgrav.operators._cells import Geometry
 from skgrav.operators._stencil import Stencil
 from skgrav.operators._toeplitz import TYPES
 
 #: Values of the densities and fields of the samples that are transformed together.
 _BLOCK_SIZE = 2**18
+
+#: Seconds on one core of 2026, to a factor of about 3: for each exact entry and value of spectra in
+#: setting up, each stored entry of a sparse matrix and each layer at a lattice point in a product.
+_EXACT, _SPECTRUM, _ENTRY, _POINT = 6e-8, 1e-7, 1.3e-9, 7e-9
 
 #: Stations whose rows are compared.
 _N_CHECKED = 10
@@ -39,6 +43,8 @@ class Settings:
     entry_cut: float
     #: Decay of wavenumbers that are left out.
     wave_cut: float
+    #: Lattice columns that stand for the end of a wider column.
+    moments: int
     #: Fraction of the near entries that is left, a safe estimate.
     kept: float
     n_planes: int = 4
@@ -55,9 +61,9 @@ class Settings:
 #: Settings by the error that they meet, relative to the largest datum; measured by
 #: benchmarks/bench_anywhere.py.
 SETTINGS = {
-    1e-4: Settings(4, 3, (1.0, 3.0), 1e-11, 1e-6, 1e-5, 0.5),
-    1e-6: Settings(6, 5, (1.0, 3.0), 1e-11, 5e-8, 1e-8, 0.5),
-    1e-8: Settings(8, 6, (1.0, 2.0, 10.0), 1e-10, 1e-9, 1e-10, 0.8),
+    1e-4: Settings(4, 3, (1.0, 3.0), 1e-11, 1e-6, 1e-5, 6, 0.5),
+    1e-6: Settings(6, 5, (1.0, 3.0), 1e-11, 5e-8, 1e-8, 8, 0.5),
+    1e-8: Settings(8, 6, (1.0, 2.0, 10.0), 1e-10, 1e-9, 1e-10, 10, 0.8),
 }
 
 
@@ -78,15 +84,13 @@ class AnywhereOperator:
     Particle-mesh methods: Hockney and Eastwood (1988), Computer Simulation Using Particles.
     """
 
-    def __init__(
-        self, geometry: Geometry, precision: str, tol: float, *, power: int = 1
-    ) -> None:
+    def __init__(self, geometry: Geometry, precision: str, tol: float, *, power: int = 1) -> None:
         self.shape = geometry.shape
         self._remake = geometry, precision, tol
         self.real, _ = types = TYPES[precision]
         settings = settings_for(tol)
         layout = layout_of(geometry, tol)
-        self.cells, self.n_components = geometry.mesh.shape, len(geometry.axes)
+        self.mesh, self.n_components = geometry.mesh, len(geometry.axes)
         rows = np.arange(self.shape[0]).reshape(self.n_components, -1)
         #: Data of stations among the nodes and of the others, (n_components, n_stations).
         self.rows, self.other_rows = rows[:, layout.stations], rows[:, layout.others]
@@ -96,8 +100,9 @@ class AnywhereOperator:
         if len(layout.stations):
             stencil = settings.stencil(layout, power)
             self.far = FarField(geometry, layout.nodes, types, power)
-            self.interpolation = interpolation(layout, stencil).astype(self.real)
-            near = NearField(geometry, layout, stencil, settings.entry_cut, power)
+            weights = stencil.weights(layout.place)
+            self.interpolation = interpolation(layout, weights, stencil).astype(self.real)
+            near = NearField(geometry, layout, stencil, weights, settings.entry_cut)
             # Small products, which threads of BLAS would slow down.
             with threadpool_limits(1, user_api="blas"):
                 parts = [near.matrix(c).astype(self.real) for c in geometry.axes]
@@ -105,6 +110,12 @@ class AnywhereOperator:
         self.error = 0.0
         if power == 1 and self.far is not None:
             self.error = self._measured_error(geometry, layout)
+            if self.error > tol:
+                warn(
+                    f"'tol' is {tol:g}, but gravity by method='anywhere' is up to {self.error:.2g} "
+                    "of the largest datum off, at ten stations for which it was computed exactly. "
+                    "Take a smaller 'tol', or method='dense' or 'rows', which are exact."
+                )
 
     @property
     def n_bytes(self) -> int:
@@ -125,9 +136,9 @@ class AnywhereOperator:
             return g
         for samples in self._sample_blocks(len(rho)):
             block = rho[samples]
-            images = np.moveaxis(block.reshape(-1, *self.cells), (0, 1), (-1, -2))
+            images = np.moveaxis(self.mesh.unflatten(block, fill=0.0), (0, 1), (-1, -2))
             fields = self.far.forward(images).reshape(self.interpolation.shape[1], -1)
-            # (stations, components and samples)
+            # Of each station, components by samples.
             far = self.interpolation @ np.ascontiguousarray(fields)
             near = self.near @ np.ascontiguousarray(block.T)
             far = far.reshape(-1, self.n_components, len(block)).swapaxes(0, 1)
@@ -149,7 +160,7 @@ class AnywhereOperator:
             fields = self.interpolation.T @ np.ascontiguousarray(far)
             fields = fields.reshape(*self.far.nodes.lengths, -1, block.shape[1])
             images = np.moveaxis(self.far.adjoint(fields), (-1, -2), (0, 1))
-            rho[samples] += images.reshape(len(images), -1)
+            rho[samples] += self.mesh.flatten(images)
             rho[samples] += (self.near.T @ block).T
         return rho
 
@@ -161,7 +172,7 @@ class AnywhereOperator:
 
     def _sample_blocks(self, n_samples: int) -> list[slice]:
         assert self.far is not None
-        size = max(1, _BLOCK_SIZE // (self.cells[0] * prod(self.far.nodes.lengths)))
+        size = max(1, _BLOCK_SIZE // (self.mesh.shape[0] * prod(self.far.nodes.lengths)))
         return [slice(first, first + size) for first in range(0, n_samples, size)]
 
     def _measured_error(self, geometry: Geometry, layout: Layout) -> float:
@@ -175,7 +186,7 @@ class AnywhereOperator:
         rho = np.stack([rng.uniform(-1, 1, self.shape[1]), np.ones(self.shape[1])])
         g = self.forward(rho).reshape(2, self.n_components, -1)
         exact = np.empty((2, self.n_components, n))
-        for i, station in enumerate(checked):
+        for i in range(n):
             exact[..., i] = (geometry.rows(checked[i : i + 1])[:, 0] @ rho.T).T
         largest = np.maximum(np.abs(g).max(axis=2), np.finfo(float).tiny)
         return float((np.abs(g[..., checked] - exact).max(axis=2) / largest).max())
@@ -186,20 +197,38 @@ def layout_of(geometry: Geometry, tol: float) -> Layout:
     settings = settings_for(tol)
     stations = geometry.survey.stations
     return Layout.of(
-        geometry.mesh, stations, settings.width, settings.n_planes, settings.wave_cut
+        geometry.mesh,
+        stations,
+        settings.width,
+        settings.n_planes,
+        settings.moments,
+        settings.wave_cut,
     )
 
 
-def required_bytes(geometry: Geometry, tol: float, precision: str) -> int:
-    """Return about the size of the arrays in bytes, before they are built."""
-    settings, layout = settings_for(tol), layout_of(geometry, tol)
-    itemsize, n_components = np.dtype(precision).itemsize, len(geometry.axes)
-    total = len(layout.others) * n_components * geometry.mesh.n_cells * itemsize
-    if len(layout.stations):
-        stencil = settings.stencil(layout)
-        near = NearField(geometry, layout, stencil, settings.entry_cut)
-        entries = len(layout.stations) * len(stencil.nodes)
-        entries += int(settings.kept * near.n_entries) * n_components
-        total += (itemsize + 4) * entries
-        total += FarField.required_bytes(geometry, layout.nodes, itemsize)
-    return total
+class Forecast:
+    """What the operator of a geometry will need, before it is built."""
+
+    def __init__(self, geometry: Geometry, tol: float, precision: str) -> None:
+        settings = settings_for(tol)
+        self.obstacle = obstacle(geometry.mesh, settings.moments)
+        self.n_bytes, self.seconds = 0, (0.0, 0.0)
+        if self.obstacle:
+            return
+        layout = layout_of(geometry, tol)
+        itemsize, n_components = np.dtype(precision).itemsize, len(geometry.axes)
+        rows = len(layout.others) * n_components * geometry.mesh.n_cells
+        near, entries, spectra, points = 0, 0, 0, 0
+        if len(layout.stations):
+            stencil = settings.stencil(layout)
+            near = NearField(geometry, layout, stencil, None, settings.entry_cut).n_entries
+            near *= n_components
+            entries = len(layout.stations) * len(stencil.nodes) + int(settings.kept * near)
+            spectra = FarField.required_bytes(geometry, layout.nodes, itemsize)
+            points = prod(layout.nodes.lengths) * (layout.nodes.n_layers + len(layout.nodes.planes))
+        #: About the bytes of all arrays.
+        self.n_bytes = itemsize * rows + (itemsize + 4) * entries + spectra
+        build = 0.1 + _EXACT * (rows + near) + _SPECTRUM * spectra / itemsize
+        product = _ENTRY * (rows / 8 + entries) + _POINT * points
+        #: Seconds to build it and of one product, on one core.
+        self.seconds = build, product

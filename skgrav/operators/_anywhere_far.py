@@ -10,14 +10,9 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from skgrav._typing import Array
+from skgrav.kernels import parity
 from skgrav.operators._anywhere_lattice import Nodes
 from skgrav.operators._cells import Geometry, attraction
-
-
-def parity(component: Any, axis: int) -> int:
-    """Return -1 if the attraction is odd along an axis, else 1."""
-    odd = sum(c == axis for c in np.atleast_1d(component)) % 2
-    return -1 if odd else 1
 
 
 class FarField:
@@ -39,8 +34,9 @@ class FarField:
         self.groups = nodes.groups
         self.spectra = [self._spectra(geometry, *group) for group in self.groups]
         self.phases = [self._phase(geometry, axis) for axis in range(len(nodes.axes))]
-        self.resampling = [
-            None if a.resampling is None else a.resampling.astype(self.real) for a in nodes.axes
+        self.resampling: list[NDArray[Any] | None] = [
+            None if w is None else w.astype(self.real)
+            for w in (axis.resampling(power) for axis in nodes.axes)
         ]
 
     @staticmethod
@@ -49,9 +45,7 @@ class FarField:
         of_plane = sum((g.stop - g.start) * int(np.prod(k)) for g, k in nodes.groups)
         return itemsize * of_plane * len(nodes.planes) * len(geometry.axes)
 
-    def _spectra(
-        self, geometry: Geometry, layers: slice, needed: tuple[int, ...]
-    ) -> NDArray[Any]:
+    def _spectra(self, geometry: Geometry, layers: slice, needed: tuple[int, ...]) -> NDArray[Any]:
         """Return the spectra of some layers, (*needed, n_planes * n_components, n_layers)."""
         nodes, n_layers = self.nodes, layers.stop - layers.start
         shape = *needed, len(nodes.planes), len(geometry.axes), n_layers
@@ -64,14 +58,15 @@ class FarField:
             z = nodes.layers[layers.start : layers.stop + 1] - plane
             for c, component in enumerate(geometry.axes):
                 offsets = [e[None] for e in (z, *edges)]
-                for part, (table,) in attraction(offsets, geometry.kernel, component):
-                    table = (geometry.factor * table) ** self.power
-                    for axis, n in enumerate(needed, start=1):
-                        sign = parity(component, axis) ** self.power
-                        to_spectrum = _half_transform(
-                            nodes.lengths[axis - 1], nodes.furthest[axis - 1], n, sign
+                for part, (cells,) in attraction(offsets, geometry.kernel, component):
+                    table = (geometry.factor(component) * cells) ** self.power
+                    for axis, n in enumerate(needed):
+                        sign = parity(component, axis + 1) ** self.power
+                        length, furthest = nodes.lengths[axis], nodes.furthest[axis]
+                        to_spectrum = _half_transform(length, furthest, n, sign)
+                        table = np.moveaxis(
+                            np.tensordot(to_spectrum, table, axes=(1, axis + 1)), 0, axis + 1
                         )
-                        table = _along(to_spectrum, table, axis)
                     spectra[..., p, c, part] = np.moveaxis(table, 0, -1)
         return spectra.reshape(*needed, -1, n_layers)
 
@@ -94,7 +89,7 @@ class FarField:
         n_fields = self.spectra[0].shape[-2]
         total: Any = np.zeros((*whole, n_fields, n_samples << ndim), dtype=self.real)
         for (layers, needed), kernels in zip(self.groups, self.spectra, strict=True):
-            part = np.ascontiguousarray(images[..., layers, :], dtype=self.real)
+            part: Any = np.ascontiguousarray(images[..., layers, :], dtype=self.real)
             for axis in reversed(range(ndim)):
                 part = _along(self.resampling[axis], part, axis)
                 part = self._spectrum(part, axis, needed[axis])
@@ -124,7 +119,7 @@ class FarField:
         self, values: NDArray[Any], axis: int, needed: int | None = None, phase: Any = None
     ) -> NDArray[Any]:
         """Transform along one axis; real and imaginary parts become the last axis."""
-        spectrum = fft.rfft(values, self.nodes.lengths[axis], axis=axis)
+        spectrum: Any = fft.rfft(values, self.nodes.lengths[axis], axis=axis)
         spectrum = spectrum[(slice(None),) * axis + (slice(needed),)]
         if phase is not None:
             spectrum = spectrum * np.conj(self._beside(phase, axis, spectrum.ndim))
@@ -136,7 +131,7 @@ class FarField:
         """Transform back along one axis, whose parts are the last axis, and cut."""
         # Samples are followed by the parts of each axis that has not been transformed back.
         shape = *values.shape[: len(self.phases) + 1], n_samples, -1, 2
-        spectrum = values.reshape(shape).view(self.complex)[..., 0]
+        spectrum: Any = values.reshape(shape).view(self.complex)[..., 0]
         if phase is not None:
             spectrum = spectrum * self._beside(phase, axis, spectrum.ndim)
         images = fft.irfft(spectrum, self.nodes.lengths[axis], axis=axis)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -13,9 +14,6 @@ from scipy import fft
 
 from skgrav._typing import Array, Indices
 from skgrav.geometry import AXES, Mesh
-
-#: Columns of the lattice that stand for the fractional end of a wider column.
-_MOMENTS = 6
 
 #: Widths that differ by less than this fraction are equal.
 _EVEN = 1e-8
@@ -35,24 +33,28 @@ class Axis:
     count: int
     #: Lattice column of the mesh's first column, were it as wide as the others.
     shift: int
+    #: Number of lattice columns that stand for the end of a wider column.
+    moments: int
     #: Range of lattice columns that are each one column and part of no other; None if all are.
     even: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, edges: Array) -> Axis:
+    def of(cls, edges: Array, moments: int) -> Axis:
         """Find the columns of equal width, and a lattice that holds those beside them, too."""
         widths = np.diff(edges)
         spacing = float((edges[-1] - edges[0]) / len(widths))
         furthest = np.spacing(np.abs(edges).max()) / spacing
         if np.ptp(widths) <= (_EVEN + 8 * furthest) * spacing:
-            return cls(edges, spacing, float(edges[0]), len(widths), 0)
+            return cls(edges, spacing, float(edges[0]), len(widths), 0, moments)
         first, last = _longest_run(widths)
         spacing = float((edges[last] - edges[first]) / (last - first))
-        before = int(np.ceil((edges[first] - edges[0]) / spacing)) + _MOMENTS
-        after = int(np.ceil((edges[-1] - edges[last]) / spacing)) + _MOMENTS
+        before = int(np.ceil((edges[first] - edges[0]) / spacing)) + moments
+        after = int(np.ceil((edges[-1] - edges[last]) / spacing)) + moments
         origin = float(edges[first] - before * spacing)
-        even = before + _MOMENTS // 2, before + last - first - _MOMENTS // 2
-        return cls(edges, spacing, origin, before + last - first + after, before - first, even)
+        even = before + moments // 2, before + last - first - moments // 2
+        return cls(
+            edges, spacing, origin, before + last - first + after, before - first, moments, even
+        )
 
     @property
     def obstacle(self) -> str:
@@ -62,50 +64,48 @@ class Axis:
             return ""
         widths = np.diff(self.edges)
         uneven = f"are {widths.min():.7g} to {widths.max():.7g} m wide"
-        n_even = self.even[1] - self.even[0] + _MOMENTS
+        n_even = self.even[1] - self.even[0] + self.moments
         if n_even < max(2, _CORE * n):
             return f"{uneven}, too few of them equally wide"
-        if self.count > _LATTICE_COLUMNS * n + 2 * _MOMENTS:
+        if self.count > _LATTICE_COLUMNS * n + 2 * self.moments:
             return f"{uneven}, {self.count} times {self.spacing:.7g} m in all"
         return ""
 
     @cached_property
-    def resampling(self) -> Array | None:
-        """Weights (n_lattice, n_columns) of lattice columns for each column; None if the same.
-
-        A column consists of whole lattice columns and two ends, for which some around them stand
-        that have the same moments.
-        """
+    def _weights(self) -> Array | None:
         if self.even is None:
             return None
         weights = np.zeros((self.count, len(self.edges) - 1))
         ends = (self.edges - self.origin) / self.spacing
         ends = np.where(np.abs(ends - np.rint(ends)) < 1e-6, np.rint(ends), ends)
-        for column, (a, b) in zip(weights.T, zip(ends[:-1], ends[1:], strict=True), strict=True):
+        for column, (a, b) in zip(weights.T, pairwise(ends), strict=True):
             first, last = int(np.ceil(a)), int(np.floor(b))
             column[first:last] += 1.0
             for start, stop in [(a, b)] if first > last else [(a, first), (last, b)]:
                 if stop > start:
-                    # Around the middle of the end, so that the moments are well conditioned.
-                    low = int(np.rint((start + stop) / 2)) - _MOMENTS // 2
-                    columns = np.arange(low, low + _MOMENTS)
-                    middle = low + _MOMENTS / 2
-                    powers = np.arange(1, _MOMENTS + 1)
-
-                    def moments(x: Array, powers: Indices = powers) -> Array:
-                        return np.asarray(x)[..., None] ** powers / powers
-
-                    sides = np.arange(low, low + _MOMENTS + 1) - middle
-                    matrix = np.diff(moments(sides), axis=0).T
-                    wanted = moments(np.array(stop - middle)) - moments(np.array(start - middle))
-                    column[columns] += np.linalg.solve(matrix, wanted)
+                    low = int(np.rint((start + stop) / 2)) - self.moments // 2
+                    column[low : low + self.moments] += _of_same_moments(
+                        start - low, stop - low, self.moments
+                    )
         return weights
+
+    def resampling(self, power: int = 1) -> Array | None:
+        """Return weights (n_lattice, n_columns) of lattice columns for each column.
+
+        A column consists of whole lattice columns and two ends, for which some around them stand
+        that have the same moments. None if columns are those of the lattice. For squares of
+        fields, which hardly differ along a distant column, each counts as often as the column is
+        wide.
+        """
+        if self._weights is None or power == 1:
+            return self._weights
+        return self._weights * (np.diff(self.edges) / self.spacing) ** (power - 1)
 
     @cached_property
     def footprints(self) -> Indices:
         """First and last lattice column that stands for each column, (n_columns, 2)."""
-        assert self.resampling is not None
-        used = self.resampling != 0
+        assert self._weights is not None
+        used = self._weights != 0
         return np.stack([used.argmax(0), self.count - 1 - used[::-1].argmax(0)], axis=1)
 
     def position(self, coordinate: Array) -> tuple[Indices, Array]:
@@ -119,6 +119,14 @@ class Axis:
         if self.even is None:
             return np.ones(len(home), dtype=bool)
         return (home - n_beside >= self.even[0]) & (home + n_beside < self.even[1])
+
+
+def _of_same_moments(start: float, stop: float, n: int) -> Array:
+    """Return weights of `n` unit intervals from 0 on that have the moments of another one."""
+    powers = np.arange(1, n + 1)
+    sides = (np.arange(n + 1.0) - n / 2)[:, None] ** powers / powers
+    ends = (np.array([start, stop]) - n / 2)[:, None] ** powers / powers
+    return np.linalg.solve(np.diff(sides, axis=0).T, np.diff(ends, axis=0)[0])
 
 
 def _longest_run(widths: Array) -> tuple[int, int]:
@@ -204,10 +212,16 @@ class Layout:
 
     @classmethod
     def of(
-        cls, mesh: Mesh, stations: Array, width: int, n_planes: int, cutoff: float
+        cls,
+        mesh: Mesh,
+        stations: Array,
+        width: int,
+        n_planes: int,
+        moments: int,
+        cutoff: float,
     ) -> Layout:
         """Place planes through the stations, where that takes less than the rows of a matrix."""
-        axes = tuple(Axis.of(e) for e in mesh.edges[1:])
+        axes = tuple(Axis.of(e, moments) for e in mesh.edges[1:])
         step = max(axis.spacing for axis in axes)
         found = [axis.position(s) for axis, s in zip(axes, stations.T[1:], strict=True)]
         column = np.stack([home for home, _ in found], axis=1)
@@ -224,10 +238,10 @@ class Layout:
         return cls(nodes, chosen, np.flatnonzero(~kept), column[chosen], first, places)
 
 
-def obstacle(mesh: Mesh) -> str:
+def obstacle(mesh: Mesh, moments: int) -> str:
     """Return why there is no lattice of the mesh's columns, a clause that follows "since"."""
     for name, edges in zip(AXES[mesh.ndim][1:], mesh.edges[1:], strict=True):
-        found = Axis.of(edges).obstacle
+        found = Axis.of(edges, moments).obstacle
         if found:
             return f"the columns along {name} {found}"
     return ""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from skgrav._typing import Array, Indices
-from skgrav.operators._anywhere_far import parity
+from skgrav.kernels import parity
 from skgrav.operators._anywhere_lattice import Axis, Layout
 from skgrav.operators._cells import Geometry, attraction
 from skgrav.operators._stencil import Stencil
@@ -20,21 +20,23 @@ from skgrav.operators._stencil import Stencil
 _BLOCK_NODES = 2**16
 
 
-def interpolation(layout: Layout, stencil: Stencil) -> sparse.csr_array:
-    """Return the weights of all nodes of all planes, (n_stations, n_nodes)."""
+def interpolation(layout: Layout, weights: Array, stencil: Stencil) -> sparse.csr_array:
+    """Return weights of the nodes around stations as those of all nodes of all planes."""
     nodes, n_stations = layout.nodes, len(layout.stations)
     steps = [
-        *((c[:, None] + stencil.offsets) % n for c, n in zip(layout.column.T, nodes.lengths)),
+        *(
+            (c[:, None] + stencil.offsets) % n
+            for c, n in zip(layout.column.T, nodes.lengths, strict=True)
+        ),
         layout.plane[:, None] + np.arange(stencil.n_planes),
     ]
     sizes = [*nodes.lengths, len(nodes.planes)]
     flat = np.zeros((n_stations, 1), dtype=np.intp)
     for step, n in zip(steps, sizes, strict=True):
         flat = (flat[:, :, None] * n + step[:, None]).reshape(n_stations, -1)
-    values = stencil.weights(layout.place)
     starts = np.arange(n_stations + 1) * flat.shape[1]
     shape = n_stations, int(np.prod(sizes))
-    return sparse.csr_array((values.ravel(), as_indices(flat.ravel()), as_indices(starts)), shape)
+    return sparse.csr_array((weights.ravel(), as_indices(flat.ravel()), as_indices(starts)), shape)
 
 
 def as_indices(indices: NDArray[Any]) -> NDArray[Any]:
@@ -47,15 +49,26 @@ class NearField:
     """Entries of the cells near a station, less what the nodes give for them."""
 
     def __init__(
-        self, geometry: Geometry, layout: Layout, stencil: Stencil, cut: float, power: int = 1
+        self,
+        geometry: Geometry,
+        layout: Layout,
+        stencil: Stencil,
+        weights: Array | None,
+        cut: float,
     ) -> None:
         self.geometry, self.layout, self.stencil = geometry, layout, stencil
-        self.cut, self.power = cut, power
+        self.weights, self.cut, self.power = weights, cut, stencil.power
         nodes = layout.nodes
         self.reach = stencil.reach * max(nodes.spacings)
         #: Lattice columns on both sides that are near, along each horizontal axis.
         self.n_beside = [int(np.ceil(self.reach / h - 1e-9)) for h in nodes.spacings]
         self.stations = geometry.survey.stations[layout.stations]
+        #: Number of each active cell of the block, else -1, as of the last entry; None if all are.
+        self.numbers: Indices | None = None
+        if geometry.mesh.active is not None:
+            self.numbers = np.full(geometry.mesh.active.size + 1, -1)
+            self.numbers[geometry.mesh.cells] = np.arange(geometry.mesh.n_cells)
+        self._halves: dict[Any, Array] = {}
 
     def layers(self, plane: int) -> slice:
         """Return the layers within reach of stations whose first plane is given."""
@@ -82,7 +95,7 @@ class NearField:
 
     def matrix(self, component: Any) -> sparse.csr_array:
         """Return the rows of one component, those of all stations of the layout in order."""
-        n_stations, mesh = len(self.stations), self.geometry.mesh
+        n_stations = len(self.stations)
         counts = np.zeros(n_stations, dtype=np.int64)
         order, values, indices, largest = [], [], [], 0.0
         for rows, entries, size, cells in self._blocks(component):
@@ -93,16 +106,17 @@ class NearField:
             order.append(rows)
             values.append(entries[kept])
             indices.append(as_indices(np.broadcast_to(cells, kept.shape)[kept]))
-        # Rows without near cells are not among the blocks, and the others not in order.
-        rows = np.concatenate([*order, np.flatnonzero(counts == 0)])
-        rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
+        # The blocks are not in order, and lack the rows without near cells.
+        done = np.concatenate([*order, np.empty(0, dtype=np.intp)])
+        rows = np.append(done, np.setdiff1d(np.arange(n_stations), done))
         starts = as_indices(np.concatenate([[0], np.cumsum(counts[rows])]))
         data = np.concatenate([*values, np.empty(0)])
         columns = np.concatenate([*indices, np.empty(0, dtype=np.int32)])
-        matrix = sparse.csr_array((data, columns, starts), (n_stations, int(np.prod(mesh.shape))))
+        shape = n_stations, self.geometry.mesh.n_cells
+        matrix = sparse.csr_array((data, columns, starts), shape)
         return matrix if (np.diff(rows) == 1).all() else matrix[np.argsort(rows)]
 
-    def _blocks(self, component: Any) -> Iterator[tuple[Indices, Array, float, Indices]]:
+    def _blocks(self, component: Any) -> Iterator[tuple[Indices, Array, float, Any]]:
         """Yield rows, their entries, the largest exact one, and cells, -1 where there is none."""
         axes, column = self.layout.nodes.axes, self.layout.column
         # Homes among even columns see the same of them; the others are taken one by one.
@@ -118,7 +132,7 @@ class NearField:
                 sides = [
                     _Even(axis, h, n, self.stencil.offsets)
                     if of_axis == np.iinfo(np.intp).min
-                    else _Uneven(axis, of_axis, n, self.stencil.offsets)
+                    else _Uneven(axis, of_axis, n, self.stencil.offsets, self.power)
                     for axis, h, n, of_axis in zip(
                         axes, self.layout.nodes.spacings, self.n_beside, key[1:], strict=True
                     )
@@ -127,7 +141,7 @@ class NearField:
 
     def _group(
         self, rows: Indices, plane: int, layers: slice, sides: list[Any], component: Any
-    ) -> Iterator[tuple[Indices, Array, float, Indices]]:
+    ) -> Iterator[tuple[Indices, Array, float, Any]]:
         """Yield blocks of stations that see their near cells alike."""
         layout, geometry, shape = self.layout, self.geometry, self.geometry.mesh.shape
         columns = [side.columns(layout.column[rows, i]) for i, side in enumerate(sides)]
@@ -136,7 +150,7 @@ class NearField:
             return
         rows, columns = rows[touching], [c[touching] for c in columns]
         seen = self._seen_by_nodes(plane, layers, sides, component)
-        n_layers = layers.stop - layers.start
+        n_layers, factor = layers.stop - layers.start, geometry.factor(component)
         corners = (n_layers + 1) * int(np.prod([c.shape[1] + 1 for c in columns]))
         size = max(1, _BLOCK_NODES // corners)
         for start in range(0, len(rows), size):
@@ -147,34 +161,25 @@ class NearField:
                 side.edges(stations[:, i], place[:, i]) for i, side in enumerate(sides, start=1)
             ]
             entries = np.empty((len(stations), n_layers, *(c.shape[1] for c in columns)))
-            for part, cells in attraction(edges, geometry.kernel, component):
-                np.multiply(cells, geometry.factor, out=entries[:, part])
+            for part, values in attraction(edges, geometry.kernel, component):
+                np.multiply(values, factor, out=entries[:, part])
             entries = entries.reshape(len(stations), -1) ** self.power
             largest = float(np.abs(entries).max())
-            entries -= self.stencil.weights(place) @ seen
-            cells = reduce(
+            assert self.weights is not None
+            entries -= self.weights[rows[block]] @ seen
+            cells: Any = reduce(
                 lambda flat, pair: _combined(flat, pair[0][block], pair[1]),
                 zip(columns, shape[1:], strict=True),
                 np.arange(layers.start, layers.stop)[None],
             )
+            if self.numbers is not None:
+                cells = self.numbers[cells]
             yield rows[block], entries, largest, cells
 
-    def _seen_by_nodes(
-        self, plane: int, layers: slice, sides: list[Any], component: Any
-    ) -> Array:
+    def _seen_by_nodes(self, plane: int, layers: slice, sides: list[Any], component: Any) -> Array:
         """Return what the nodes give for the same cells, (n_nodes, n_near)."""
-        geometry, nodes, n_planes = self.geometry, self.layout.nodes, self.stencil.n_planes
-        # From half a column on, as the tables of the far field.
-        halves = [
-            h * np.arange(side.n_steps + 1.0) for side, h in zip(sides, nodes.spacings, strict=True)
-        ]
-        n_layers = layers.stop - layers.start
-        table = np.empty((n_planes, n_layers, *(side.n_steps for side in sides)))
-        z = geometry.mesh.edges[0][layers.start : layers.stop + 1]
-        for of_plane, depth in zip(table, nodes.planes[plane : plane + n_planes], strict=True):
-            edges = [e[None] for e in (z - depth, *halves)]
-            for part, (cells,) in attraction(edges, geometry.kernel, component):
-                of_plane[part] = (geometry.factor * cells) ** self.power
+        n_planes = self.stencil.n_planes
+        table = self._half(plane, layers, tuple(side.n_steps for side in sides), component)
         for i, side in enumerate(sides):
             table = side.from_half(table, 2 + 2 * i, parity(component, i + 1) ** self.power)
         # (planes, layers, nodes, columns, ...) to (nodes, ..., planes, layers, columns, ...)
@@ -182,6 +187,25 @@ class NearField:
         of_nodes, of_columns = [2 + 2 * i for i in range(n)], [3 + 2 * i for i in range(n)]
         table = table.transpose(*of_nodes, 0, 1, *of_columns)
         return table.reshape(n_planes * len(self.stencil.offsets) ** n, -1)
+
+    def _half(self, plane: int, layers: slice, n_steps: tuple[int, ...], component: Any) -> Array:
+        """Return half a table of offsets to the nodes of a slab, (n_planes, n_layers, ...)."""
+        kept = self._halves.get((plane, component))
+        if kept is None or any(n > m for n, m in zip(n_steps, kept.shape[2:], strict=True)):
+            if kept is not None:  # more than is needed, since the next home may need more
+                n_steps = tuple(n + n // 4 for n in np.maximum(n_steps, kept.shape[2:]).tolist())
+            geometry, nodes = self.geometry, self.layout.nodes
+            # From half a column on, as the tables of the far field.
+            halves = [h * np.arange(n + 1.0) for n, h in zip(n_steps, nodes.spacings, strict=True)]
+            n_planes, factor = self.stencil.n_planes, geometry.factor(component)
+            kept = np.empty((n_planes, layers.stop - layers.start, *n_steps))
+            z = geometry.mesh.edges[0][layers.start : layers.stop + 1]
+            for of_plane, depth in zip(kept, nodes.planes[plane : plane + n_planes], strict=True):
+                edges = [e[None] for e in (z - depth, *halves)]
+                for part, (cells,) in attraction(edges, geometry.kernel, component):
+                    of_plane[part] = (factor * cells) ** self.power
+            self._halves = {(plane, component): kept}
+        return kept
 
 
 class _Even:
@@ -218,16 +242,17 @@ class _Even:
 class _Uneven:
     """The near columns of one home of which some are wider than those of the lattice."""
 
-    def __init__(self, axis: Axis, home: int, n_beside: int, offsets: Indices) -> None:
-        self.axis, self.home = axis, home
+    def __init__(self, axis: Axis, home: int, n_beside: int, offsets: Indices, power: int) -> None:
+        self.axis = axis
         first, last = axis.footprints.T
         near = np.flatnonzero((last >= home - n_beside) & (first <= home + n_beside))
         self.any = len(near) > 0
         # With those between, which may be near only through the end of another column.
         self.near = np.arange(near[0], near[-1] + 1) if self.any else np.array([0])
         low, high = first[self.near].min(), last[self.near].max() + 1
-        assert axis.resampling is not None
-        self.weights = axis.resampling[low:high, self.near]
+        weights = axis.resampling(power)
+        assert weights is not None
+        self.weights = weights[low:high, self.near]
         steps = np.arange(low, high) - home - offsets[:, None]
         self.index, self.sign = np.where(steps < 0, -1 - steps, steps), np.where(steps < 0, -1, 1)
         self.n_steps = int(self.index.max()) + 1
@@ -243,7 +268,7 @@ class _Uneven:
     def from_half(self, table: Array, axis: int, sign: int) -> Array:
         # Steps from nodes to lattice columns, and their weights, as one matrix.
         n_nodes, n_lattice = self.index.shape
-        maps = np.zeros((n_nodes, len(self.near), self.n_steps))
+        maps = np.zeros((n_nodes, len(self.near), table.shape[axis]))
         signs = self.sign if sign < 0 else np.ones_like(self.sign)
         for k in range(n_lattice):
             maps[np.arange(n_nodes), :, self.index[:, k]] += signs[:, k, None] * self.weights[k]
@@ -254,5 +279,7 @@ class _Uneven:
 def _combined(flat: Indices, step: Indices, n: int) -> Indices:
     """Return flat indices with one more axis, -1 where either is."""
     both = flat[:, :, None] * n + step[:, None]
+    if flat.min() >= 0 and step.min() >= 0:
+        return both.reshape(len(both), -1)
     none = (flat[:, :, None] < 0) | (step[:, None] < 0)
     return np.where(none, -1, both).reshape(len(both), -1)

@@ -42,10 +42,12 @@ class ForwardOperator(BaseOperator):
         stations per column, and in 3D gz at ``Survey.grid(mesh)``, half a layer above the top.
     kernel : {"cell", "point"}, default="cell"
         Closed form of a cell: the exact rectangle or prism, or a point mass at its centre.
-    method : {"auto", "dense", "fft", "rows"}, default="auto"
+    method : {"auto", "dense", "fft", "anywhere", "rows"}, default="auto"
         How the operator is applied. ``"dense"`` stores the matrix. ``"fft"`` stores spectra, for
         columns of equal width, layers of any thickness and stations that differ by whole columns,
-        sorted into lattices by height and offset. ``"rows"`` stores nothing and computes the rows
+        sorted into lattices by height and offset. ``"anywhere"`` stores spectra, too, for stations
+        at any places and heights, and interpolates between nodes to the error `tol`; columns
+        around those of equal width may be wider. ``"rows"`` stores nothing and computes the rows
         for each product, on all cores. ``"auto"`` chooses by size, samples seen in `fit` and
         memory; `plan` gives the choice and its reason.
     units : {"mGal", "normalized"}, default="mGal"
@@ -53,6 +55,9 @@ class ForwardOperator(BaseOperator):
         gravitational constant and the factor 2 of infinite strike, as in the paper.
     precision : {"float64", "float32"}, default="float64"
         Precision of matrix or spectra and of products with them; results are float64.
+    tol : float, default=1e-6
+        Largest error of gravity by ``method="anywhere"``, relative to the largest datum of a
+        component, 1e-8 or more. The other methods are exact but for rounding.
     memory_limit : int, default=None
         Bytes that the operator may take; None allows half of the free memory.
 
@@ -79,8 +84,9 @@ class ForwardOperator(BaseOperator):
     ------
     ValueError
         If the densities do not match the mesh, the survey's dimension differs from it, the mesh
-        lies wholly above the stations, the columns of the stations are swapped, or
-        ``method="fft"`` is given for stations off any lattice.
+        lies wholly above the stations, the columns of the stations are swapped,
+        ``method="fft"`` is given for stations off any lattice, or ``method="anywhere"`` for
+        columns of too many widths.
     MemoryError
         If the operator does not fit into memory; raised before anything is built.
 
@@ -88,6 +94,8 @@ class ForwardOperator(BaseOperator):
     -----
     PhysicsWarning
         If stations lie inside or far off the mesh, or one of both seems to be in kilometres.
+    UserWarning
+        If ``method="anywhere"`` misses `tol` at ten stations whose rows `fit` computes.
 
     See Also
     --------
@@ -99,11 +107,14 @@ class ForwardOperator(BaseOperator):
     source and gamma = G in 3D, 2 G in 2D (equation 8 of [1]_). Setting parameters does not change a
     fitted operator until the next `fit`. Operators of equal geometry share their arrays, which are
     read-only. Layers of a regular mesh are Toeplitz blocks, multiplied by FFTs in N log N
-    operations.
+    operations. Stations anywhere are interpolated from planes of nodes at the corners of the
+    columns, by weights fitted to harmonic fields, and cells near a station are corrected to their
+    exact entries: a particle-mesh method [2]_, whose adjoint is the exact transpose.
 
     References
     ----------
     .. [1] Negahdari et al. (2025), arXiv:2510.09632.
+    .. [2] Hockney and Eastwood (1988), Computer Simulation Using Particles, Hilger.
 
     Examples
     --------
@@ -121,13 +132,14 @@ class ForwardOperator(BaseOperator):
         "mesh": [Mesh, None],
         "survey": [Survey, None],
         "kernel": [StrOptions({"cell", "point"})],
-        "method": [StrOptions({"auto", "dense", "fft", "rows"})],
+        "method": [StrOptions({"auto", "dense", "fft", "anywhere", "rows"})],
         "units": [StrOptions(set(UNITS))],
         "precision": [StrOptions({"float64", "float32"})],
+        "tol": [Interval(Real, 1e-8, 1, closed="left")],
         "memory_limit": [Interval(Real, 0, None, closed="neither"), None],
     }
-    #: Kernel, units and precision of the last `fit`.
-    _recipe: tuple[str, str, str]
+    #: Kernel, units, precision and tol of the last `fit`.
+    _recipe: tuple[str, str, str, float]
     _held: Held | None
     _checked: CheckedGeometry | None
     _file_fields: ClassVar = (
@@ -144,9 +156,10 @@ class ForwardOperator(BaseOperator):
         survey: Survey | None = None,
         *,
         kernel: Literal["cell", "point"] = "cell",
-        method: Literal["auto", "dense", "fft", "rows"] = "auto",
+        method: Literal["auto", "dense", "fft", "anywhere", "rows"] = "auto",
         units: Literal["mGal", "normalized"] = "mGal",
         precision: Literal["float64", "float32"] = "float64",
+        tol: float = 1e-6,
         memory_limit: float | None = None,
     ) -> None:
         self.mesh = mesh
@@ -155,6 +168,7 @@ class ForwardOperator(BaseOperator):
         self.method = method
         self.units = units
         self.precision = precision
+        self.tol = tol
         self.memory_limit = memory_limit
 
     def fit(self, X: ArrayLike | None = None, y: object = None) -> Self:
@@ -196,10 +210,10 @@ class ForwardOperator(BaseOperator):
         geometry = Geometry(mesh, survey, self.kernel, self.units)
         # Shared, so that inverters that clone an operator do not repeat its warning.
         checked = shared(("checked", mesh, survey), lambda: CheckedGeometry(mesh, survey))
-        plan, way = self._planned(geometry, self.precision, self.method, n_samples)
+        plan, way = self._planned(geometry, self.method, self.precision, self.tol, n_samples)
         _logger.info("%s", plan)
         self.mesh_, self.survey_, self.plan_ = mesh, survey, plan
-        self._recipe = self.kernel, self.units, self.precision
+        self._recipe = self.kernel, self.units, self.precision, self.tol
         self._held, self._checked = _hold(way, self.memory_limit), checked
         return self
 
@@ -222,7 +236,7 @@ class ForwardOperator(BaseOperator):
             raise ValueError("'mesh' is None, and the memory depends on it. Give the mesh.")
         survey = self.survey or _default_survey(mesh)
         geometry = Geometry(mesh, survey, self.kernel, self.units)
-        return self._planned(geometry, self.precision, self.method, n_samples)[0]
+        return self._planned(geometry, self.method, self.precision, self.tol, n_samples)[0]
 
     def memory_usage(self) -> int:
         """Return the memory that the operator needs, before it is built.
@@ -240,7 +254,7 @@ class ForwardOperator(BaseOperator):
         return [f"g{c}{i}" for c in self.survey_.components for i in stations]
 
     def _planned(
-        self, geometry: Geometry, precision: str, method: str, n_samples: int = 1
+        self, geometry: Geometry, method: str, precision: str, tol: float, n_samples: int = 1
     ) -> tuple[OperatorPlan, Way]:
         return make_plan(
             geometry,
@@ -248,13 +262,13 @@ class ForwardOperator(BaseOperator):
             precision=precision,
             memory_limit=self.memory_limit,
             n_samples=n_samples,
+            tol=tol,
         )
 
     def _kept(self) -> Held:
         # Not pickled, since rebuilding is faster than reading.
         if self._held is None:
-            geometry, precision = self._fitted_geometry(), self._recipe[2]
-            way = self._planned(geometry, precision, self.plan_.method)[1]
+            way = self._planned(self._fitted_geometry(), self.plan_.method, *self._recipe[2:])[1]
             self._held = _hold(way, self.memory_limit)
         return self._held
 
@@ -264,26 +278,28 @@ class ForwardOperator(BaseOperator):
 
     @property
     def identity_(self) -> tuple[object, ...]:
-        return self._fitted_geometry().key, self.plan_.method, self._recipe[2]
+        return self._fitted_geometry().key, self.plan_.method, self.plan_.error, self._recipe[2]
 
     def _file_state(self) -> dict[str, Any]:
-        if self._recipe != (self.kernel, self.units, self.precision):
+        if self._recipe != (self.kernel, self.units, self.precision, self.tol):
             raise ValueError(
-                f"'kernel', 'units' or 'precision' of {self!r} were changed after `fit`, when they "
-                "were {}, {} and {}. Fit it again before saving it.".format(*self._recipe)
+                f"'kernel', 'units', 'precision' or 'tol' of {self!r} were changed after `fit`, "
+                "when they were {}, {}, {} and {}. Fit it again before saving it.".format(
+                    *self._recipe
+                )
             )
         return vars(self) | {"method_": self.plan_.method}
 
     def _file_restore(self, state: dict[str, Any]) -> None:
         method = state.pop("method_")
         self.__dict__.update(state, _held=None)
-        self._recipe = self.kernel, self.units, self.precision
+        self._recipe = self.kernel, self.units, self.precision, self.tol
         if self.mesh_.n_cells != self.n_features_in_ or self.survey_.ndim != self.mesh_.ndim:
             raise ValueError(
                 f"its {self.mesh_!r} and {self.survey_!r} do not have {self.n_features_in_} cells"
             )
         # The same method, since rounding depends on it.
-        self.plan_, _ = self._planned(self._fitted_geometry(), self.precision, method)
+        self.plan_, _ = self._planned(self._fitted_geometry(), method, self.precision, self.tol)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_held")
@@ -305,8 +321,7 @@ def _hold(way: Way, memory_limit: float | None) -> Held:
 
 
 def _built(way: Way) -> Any:
-    # The bytes distinguish rows computed under different limits.
-    return shared((way.geometry.key, way.name, way.precision, way.n_bytes), way.build)
+    return shared((way.geometry.key, way.precision, *way.key), way.build)
 
 
 def _default_mesh(n_cells: int) -> Mesh:

@@ -16,7 +16,7 @@ class OperatorPlan:
 
     Parameters
     ----------
-    method : {"dense", "fft", "rows"}
+    method : {"dense", "fft", "anywhere", "rows"}
         The method.
     n_bytes : int
         Memory that the operator needs, without that of data and densities.
@@ -26,6 +26,11 @@ class OperatorPlan:
         at a time.
     reason : str
         What is stored, and the size of the matrix if that is not.
+    error : float
+        Error of gravity that the method accepts, relative to the largest datum; 0 for rounding.
+    build_seconds, product_seconds : float
+        Seconds to build the operator and to apply it to one density, on one core, estimated to a
+        factor of about 3.
 
     See Also
     --------
@@ -42,11 +47,18 @@ class OperatorPlan:
     n_bytes: int
     inversion_bytes: int
     reason: str
+    error: float = 0.0
+    build_seconds: float = 0.0
+    product_seconds: float = 0.0
 
     def __str__(self) -> str:
+        approximate = (
+            f", error up to {self.error:g}, about {self.build_seconds:.2g} s to build and "
+            f"{self.product_seconds:.2g} s per product"
+        )
         return (
             f"{self.method}, {readable(self.n_bytes)}, in an inversion up to "
-            f"{readable(self.inversion_bytes)}: {self.reason}"
+            f"{readable(self.inversion_bytes)}{approximate if self.error else ''}: {self.reason}"
         )
 
 
@@ -57,25 +69,31 @@ def make_plan(
     precision: str = "float64",
     memory_limit: float | None = None,
     n_samples: int = 1,
+    tol: float = 1e-6,
 ) -> tuple[OperatorPlan, Way]:
     """Choose how to apply a sensitivity, or check the method that is given."""
     available = available_bytes()
     limit = available / 2 if memory_limit is None else memory_limit
-    ways = {name: way(geometry, precision, limit) for name, way in WAYS.items()}
+    ways = {name: way(geometry, precision, limit, tol) for name, way in WAYS.items()}
     if method == "auto":
         fast = (way for way in ways.values() if way.pays(n_samples) and way.n_bytes <= limit)
-        way = next(fast, ways["rows"])
+        rest = "dense" if ways["dense"].n_bytes <= limit else "rows"
+        way = next(fast, ways[rest])
     else:
         way = ways[method]
-    if not way.fits:
+    if way.obstacle:
+        needed = "columns of equal width"
+        if way.name == "fft":
+            needed += " and stations that differ by whole columns"
         raise ValueError(
-            "method='fft' needs columns of equal width and stations that differ by whole columns, "
-            f"but {geometry.lattices.obstacle}; 'mesh' is {geometry.mesh!r} and 'survey' "
-            f"{geometry.survey!r}. Take method='auto' or 'rows'."
+            f"method={way.name!r} needs {needed}, but {way.obstacle}; 'mesh' is "
+            f"{geometry.mesh!r} and 'survey' {geometry.survey!r}. Take method='auto' or 'rows'."
         )
     # The limit of "auto", half of the free memory, leaves room for data and densities; a method
     # that is given may take all of it.
-    plan = OperatorPlan(way.name, way.n_bytes, _inversion_bytes(way), _reason(way, method))
+    plan = OperatorPlan(
+        way.name, way.n_bytes, _inversion_bytes(way), _reason(way, method), way.error, *way.seconds
+    )
     allowed = min(available, memory_limit or available)
     if plan.n_bytes > allowed:
         raise MemoryError(
@@ -96,14 +114,14 @@ def _inversion_bytes(way: Way) -> int:
     held = way.name == "dense"
     if not decomposable(n_data, n_cells, held=held):
         return way.n_bytes + iteration_bytes(n_data, n_cells)
-    matrix = 0 if held else Dense(way.geometry, way.precision, way.limit).n_bytes
+    matrix = 0 if held else Dense(way.geometry, way.precision, way.limit, way.tol).n_bytes
     return way.n_bytes + matrix + decomposition_bytes(n_data, n_cells)
 
 
 def _reason(way: Way, asked_for: str) -> str:
     reason = way.contents.format(way.sizes)
     if way.name != "dense":
-        matrix = Dense(way.geometry, way.precision, way.limit)
+        matrix = Dense(way.geometry, way.precision, way.limit, way.tol)
         reason += f"; a matrix would take {readable(matrix.n_bytes)}"
     if asked_for == "auto" and way.name != "fft" and way.geometry.lattices.obstacle:
         reason += f"; no FFT, since {way.geometry.lattices.obstacle}"

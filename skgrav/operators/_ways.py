@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
+from skgrav.operators._anywhere import AnywhereOperator, Forecast
 from skgrav.operators._cells import Geometry
 from skgrav.operators._rows import RowOperator
 from skgrav.operators._sensitivity import DenseMatrix, sensitivity
@@ -20,6 +22,15 @@ _DENSE_BYTES = {2: 2**24, 3: 2**22}
 #: Least number of samples and largest number of data for which a matrix is faster in 3D, too.
 _BATCH, _BATCH_DATA = 16, 150
 
+#: Bytes up to which a matrix is faster than interpolation for stations anywhere, and how often as
+#: many for a batch in 3D. Measured by benchmarks/bench_anywhere.py.
+_SCATTERED_BYTES, _SCATTERED_BATCH = {2: 2**25, 3: 2**26}, 4
+
+#: Seconds on one core of 2026, to a factor of about 3: for each entry computed and each byte of a
+#: matrix read, and for each byte of spectra made and applied.
+_ENTRY, _BYTE = 12e-9, 1.2e-10
+_SPECTRA_MADE, _SPECTRA_APPLIED = 3e-9, 4e-10
+
 
 class Way(ABC):
     """A way to apply the sensitivity of a geometry in a `limit` of bytes; nothing is built yet."""
@@ -29,13 +40,24 @@ class Way(ABC):
     #: What is stored, with a place for the sizes.
     contents: ClassVar[str]
 
-    def __init__(self, geometry: Geometry, precision: str, limit: float) -> None:
-        self.geometry, self.precision, self.limit = geometry, precision, limit
+    def __init__(self, geometry: Geometry, precision: str, limit: float, tol: float) -> None:
+        self.geometry, self.precision, self.limit, self.tol = geometry, precision, limit, tol
 
     @property
-    def fits(self) -> bool:
-        """Whether the geometry allows it, whatever the memory."""
-        return True
+    def obstacle(self) -> str:
+        """Why the geometry does not allow it, whatever the memory, or nothing."""
+        return ""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What distinguishes the products of one geometry and precision."""
+        # The bytes distinguish rows computed under different limits.
+        return self.name, self.n_bytes
+
+    @property
+    def error(self) -> float:
+        """Error of gravity that is accepted, relative to the largest datum."""
+        return 0.0
 
     @property
     @abstractmethod
@@ -44,7 +66,12 @@ class Way(ABC):
 
     def pays(self, n_samples: int) -> bool:
         """Whether it is faster than all later `WAYS`, for this many samples at a time."""
-        return self.fits
+        return not self.obstacle
+
+    @property
+    @abstractmethod
+    def seconds(self) -> tuple[float, float]:
+        """Seconds to build it and of one product, on one core, to a factor of about 3."""
 
     @abstractmethod
     def build(self) -> Products:
@@ -68,9 +95,20 @@ class Dense(Way):
         return n_data * n_cells * np.dtype(self.precision).itemsize
 
     def pays(self, n_samples: int) -> bool:
-        small = self.n_bytes <= _DENSE_BYTES[self.geometry.mesh.ndim]
-        batch = n_samples >= _BATCH and self.geometry.shape[0] <= _BATCH_DATA
-        return small or batch or bool(self.geometry.lattices.obstacle)
+        ndim, batch = self.geometry.mesh.ndim, n_samples >= _BATCH
+        if self.geometry.lattices.obstacle:
+            return self.n_bytes <= _SCATTERED_BYTES[ndim] * (
+                _SCATTERED_BATCH if batch and ndim == 3 else 1
+            )
+        few = batch and self.geometry.shape[0] <= _BATCH_DATA
+        return self.n_bytes <= _DENSE_BYTES[ndim] or few
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        n_data, n_cells = self.geometry.shape
+        # Lattices share their offsets, and rows are copied from a table.
+        entry = _ENTRY if self.geometry.lattices.obstacle else 8 * _BYTE
+        return entry * n_data * n_cells, _BYTE * self.n_bytes
 
     def build(self) -> DenseMatrix:
         return DenseMatrix(sensitivity(self.geometry, self.precision))
@@ -82,16 +120,58 @@ class FFT(Way):
     name, contents = "fft", "spectra of {}"
 
     @property
-    def fits(self) -> bool:
-        return not self.geometry.lattices.obstacle
+    def obstacle(self) -> str:
+        return self.geometry.lattices.obstacle
 
     @property
     def n_bytes(self) -> int:
         found = self.geometry.lattices.found
         return ToeplitzOperator.required_bytes(self.geometry, found, self.precision)
 
+    @property
+    def seconds(self) -> tuple[float, float]:
+        return _SPECTRA_MADE * self.n_bytes, _SPECTRA_APPLIED * self.n_bytes
+
     def build(self) -> ToeplitzOperator:
         return ToeplitzOperator(self.geometry, self.geometry.lattices.found, self.precision)
+
+
+class Anywhere(Way):
+    """FFTs on planes of nodes, interpolation to the stations, and a near field of each."""
+
+    name, contents = "anywhere", "spectra, weights and near cells of {}"
+
+    @cached_property
+    def _forecast(self) -> Forecast:
+        return Forecast(self.geometry, self.tol, self.precision)
+
+    @property
+    def obstacle(self) -> str:
+        return self._forecast.obstacle
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return *super().key, self.tol
+
+    @property
+    def error(self) -> float:
+        return self.tol
+
+    @property
+    def n_bytes(self) -> int:
+        return self._forecast.n_bytes
+
+    def pays(self, n_samples: int) -> bool:
+        if not self.geometry.lattices.obstacle or self.obstacle:
+            return False
+        return 2 * self.n_bytes <= Dense(self.geometry, self.precision, self.limit, 0.0).n_bytes
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        return self._forecast.seconds
+
+    def build(self) -> AnywhereOperator:
+        return AnywhereOperator(self.geometry, self.precision, self.tol)
 
 
 class Rows(Way):
@@ -103,9 +183,17 @@ class Rows(Way):
     def n_bytes(self) -> int:
         return RowOperator.required_bytes(self.geometry, self.limit)
 
+    def pays(self, n_samples: int) -> bool:
+        return False  # only where nothing else fits
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        n_data, n_cells = self.geometry.shape
+        return 0.0, _ENTRY * n_data * n_cells
+
     def build(self) -> RowOperator:
         return RowOperator(self.geometry, self.limit)
 
 
 #: Ways by the value of `method`, the fastest first.
-WAYS: dict[str, type[Way]] = {way.name: way for way in (Dense, FFT, Rows)}
+WAYS: dict[str, type[Way]] = {way.name: way for way in (Dense, FFT, Anywhere, Rows)}
