@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.fft import fft, ifft, irfft, rfft
 
+from skgrav.operators._anywhere import AnywhereOperator
 from skgrav.operators._toeplitz import Layout
+from skgrav.operators._torch_anywhere import AnywhereMaps
 
 Map = Callable[[Tensor], Tensor]
 
@@ -50,6 +52,9 @@ class TorchOperator(nn.Module):
         dtype = dtype or torch.get_default_dtype()
         self.n_data, self.n_cells = operator.n_data_, operator.n_cells_
         applied = operator.products_
+        self._anywhere: AnywhereMaps | None = None
+        if isinstance(applied, AnywhereOperator):
+            self._anywhere = AnywhereMaps(applied, dtype)
         blocks = getattr(applied, "blocks", [])
         self._layouts: list[Layout] = [block.layout for block in blocks]
         for i, block in enumerate(blocks):
@@ -62,7 +67,7 @@ class TorchOperator(nn.Module):
         if self._layouts and operator.mesh_.active is not None:
             self._block = operator.mesh_.shape
             self.register_buffer("cells", torch.tensor(operator.mesh_.cells), persistent=False)
-        if not self._layouts:
+        if not self._layouts and self._anywhere is None:
             matrix = torch.tensor(operator.matrix_, dtype=dtype)
             self.register_buffer("matrix", matrix, persistent=False)
 
@@ -77,6 +82,8 @@ class TorchOperator(nn.Module):
         return _Linear.apply(g, self._transpose, self._gravity)
 
     def _gravity(self, rho: Tensor) -> Tensor:
+        if self._anywhere is not None:
+            return self._anywhere.gravity(rho)
         if not self._layouts:
             return rho @ self.matrix.mT
         g = rho.new_zeros(len(rho), self.n_data)
@@ -99,6 +106,8 @@ class TorchOperator(nn.Module):
         return g
 
     def _transpose(self, g: Tensor) -> Tensor:
+        if self._anywhere is not None:
+            return self._anywhere.transpose(g)
         if not self._layouts:
             return g @ self.matrix
         rho: Tensor | float = 0.0
@@ -132,7 +141,14 @@ class TorchOperator(nn.Module):
 class _Linear(torch.autograd.Function):
     """Linear map, whose derivative is the map itself and whose gradient is its transpose."""
 
-    generate_vmap_rule = True
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], x: Tensor, forward: Map, transpose: Map
+    ) -> tuple[Tensor, int]:
+        # As more samples of one batch, since products with sparse matrices have no rule.
+        batch = x.movedim(in_dims[0] or 0, 0)
+        out = _Linear.apply(batch.flatten(0, 1), forward, transpose)
+        return out.unflatten(0, batch.shape[:2]), 0
 
     @staticmethod
     def forward(x: Tensor, forward: Map, transpose: Map) -> Tensor:
