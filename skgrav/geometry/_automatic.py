@@ -283,7 +283,9 @@ class _Layers(NamedTuple):
             f"{through if n_relief else ''}{n} growing by {_GROWTH:g} from {below[0]:.4g} to "
             f"{below[-1]:.4g} m; the first is {why}"
         )
-        return cls(terrain.top + np.r_[0.0, np.cumsum(layers)], float(layers[0]), text)
+        edges = terrain.top + np.r_[0.0, np.cumsum(layers)]
+        edges[-1] = terrain.top + n_relief * first + depth  # without the rounding of the sum
+        return cls(edges, float(layers[0]), text)
 
 
 class _Terrain:
@@ -311,7 +313,7 @@ class _Terrain:
         values = real_array(topography, "topography")
         if values.shape == ():
             self.top = sign * float(values)
-            self.text = f"flat at z = {self.top:.7g} m, as given by 'topography'"
+            self.text = f"flat at z = {self.top:.7g} m, as given"
         elif values.ndim == 2 and values.shape[1] == layout.ndim and len(values):
             self._topography = _Points(values * np.r_[sign, np.ones(layout.ndim - 1)])
         else:
