@@ -50,9 +50,9 @@ def add_mesh_options(parser: ArgumentParser) -> None:
         "--cells",
         nargs=2,
         type=int,
-        default=[30, 60],
         metavar=("NZ", "NX"),
-        help="below the profile; columns of padding are added (default: 30 60)",
+        help="below the profile; columns of padding are added (default: as wide as stations are "
+        "apart, and layers that thicken from half of it)",
     )
     mesh.add_argument("--depth", type=positive, help="in --length-unit (default: half the length)")
     mesh.add_argument(
@@ -67,24 +67,27 @@ def profile_mesh(options: Namespace, survey: Survey) -> Mesh:
     """Return a mesh of layers that thicken with depth, padded by a profile length on either side.
 
     Masses beyond the ends contribute to the gravity of the profile. Without padding, they would be
-    explained by excess density at the ends.
+    explained by excess density at the ends. Without --cells, what was chosen is printed.
     """
-    nz, nx = options.cells
     z, x = survey.stations.T
     length = float(np.ptp(x))
-    if nz < 1 or nx < 1 or length == 0:
-        raise ValueError(
-            f"--cells is {nz} {nx} for a profile of {length:g} m; give two positive numbers, and a "
-            "profile of more than one position."
-        )
+    if length == 0:
+        raise ValueError("the stations of the profile have one position; a section needs more.")
+    depth = None if options.depth is None else LENGTHS[options.length_unit] * options.depth
+    # No rock lies above a station.
+    top = z.max() if options.top is None else -LENGTHS[elevation_unit(options)] * options.top
+    if options.cells is None:
+        return Mesh.for_survey(survey, top, depth=depth, verbose=True)
+    nz, nx = options.cells
+    if nz < 1 or nx < 1:
+        raise ValueError(f"--cells is {nz} {nx}; give two positive numbers.")
     half = length / (len(x) - 1) / 2
     core = np.linspace(x.min() - half, x.max() + half, nx + 1)
     width = core[1] - core[0]
     n_padding = int(np.ceil(np.log1p(length / width * (1 - 1 / _GROWTH)) / np.log(_GROWTH)))
     padding = np.cumsum(width * _GROWTH ** np.arange(1, n_padding + 1))
-    depth = length / 2 if options.depth is None else LENGTHS[options.length_unit] * options.depth
+    depth = length / 2 if depth is None else depth
     share = np.linspace(0, 1, nz + 1)
-    top = z.max() if options.top is None else -LENGTHS[elevation_unit(options)] * options.top
     layers = top + depth * (share + share**2) / 2
     return Mesh([layers, np.r_[core[0] - padding[::-1], core, core[-1] + padding]])
 

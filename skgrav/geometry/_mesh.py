@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from skgrav._checks import named, real_array
 from skgrav._typing import Array, Indices, Mask
 from skgrav.geometry import _pyvista, _xarray
+from skgrav.geometry._automatic import Sizes, automatic_mesh
 from skgrav.geometry._topography import below
 from skgrav.geometry._values import AXES, ValueObject, frozen, whole_numbers
 
@@ -171,6 +172,110 @@ class Mesh(ValueObject):
         return cls(
             [o + h * np.arange(n + 1) for o, h, n in zip(origins, steps, shape, strict=True)]
         )
+
+    @classmethod
+    def for_survey(
+        cls,
+        survey: Survey,
+        topography: Any = None,
+        *,
+        cell: ArrayLike | None = None,
+        depth: float | None = None,
+        padding: float | Literal["extent"] | None = "extent",
+        positive: Literal["down", "up"] = "down",
+        max_cells: int | None = None,
+        verbose: bool = False,
+    ) -> Mesh:
+        """Choose a mesh for a survey.
+
+        Equal columns lie below the stations, wider ones beside them, and layers thicken with depth.
+        What was chosen and why is logged at the level INFO; see Notes.
+
+        Parameters
+        ----------
+        survey : Survey
+            The stations, in 2D or 3D.
+        topography : float, array-like, callable, DataArray or Survey, default=None
+            The ground, as `below` takes it, but not by column; a number is the depth of flat
+            ground. None takes it as high as the stations, linear between and constant beyond them.
+        cell : float or sequence of ndim floats, default=None
+            Width of the columns in metres, or thickness of the first layer and widths, ``(z, x)``
+            or ``(z, y, x)``. None takes the spacing of the stations.
+        depth : float, default=None
+            Depth of the mesh below the lowest ground in metres; None takes half the extent of the
+            survey.
+        padding : float, "extent" or None, default="extent"
+            Length of the padding on each side in metres, at least; None has no padding.
+        positive : {"down", "up"}, default="down"
+            Whether the values of `topography` are depths, or elevations, as in `below`.
+        max_cells : int, default=None
+            Largest number of cells of the block; None allows 50,000 in 2D and 250,000 in 3D.
+        verbose : bool, default=False
+            Whether to print what was chosen.
+
+        Returns
+        -------
+        mesh : Mesh
+            The mesh; where the ground is not flat, cells above it and above stations are inactive.
+
+        Raises
+        ------
+        ValueError
+            If the stations have a single position and `cell` or `depth` is not given, coordinates
+            are degrees, or `cell` makes more than `max_cells` cells.
+
+        Warns
+        -----
+        UserWarning
+            If columns are wider than the spacing of the stations because of `max_cells`, or
+            stations lie far from all others, below the topography, or beyond it.
+
+        See Also
+        --------
+        below : Cells below a topography, for a mesh of other edges.
+        ForwardOperator.plan : Memory for mesh and survey.
+
+        Notes
+        -----
+        Columns are as wide as the median distance of stations to their nearest neighbour, where
+        stations repeated some metres apart count as one. Where stations lie on a lattice, columns
+        match it, so that, without padding, they stand at the same place of each column, as FFTs
+        need. In 3D the columns reach at least as far across as the mesh is deep.
+
+        The first layer is as thick as half a column, or half the height of the stations above the
+        ground if that is more, but at most a tenth of the depth. Layers are equal through the
+        relief of the ground, at most 20, and grow by 1.1 below. The default depth is half the
+        longest extent of the survey: a mass at this depth has an anomaly as wide as the survey at
+        half of its height, while that of a deeper one resembles a trend. Columns of padding grow by
+        1.3: sources beside the stations are explained there, instead of at the ends.
+
+        Stations that differ in height by up to a quarter of a column have flat ground at the lowest
+        one. Those below others, as in a borehole, have flat ground at the highest.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skgrav import Mesh, Survey
+        >>> x = np.arange(0.0, 4001.0, 100.0)
+        >>> survey = Survey(np.column_stack([np.zeros(41), x]), "z")
+        >>> mesh = Mesh.for_survey(survey, verbose=True)
+        Mesh(17 x 59 cells, z 0 to 2000 m, x -4211.95 to 8211.95 m)
+        ground: flat at the height of the stations, z = 0 m; give 'topography' for another ground
+        columns: 41 of 100 m; the stations are 100 m apart (median), on a lattice that they match
+        layers: 17 growing by 1.1 from 49.33 to 226.7 m; the first is half a column
+        depth: 2000 m below the ground, half the 4000 m of the survey
+        padding: 9 columns on each side, growing by 1.3 to 1060 m, for sources up to 4162 m beyond
+        """
+        if not hasattr(survey, "stations"):
+            raise TypeError(f"'survey' is of type {type(survey).__name__}; give a Survey.")
+        sizes = Sizes.checked(survey.ndim, cell, depth, padding, max_cells)
+        chosen = automatic_mesh(survey, topography, sizes, positive)
+        mesh = cls(chosen.edges)
+        if chosen.ground is not None:
+            mesh = mesh.below(chosen.ground, survey=survey)
+        if verbose:
+            print(f"{mesh!r}\n{chosen.text}")  # noqa: T201, it is asked for
+        return mesh
 
     @property
     def ndim(self) -> int:

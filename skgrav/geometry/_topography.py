@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator, RegularGridInterpolator
@@ -19,17 +19,29 @@ from skgrav.geometry._values import AXES
 _ROUNDING = 1e-9
 
 
+class Ground(NamedTuple):
+    """Depth of the ground at the columns of a mesh, of the shape of a layer."""
+
+    depth: Array
+    #: Distance of each column from the topography, 0 within.
+    beyond: Array
+    #: What the topography consists of.
+    parts: str
+
+
 def below(edges: tuple[Array, ...], topography: Any, survey: Any, positive: str) -> Mask:
     """Return the cells of a block whose centre is below the ground, of the shape of the block."""
     if positive not in ("down", "up"):
         raise ValueError(f"'positive' is {positive!r}; it must be 'down' or 'up'.")
     z, *horizontal = edges
-    ground = _ground(horizontal, topography, positive)
+    ground = ground_below(horizontal, topography, positive)
+    _warn_beyond(ground)
     centers = ((z[1:] + z[:-1]) / 2).reshape(-1, *[1] * len(horizontal))
-    active = centers >= ground
+    active = centers >= ground.depth
     if not active.any():
+        top, lowest = ground.depth.min(), ground.depth.max()
         raise ValueError(
-            f"'topography' has the ground at z = {ground.min():.7g} to {ground.max():.7g} m, below "
+            f"'topography' has the ground at z = {top:.7g} to {lowest:.7g} m, below "
             f"the mesh at z = {z[0]:.7g} to {z[-1]:.7g} m: no cell is active. z is positive down; "
             "take positive='up' for elevations, or a deeper mesh."
         )
@@ -82,32 +94,32 @@ def _clear_above(active: Mask, edges: tuple[Array, ...], stations: Array) -> Non
     active &= tops >= highest - _ROUNDING * float(np.ptp(z))
 
 
-def _ground(edges: list[Array], topography: Any, positive: str) -> Array:
-    """Return the depth of the ground at each column, of the shape of a layer."""
+def ground_below(edges: list[Array], topography: Any, positive: str) -> Ground:
+    """Return the depth of the ground at the columns between horizontal edges."""
     centers = [(e[1:] + e[:-1]) / 2 for e in edges]
     shape, sign = tuple(c.size for c in centers), -1.0 if positive == "up" else 1.0
     columns = list(np.meshgrid(*centers, indexing="ij"))
     if _xarray.is_labelled(topography):
-        grid, axes = _xarray.ground_depth(topography, len(edges), positive)
-        ground = _from_grid(grid, axes, columns)
-    elif hasattr(topography, "stations"):
-        ground = _from_points(topography.stations, columns)
-    elif callable(topography):
-        ground = sign * _from_function(topography, columns)
-    else:
-        values = real_array(topography, "topography")
-        if values.shape == shape:
-            ground = sign * values
-        elif values.ndim == 2 and values.shape[1] == len(edges) + 1:
-            ground = _from_points(values * np.r_[sign, np.ones(len(edges))], columns)
-        else:
-            axes = ", ".join(AXES[len(edges) + 1])
-            raise ValueError(
-                f"'topography' has shape {values.shape}; it must be one depth for each column, "
-                f"{shape}, or points with columns ({axes}). Interpolate a grid of other "
-                "nodes, or give it as an xarray DataArray with its coordinates."
-            )
-    return ground
+        return _from_grid(*_xarray.ground_depth(topography, len(edges), positive), columns)
+    if hasattr(topography, "stations"):
+        return _from_points(topography.stations, columns)
+    if callable(topography):
+        return _at_each(sign * _from_function(topography, columns))
+    values = real_array(topography, "topography")
+    if values.shape == shape:
+        return _at_each(sign * values)
+    if values.ndim == 2 and values.shape[1] == len(edges) + 1:
+        return _from_points(values * np.r_[sign, np.ones(len(edges))], columns)
+    axes = ", ".join(AXES[len(edges) + 1])
+    raise ValueError(
+        f"'topography' has shape {values.shape}; it must be one depth for each column, {shape}, or "
+        f"points with columns ({axes}). Interpolate a grid of other nodes, or give it as an xarray "
+        "DataArray with its coordinates."
+    )
+
+
+def _at_each(depth: Array) -> Ground:
+    return Ground(depth, np.zeros(depth.shape), "columns")
 
 
 def _from_function(function: Callable[..., Any], columns: list[Array]) -> Array:
@@ -116,21 +128,19 @@ def _from_function(function: Callable[..., Any], columns: list[Array]) -> Array:
         return np.broadcast_to(values, columns[0].shape).copy()
 
 
-def _from_grid(grid: Array, axes: list[Array], columns: list[Array]) -> Array:
+def _from_grid(grid: Array, axes: list[Array], columns: list[Array]) -> Ground:
     at = np.stack([c.ravel() for c in columns], axis=-1)
     nearest = np.stack([np.clip(a, e[0], e[-1]) for a, e in zip(at.T, axes, strict=True)], axis=-1)
     known = np.isfinite(grid)
-    if not known.all():
+    if not known.all() or min(grid.shape) < 2:
         nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)[known]
         return _from_points(np.column_stack([grid[known], nodes]), columns)
-    _warn_beyond(np.linalg.norm(at - nearest, axis=1), "grid")
-    if min(grid.shape) < 2:
-        nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
-        return _from_points(np.column_stack([grid.ravel(), nodes]), columns)
-    return RegularGridInterpolator(axes, grid)(nearest).reshape(columns[0].shape)
+    shape, beyond = columns[0].shape, np.linalg.norm(at - nearest, axis=1)
+    depth = RegularGridInterpolator(axes, grid)(nearest)
+    return Ground(depth.reshape(shape), beyond.reshape(shape), "grid")
 
 
-def _from_points(points: Array, columns: list[Array]) -> Array:
+def _from_points(points: Array, columns: list[Array]) -> Ground:
     if not len(points):
         raise ValueError("'topography' has no points; give at least one.")
     at = np.stack([c.ravel() for c in columns], axis=-1)
@@ -151,15 +161,15 @@ def _from_points(points: Array, columns: list[Array]) -> Array:
             ground = np.full(len(at), np.nan)
         beyond = np.isnan(ground)
         ground[beyond] = depth[nearest[beyond]]
-    _warn_beyond(np.where(beyond, distance, 0.0), "points")
-    return ground.reshape(columns[0].shape)
+    shape, distance = columns[0].shape, np.where(beyond, distance, 0.0)
+    return Ground(ground.reshape(shape), distance.reshape(shape), "points")
 
 
-def _warn_beyond(distance: Array, what: str) -> None:
+def _warn_beyond(ground: Ground) -> None:
     """Warn of columns beyond the topography, by their distance from it."""
-    beyond = distance > 0
+    beyond = ground.beyond > 0
     if beyond.any():
         warn(
-            f"{beyond.sum()} of {len(distance)} columns of the mesh lie beyond the {what} of "
-            f"'topography', up to {distance.max():.3g} m: they take the depth of the nearest."
+            f"{beyond.sum()} of {beyond.size} columns of the mesh lie beyond the {ground.parts} of "
+            f"'topography', up to {ground.beyond.max():.3g} m: they take the depth of the nearest."
         )
