@@ -100,8 +100,8 @@ class StatedNoise:
     --------
     >>> from skgrav import CellValues, Mesh
     >>> log = CellValues(Mesh.square(4), [5, 9], uncertainty=20.0).fit()
-    >>> log.stated_noise.uncertainty
-    20.0
+    >>> log.stated_noise.uncertainty.tolist()
+    [20.0, 20.0]
     """
 
     n_data: int

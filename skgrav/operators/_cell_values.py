@@ -107,7 +107,7 @@ class CellValues(BaseOperator):
     Samples of a vertical hole in the middle column, three of them in the second cell:
 
     >>> log, data = CellValues.along(
-    ...     mesh, [10, 60, 70, 80], values=[100, 300, 330, 300], at=75.0, uncertainty=20.0
+    ...     mesh, [10, 60, 70, 80], values=[100, 300, 330, 300], at=0.0, uncertainty=20.0
     ... )
     >>> data
     array([100., 310.])
@@ -235,7 +235,9 @@ class CellValues(BaseOperator):
             )
         matrix = _averages(self.cells, mesh.n_cells)
         sigma = self.uncertainty
-        self._uncertainty = None if sigma is None else check_uncertainty(sigma, matrix.shape[0])
+        self._uncertainty = (
+            None if sigma is None else check_uncertainty(sigma, matrix.shape[0]).copy()
+        )
         self.mesh_ = mesh
         self._hold(matrix)
         return self
@@ -243,10 +245,10 @@ class CellValues(BaseOperator):
     def _hold(self, matrix: csr_array) -> None:
         products = SparseMatrix(matrix)
         self._held = Held(products, products.dense)
-        n_bytes = products.n_bytes
-        reason = f"{matrix.nnz} weights of {matrix.shape[0]} data x {matrix.shape[1]} cells"
+        (n_data, n_cells), n_bytes = products.shape, products.n_bytes
+        reason = f"{matrix.nnz} weights of {n_data} data x {n_cells} cells"
         self.plan_ = OperatorPlan(
-            "sparse", n_bytes, inversion_bytes(*matrix.shape, n_bytes), reason
+            "sparse", n_bytes, inversion_bytes(n_data, n_cells, n_bytes), reason
         )
 
     def plan(self, n_samples: int = 1) -> OperatorPlan:
