@@ -22,7 +22,14 @@ from skgrav.inverters._plausible import warn_implausible, warn_not_gravity
 from skgrav.io import Field
 from skgrav.noise import Noise, Trend, Whitening, no_noise, noise_with_rounding
 from skgrav.operators import BaseOperator, is_lazy, operator_of_data, resolve_operator
-from skgrav.solvers import DEPTH_WEIGHTING, Status, check_bounds, warn_below_noise, warn_unfitted
+from skgrav.solvers import (
+    DEPTH_WEIGHTING,
+    Bounds,
+    Status,
+    check_bounds,
+    warn_below_noise,
+    warn_unfitted,
+)
 
 #: Chi factor, or its inverse, at which a choice of alpha contradicts the stated noise.
 _CONTRADICTED = 10.0
@@ -93,6 +100,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         "depth_weighting": DEPTH_WEIGHTING,
         "reference": [StrOptions({"mean"}), Real, "array-like", None],
         "bounds": ["array-like", None],
+        "cell_weights": ["array-like", None],
         "noise_level": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"}), None],
         "operator": [BaseOperator, None],
         "max_iter": [Interval(Real, 1, None, closed="left")],
@@ -102,7 +110,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         *InverterMixin._file_fields,
         Field("operator_", BaseOperator),
         Field("reference_", Array, ("n_outputs_",)),
-        Field("_bounds", tuple[float, float] | None),
+        Field("_bounds", Bounds | None, ("n_outputs_",)),
+        Field("_cell_weights", Array | None, ("n_outputs_",), optional=True),
         Field("_data_rms", float),
         Field("n_iter_", int),
     )
@@ -110,8 +119,10 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
     alpha: Any
     reference: Any
     bounds: Any
+    cell_weights: Any
     noise_level: Any
     operator: Any
+    _cell_weights: Array | None = None
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
         """Prepare the inversion, which `predict` makes.
@@ -130,7 +141,6 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             The fitted inverter.
         """
         self._validate_params()
-        self._bounds = check_bounds(self.bounds)
         if y is None:
             X = validate_data(self, X)
             self._y_ndim, rho = 2, None
@@ -140,6 +150,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             self._y_ndim, rho = y.ndim, y.reshape(len(y), -1)
             self.operator_ = resolve_operator(self.operator, rho, X, noise_level=self.noise_level)
         self.n_outputs_ = self.operator_.n_cells_
+        self._bounds = check_bounds(self.bounds, self.n_outputs_)
+        self._check_cell_weights()
         self.reference_ = self._reference(rho)
         noise = self._noise(None)
         warn_not_gravity(X)
@@ -256,6 +268,19 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         if noise.is_relative:
             return noise_with_rounding(sigma, noise.rms(X), self._data_rms)
         return sigma
+
+    def _check_cell_weights(self) -> None:
+        self._cell_weights = None
+        if self.cell_weights is None:
+            return
+        weights = real_array(self.cell_weights, "cell_weights")
+        if weights.shape != (self.n_outputs_,) or not (weights > 0).all():
+            raise ValueError(
+                f"'cell_weights' has shape {weights.shape} and minimum "
+                f"{weights.min(initial=np.inf):g}; it must be a positive number for each of "
+                f"{self.n_outputs_} cells. To fix a density, give equal 'bounds'."
+            )
+        self._cell_weights = weights
 
     def _reference(self, rho: Array | None) -> Array:
         if self.reference is None:
