@@ -18,6 +18,7 @@ from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array, Indices, Mask
 from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin
+from skgrav.inverters._parts import PartsFit, warn_missed_parts
 from skgrav.inverters._plausible import warn_implausible, warn_not_gravity
 from skgrav.io import Field
 from skgrav.noise import Noise, Trend, Whitening, no_noise, noise_with_rounding
@@ -231,7 +232,11 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         white = noise.whitening(X - self.operator_.transform(self.reference_[None]))
         if choice == "discrepancy":
             warn_below_noise(white, sigma)
-        departure, damping, n_iter, status, found = self._solve(white, sigma, choice)
+        solved = self._solve(white, sigma, choice)
+        parts = PartsFit(self.operator_, noise)
+        if choice == "discrepancy" and parts.applies:
+            self._fit_parts(parts, white, X, sigma, solved)
+        departure, damping, n_iter, status, found = solved
         rho = self.reference_ + departure
         if self._bounds is not None:
             rho = np.clip(rho, *self._bounds)  # exceeded by rounding only
@@ -258,6 +263,32 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             chi_factor=chi if noise.is_known else np.full(len(X), np.nan),
             trend=noise.trend(residual, known, spread=spread),
         )
+
+    def _fit_parts(
+        self, parts: PartsFit, white: Array, X: Array, sigma: Array, solved: Any
+    ) -> None:
+        """Lower alpha in `solved` where a part of a joint operator is not fitted to its noise."""
+
+        def chi_of(departure: Array, k: Any) -> Array:
+            rho = self.reference_ + departure
+            return parts.chi(X[k] - self.operator_.transform(rho), sigma[k])
+
+        departure, damping, n_iter, status, _ = solved
+        chi = chi_of(departure, slice(None))
+        missed = parts.missed(chi) & ((status == Status.REACHED) & np.isfinite(damping))[:, None]
+        for k in np.flatnonzero(missed.any(axis=1)):
+            one = slice(k, k + 1)
+
+            def trial(alpha: float, one: slice = one) -> tuple[Any, float]:
+                found = self._solve(white[one], sigma[one], alpha)
+                return found, float(chi_of(found[0], one).max())
+
+            found = parts.search(damping[k] / sigma[k] ** 2, chi[k].max(), trial)
+            if found is not None:
+                departure[one], damping[one], more = found[:3]
+                n_iter[one] += more
+                missed[k] = False
+        warn_missed_parts(missed, chi, self.operator_)
 
     def _noise(self, noise_level: ArrayLike | None) -> Noise:
         return Noise.of(self.operator_, self.noise_level).at(noise_level)

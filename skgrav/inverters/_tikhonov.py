@@ -78,7 +78,7 @@ class TikhonovInverter(RegularizedInverter):
     ----------
     alpha : "auto", "discrepancy", "gcv", "lcurve" or float, default="auto"
         Weight of the model norm, or how it is chosen for each sample. ``"discrepancy"`` leaves a
-        residual as large as the noise. ``"gcv"`` minimises robust generalised cross-validation.
+        residual as large as the noise, of a JointOperator in each part at most that. ``"gcv"`` minimises robust generalised cross-validation.
         ``"lcurve"`` takes the corner of misfit against model norm where cross-validation is not
         much above its minimum; of several about as sharp, or all faint, the one with most damping.
         These two need no noise level, ignore bounds, warn where the data do not determine alpha,
