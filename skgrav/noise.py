@@ -89,7 +89,7 @@ class StatedNoise:
     trend_names : tuple of str
         Name of each coefficient.
     units : tuple of str
-        Units of the data, more than one where operators are joined.
+        Kinds of data, each in a unit of its own: more than one where operators are joined.
 
     See Also
     --------
@@ -108,7 +108,7 @@ class StatedNoise:
     uncertainty: Array | float | None = None
     trend_basis: Array | None = None
     trend_names: tuple[str, ...] = ()
-    units: tuple[str, ...] = ("mGal",)
+    units: tuple[str, ...] = ("gravity",)
 
 
 class Whitening:
@@ -290,8 +290,9 @@ class Noise:
     trend_names : sequence of str, default=()
         Name of each coefficient.
     units : tuple of str, default=()
-        Units of the data. Where there are several, data are compared in units of their
-        uncertainties, and a level is refused, since it is relative to the rms of a sample.
+        Kinds of data, each in a unit of its own. Where there are several, data are compared in
+        units of their uncertainties, and a level is refused, since it is relative to the rms of a
+        sample.
 
     Attributes
     ----------
@@ -425,8 +426,8 @@ class Noise:
         if len(self.units) > 1 and level is not None and not isinstance(level, str):
             raise ValueError(
                 f"'noise_level' is relative to the rms of a sample's data, but these have several "
-                f"units, {' and '.join(self.units)}. Leave it out: the noise is the 'uncertainty' "
-                "of each part of the JointOperator."
+                f"units, of {' and '.join(self.units)}. Leave it out: the noise is the "
+                "'uncertainty' of each part of the JointOperator."
             )
         return level
 

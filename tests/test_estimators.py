@@ -32,9 +32,9 @@ SMALL_NETWORK = partial(PaperCNN, filters=(8,), hidden_layer_sizes=(64,), dropou
 INSTANCES = [
     ForwardOperator(),
     CellValues(),
-    CellValues(cells=[0, 2], uncertainty=20.0),
+    CellValues(cells=[0, 0], uncertainty=20.0),
     JointOperator(),
-    JointOperator([CellValues(uncertainty=1.0), CellValues(cells=[1], uncertainty=2.0)]),
+    JointOperator([CellValues(uncertainty=1.0), CellValues(cells=[0], uncertainty=2.0)]),
     MatrixOperator(),
     BayesLinearInverter(),
     TikhonovInverter("gcv"),

@@ -38,9 +38,10 @@ class SparseInverter(RegularizedInverter):
     ----------
     alpha : "auto", "discrepancy", "gcv" or float, default="auto"
         Weight of the model norm; ``"discrepancy"`` chooses it for each sample so that the
-        residual is as large as the noise, in each part of a JointOperator at most. ``"gcv"`` does the same with the noise estimated by
-        generalised cross-validation of least squares. ``"auto"`` is the discrepancy principle
-        where the noise is known and ``"gcv"`` where it is not.
+        residual is as large as the noise, in each part of a JointOperator at most. ``"gcv"`` does
+        the same with the noise estimated by generalised cross-validation of least squares.
+        ``"auto"`` is the discrepancy principle where the noise is known and ``"gcv"`` where it is
+        not.
     depth_weighting : float, "sensitivity" or None, default=None
         Weights of departures that fall with depth, as in `TikhonovInverter`.
     reference : float, array-like of shape (n_cells,), "mean" or None, default=None

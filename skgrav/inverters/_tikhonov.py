@@ -78,9 +78,10 @@ class TikhonovInverter(RegularizedInverter):
     ----------
     alpha : "auto", "discrepancy", "gcv", "lcurve" or float, default="auto"
         Weight of the model norm, or how it is chosen for each sample. ``"discrepancy"`` leaves a
-        residual as large as the noise, of a JointOperator in each part at most that. ``"gcv"`` minimises robust generalised cross-validation.
-        ``"lcurve"`` takes the corner of misfit against model norm where cross-validation is not
-        much above its minimum; of several about as sharp, or all faint, the one with most damping.
+        residual as large as the noise, in each part of a JointOperator at most that. ``"gcv"``
+        minimises robust generalised cross-validation. ``"lcurve"`` takes the corner of misfit
+        against model norm where cross-validation is not much above its minimum; of several about as
+        sharp, or all faint, the one with most damping.
         These two need no noise level, ignore bounds, warn where the data do not determine alpha,
         as exact data do not, and are for operators small enough to decompose. ``"auto"`` is
         ``"discrepancy"`` where the noise is known and ``"gcv"`` where it is not.

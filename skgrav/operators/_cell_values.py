@@ -281,8 +281,10 @@ class CellValues(BaseOperator):
     @property
     def identity_(self) -> tuple[object, ...]:
         matrix = self._weights
-        entries = (a.tobytes() for a in (matrix.data, matrix.indices, matrix.indptr))
-        return "cells", matrix.shape, hashlib.blake2b(b"".join(entries)).digest()
+        # SciPy chooses the integers of the indices by their size.
+        indices = np.concatenate([matrix.indptr, matrix.indices]).astype(np.int64)
+        digest = hashlib.blake2b(matrix.data.tobytes() + indices.tobytes()).digest()
+        return "cells", matrix.shape, digest
 
     def to_torch(self, *, device: Any = "cpu", dtype: Any = None) -> TorchOperator:
         from skgrav.operators._torch import TorchCells

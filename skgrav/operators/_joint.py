@@ -167,6 +167,7 @@ class JointOperator(_BaseComposition, BaseOperator):
             self.n_features_in_ = fitted[0].n_cells_
             self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
         self.operators_, self._held = fitted, None
+        self._kept()
         self.plan_ = _planned([part.plan_ for part in fitted])
         return self
 
@@ -300,7 +301,9 @@ class JointOperator(_BaseComposition, BaseOperator):
 
     @property
     def _named(self) -> list[tuple[str, BaseOperator]]:
-        return [(f"operator{i}", part) for i, part in enumerate(self.operators or [])]
+        if not isinstance(self.operators, list | tuple):
+            return []
+        return [(f"operator{i}", part) for i, part in enumerate(self.operators)]
 
     @_named.setter
     def _named(self, named: list[tuple[str, BaseOperator]]) -> None:
@@ -386,8 +389,10 @@ def _check_fit_together(operators: list[Any]) -> None:
 
 
 def _units(stated: Any) -> tuple[str, ...]:
-    """Return the units of the data of an operator or survey."""
-    return getattr(stated, "units", ("gravity",))
+    """Return the kinds of data of an operator or survey, each in a unit of its own."""
+    kinds = {1: "gravity", 2: "gradients"}
+    components = getattr(stated, "components", ())
+    return getattr(stated, "units", ()) or tuple(dict.fromkeys(kinds[len(c)] for c in components))
 
 
 def _basis(stated: Any) -> Array:
