@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from scipy.special import chdtri
 
-from skgrav._typing import Array
+from skgrav._typing import Array, Mask
 from skgrav._warnings import warn
 from skgrav.noise import Noise
 from skgrav.operators import BaseOperator
 
-#: Probability at which the chi factor of a part is too large to be chance.
-_CHANCE = 0.05
+#: Probabilities of the chi factor of a part by chance, below which a smaller alpha is looked for,
+#: and below which a warning says that there is none.
+_CHANCE, _CONTRADICTED = 0.05, 1e-6
 
 #: Smallest share of alpha that is tried, number of trials, and accuracy of log chi.
 _SMALLEST, _TRIALS, _CLOSE = 1e-4, 10, 0.1
@@ -44,11 +45,24 @@ class PartsFit:
         means = [np.mean(scaled[:, data] ** 2, axis=1) for _, data in self.operator.parts_]
         return np.column_stack(means)
 
-    def missed(self, chi: Array) -> Array:
-        """Return where chi factors of parts are too large."""
+    def missed(self, chi: Array, chance: float = _CHANCE) -> Mask:
+        """Return where chi factors of parts are too large to be chance."""
         sizes = np.array([data.stop - data.start for _, data in self.operator.parts_])
-        missed: Array = chi > chdtri(sizes, _CHANCE) / sizes
+        missed: Mask = chi > chdtri(sizes, chance) / sizes
         return missed
+
+    def warn(self, missed: Mask, chi: Array) -> None:
+        """Warn of parts that remain `missed` although all data together are fitted."""
+        missed = missed & self.missed(chi, _CONTRADICTED)
+        for k in np.flatnonzero(missed.any(axis=0)):
+            name = type(self.operator.parts_[k][0]).__name__
+            warn(
+                f"{missed[:, k].sum()} of {len(missed)} samples leave part {k} of 'operator', a "
+                f"{name}, with a chi factor of up to {chi[missed[:, k], k].max():.3g}, although "
+                "all data together are fitted to their noise: it contradicts the other data, or "
+                "its 'uncertainty' is too small. Check its values and units, and whether they are "
+                "contrasts as the densities are."
+            )
 
     def search(self, alpha: float, chi: float, trial: Callable[[float], tuple[Any, float]]) -> Any:
         """Return the trial of the largest alpha that fits all parts, None if there is none.
@@ -76,16 +90,3 @@ class PartsFit:
                 share = (high[1] + _CLOSE / 2) / (high[1] - low[1])
                 t = high[0] + float(np.clip(share, 0.05, 0.95)) * (low[0] - high[0])
         return best
-
-
-def warn_missed_parts(missed: Array, chi: Array, operator: BaseOperator) -> None:
-    """Warn of parts that are not fitted although all data together are."""
-    for k in np.flatnonzero(missed.any(axis=0)):
-        name = type(operator.parts_[k][0]).__name__
-        warn(
-            f"{missed[:, k].sum()} of {len(missed)} samples leave part {k} of 'operator', a "
-            f"{name}, with a chi factor of up to {chi[missed[:, k], k].max():.3g}, although all "
-            "data together are fitted to their noise: it contradicts the other data, or its "
-            "'uncertainty' is too small. Check its values and units, and whether they are "
-            "contrasts as the densities are."
-        )

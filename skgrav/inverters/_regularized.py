@@ -18,7 +18,7 @@ from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array, Indices, Mask
 from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin
-from skgrav.inverters._parts import PartsFit, warn_missed_parts
+from skgrav.inverters._parts import PartsFit
 from skgrav.inverters._plausible import warn_implausible, warn_not_gravity
 from skgrav.io import Field
 from skgrav.noise import Noise, Trend, Whitening, no_noise, noise_with_rounding
@@ -288,7 +288,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
                 departure[one], damping[one], more = found[:3]
                 n_iter[one] += more
                 missed[k] = False
-        warn_missed_parts(missed, chi, self.operator_)
+        parts.warn(missed, chi)
 
     def _noise(self, noise_level: ArrayLike | None) -> Noise:
         return Noise.of(self.operator_, self.noise_level).at(noise_level)
