@@ -14,7 +14,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "Mesh": "geometry",
     "Survey": "geometry",
+    "CellValues": "operators",
     "ForwardOperator": "operators",
+    "JointOperator": "operators",
     "MatrixOperator": "operators",
     "BayesLinearInverter": "inverters",
     "CNNInverter": "inverters",

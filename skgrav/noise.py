@@ -22,7 +22,7 @@ from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.geometry import Survey
 
-__all__ = ["Noise", "Trend", "Whitening"]
+__all__ = ["Noise", "StatedNoise", "Trend", "Whitening"]
 
 Level = float | Array | Literal["auto"] | None
 
@@ -72,6 +72,43 @@ class Trend:
     std: Array
     values: Array
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StatedNoise:
+    """Noise that an operator states of its data; a Survey has the same attributes.
+
+    Parameters
+    ----------
+    n_data : int
+        Number of data.
+    uncertainty : ndarray of shape (n_data,), float or None
+        Standard deviation of each datum, in the unit of the data.
+    trend_basis : ndarray of shape (n_data, n_coefficients) or None
+        Basis of the trend.
+    trend_names : tuple of str
+        Name of each coefficient.
+    units : tuple of str
+        Kinds of data, each in a unit of its own: more than one where operators are joined.
+
+    See Also
+    --------
+    Noise.of : Takes it from an operator.
+    skgrav.JointOperator : Joins that of its parts.
+
+    Examples
+    --------
+    >>> from skgrav import CellValues, Mesh
+    >>> log = CellValues(Mesh.square(4), [5, 9], uncertainty=20.0).fit()
+    >>> log.stated_noise.uncertainty.tolist()
+    [20.0, 20.0]
+    """
+
+    n_data: int
+    uncertainty: Array | float | None = None
+    trend_basis: Array | None = None
+    trend_names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ("gravity",)
 
 
 class Whitening:
@@ -252,6 +289,10 @@ class Noise:
         Basis of the trend, one column for each coefficient.
     trend_names : sequence of str, default=()
         Name of each coefficient.
+    units : tuple of str, default=()
+        Kinds of data, each in a unit of its own. Where there are several, data are compared in
+        units of their uncertainties, and a level is refused, since it is relative to the rms of a
+        sample.
 
     Attributes
     ----------
@@ -262,7 +303,7 @@ class Noise:
     ------
     ValueError
         If a level is negative or an uncertainty not positive, their sizes do not match the data,
-        or columns of the trend are linearly dependent.
+        columns of the trend are linearly dependent, or a level is given for data of several units.
 
     See Also
     --------
@@ -274,6 +315,8 @@ class Noise:
     Everywhere in skgrav the noise is the first of these that is not None: the argument
     `noise_level` of a method, the parameter `noise_level` of the estimator, the uncertainty of the
     operator's survey. Without any, methods that can estimate it do so. The trend is the survey's.
+    A JointOperator has the uncertainties and trends of its parts, so that a trend of the gravity
+    leaves other data alone.
 
     Examples
     --------
@@ -293,6 +336,7 @@ class Noise:
         uncertainty: ArrayLike | None = None,
         trend: ArrayLike | None = None,
         trend_names: tuple[str, ...] = (),
+        units: tuple[str, ...] = (),
     ) -> None:
         weights = np.ones(n_data)
         self._absolute: float | None = None
@@ -303,7 +347,8 @@ class Noise:
             self._absolute = float(largest * np.sqrt(np.mean((sigma / largest) ** 2)))
             weights = sigma / self._absolute if np.ptp(sigma) else weights
         basis = np.zeros((n_data, 0)) if trend is None else check_basis(trend, n_data)
-        self.level: Level = check_level(level)
+        self.units = tuple(dict.fromkeys(units))
+        self.level: Level = self._checked_level(level)
         self.trend_names = trend_names or tuple(f"trend{i}" for i in range(basis.shape[1]))
         self.whitening = Whitening(weights, basis)
 
@@ -321,7 +366,7 @@ class Noise:
         Parameters
         ----------
         source : Survey, ForwardOperator, MatrixOperator, ndarray or None
-            The survey or operator, fitted or not; only a ForwardOperator has a survey.
+            The survey or operator, fitted or not; a MatrixOperator states no noise.
         level : float, array-like of shape (n_samples,), "auto" or None, default=None
             Relative noise, which takes precedence over the survey's uncertainty.
         uncertainty : float or array-like of shape (n_data,), default=None
@@ -336,15 +381,15 @@ class Noise:
         """
         if level is not None and uncertainty is not None:
             raise ValueError("'noise_level' and 'uncertainty' are both given; give one of them.")
-        survey = getattr(source, "survey_", getattr(source, "survey", None))
-        survey = source if isinstance(source, Survey) else survey
-        if survey is not None and n_data in (None, survey.n_data):
+        stated = source if isinstance(source, Survey) else getattr(source, "stated_noise", None)
+        if stated is not None and n_data in (None, stated.n_data):
             return cls(
-                survey.n_data,
+                stated.n_data,
                 level=level,
-                uncertainty=survey.uncertainty if uncertainty is None else uncertainty,
-                trend=survey.trend_basis,
-                trend_names=survey.trend_names,
+                uncertainty=stated.uncertainty if uncertainty is None else uncertainty,
+                trend=stated.trend_basis,
+                trend_names=stated.trend_names,
+                units=getattr(stated, "units", ()),
             )
         if n_data is None:
             n_data = getattr(source, "n_data_", None) or source.shape[0]
@@ -373,8 +418,18 @@ class Noise:
                 "number of at least 0 or one for each sample, relative to the rms of its data."
             )
         other = copy(self)
-        other.level = check_level(level)
+        other.level = self._checked_level(level)
         return other
+
+    def _checked_level(self, level: Any) -> Level:
+        level = check_level(level)
+        if len(self.units) > 1 and level is not None and not isinstance(level, str):
+            raise ValueError(
+                f"'noise_level' is relative to the rms of a sample's data, but these have several "
+                f"units, of {' and '.join(self.units)}. Leave it out: the noise is the "
+                "'uncertainty' of each part of the JointOperator."
+            )
+        return level
 
     @property
     def is_known(self) -> bool:
@@ -404,7 +459,23 @@ class Noise:
         rms : ndarray of shape (n_samples,)
             The rms of each sample without its trend.
         """
-        return np.sqrt(np.mean(self.whitening.detrended(g) ** 2, axis=1))
+        return np.sqrt(np.mean(self.comparable(g) ** 2, axis=1))
+
+    def comparable(self, g: Array) -> Array:
+        """Return data without their trend, in one unit.
+
+        Parameters
+        ----------
+        g : ndarray of shape (n_samples, n_data)
+            Data.
+
+        Returns
+        -------
+        comparable : ndarray of shape (n_samples, n_data)
+            Data in their unit or, where they have several, divided by their relative uncertainty.
+        """
+        detrended = self.whitening.detrended(g)
+        return detrended / self.whitening.weights if len(self.units) > 1 else detrended
 
     def scale(self, g: Array, typical_rms: float = 0.0) -> Array | None:
         """Return the standard deviation of each sample's whitened noise, or None if not known.

@@ -179,6 +179,43 @@ def test_two_numbers_are_bounds_however_they_come(bounds, line):
     assert Projection(bounds=bounds).solve(operator, g).rho.min() >= 0
 
 
+@pytest.mark.parametrize("bounds", [(-600.0, 600.0), (0.0, np.inf)])
+@pytest.mark.parametrize("inverter", [TikhonovInverter, SparseInverter, Projection])
+def test_equal_bounds_of_all_cells_are_those_of_each(inverter, bounds, coarse):
+    operator, g = coarse
+    each = tuple(np.full(operator.n_cells_, b) for b in bounds)
+    found = [_invert(inverter, operator, g + 20.0, b) for b in (bounds, each, np.array(each))]
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
+
+
+@pytest.mark.parametrize("inverter", [TikhonovInverter, SparseInverter, Projection])
+def test_bounds_of_each_cell_hold_and_fix(inverter, coarse):
+    operator, g = coarse
+    lower, upper = np.full((2, operator.n_cells_), 600.0)
+    lower -= 1200.0
+    lower[:24], upper[:24] = 0.0, 0.0  # the top layer is known
+    lower[24:36], upper[60:90] = -np.inf, 20.0
+    found = _invert(inverter, operator, g, (lower, upper))
+    assert (found >= lower).all()
+    assert (found <= upper).all()
+    assert not found[:24].any()
+    assert found[24:].any()
+    residual = (g - operator.transform(found[None])) / SIGMA
+    assert np.mean(residual**2) < 1.5
+    if inverter is Projection:
+        # SciPy solves the same for the least misfit; the nearest of those that fit is ours.
+        free = lower < upper
+        least = lsq_linear(operator.matrix_[:, free], g[0], (lower[free], upper[free]))
+        assert np.linalg.norm(found[free]) < np.linalg.norm(least.x)
+
+
+def _invert(inverter, operator, g, bounds):
+    if inverter is Projection:
+        return Projection(bounds=bounds).solve(operator, g).rho[0]
+    return inverter(bounds=bounds, operator=operator).fit(g).predict(g)[0]
+
+
 @pytest.mark.parametrize("estimator", [TikhonovInverter, SparseInverter])
 @pytest.mark.parametrize(
     ("bounds", "text"),
@@ -186,9 +223,14 @@ def test_two_numbers_are_bounds_however_they_come(bounds, line):
         ((500, 0), r"'bounds' is \(500, 0\); it must be two numbers, the lower below the upper"),
         (np.array([5.0, 5.0]), r"'bounds' is array\(\[5., 5.\]\); .*the lower below the upper"),
         (np.zeros(2400), r"'bounds' is ndarray of 2400; it must be two numbers"),
-        ((np.zeros(2400), np.ones(2400)), r"arrays of shapes \(2400,\) and .* are not supported"),
-        ((0.0, np.ones(2400)), r"arrays of shapes \(\) and \(2400,\); .* Give two numbers"),
-        (np.zeros((2, 2400)), r"'bounds' has arrays of shapes \(2400,\)"),
+        ((0.0, np.ones(7)), r"arrays of shapes \(\) and \(7,\); .* for each of 2400 cells"),
+        (np.zeros((2, 2400)), "'bounds' are equal in all cells, which fixes every density"),
+        (
+            (np.ones(2400), 0.0),
+            r"'bounds' of 2400 of 2400 cells are wrong, first of cell 0: 1 to 0",
+        ),
+        ((np.full(2400, np.nan), 1.0), r"of 2400 of 2400 cells are wrong, first of cell 0: nan"),
+        ((np.inf, np.full(2400, np.inf)), r"of 2400 of 2400 cells are wrong, first of cell 0: inf"),
         ("ab", "The 'bounds' parameter"),
     ],
     ids=str,

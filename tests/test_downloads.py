@@ -13,10 +13,12 @@ import pytest
 from conftest import files_in, sha256
 
 from skgrav.datasets import (
+    _block,
     _bushveld,
     _download,
     _laguna,
     _pelotas,
+    fetch_block_halfspace,
     fetch_bushveld,
     fetch_laguna_del_maule,
     fetch_pelotas_profile,
@@ -26,6 +28,7 @@ from skgrav.datasets._download import fetch
 CONTENT = b"gravity " * 50_000
 
 LOADERS = {
+    fetch_block_halfspace: _block,
     fetch_bushveld: _bushveld,
     fetch_laguna_del_maule: _laguna,
     fetch_pelotas_profile: _pelotas,

@@ -12,9 +12,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import skgrav
 from skgrav import (
     BayesLinearInverter,
+    CellValues,
     CNNInverter,
     ForwardOperator,
     GANGenerator,
+    JointOperator,
     LatentInverter,
     MatrixOperator,
     Refiner,
@@ -29,6 +31,10 @@ SMALL_NETWORK = partial(PaperCNN, filters=(8,), hidden_layer_sizes=(64,), dropou
 
 INSTANCES = [
     ForwardOperator(),
+    CellValues(),
+    CellValues(cells=[0, 0], uncertainty=20.0),
+    JointOperator(),
+    JointOperator([CellValues(uncertainty=1.0), CellValues(cells=[0], uncertainty=2.0)]),
     MatrixOperator(),
     BayesLinearInverter(),
     TikhonovInverter("gcv"),

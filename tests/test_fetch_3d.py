@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scipy.spatial.distance import cdist
 
 from skgrav import ForwardOperator, Mesh
-from skgrav.datasets import fetch_bushveld, fetch_laguna_del_maule
+from skgrav.datasets import fetch_block_halfspace, fetch_bushveld, fetch_laguna_del_maule
 from skgrav.datasets._geodesy import normal_gravity, transverse_mercator
 
 # GRS80: radius in m, flattening, GM in m3/s2 and rotation in 1/s.
@@ -32,9 +32,10 @@ def bushveld(shared_data):
     [
         (fetch_laguna_del_maule, "simpeg/simpeg/eed7f138"),
         (fetch_bushveld, "fatiando/harmonica/4e282a03"),
+        (fetch_block_halfspace, "simpeg/validations/e8a28648"),
     ],
 )
-class TestBoth:
+class TestEach:
     def test_needs_no_download(self, shared_data, monkeypatch, load, file):
         monkeypatch.setitem(sys.modules, "pooch", None)
         monkeypatch.setenv("SKGRAV_DATA", str(shared_data))
@@ -62,6 +63,25 @@ class TestBoth:
             copy.write_bytes(b"191\n")
         with pytest.raises(ValueError, match="is not the one expected: its sha256 is"):
             load(data_home=tmp_path)
+
+
+class TestBlockHalfspace:
+    def test_data_are_the_gravity_of_the_truth(self, shared_data):
+        block = fetch_block_halfspace(data_home=shared_data)
+        assert block.mesh.shape == (34, 68, 68)
+        assert block.survey.n_stations == 441
+        assert_array_equal(block.survey.uncertainty, 0.002)
+        assert_array_equal(np.unique(block.density), [0.0, 100.0])
+        held = [c[block.mesh.unflatten(block.density).any(axis=a)] for c, a in zip(
+            block.mesh.centers, [(1, 2), (0, 2), (0, 1)], strict=True
+        )]  # fmt: skip
+        assert_allclose(
+            [c[[0, -1]] for c in held], [[212.5, 387.5], *[[-87.5, 87.5]] * 2], atol=1e-3
+        )
+        body = Mesh([[200, 400], [-100, 100], [-100, 100]])
+        g = ForwardOperator(body, block.survey).fit().transform([[100.0]])[0]
+        assert 0.9 < np.mean(((block.data - g) / 0.002) ** 2) < 1.1
+        assert "MIT" in block.DESCR
 
 
 class TestLagunaDelMaule:

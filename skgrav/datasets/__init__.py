@@ -1,5 +1,6 @@
 """Density sections, pairs of gravity and density, and measured data."""
 
+from skgrav.datasets._block import fetch_block_halfspace
 from skgrav.datasets._bushveld import fetch_bushveld
 from skgrav.datasets._crust import make_margin_models
 from skgrav.datasets._download import get_data_home
@@ -18,6 +19,7 @@ from skgrav.io import (
 )
 
 __all__ = [
+    "fetch_block_halfspace",
     "fetch_bushveld",
     "fetch_laguna_del_maule",
     "fetch_negahdari2025",

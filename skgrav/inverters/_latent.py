@@ -31,7 +31,14 @@ from skgrav.inverters._plausible import warn_implausible
 from skgrav.io import Estimator, Field, saved
 from skgrav.metrics import relative_data_misfit
 from skgrav.noise import Noise, noise_with_rounding
-from skgrav.operators import BaseOperator, ForwardOperator, is_lazy, resolve_operator
+from skgrav.operators import (
+    BaseOperator,
+    CellValues,
+    ForwardOperator,
+    JointOperator,
+    is_lazy,
+    resolve_operator,
+)
 from skgrav.solvers import Projection, SVDSystem, make_system
 
 #: Training sections from which prior and errors are learned: with linear generators, with encoders,
@@ -485,7 +492,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
 
     def _known_n_data(self) -> int | None:
         """Return the number of data of the operator, or of the paper's geometry, if known."""
-        if isinstance(self.operator, ForwardOperator):
+        if isinstance(self.operator, ForwardOperator | JointOperator | CellValues):
             return clone(self.operator).fit(np.zeros((1, self.n_outputs_))).n_data_
         if self.operator is not None:
             matrix = getattr(self.operator, "matrix", None)

@@ -48,13 +48,19 @@ class ModelNorm:
         order: int,
         depth_weighting: float | str | None,
         whitening: Whitening | None = None,
+        cell_weights: Array | None = None,
     ) -> ModelNorm:
-        """Build the norm for a fitted operator and the whitening of its data."""
+        """Build the norm for a fitted operator and the whitening of its data.
+
+        `cell_weights` multiply squared densities, for order 0.
+        """
         mesh = getattr(operator, "mesh_", None)
         volumes = relative_volumes(operator)
         weights = depth_weights(operator, depth_weighting, whitening)
         weights /= np.sqrt(np.average(weights**2, weights=volumes))
         if order == 0:
+            if cell_weights is not None:
+                weights = weights * np.sqrt(cell_weights)
             return cls(weights * np.sqrt(volumes), (), (), np.ones(len(weights)))
         if mesh is None:
             raise ValueError(

@@ -343,7 +343,7 @@ class Refiner(InverterMixin, BaseEstimator):
         if self.init is not None:
             return
         n_data = X.shape[1] - self.n_outputs_
-        known = getattr(self.operator, "survey", None)
+        known = getattr(self.operator, "stated_noise", None)
         if n_data < 1 or (known is not None and X.shape[1] == known.n_data):
             raise ValueError(
                 f"init=None, but X with {X.shape[1]} feature(s) has no start of "

@@ -18,11 +18,19 @@ from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array, Indices, Mask
 from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin
+from skgrav.inverters._parts import PartsFit
 from skgrav.inverters._plausible import warn_implausible, warn_not_gravity
 from skgrav.io import Field
 from skgrav.noise import Noise, Trend, Whitening, no_noise, noise_with_rounding
 from skgrav.operators import BaseOperator, is_lazy, operator_of_data, resolve_operator
-from skgrav.solvers import DEPTH_WEIGHTING, Status, check_bounds, warn_below_noise, warn_unfitted
+from skgrav.solvers import (
+    DEPTH_WEIGHTING,
+    Bounds,
+    Status,
+    check_bounds,
+    warn_below_noise,
+    warn_unfitted,
+)
 
 #: Chi factor, or its inverse, at which a choice of alpha contradicts the stated noise.
 _CONTRADICTED = 10.0
@@ -93,6 +101,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         "depth_weighting": DEPTH_WEIGHTING,
         "reference": [StrOptions({"mean"}), Real, "array-like", None],
         "bounds": ["array-like", None],
+        "cell_weights": ["array-like", None],
         "noise_level": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"}), None],
         "operator": [BaseOperator, None],
         "max_iter": [Interval(Real, 1, None, closed="left")],
@@ -102,7 +111,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         *InverterMixin._file_fields,
         Field("operator_", BaseOperator),
         Field("reference_", Array, ("n_outputs_",)),
-        Field("_bounds", tuple[float, float] | None),
+        Field("_bounds", Bounds | None, ("n_outputs_",)),
+        Field("_cell_weights", Array | None, ("n_outputs_",), optional=True),
         Field("_data_rms", float),
         Field("n_iter_", int),
     )
@@ -110,8 +120,10 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
     alpha: Any
     reference: Any
     bounds: Any
+    cell_weights: Any
     noise_level: Any
     operator: Any
+    _cell_weights: Array | None = None
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
         """Prepare the inversion, which `predict` makes.
@@ -130,7 +142,6 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             The fitted inverter.
         """
         self._validate_params()
-        self._bounds = check_bounds(self.bounds)
         if y is None:
             X = validate_data(self, X)
             self._y_ndim, rho = 2, None
@@ -140,6 +151,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             self._y_ndim, rho = y.ndim, y.reshape(len(y), -1)
             self.operator_ = resolve_operator(self.operator, rho, X, noise_level=self.noise_level)
         self.n_outputs_ = self.operator_.n_cells_
+        self._bounds = check_bounds(self.bounds, self.n_outputs_)
+        self._check_cell_weights()
         self.reference_ = self._reference(rho)
         noise = self._noise(None)
         warn_not_gravity(X)
@@ -219,7 +232,11 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         white = noise.whitening(X - self.operator_.transform(self.reference_[None]))
         if choice == "discrepancy":
             warn_below_noise(white, sigma)
-        departure, damping, n_iter, status, found = self._solve(white, sigma, choice)
+        solved = self._solve(white, sigma, choice)
+        parts = PartsFit(self.operator_, noise)
+        if choice == "discrepancy" and parts.applies:
+            self._fit_parts(parts, white, X, sigma, solved)
+        departure, damping, n_iter, status, found = solved
         rho = self.reference_ + departure
         if self._bounds is not None:
             rho = np.clip(rho, *self._bounds)  # exceeded by rounding only
@@ -247,6 +264,32 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             trend=noise.trend(residual, known, spread=spread),
         )
 
+    def _fit_parts(
+        self, parts: PartsFit, white: Array, X: Array, sigma: Array, solved: Any
+    ) -> None:
+        """Lower alpha in `solved` where a part of a joint operator is not fitted to its noise."""
+
+        def chi_of(departure: Array, k: Any) -> Array:
+            rho = self.reference_ + departure
+            return parts.chi(X[k] - self.operator_.transform(rho), sigma[k])
+
+        departure, damping, n_iter, status, _ = solved
+        chi = chi_of(departure, slice(None))
+        missed = parts.missed(chi) & ((status == Status.REACHED) & np.isfinite(damping))[:, None]
+        for k in np.flatnonzero(missed.any(axis=1)):
+            one = slice(k, k + 1)
+
+            def trial(alpha: float, one: slice = one) -> tuple[Any, float]:
+                found = self._solve(white[one], sigma[one], alpha)
+                return found, float(chi_of(found[0], one).max())
+
+            found = parts.search(damping[k] / sigma[k] ** 2, chi[k].max(), trial)
+            if found is not None:
+                departure[one], damping[one], more = found[:3]
+                n_iter[one] += more
+                missed[k] = False
+        parts.warn(missed, chi)
+
     def _noise(self, noise_level: ArrayLike | None) -> Noise:
         return Noise.of(self.operator_, self.noise_level).at(noise_level)
 
@@ -256,6 +299,19 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         if noise.is_relative:
             return noise_with_rounding(sigma, noise.rms(X), self._data_rms)
         return sigma
+
+    def _check_cell_weights(self) -> None:
+        self._cell_weights = None
+        if self.cell_weights is None:
+            return
+        weights = real_array(self.cell_weights, "cell_weights")
+        if weights.shape != (self.n_outputs_,) or not (weights > 0).all():
+            raise ValueError(
+                f"'cell_weights' has shape {weights.shape} and minimum "
+                f"{weights.min(initial=np.inf):g}; it must be a positive number for each of "
+                f"{self.n_outputs_} cells. To fix a density, give equal 'bounds'."
+            )
+        self._cell_weights = weights
 
     def _reference(self, rho: Array | None) -> Array:
         if self.reference is None:

@@ -38,21 +38,26 @@ class SparseInverter(RegularizedInverter):
     ----------
     alpha : "auto", "discrepancy", "gcv" or float, default="auto"
         Weight of the model norm; ``"discrepancy"`` chooses it for each sample so that the
-        residual is as large as the noise. ``"gcv"`` does the same with the noise estimated by
-        generalised cross-validation of least squares. ``"auto"`` is the discrepancy principle
-        where the noise is known and ``"gcv"`` where it is not.
+        residual is as large as the noise, in each part of a JointOperator at most. ``"gcv"`` does
+        the same with the noise estimated by generalised cross-validation of least squares.
+        ``"auto"`` is the discrepancy principle where the noise is known and ``"gcv"`` where it is
+        not.
     depth_weighting : float, "sensitivity" or None, default=None
         Weights of departures that fall with depth, as in `TikhonovInverter`.
     reference : float, array-like of shape (n_cells,), "mean" or None, default=None
         Density from which departures are measured; ``"mean"`` is the mean of the training
         densities, None is zero.
-    bounds : tuple of two floats, default=None
-        Lowest and highest density, within which the norm is minimised; infinities are allowed.
+    bounds : tuple of two floats or of two arrays of shape (n_cells,), default=None
+        Lowest and highest density, of all cells or of each one, within which the norm is minimised;
+        infinities are allowed, and equal ones fix the density of a cell.
+    cell_weights : array-like of shape (n_cells,), default=None
+        Positive weight of each cell, which multiplies its absolute departure in the model
+        norm: a large one holds the density near the reference, a small one lets it depart.
     noise_level : float or "auto", default=None
         Standard deviation of the noise relative to the rms of each sample's own data without
         their trend. None takes the uncertainty of the operator's survey. Where it is not known,
         or ``"auto"``, alpha is chosen without it and refers to data in their unit.
-    operator : ForwardOperator or MatrixOperator, default=None
+    operator : ForwardOperator, JointOperator or MatrixOperator, default=None
         The physics. None takes the paper's geometry if it reproduces the training pairs; otherwise
         it identifies the operator from them or, without densities, assumes the paper's geometry,
         with a warning.
@@ -144,7 +149,8 @@ class SparseInverter(RegularizedInverter):
         *,
         depth_weighting: float | Literal["sensitivity"] | None = None,
         reference: ArrayLike | Literal["mean"] | None = None,
-        bounds: tuple[float, float] | None = None,
+        bounds: tuple[ArrayLike, ArrayLike] | None = None,
+        cell_weights: ArrayLike | None = None,
         noise_level: float | Literal["auto"] | None = None,
         operator: BaseOperator | None = None,
         max_iter: int = 100,
@@ -154,6 +160,7 @@ class SparseInverter(RegularizedInverter):
         self.depth_weighting = depth_weighting
         self.reference = reference
         self.bounds = bounds
+        self.cell_weights = cell_weights
         self.noise_level = noise_level
         self.operator = operator
         self.max_iter = max_iter
@@ -163,6 +170,8 @@ class SparseInverter(RegularizedInverter):
         norm = ModelNorm.of(self.operator_, 0, self.depth_weighting, whitening)
         # The weights of the square norm include the root of the volume.
         self._weights = norm.weights * np.sqrt(relative_volumes(self.operator_))
+        if self._cell_weights is not None:
+            self._weights = self._weights * self._cell_weights
         U, s, Vt = self.operator_.dense_.whitened(whitening, 1.0 / self._weights).svd
         kept = s >= max(_RCOND * s[0], np.finfo(float).tiny)
         if not kept.any():

@@ -19,7 +19,7 @@ from skgrav.inverters._rows import Encoded, Rows
 from skgrav.io import saved, sized
 from skgrav.networks import DensityLoss, PaperCNN
 from skgrav.noise import Noise, Whitening
-from skgrav.operators import BaseOperator, ForwardOperator
+from skgrav.operators import BaseOperator, CellValues, ForwardOperator, JointOperator
 from skgrav.training import Augmentation, ExponentialDecay, Mirror, TrainingNet
 
 #: Learning rate after 100 epochs relative to the first, as in the paper.
@@ -122,6 +122,11 @@ def _geometry(operator: Any, n_data: int, n_cells: int) -> ForwardOperator | Non
     """Return the operator that gives components and symmetry; the paper's for its sizes."""
     if operator is None and n_data**2 == 36 * n_cells:
         operator = ForwardOperator()
+    if isinstance(operator, JointOperator | CellValues):
+        raise ValueError(
+            f"'operator' is a {type(operator).__name__}, but only a network of "
+            "architecture='residual' takes other data than gravity. Take it, or gravity alone."
+        )
     if not isinstance(operator, ForwardOperator):
         return None
     operator = clone(operator).fit(np.zeros((1, n_cells)))

@@ -78,9 +78,10 @@ class TikhonovInverter(RegularizedInverter):
     ----------
     alpha : "auto", "discrepancy", "gcv", "lcurve" or float, default="auto"
         Weight of the model norm, or how it is chosen for each sample. ``"discrepancy"`` leaves a
-        residual as large as the noise. ``"gcv"`` minimises robust generalised cross-validation.
-        ``"lcurve"`` takes the corner of misfit against model norm where cross-validation is not
-        much above its minimum; of several about as sharp, or all faint, the one with most damping.
+        residual as large as the noise, in each part of a JointOperator at most that. ``"gcv"``
+        minimises robust generalised cross-validation. ``"lcurve"`` takes the corner of misfit
+        against model norm where cross-validation is not much above its minimum; of several about as
+        sharp, or all faint, the one with most damping.
         These two need no noise level, ignore bounds, warn where the data do not determine alpha,
         as exact data do not, and are for operators small enough to decompose. ``"auto"`` is
         ``"discrepancy"`` where the noise is known and ``"gcv"`` where it is not.
@@ -99,13 +100,18 @@ class TikhonovInverter(RegularizedInverter):
     reference : float, array-like of shape (n_cells,), "mean" or None, default=None
         Density from which departures are measured; ``"mean"`` is the mean of the training
         densities, None is zero.
-    bounds : tuple of two floats, default=None
-        Lowest and highest density, within which the norm is minimised; infinities are allowed.
+    bounds : tuple of two floats or of two arrays of shape (n_cells,), default=None
+        Lowest and highest density, of all cells or of each one, within which the norm is minimised;
+        infinities are allowed, and equal ones fix the density of a cell.
+    cell_weights : array-like of shape (n_cells,), default=None
+        Positive weight of each cell, which multiplies its squared departure in the model
+        norm: a large one holds the density near the reference, a small one lets it depart. For
+        order 0 only.
     noise_level : float or "auto", default=None
         Standard deviation of the noise relative to the rms of each sample's own data without
         their trend. None takes the uncertainty of the operator's survey. Where it is not known,
         or ``"auto"``, alpha is chosen without it and refers to data in their unit.
-    operator : ForwardOperator or MatrixOperator, default=None
+    operator : ForwardOperator, JointOperator or MatrixOperator, default=None
         The physics. None takes the paper's geometry if it reproduces the training pairs; otherwise
         it identifies the operator from them or, without densities, assumes the paper's geometry,
         with a warning.
@@ -212,7 +218,8 @@ class TikhonovInverter(RegularizedInverter):
         order: Literal[0, 1, 2] = 0,
         depth_weighting: float | Literal["sensitivity"] | None = None,
         reference: ArrayLike | Literal["mean"] | None = None,
-        bounds: tuple[float, float] | None = None,
+        bounds: tuple[ArrayLike, ArrayLike] | None = None,
+        cell_weights: ArrayLike | None = None,
         noise_level: float | Literal["auto"] | None = None,
         operator: BaseOperator | None = None,
         max_iter: int = 2000,
@@ -223,6 +230,7 @@ class TikhonovInverter(RegularizedInverter):
         self.depth_weighting = depth_weighting
         self.reference = reference
         self.bounds = bounds
+        self.cell_weights = cell_weights
         self.noise_level = noise_level
         self.operator = operator
         self.max_iter = max_iter
@@ -282,7 +290,14 @@ class TikhonovInverter(RegularizedInverter):
         )
 
     def _prepare(self, whitening: Whitening) -> None:
-        self._norm = ModelNorm.of(self.operator_, self.order, self.depth_weighting, whitening)
+        if self._cell_weights is not None and self.order:
+            raise ValueError(
+                f"'cell_weights' are given, but 'order' is {self.order}: a derivative has no "
+                "weights of cells. Take order=0, or 'bounds' per cell."
+            )
+        self._norm = ModelNorm.of(
+            self.operator_, self.order, self.depth_weighting, whitening, self._cell_weights
+        )
         self._system: DampedLeastSquares | KrylovLeastSquares
         if not self._decomposes:
             self._prepare_krylov(whitening)
@@ -307,7 +322,8 @@ class TikhonovInverter(RegularizedInverter):
 
     def _decomposition(self, whitening: Whitening) -> DampedLeastSquares:
         """Return the decomposition, shared by inverters of the same operator and norm."""
-        norm = "tikhonov", self.order, self.depth_weighting
+        weights = None if self._cell_weights is None else self._cell_weights.tobytes()
+        norm = "tikhonov", self.order, self.depth_weighting, weights
         return shared(
             (*self.operator_.identity_, *whitening.key, *norm),
             lambda: DampedLeastSquares.of(self._modal_matrix(whitening), self._norm.stiffness),
@@ -320,9 +336,9 @@ class TikhonovInverter(RegularizedInverter):
     def _prepare_krylov(self, whitening: Whitening) -> None:
         """Prepare the inversion by products with the operator."""
         if self._needs_decomposition:
-            name = "alpha" if self.bounds is None else "bounds"
+            given = f"'alpha' is {self.alpha!r}" if self.bounds is None else "'bounds' are given"
             raise ValueError(
-                f"'{name}' is {getattr(self, name)!r}, which needs the decomposition of the "
+                f"{given}, which needs the decomposition of the "
                 f"operator, but {self.operator_.n_data_} data are too many for it. Take "
                 "bounds=None, and a number as 'alpha', or alpha='discrepancy' with 'noise_level' "
                 "or the survey's 'uncertainty'."

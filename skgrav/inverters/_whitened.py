@@ -22,7 +22,14 @@ from skgrav.inverters._rows import Encoded, Rows
 from skgrav.io import saved, sized
 from skgrav.networks import NullSpaceNetwork, RelativeLoss, ResidualMLP, fast_physics
 from skgrav.noise import CONTRADICTED, Noise, at_least_typical
-from skgrav.operators import BaseOperator, ForwardOperator, MatrixOperator, resolve_operator
+from skgrav.operators import (
+    BaseOperator,
+    CellValues,
+    ForwardOperator,
+    JointOperator,
+    MatrixOperator,
+    resolve_operator,
+)
 from skgrav.solvers import DataSpace, Projection
 from skgrav.training import LEAST_NOISE, Mirror, OneCycle, TrainingNet, draw_levels
 
@@ -78,6 +85,12 @@ class WhitenedEncoding:
         operator = _checked_operator(X, y, inverter.operator)
         mirror = None
         if inverter.augment == "mirror":
+            if isinstance(operator, JointOperator | CellValues):
+                raise ValueError(
+                    f"augment='mirror' needs gravity alone, but 'operator' is a "
+                    f"{type(operator).__name__}, whose cells have no mirror images among the data; "
+                    "use augment=None."
+                )
             if not isinstance(operator, ForwardOperator):
                 raise no_mirror(X.shape[1], y.shape[1])
             mirror = Mirror.of(operator.mesh_, operator.survey_)

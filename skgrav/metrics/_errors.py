@@ -91,7 +91,8 @@ def relative_data_misfit(
     -------
     misfit : float or ndarray of shape (n_samples,)
         0 is an exact fit; where `g` is zero everywhere, as for `relative_l2_error`. A trend of the
-        operator's survey is removed from both.
+        operator's survey is removed from both. Data of several units, of a JointOperator, are
+        compared in units of their uncertainties.
 
     See Also
     --------
@@ -109,8 +110,8 @@ def relative_data_misfit(
     0.5
     """
     g = _as_samples(g, "g")
-    detrended = Noise.of(operator, n_data=g.shape[1]).whitening.detrended
-    misfit = _relative(detrended(_residual(operator, rho, g)), detrended(g))
+    comparable = Noise.of(operator, n_data=g.shape[1]).comparable
+    misfit = _relative(comparable(_residual(operator, rho, g)), comparable(g))
     return _average(misfit, sample_weight, multioutput)
 
 

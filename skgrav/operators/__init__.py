@@ -1,10 +1,12 @@
-"""Linear operators from density to gravity, and the ways to apply them."""
+"""Linear operators from density to gravity and other data, and the ways to apply them."""
 
 from skgrav.operators._base import SVD_SIZE, BaseOperator
+from skgrav.operators._cell_values import CellValues
 from skgrav.operators._cells import UNITS, Geometry
 from skgrav.operators._forward import ForwardOperator
 from skgrav.operators._geometry import PhysicsWarning
 from skgrav.operators._identification import operator_of_data, relative_misfit, resolve_operator
+from skgrav.operators._joint import JointOperator
 from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._matrix import MatrixOperator
 from skgrav.operators._memory import decomposition_bytes, readable, require
@@ -17,7 +19,9 @@ from skgrav.operators._toeplitz import ToeplitzOperator
 __all__ = [
     "SVD",
     "UNITS",
+    "CellValues",
     "ForwardOperator",
+    "JointOperator",
     "MatrixOperator",
     "OperatorPlan",
     "PhysicsWarning",

@@ -22,6 +22,8 @@ from skgrav.operators._sensitivity import DenseMatrix
 from skgrav.operators._svd import SVD, Products, RandomState, randomized_svd
 
 if TYPE_CHECKING:
+    from skgrav.geometry import Survey
+    from skgrav.noise import StatedNoise
     from skgrav.operators._torch import TorchOperator
 
 #: Limits for the full SVD: the smaller side, and the bytes of a matrix that must first be built.
@@ -100,6 +102,22 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
     def is_decomposable_(self) -> bool:
         """Whether the full SVD is affordable."""
         return decomposable(*self.products_.shape, held=isinstance(self.products_, DenseMatrix))
+
+    @property
+    def parts_(self) -> list[tuple[BaseOperator, slice]]:
+        """The operators that are joined, each with its data; this one alone unless overridden."""
+        return [(self, slice(0, self.n_data_))]
+
+    @property
+    def surveys_(self) -> list[tuple[Survey, slice]]:
+        """Each survey with its data, the gravity; empty without geometry."""
+        surveys = ((getattr(part, "survey_", None), data) for part, data in self.parts_)
+        return [(survey, data) for survey, data in surveys if survey is not None]
+
+    @property
+    def stated_noise(self) -> Survey | StatedNoise | None:
+        """What is stated of the noise: by default the survey, None without one."""
+        return getattr(self, "survey_", getattr(self, "survey", None))
 
     @property
     def column_norms_(self) -> Array:

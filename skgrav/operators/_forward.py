@@ -195,7 +195,7 @@ class ForwardOperator(BaseOperator):
         else:
             self.n_features_in_ = self.mesh.n_cells
             self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
-        mesh = _default_mesh(self.n_features_in_) if self.mesh is None else self.mesh
+        mesh = default_mesh(self.n_features_in_) if self.mesh is None else self.mesh
         if mesh.n_cells != self.n_features_in_:
             raise ValueError(
                 f"'X' has {self.n_features_in_} columns, but 'mesh' of shape {mesh.shape} "
@@ -324,7 +324,7 @@ def _built(way: Way) -> Any:
     return shared((way.geometry.key, way.precision, *way.key), way.build)
 
 
-def _default_mesh(n_cells: int) -> Mesh:
+def default_mesh(n_cells: int) -> Mesh:
     n = isqrt(n_cells)
     if n * n == n_cells:
         return Mesh.square(n)

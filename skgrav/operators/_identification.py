@@ -16,6 +16,7 @@ from skgrav.noise import Noise
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
 from skgrav.operators._geometry import PhysicsWarning
+from skgrav.operators._joint import JointOperator
 from skgrav.operators._matrix import MatrixOperator
 
 #: Largest number of pairs to compare; five times as many identify an operator.
@@ -91,9 +92,9 @@ def resolve_operator(
     rho, g = check_array(rho, "rho"), check_array(g, "g")
     if len(rho) != len(g):
         raise ValueError(f"'g' has {len(g)} samples, but 'rho' has {len(rho)}; give pairs.")
-    level = Noise.of(operator, noise_level, n_data=g.shape[1]).relative(g)
     if operator is not None:
-        return _checked(operator, rho, g, level, if_noise)
+        return _checked(operator, rho, g, noise_level, if_noise)
+    level = Noise.of(None, noise_level, n_data=g.shape[1]).relative(g)
     defaults = [c.fit(rho[:1]) for c in _default_operators(rho.shape[1], g.shape[1])]
     if defaults:
         some = _evenly_chosen(len(rho))
@@ -141,7 +142,7 @@ def operator_of_data(operator: BaseOperator | None, n_data: int) -> BaseOperator
         fitted = clone(operator).fit(np.zeros((1, n * n)))
     elif matrix is not None:
         fitted = clone(operator).fit(np.zeros((1, np.shape(matrix)[-1])))
-    elif getattr(operator, "mesh", None) is not None:
+    elif isinstance(operator, JointOperator) or getattr(operator, "mesh", None) is not None:
         fitted = clone(operator).fit()
     else:
         raise ValueError(
@@ -158,9 +159,9 @@ def operator_of_data(operator: BaseOperator | None, n_data: int) -> BaseOperator
 
 def relative_misfit(operator: BaseOperator, rho: Array, g: Array) -> float:
     """Return ``||A rho - g|| / ||g||`` over all pairs without their trend, 0 if both are zero."""
-    detrended = Noise.of(operator).whitening.detrended
-    norm = np.linalg.norm(detrended(g))
-    misfit = np.linalg.norm(detrended(operator.transform(rho) - g))
+    comparable = Noise.of(operator).comparable
+    norm = np.linalg.norm(comparable(g))
+    misfit = np.linalg.norm(comparable(operator.transform(rho) - g))
     return float(misfit / norm) if norm > 0 else float(misfit > 0)
 
 
@@ -201,7 +202,11 @@ def _default_operators(n_cells: int, n_data: int) -> Iterator[ForwardOperator]:
 
 
 def _checked(
-    operator: BaseOperator, rho: Array, g: Array, noise_level: float | None, if_noise: str
+    operator: BaseOperator,
+    rho: Array,
+    g: Array,
+    noise_level: float | Literal["auto"] | None,
+    if_noise: str,
 ) -> BaseOperator:
     fitted = clone(operator).fit(rho, g)
     if fitted.n_data_ != g.shape[1]:
@@ -210,19 +215,34 @@ def _checked(
             f"pairs have {rho.shape[1]} cells and {g.shape[1]} data. Give the operator of the "
             "survey that measured X."
         )
+    Noise.of(fitted, noise_level)  # refuses a level that does not suit the data
+    # Part by part, since a small part of other units would not show in the misfit of all data.
+    for i, (part, data) in enumerate(fitted.parts_):
+        which = "'operator'"
+        if part is not fitted:
+            which = f"part {i} of 'operator', a {type(part).__name__},"
+        level = Noise.of(part, noise_level).relative(g[:, data])
+        _check_part(part, which, rho, g[:, data], level, if_noise)
+    return fitted
+
+
+def _check_part(
+    operator: BaseOperator, which: str, rho: Array, g: Array, level: float | None, if_noise: str
+) -> None:
+    """Warn or raise ValueError if an operator does not reproduce its data of training pairs."""
     some = _evenly_chosen(len(rho))
     rho, g = rho[some], g[some]
-    misfit = relative_misfit(fitted, rho, g)
-    residual = Noise.of(fitted).whitening.detrended(g - fitted.transform(rho))
-    if not _tolerable(misfit, residual, noise_level):
-        message = (
-            f"'operator' does not reproduce X from y: relative misfit {misfit:.2g} over "
-            f"{len(rho)} training pairs. {_diagnosis(fitted, rho, g, if_noise)}"
-        )
-        if misfit > _REFUSED:
-            raise ValueError(message)
-        warn(message, PhysicsWarning)
-    return fitted
+    misfit = relative_misfit(operator, rho, g)
+    residual = Noise.of(operator).whitening.detrended(g - operator.transform(rho))
+    if _tolerable(misfit, residual, level):
+        return
+    message = (
+        f"{which} does not reproduce X from y: relative misfit {misfit:.2g} over "
+        f"{len(rho)} training pairs. {_diagnosis(operator, rho, g, if_noise)}"
+    )
+    if misfit > _REFUSED:
+        raise ValueError(message)
+    warn(message, PhysicsWarning)
 
 
 def _diagnosis(operator: BaseOperator, rho: Array, g: Array, if_noise: str) -> str:

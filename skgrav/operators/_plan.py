@@ -16,8 +16,9 @@ class OperatorPlan:
 
     Parameters
     ----------
-    method : {"dense", "fft", "anywhere", "rows"}
-        The method.
+    method : str
+        The method, ``"dense"``, ``"fft"``, ``"anywhere"`` or ``"rows"``; ``"sparse"`` of
+        `CellValues`, and those of all parts of a `JointOperator`.
     n_bytes : int
         Memory that the operator needs, without that of data and densities.
     inversion_bytes : int
@@ -116,6 +117,13 @@ def _inversion_bytes(way: Way) -> int:
         return way.n_bytes + iteration_bytes(n_data, n_cells)
     matrix = 0 if held else Dense(way.geometry, way.precision, way.limit, way.tol).n_bytes
     return way.n_bytes + matrix + decomposition_bytes(n_data, n_cells)
+
+
+def inversion_bytes(n_data: int, n_cells: int, n_bytes: int) -> int:
+    """Return the peak memory of an inversion with products that take some bytes."""
+    if not decomposable(n_data, n_cells, held=False):
+        return n_bytes + iteration_bytes(n_data, n_cells)
+    return n_bytes + 8 * n_data * n_cells + decomposition_bytes(n_data, n_cells)
 
 
 def _reason(way: Way, asked_for: str) -> str:

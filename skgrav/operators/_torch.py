@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -136,6 +136,84 @@ class TorchOperator(nn.Module):
     def _buffers_of(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
         spectra = torch.view_as_complex(self.get_buffer(f"spectra_{i}"))
         return self.get_buffer(f"rows_{i}"), self.get_buffer(f"points_{i}"), spectra
+
+
+class TorchJoint(TorchOperator):
+    """Stacked operators, returned by `JointOperator.to_torch`.
+
+    Parameters
+    ----------
+    parts : sequence of TorchOperator
+        Modules over the same cells.
+
+    See Also
+    --------
+    skgrav.JointOperator : The same on arrays.
+
+    Examples
+    --------
+    >>> from skgrav import CellValues, JointOperator, Mesh
+    >>> joint = JointOperator([CellValues(Mesh.square(8), [3, 4])]).fit()
+    >>> joint.to_torch()(torch.ones(1, 64))
+    tensor([[1., 1.]])
+    """
+
+    def __init__(self, parts: Sequence[TorchOperator]) -> None:
+        nn.Module.__init__(self)
+        self.parts = nn.ModuleList(parts)
+        self.n_data, self.n_cells = sum(part.n_data for part in parts), parts[0].n_cells
+
+    def _gravity(self, rho: Tensor) -> Tensor:
+        return torch.cat([part._gravity(rho) for part in self._modules_of_parts()], dim=1)
+
+    def _transpose(self, g: Tensor) -> Tensor:
+        parts = self._modules_of_parts()
+        rows = g.split([part.n_data for part in parts], dim=1)
+        return torch.stack([p._transpose(d) for p, d in zip(parts, rows, strict=True)]).sum(dim=0)
+
+    def _modules_of_parts(self) -> list[TorchOperator]:
+        return list(self.parts)  # type: ignore[arg-type]
+
+
+class TorchCells(TorchOperator):
+    """Averages of cells, returned by `CellValues.to_torch`.
+
+    Parameters
+    ----------
+    operator : CellValues
+        Fitted operator.
+    dtype : torch.dtype, default=None
+        Precision of the weights; None takes torch's default.
+
+    See Also
+    --------
+    skgrav.CellValues : The same on arrays.
+
+    Examples
+    --------
+    >>> from skgrav import CellValues, Mesh
+    >>> CellValues(Mesh.square(8), [3, 4]).fit().to_torch()(torch.ones(1, 64))
+    tensor([[1., 1.]])
+    """
+
+    def __init__(self, operator: Any, dtype: torch.dtype | None = None) -> None:
+        nn.Module.__init__(self)
+        self.n_data, self.n_cells = operator.n_data_, operator.n_cells_
+        entries = operator.products_.matrix.tocoo()
+        weights = torch.tensor(entries.data, dtype=dtype or torch.get_default_dtype())
+        self.register_buffer("weights", weights, persistent=False)
+        for name, index in zip(("data", "cells"), entries.coords, strict=True):
+            self.register_buffer(name, torch.tensor(index, dtype=torch.long), persistent=False)
+
+    def _gravity(self, rho: Tensor) -> Tensor:
+        values = rho[:, self.get_buffer("cells")] * self.get_buffer("weights")
+        g = rho.new_zeros(len(rho), self.n_data)
+        return g.index_add(1, self.get_buffer("data"), values)
+
+    def _transpose(self, g: Tensor) -> Tensor:
+        values = g[:, self.get_buffer("data")] * self.get_buffer("weights")
+        rho = g.new_zeros(len(g), self.n_cells)
+        return rho.index_add(1, self.get_buffer("cells"), values)
 
 
 class _Linear(torch.autograd.Function):

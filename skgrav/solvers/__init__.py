@@ -13,7 +13,13 @@ from skgrav.solvers._guard import Guard
 from skgrav.solvers._icg import ICG
 from skgrav.solvers._krylov import GMRES, LGMRES
 from skgrav.solvers._lsmr import LSMR
-from skgrav.solvers._projection import IN_REACH, Projection, check_bounds, discrepancy_strength
+from skgrav.solvers._projection import (
+    IN_REACH,
+    Bounds,
+    Projection,
+    check_bounds,
+    discrepancy_strength,
+)
 from skgrav.solvers._sparse import SparseLeastSquares
 from skgrav.solvers._splitting import BoundedLeastNorm
 from skgrav.solvers._status import (

@@ -7,9 +7,10 @@ from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import chdtri
 
-from skgrav._checks import refuse_missing
+from skgrav._checks import real_array, refuse_missing
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array, Indices
 from skgrav.noise import Whitening
@@ -28,6 +29,10 @@ _EXACT, _FITTED = 1e-11, 1e-9
 
 #: Rounding of residuals, relative to the same: the least tolerance of stationarity.
 _ROUNDING = 2e-13
+
+
+#: Lower and upper bound, each a number or one for each cell.
+Bounds = tuple[float, float] | tuple[Array, Array]
 
 
 class Projection(Solver):
@@ -50,10 +55,11 @@ class Projection(Solver):
         below the 5 % quantile of its noise, so that with much noise outside that range, or a
         factor far below one, the result is above `chi_factor`. None takes the 95 % quantile of
         the noise in the range of A. Without noise it has no effect.
-    bounds : tuple of two floats, default=None
-        Lowest and highest density, in the unit of the densities; infinities are allowed. None
-        leaves densities free. Where bounds contradict the data, the result is close to the best
-        fit within them, usually to 0.1 % of the misfit, and is marked as not converged.
+    bounds : tuple of two floats or of two arrays of shape (n_cells,), default=None
+        Lowest and highest density, in the unit of the densities, of all cells or of each one;
+        infinities are allowed, and equal ones fix the density of a cell. None leaves densities
+        free. Where bounds contradict the data, the result is close to the best fit within them,
+        usually to 0.1 % of the misfit, and is marked as not converged.
 
     Raises
     ------
@@ -126,7 +132,7 @@ class Projection(Solver):
         rcond: float = 1e-8,
         engine: Literal["auto", "svd"] = "auto",
         chi_factor: float | None = None,
-        bounds: tuple[float, float] | None = None,
+        bounds: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> None:
         self.rcond = rcond
         self.engine = engine
@@ -136,7 +142,7 @@ class Projection(Solver):
     def _solve(
         self, operator: Any, g: Array, rho0: Array, whitening: Whitening, sigma: Array
     ) -> SolverResult:
-        bounds = check_bounds(self.bounds)
+        bounds = check_bounds(self.bounds, rho0.shape[1])
         system = make_system(operator, self.engine, whitening)
         problem = make_problem(system, whitening(g), rho0, sigma)
         if self.chi_factor is not None:
@@ -175,7 +181,7 @@ class Projection(Solver):
         return correction, progress
 
     def _within(
-        self, bounds: tuple[float, float], problem: Problem, rho0: Array, correction: Array
+        self, bounds: Bounds, problem: Problem, rho0: Array, correction: Array
     ) -> tuple[Array, Progress, Indices]:
         """Return the nearest densities within bounds, the record, and the status."""
         system, d = problem.system, problem.residual
@@ -205,27 +211,47 @@ class Projection(Solver):
         return rho, progress, status
 
 
-def check_bounds(bounds: Any) -> tuple[float, float] | None:
-    """Return the lower and the upper bound, or raise ValueError."""
+def check_bounds(bounds: Any, n_cells: int) -> Bounds | None:
+    """Return the lower and the upper bound, each a number or one for each cell.
+
+    Raises ValueError unless the lower is below the upper; per cell they may be equal.
+    """
     if bounds is None:
         return None
     refuse_missing(bounds, "bounds", nan=False)
-    shapes = [np.shape(b) for b in bounds] if len(bounds) == 2 else []
-    if any(shape != () for shape in shapes):
-        raise ValueError(
-            f"'bounds' has arrays of shapes {shapes[0]} and {shapes[1]}; bounds that differ "
-            "between cells are not supported. Give two numbers for all cells."
-        )
+    example = "Give for example (0.0, 12.0), with an infinity for an open side."
     try:
-        lower, upper = map(float, bounds)
+        lower, upper = (real_array(b, "bounds", finite=False) for b in bounds)
     except (TypeError, ValueError):
-        lower = upper = np.nan
-    if not lower < upper:
         given = repr(bounds) if len(bounds) <= 3 else f"{type(bounds).__name__} of {len(bounds)}"
         raise ValueError(
-            f"'bounds' is {given}; it must be two numbers, the lower below the upper. Give for "
-            "example (0.0, 12.0), with an infinity for an open side."
+            f"'bounds' is {given}; it must be two numbers, the lower below the upper, or two "
+            f"arrays with a number for each cell. {example}"
+        ) from None
+    if lower.ndim == upper.ndim == 0:
+        if not lower < upper:
+            raise ValueError(
+                f"'bounds' is {bounds!r}; it must be two numbers, the lower below the upper, or "
+                f"two arrays with a number for each cell. {example}"
+            )
+        return float(lower), float(upper)
+    for b in (lower, upper):
+        if b.shape not in ((), (n_cells,)):
+            raise ValueError(
+                f"'bounds' has arrays of shapes {lower.shape} and {upper.shape}; each must be a "
+                f"number or have one for each of {n_cells} cells."
+            )
+    lower, upper = np.broadcast_to(lower, n_cells).copy(), np.broadcast_to(upper, n_cells).copy()
+    wrong = ~(lower <= upper) | np.isposinf(lower) | np.isneginf(upper)
+    if wrong.any():
+        k = int(np.argmax(wrong))
+        raise ValueError(
+            f"'bounds' of {wrong.sum()} of {n_cells} cells are wrong, first of cell {k}: "
+            f"{lower[k]:g} to {upper[k]:g}. The lower must not exceed the upper; equal ones fix "
+            "the density."
         )
+    if (lower == upper).all():
+        raise ValueError("'bounds' are equal in all cells, which fixes every density. Widen them.")
     return lower, upper
 
 

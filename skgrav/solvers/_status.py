@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skgrav._typing import Array, Indices, Mask
 from skgrav._warnings import warn
+from skgrav.geometry import Survey
 from skgrav.noise import Noise
 
 #: Probability at which the part of the data out of reach is too large to be noise as stated.
@@ -96,23 +97,30 @@ def warn_below_noise(white: Array, sigma: Array) -> None:
 
 def _differ_where_repeated(residual: Array, chi: Array, noise: Noise, operator: Any) -> Mask:
     """Return in which samples data at the same station differ by more than their noise."""
-    survey = getattr(operator, "survey_", None)
-    if survey is None or len(residual) == 0:
-        return np.zeros(len(residual), dtype=bool)
+    differ = np.zeros(len(residual), dtype=bool)
+    if len(residual) == 0:
+        return differ
+    variance = np.mean(noise.whitening(residual) ** 2, axis=1) / np.where(chi > 0, chi, np.inf)
+    for survey, data in getattr(operator, "surveys_", []):
+        weights = noise.whitening.weights[data]
+        differ |= _repeats_differ(survey, residual[:, data], weights, variance)
+    return differ & (chi > 0)
+
+
+def _repeats_differ(survey: Survey, residual: Array, weights: Array, variance: Array) -> Mask:
+    """Return in which samples data of one survey at the same station differ."""
     _, group = np.unique(survey.stations, axis=0, return_inverse=True)
     n_groups, n_repeated = group.max() + 1, survey.n_stations - group.max() - 1
     if not n_repeated:
         return np.zeros(len(residual), dtype=bool)
     shifts = n_groups * np.arange(len(survey.components))
     groups = np.add.outer(shifts, group.ravel()).ravel()
-    weights = noise.whitening.weights
     sums = np.zeros((groups.max() + 1, len(residual)))
     np.add.at(sums, groups, (residual / weights**2).T)
     means = sums.T / np.bincount(groups, weights**-2)
     within = (residual - means[:, groups]) / weights
-    variance = np.mean(noise.whitening(residual) ** 2, axis=1) / np.where(chi > 0, chi, np.inf)
     limit = chdtri(n_repeated * len(survey.components), SIGNIFICANCE)
-    return (chi > 0) & (np.sum(within**2, axis=1) > variance * limit)
+    return np.sum(within**2, axis=1) > variance * limit
 
 
 def _coherent(residual: Array, noise: Noise, operator: Any) -> Mask:
@@ -121,12 +129,13 @@ def _coherent(residual: Array, noise: Noise, operator: Any) -> Mask:
     For white noise the correlation over n pairs of neighbours has a standard deviation of about
     ``n**-0.5``.
     """
-    survey = getattr(operator, "survey_", None)
+    surveys = getattr(operator, "surveys_", [])
     weighted = noise.whitening.detrended(residual) / noise.whitening.weights
-    if survey is None:
-        first, second = np.arange(weighted.shape[1] - 1), np.arange(1, weighted.shape[1])
+    if surveys:
+        pairs = [np.add(_neighbours(survey), data.start) for survey, data in surveys]
+        first, second = np.hstack(pairs)
     else:
-        first, second = _neighbours(survey)
+        first, second = np.arange(weighted.shape[1] - 1), np.arange(1, weighted.shape[1])
     if len(first) < 4:
         return np.zeros(len(residual), dtype=bool)
     products = np.sum(weighted[:, first] * weighted[:, second], axis=1)
@@ -137,7 +146,7 @@ def _coherent(residual: Array, noise: Noise, operator: Any) -> Mask:
     return correlation > 4.0 / np.sqrt(len(first))
 
 
-def _neighbours(survey: Any) -> tuple[Indices, Indices]:
+def _neighbours(survey: Survey) -> tuple[Indices, Indices]:
     """Return pairs of data of one component at neighbouring stations."""
     horizontal = survey.stations[:, 1:]
     if survey.ndim == 2:

@@ -34,13 +34,13 @@ def depth_weights(
         return np.ones_like(relative_volumes(operator))
     if depth_weighting == "sensitivity":
         return _sensitivity_weights(operator, whitening)
-    mesh, survey = getattr(operator, "mesh_", None), getattr(operator, "survey_", None)
-    if mesh is None or survey is None:
+    mesh, surveys = getattr(operator, "mesh_", None), getattr(operator, "surveys_", [])
+    if mesh is None or not surveys:
         raise ValueError(
             f"'depth_weighting' is {depth_weighting!r}, but {operator!r} has no mesh to define "
             "depths. Give 'operator', a ForwardOperator with its mesh, or take 'sensitivity'."
         )
-    depth = mesh.centers[0] - survey.stations[:, 0].mean()
+    depth = mesh.centers[0] - np.concatenate([s.stations[:, 0] for s, _ in surveys]).mean()
     if depth[0] <= 0:
         raise ValueError(
             f"'depth_weighting' is {depth_weighting!r}, but the mesh begins {-depth[0]:g} m above "
@@ -92,4 +92,10 @@ def _column_norms(operator: Any, whitening: Whitening | None) -> Array:
         )
     # Without removing the trend, which must not change the decay with depth.
     weights = np.ones(products.shape[0]) if whitening is None else whitening.weights**-2
+    if getattr(operator, "mesh_", None) is not None:
+        # Of gravity alone: cells of a log would outweigh all others of their layer.
+        gravity = np.zeros(len(weights), dtype=bool)
+        for _, data in operator.surveys_:
+            gravity[data] = True
+        weights = weights * gravity
     return np.sqrt(products.column_norms2(weights))
