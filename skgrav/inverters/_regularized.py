@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -94,6 +94,20 @@ class RegularizedResult:
         return self.status == Status.REACHED
 
 
+class Departure(NamedTuple):
+    """Departures from the reference that fit whitened data."""
+
+    #: (n_samples, n_cells).
+    rho: Array
+    model_norm: Array
+    #: Alpha times the squared noise `sigma`.
+    damping: Array
+    n_iter: Indices
+    status: Indices
+    #: The noise of each sample, as given or as estimated by the choice of alpha.
+    sigma: Array
+
+
 class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
     """Base class of inverters that weigh the misfit against a model norm."""
 
@@ -166,18 +180,11 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         """Prepare the inversion of data with a whitening."""
 
     @abstractmethod
-    def _solve(
-        self, white: Array, sigma: Array, choice: str | float
-    ) -> tuple[Array, Array, Indices, Indices, Array]:
-        """Return departures from the reference, damping, n_iter, status and noise of whitened data.
+    def _solve(self, white: Array, sigma: Array, choice: str | float) -> Departure:
+        """Fit whitened data by departures from the reference.
 
-        `choice` is alpha, or the name of its choice; damping is alpha times `sigma` squared. The
-        noise is `sigma`, or estimated by the choice.
+        `choice` is alpha, or the name of its choice; damping is alpha times `sigma` squared.
         """
-
-    @abstractmethod
-    def _model_norm(self, departure: Array) -> Array:
-        """Return the norm of departures from the reference, (n_samples,)."""
 
     def _trend_spread(self, damping: Array, sigma: Array, model_norm: Array) -> Array | None:
         """Return the covariance of the trend due to the uncertainty of densities, if known."""
@@ -236,7 +243,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         parts = PartsFit(self.operator_, noise)
         if choice == "discrepancy" and parts.applies:
             self._fit_parts(parts, white, X, sigma, solved)
-        departure, damping, n_iter, status, found = solved
+        departure, model_norm, damping, n_iter, status, found = solved
         rho = self.reference_ + departure
         if self._bounds is not None:
             rho = np.clip(rho, *self._bounds)  # exceeded by rounding only
@@ -248,7 +255,6 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             stated = noise.scale_or(X, 0.0) > 0  # noise of 0 counts as rounding
             _warn_contradicted(choice, chi[stated & (status == Status.REACHED)])
         warn_implausible(rho, self.operator_)
-        model_norm = self._model_norm(rho - self.reference_)
         known = spread = None
         if noise.is_known and noise.has_trend:
             known, spread = sigma, self._trend_spread(damping, sigma, model_norm)
@@ -265,7 +271,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         )
 
     def _fit_parts(
-        self, parts: PartsFit, white: Array, X: Array, sigma: Array, solved: Any
+        self, parts: PartsFit, white: Array, X: Array, sigma: Array, solved: Departure
     ) -> None:
         """Lower alpha in `solved` where a part of a joint operator is not fitted to its noise."""
 
@@ -273,20 +279,21 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             rho = self.reference_ + departure
             return parts.chi(X[k] - self.operator_.transform(rho), sigma[k])
 
-        departure, damping, n_iter, status, _ = solved
-        chi = chi_of(departure, slice(None))
-        missed = parts.missed(chi) & ((status == Status.REACHED) & np.isfinite(damping))[:, None]
+        chi = chi_of(solved.rho, slice(None))
+        searched = (solved.status == Status.REACHED) & np.isfinite(solved.damping)
+        missed = parts.missed(chi) & searched[:, None]
         for k in np.flatnonzero(missed.any(axis=1)):
             one = slice(k, k + 1)
 
             def trial(alpha: float, one: slice = one) -> tuple[Any, float]:
                 found = self._solve(white[one], sigma[one], alpha)
-                return found, float(chi_of(found[0], one).max())
+                return found, float(chi_of(found.rho, one).max())
 
-            found = parts.search(damping[k] / sigma[k] ** 2, chi[k].max(), trial)
+            found = parts.search(solved.damping[k] / sigma[k] ** 2, chi[k].max(), trial)
             if found is not None:
-                departure[one], damping[one], more = found[:3]
-                n_iter[one] += more
+                solved.rho[one], solved.model_norm[one] = found.rho, found.model_norm
+                solved.damping[one] = found.damping
+                solved.n_iter[one] += found.n_iter
                 missed[k] = False
         parts.warn(missed, chi)
 
