@@ -383,10 +383,10 @@ class TikhonovInverter(RegularizedInverter):
             status[self._system.exceeds(c, sigma)] = Status.OUT_OF_REACH
         if self._bounds is not None:
             u = self._norm.synthesis(q)
-            lower, upper = (
-                self._norm.on_block(self._norm.weights * np.subtract(b, self.reference_), end)
-                for b, end in zip(self._bounds, (-np.inf, np.inf), strict=True)
-            )
+            low, high = self._bounds
+            weights = self._norm.weights
+            lower = self._norm.on_block(weights * (low - self.reference_), -np.inf)
+            upper = self._norm.on_block(weights * (high - self.reference_), np.inf)
             outside = np.flatnonzero(np.any((u < lower) | (u > upper), axis=1))
             if outside.size:
                 parts = (values[outside] for values in (white, sigma, damping, u))
