@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skgrav import ForwardOperator, Mesh, Survey
@@ -116,6 +116,31 @@ def test_shift_of_the_stations_shifts_the_mesh(shift):
     mesh, shifted = Mesh.for_survey(line()), Mesh.for_survey(line(x=LINE + by))
     np.testing.assert_allclose(shifted.edges[1], mesh.edges[1] + by, atol=1e-6)
     assert shifted.edges[0].tolist() == mesh.edges[0].tolist()
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 1000),
+    n=st.integers(2, 40),
+    ndim=st.sampled_from([2, 3]),
+    relief=st.sampled_from([0.0, 1.0, 300.0, 5000.0]),
+)
+def test_any_stations_lie_above_rock_and_within_the_core(seed, n, ndim, relief):
+    rng = np.random.default_rng(seed)
+    stations = np.column_stack([-relief * rng.random(n), 1e4 * rng.random((n, ndim - 1))])
+    survey = Survey(stations, "z")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The columns are")
+        mesh = Mesh.for_survey(survey)
+    ForwardOperator(mesh, survey, method="rows").fit()  # neither an error nor a warning
+    assert mesh.n_cells <= {2: 50_000, 3: 250_000}[ndim]
+    for axis in range(1, ndim):
+        widths, e = core(mesh, axis), mesh.edges[axis]
+        np.testing.assert_allclose(widths, widths[0])
+        padding = (mesh.shape[axis] - widths.size) // 2
+        low, high = e[padding], e[e.size - 1 - padding]
+        assert low <= stations[:, axis].min() - widths[0] / 2.001
+        assert high >= stations[:, axis].max() + widths[0] / 2.001
 
 
 def test_clusters_are_resolved_and_joined():

@@ -221,6 +221,17 @@ def test_density_in_3d_is_cut_where_one_says(volume):
         DensityDisplay({"a": volume.rho}, mesh=volume.mesh, at=(7e3, 0, 0)).plot()
 
 
+def test_titles_tell_metres_at_utm_coordinates():
+    edges = [np.arange(4) * 10.0, 4_930_000.0 + np.arange(6) * 10, 5e5 + np.arange(5) * 10]
+    mesh = Mesh(edges)
+    display = DensityDisplay({"a": np.arange(mesh.n_cells) * 1.0}, mesh=mesh).plot()
+    titles = [axis.get_title() for axis in display.axes_.flat]
+    assert "y = 4930005 m" in titles
+    assert "x = 500005 m" in titles
+    with pytest.raises(ValueError, match=r"'at' is 4930099 along axis 1, .* 4930000 to 4930050 m"):
+        DensityDisplay({"a": np.zeros(mesh.n_cells)}, mesh=mesh, at=(5, 4930099, 5e5)).plot()
+
+
 def test_air_is_left_blank(volume):
     rho = np.where(np.arange(volume.rho.size) < 24, np.nan, volume.rho)
     display = DensityDisplay.from_predictions(rho, rho, mesh=volume.mesh)

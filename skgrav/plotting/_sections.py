@@ -84,8 +84,11 @@ def sections_of(
     z, y, x = mesh.edges
     k, j, i = (_cell_of(mesh, axis, value) for axis, value in enumerate(at or strongest(mesh, rho)))
     z0, y0, x0 = (float(c[n]) for c, n in zip(mesh.centers, (k, j, i), strict=True))
-    title = f"{title}\n{name} {is_}{z0 / scale:.4g} {unit}"
-    titles = [title, f"y = {y0 / scale:.4g} {unit}", f"x = {x0 / scale:.4g} {unit}"]
+    at_z, at_y, at_x = (
+        f"{value / scale:.{_digits(edges)}g} {unit}"
+        for value, edges in zip((z0, y0, x0), mesh.edges, strict=True)
+    )
+    titles = [f"{title}\n{name} {is_}{at_z}", f"y = {at_y}", f"x = {at_x}"]
     return [
         Section(titles[0], kind, image[k], x, y, across, north, (x0, y0), down=False),
         Section(titles[1], kind, image[:, j], x, z, across, depth, (x0, z0)),
@@ -99,11 +102,16 @@ def strongest(mesh: Mesh, rho: Array) -> tuple[float, ...]:
     return tuple(mesh.cell_centers[int(contrast.argmax())].tolist())
 
 
+def _digits(edges: Array) -> int:
+    """Return four digits of the length of an axis, however far it is from the origin."""
+    return 4 + max(0, int(np.log10(np.abs(edges).max() / np.ptp(edges))))
+
+
 def _cell_of(mesh: Mesh, axis: int, value: float) -> int:
     edges = mesh.edges[axis]
     if not edges[0] <= value <= edges[-1]:
         raise ValueError(
-            f"'at' is {value:g} along axis {axis}, but the mesh extends from {edges[0]:g} to "
-            f"{edges[-1]:g} m; give (z, y, x) in metres within it."
+            f"'at' is {value:.10g} along axis {axis}, but the mesh extends from {edges[0]:.10g} to "
+            f"{edges[-1]:.10g} m; give (z, y, x) in metres within it."
         )
     return min(int(np.searchsorted(edges, value, side="right")) - 1, edges.size - 2)
