@@ -20,7 +20,7 @@ from skgrav._checks import (
 )
 from skgrav._typing import Array
 from skgrav._warnings import warn
-from skgrav.geometry import Survey
+from skgrav.geometry import Survey, component_unit
 
 __all__ = ["Noise", "Trend", "Whitening"]
 
@@ -252,11 +252,17 @@ class Noise:
         Basis of the trend, one column for each coefficient.
     trend_names : sequence of str, default=()
         Name of each coefficient.
+    scales : array-like of shape (n_data,), default=None
+        Typical size of each datum, where data have different units: the rms is then that of the
+        data in these sizes, or in units of their uncertainty, and without an uncertainty the sizes
+        distribute the noise among the data.
 
     Attributes
     ----------
     whitening : Whitening
         Map that makes the noise white and removes the trend.
+    has_scales : bool
+        Whether data have different units.
 
     Raises
     ------
@@ -274,6 +280,12 @@ class Noise:
     Everywhere in skgrav the noise is the first of these that is not None: the argument
     `noise_level` of a method, the parameter `noise_level` of the estimator, the uncertainty of the
     operator's survey. Without any, methods that can estimate it do so. The trend is the survey's.
+
+    One level for gravity in mGal and gradients in Eotvos is relative to the rms of a sample whose
+    data are in units of their uncertainty, or, if there is none, of their typical size: 1 for
+    gravity, and for gradients the ratio of both for masses below the stations. So the noise of each
+    of the two is that level of its own rms, as far as their ratio is the typical one, and the chi
+    factor of both together is right in any case.
 
     Examples
     --------
@@ -293,8 +305,13 @@ class Noise:
         uncertainty: ArrayLike | None = None,
         trend: ArrayLike | None = None,
         trend_names: tuple[str, ...] = (),
+        scales: ArrayLike | None = None,
     ) -> None:
         weights = np.ones(n_data)
+        self.has_scales = scales is not None
+        self._lacks_scales = False
+        if scales is not None:
+            weights = check_uncertainty(scales, n_data, "scales")
         self._absolute: float | None = None
         if uncertainty is not None:
             sigma = check_uncertainty(uncertainty, n_data)
@@ -339,13 +356,20 @@ class Noise:
         survey = getattr(source, "survey_", getattr(source, "survey", None))
         survey = source if isinstance(source, Survey) else survey
         if survey is not None and n_data in (None, survey.n_data):
-            return cls(
+            uncertainty = survey.uncertainty if uncertainty is None else uncertainty
+            scales, several = None, len({component_unit(c) for c in survey.components}) > 1
+            if several:
+                scales = getattr(source, "data_scales_", None) if uncertainty is None else 1.0
+            noise = cls(
                 survey.n_data,
                 level=level,
-                uncertainty=survey.uncertainty if uncertainty is None else uncertainty,
+                uncertainty=uncertainty,
                 trend=survey.trend_basis,
                 trend_names=survey.trend_names,
+                scales=scales,
             )
+            noise._lacks_scales = several and scales is None
+            return noise
         if n_data is None:
             n_data = getattr(source, "n_data_", None) or source.shape[0]
         return cls(n_data, level=level, uncertainty=uncertainty)
@@ -402,9 +426,30 @@ class Noise:
         Returns
         -------
         rms : ndarray of shape (n_samples,)
-            The rms of each sample without its trend.
+            The rms of each sample without its trend, of data of several units in their scales.
         """
-        return np.sqrt(np.mean(self.whitening.detrended(g) ** 2, axis=1))
+        return np.sqrt(np.mean(self.in_scales(g) ** 2, axis=1))
+
+    def in_scales(self, g: Array) -> Array:
+        """Return data without their trend, those of several units in their scales.
+
+        Parameters
+        ----------
+        g : ndarray of shape (n_samples, n_data)
+            Gravity, component-major, or residuals.
+
+        Returns
+        -------
+        scaled : ndarray of shape (n_samples, n_data)
+            Data that can be added up.
+        """
+        if self._lacks_scales:
+            raise ValueError(
+                "'source' is a survey of gravity in mGal and gradients in E, whose sizes follow "
+                "from the mesh. Give a fitted operator, or the survey an 'uncertainty'."
+            )
+        detrended = self.whitening.detrended(g)
+        return detrended / self.whitening.weights if self.has_scales else detrended
 
     def scale(self, g: Array, typical_rms: float = 0.0) -> Array | None:
         """Return the standard deviation of each sample's whitened noise, or None if not known.

@@ -109,8 +109,9 @@ def relative_data_misfit(
     0.5
     """
     g = _as_samples(g, "g")
-    detrended = Noise.of(operator, n_data=g.shape[1]).whitening.detrended
-    misfit = _relative(detrended(_residual(operator, rho, g)), detrended(g))
+    noise = Noise.of(operator, n_data=g.shape[1])
+    residual, values = map(noise.in_scales, (_residual(operator, rho, g), g))
+    misfit = _relative(residual, values)
     return _average(misfit, sample_weight, multioutput)
 
 

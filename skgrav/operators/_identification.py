@@ -158,9 +158,9 @@ def operator_of_data(operator: BaseOperator | None, n_data: int) -> BaseOperator
 
 def relative_misfit(operator: BaseOperator, rho: Array, g: Array) -> float:
     """Return ``||A rho - g|| / ||g||`` over all pairs without their trend, 0 if both are zero."""
-    detrended = Noise.of(operator).whitening.detrended
-    norm = np.linalg.norm(detrended(g))
-    misfit = np.linalg.norm(detrended(operator.transform(rho) - g))
+    scaled = Noise.of(operator).in_scales
+    norm = np.linalg.norm(scaled(g))
+    misfit = np.linalg.norm(scaled(operator.transform(rho) - g))
     return float(misfit / norm) if norm > 0 else float(misfit > 0)
 
 
@@ -227,7 +227,7 @@ def _checked(
 
 def _diagnosis(operator: BaseOperator, rho: Array, g: Array, if_noise: str) -> str:
     """Return advice for the usual mistake that would explain the misfit."""
-    detrended = Noise.of(operator).whitening.detrended
+    detrended = Noise.of(operator).in_scales
     g, predicted = detrended(g), detrended(operator.transform(rho))
     # Correcting the mistake leaves noise, but must remove most of the misfit.
     limit = float(min(0.1 * np.linalg.norm(g), 0.5 * np.linalg.norm(predicted - g)))
