@@ -312,6 +312,7 @@ class Noise:
         self._lacks_scales = False
         if scales is not None:
             weights = check_uncertainty(scales, n_data, "scales")
+            weights = weights / weights.min()
         self._absolute: float | None = None
         if uncertainty is not None:
             sigma = check_uncertainty(uncertainty, n_data)
