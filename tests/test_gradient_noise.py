@@ -164,3 +164,16 @@ def test_gradients_add_to_gravity():
         inverter.fit(data.data[:300], data.target[:300])
         errors.append(relative_l2_error(data.target[300:], inverter.predict(data.data[300:])))
     assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("name", ["bayes", "paper"])
+def test_estimators_of_both_come_back_from_files(name, mixed, tmp_path):
+    method = METHODS[name](mixed.operator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = method.fit(mixed.data, mixed.target).predict(mixed.data[:3])
+        method.save(tmp_path / "estimator.safetensors")
+        again = type(method).load(tmp_path / "estimator.safetensors")
+        np.testing.assert_array_equal(again.predict(mixed.data[:3]), found)
+    if name == "paper":
+        np.testing.assert_array_equal(again._encoding.data_scales, mixed.operator.data_scales_)
