@@ -214,12 +214,12 @@ def check_matrix(matrix: Array, name: str) -> Array:
     return matrix
 
 
-def check_uncertainty(uncertainty: ArrayLike, n_data: int) -> Array:
+def check_uncertainty(uncertainty: ArrayLike, n_data: int, name: str = "uncertainty") -> Array:
     """Return a positive standard deviation for each datum, or raise ValueError."""
-    sigma = real_array(uncertainty, "uncertainty")
+    sigma = real_array(uncertainty, name)
     if sigma.shape not in ((), (n_data,)) or not (sigma > 0).all():
         raise ValueError(
-            f"'uncertainty' has shape {sigma.shape} and minimum {sigma.min(initial=np.inf):g}; it "
+            f"'{name}' has shape {sigma.shape} and minimum {sigma.min(initial=np.inf):g}; it "
             f"must be one positive number or one for each of {n_data} data."
         )
     return np.broadcast_to(sigma, n_data)

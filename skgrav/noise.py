@@ -20,7 +20,7 @@ from skgrav._checks import (
 )
 from skgrav._typing import Array
 from skgrav._warnings import warn
-from skgrav.geometry import Survey
+from skgrav.geometry import Survey, component_unit
 
 __all__ = ["Noise", "StatedNoise", "Trend", "Whitening"]
 
@@ -290,14 +290,19 @@ class Noise:
     trend_names : sequence of str, default=()
         Name of each coefficient.
     units : tuple of str, default=()
-        Kinds of data, each in a unit of its own. Where there are several, data are compared in
-        units of their uncertainties, and a level is refused, since it is relative to the rms of a
-        sample.
+        Kinds of data of joined operators. Where there are several, data are compared in units of
+        their uncertainties, and a level is refused, since it is relative to the rms of a sample.
+    scales : array-like of shape (n_data,), default=None
+        Typical size of each datum, where one survey has gravity and gradients: the rms is then that
+        of the data in these sizes, or in units of their uncertainty, and without an uncertainty the
+        sizes distribute the noise among the data.
 
     Attributes
     ----------
     whitening : Whitening
         Map that makes the noise white and removes the trend.
+    has_scales : bool
+        Whether data have different units.
 
     Raises
     ------
@@ -318,6 +323,12 @@ class Noise:
     A JointOperator has the uncertainties and trends of its parts, so that a trend of the gravity
     leaves other data alone.
 
+    One level for gravity in mGal and gradients in Eotvos is relative to the rms of a sample whose
+    data are in units of their uncertainty, or, if there is none, of their typical size: 1 for
+    gravity, and for gradients the ratio of both for masses below the stations. So the noise of each
+    of the two is that level of its own rms, as far as their ratio is the typical one, and the chi
+    factor of both together is right in any case.
+
     Examples
     --------
     >>> import numpy as np
@@ -337,8 +348,15 @@ class Noise:
         trend: ArrayLike | None = None,
         trend_names: tuple[str, ...] = (),
         units: tuple[str, ...] = (),
+        scales: ArrayLike | None = None,
     ) -> None:
         weights = np.ones(n_data)
+        self.units = tuple(dict.fromkeys(units))
+        self.has_scales = scales is not None or len(self.units) > 1
+        self._lacks_scales = False
+        if scales is not None:
+            weights = check_uncertainty(scales, n_data, "scales")
+            weights = weights / weights.min()
         self._absolute: float | None = None
         if uncertainty is not None:
             sigma = check_uncertainty(uncertainty, n_data)
@@ -347,7 +365,6 @@ class Noise:
             self._absolute = float(largest * np.sqrt(np.mean((sigma / largest) ** 2)))
             weights = sigma / self._absolute if np.ptp(sigma) else weights
         basis = np.zeros((n_data, 0)) if trend is None else check_basis(trend, n_data)
-        self.units = tuple(dict.fromkeys(units))
         self.level: Level = self._checked_level(level)
         self.trend_names = trend_names or tuple(f"trend{i}" for i in range(basis.shape[1]))
         self.whitening = Whitening(weights, basis)
@@ -383,14 +400,22 @@ class Noise:
             raise ValueError("'noise_level' and 'uncertainty' are both given; give one of them.")
         stated = source if isinstance(source, Survey) else getattr(source, "stated_noise", None)
         if stated is not None and n_data in (None, stated.n_data):
-            return cls(
+            uncertainty = stated.uncertainty if uncertainty is None else uncertainty
+            kinds = {component_unit(c) for c in getattr(stated, "components", ())}
+            scales = None
+            if len(kinds) > 1:
+                scales = getattr(source, "data_scales_", None) if uncertainty is None else 1.0
+            noise = cls(
                 stated.n_data,
                 level=level,
-                uncertainty=stated.uncertainty if uncertainty is None else uncertainty,
+                uncertainty=uncertainty,
                 trend=stated.trend_basis,
                 trend_names=stated.trend_names,
                 units=getattr(stated, "units", ()),
+                scales=scales,
             )
+            noise._lacks_scales = len(kinds) > 1 and scales is None
+            return noise
         if n_data is None:
             n_data = getattr(source, "n_data_", None) or source.shape[0]
         return cls(n_data, level=level, uncertainty=uncertainty)
@@ -457,25 +482,31 @@ class Noise:
         Returns
         -------
         rms : ndarray of shape (n_samples,)
-            The rms of each sample without its trend.
+            The rms of each sample without its trend, of data of several units in their scales.
         """
         return np.sqrt(np.mean(self.comparable(g) ** 2, axis=1))
 
     def comparable(self, g: Array) -> Array:
-        """Return data without their trend, in one unit.
+        """Return data without their trend, those of several units in their scales.
 
         Parameters
         ----------
         g : ndarray of shape (n_samples, n_data)
-            Data.
+            Data, or their residuals.
 
         Returns
         -------
         comparable : ndarray of shape (n_samples, n_data)
-            Data in their unit or, where they have several, divided by their relative uncertainty.
+            Data in their unit or, where they have several, divided by their relative uncertainty or
+            typical size.
         """
+        if self._lacks_scales:
+            raise ValueError(
+                "'source' is a survey of gravity in mGal and gradients in E, whose sizes follow "
+                "from the mesh. Give a fitted operator, or the survey an 'uncertainty'."
+            )
         detrended = self.whitening.detrended(g)
-        return detrended / self.whitening.weights if len(self.units) > 1 else detrended
+        return detrended / self.whitening.weights if self.has_scales else detrended
 
     def scale(self, g: Array, typical_rms: float = 0.0) -> Array | None:
         """Return the standard deviation of each sample's whitened noise, or None if not known.

@@ -243,8 +243,9 @@ def of_geometry():
     for name, ndim in {"point": 3, "rectangle_node": 2, "prism_node": 3}.items():
         node = getattr(skgrav.kernels, name)
         rest = tuple(np.full(4, 2.0) for _ in range(ndim - 1))
-        run = lambda offsets, node=node, rest=rest: node((offsets, *rest), 0)  # noqa: E731
-        yield from calls(f"kernels.{name}", run, offsets=np.array([1.0, 2.0, 3.0, 4.0]))
+        for component in (0, (0, 0), (0, 1)):
+            run = lambda offsets, at=(node, rest, component): at[0]((offsets, *at[1]), at[2])  # noqa: E731
+            yield from calls(f"kernels.{name}", run, offsets=np.array([1.0, 2.0, 3.0, 4.0]))
 
 
 def of_noise():
@@ -267,6 +268,8 @@ def of_noise():
             yield from calls(f"noise.{name}", run, **{argument: good}, aliases=names)
     with_trend = lambda trend: Noise(X.shape[1], trend=trend).whitening(FEW_X)  # noqa: E731
     yield from calls("noise.Noise", with_trend, trend=basis)
+    scaled = lambda scales: Noise(X.shape[1], level=0.1, scales=scales).std(FEW_X)  # noqa: E731
+    yield from calls("noise.Noise", scaled, scales=sigma)
     noise = Noise(X.shape[1], uncertainty=sigma, trend=basis)
     yield from calls("noise.Noise.std", noise.std, g=FEW_X)
     found = lambda residual, sigma: noise.trend(residual, sigma).values  # noqa: E731

@@ -32,7 +32,7 @@ HOOKS = {"training.SharedTraining"}
 
 #: They take what an estimator, or another method of the same object, has checked.
 CHECKED = (
-    r"noise\.Whitening|noise\.Noise\.(rms|relative|scale|scale_or|chi_factor|estimated|missing)\("
+    r"noise\.Whitening|noise\.Noise\.(rms|comparable|relative|scale|scale_or|chi_factor|estimated|missing)\("
     r"|noise\.Noise\.(of\(source|trend\(spread)|solvers\.\w+\.solve_whitened"
 )
 

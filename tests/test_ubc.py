@@ -20,6 +20,10 @@ MAULE = (
     "upstream/simpeg/simpeg/eed7f1388fd66f380a28e75b5c1183719068cab4/"
     "examples/04-grav/Chile_GRAV_4_Miller"
 )
+GRADIENTS = (
+    "upstream/simpeg/validations/e8a2864889a20e7250ac6ecf654821ffc105fab1/"
+    "assets/gravity/block_halfspace_gradiometry_fwd_gg3d"
+)
 MESH = "3 2 2\n500 700 3000\n3*250\n2*250\n100 200\n"
 
 
@@ -91,6 +95,49 @@ class TestSurvey:
         assert_array_equal(data, [4])
         assert read_ubc_survey(file(text.encode("latin-1", "ignore")))[0] == survey
 
+    @pytest.mark.parametrize("with_error", [True, False, None])
+    def test_gradients_and_back(self, tmp_path, with_error):
+        rng = np.random.default_rng(0)
+        stations, components = rng.normal(size=(4, 3)), ("zz", "xz", "yy")
+        data = None if with_error is None else rng.normal(size=12)
+        survey = Survey(stations, components, rng.uniform(1, 2, 12) if with_error else None)
+        write_ubc_survey(tmp_path / "g.gg", survey, data)
+        text = (tmp_path / "g.gg").read_text().splitlines()
+        assert text[:2] == ["datacomp=zz,yz,xx", "4"]
+        assert len(text[2].split()) == {True: 9, False: 6, None: 3}[with_error]
+        again, data_again = read_ubc_survey(tmp_path / "g.gg")
+        assert again == survey
+        assert_array_equal(data_again, data)
+
+    def test_gradients_of_gg3d_have_x_north_and_y_east(self, file, tmp_path):
+        path = file("datacomp= XX, xz yy !FTG\n1\n10 20 -30 1 .1 2 .2 3 .3\n")
+        survey, data = read_ubc_survey(path)
+        assert survey == Survey([[30, 20, 10]], ("yy", "yz", "xx"), [0.1, 0.2, 0.3])
+        assert_array_equal(data, [1, 2, 3])
+        # Mass in the north below a station.
+        mesh = Mesh([[0, 100], [400, 500], [-50, 50]])
+        survey = Survey([[-10, 0, 0]], ("yz", "xz"))
+        g = ForwardOperator(mesh, survey).fit().transform([[1000.0]])[0]
+        write_ubc_survey(tmp_path / "g.gg", survey, g)
+        head, _, row = (tmp_path / "g.gg").read_text().splitlines()
+        assert head == "datacomp=xz,yz"
+        xz, yz = map(float, row.split()[3:])
+        assert xz > 0.2
+        assert abs(yz) < 1e-9
+
+    def test_real_gradients(self, shared_data, tmp_path):
+        folder = shared_data / GRADIENTS
+        survey, data = read_ubc_survey(folder / "ggfor3d.gg")
+        assert survey.components == ("yy", "xy", "yz", "xx", "xz", "zz")
+        assert survey.n_stations == 441
+        trace = survey.unflatten(data)[[0, 3, 5]].sum(axis=0)
+        assert np.abs(trace).max() < 5e-6
+        write_ubc_survey(tmp_path / "g.gg", survey, data)
+        again, data_again = read_ubc_survey(tmp_path / "g.gg")
+        assert again == survey
+        assert_array_equal(data_again, data)
+        assert read_ubc_survey(folder / "survey.loc") == (survey, None)
+
     def test_a_deficit_is_negative(self, tmp_path):
         mesh = Mesh.regular((2, 3, 3), 100.0)
         survey = Survey.grid(mesh, height=10.0)
@@ -129,6 +176,13 @@ class TestSurvey:
             ("1\n1 2 3 4 -1\n", 2, "the uncertainty is -1"),
             ("1\n1 2 5D9999\n", 2, "'5D9999' is not a finite number"),
             ("1\n1 2 3D\n", 2, "'3D' is not a finite number"),
+            ("datacomp=xx,ne\n1\n1 2 3\n", 1, "components are 'xx, ne'; give distinct ones out"),
+            ("datacomp=zz,zz\n1\n1 2 3\n", 1, "the components are 'zz, zz'; give distinct"),
+            ("datacomp=\n1\n1 2 3\n", 1, "the components are ''; give distinct ones out of xx"),
+            ("datacomp=zz\n1 2\n", 2, "must be alone on the line below the components, which"),
+            ("datacomp=xx,zz\n1\n1 2 3 4\n", 3, "4 numbers; give easting.* each gradient, foll"),
+            ("datacomp=xz,zz\n1\n1 2 3 4 5 6 -7\n", 3, "the uncertainty is -7"),
+            ("datacomp=xz,zz\n1\n1 2 3 4 5 6 0\n", 3, "the uncertainty is 0, as in 1 of 1"),
             (
                 "5\n" + "".join(f"{i} 2 3 {g}\n" for i, g in enumerate([4, 5, -9999, 6, 7])),
                 4,
@@ -176,7 +230,14 @@ class TestSurvey:
 
     @pytest.mark.parametrize(
         "survey",
-        [None, Survey([[0, 0]], ("z",)), Survey([[0, 0, 0]], ("x",)), Survey([[0, 0, 0]])],
+        [
+            None,
+            Survey([[0, 0]], ("z",)),
+            Survey([[0, 0, 0]], ("x",)),
+            Survey([[0, 0, 0]]),
+            Survey([[0, 0]], ("zz",)),
+            Survey([[0, 0, 0]], ("z", "zz")),
+        ],
     )
     def test_other_surveys_are_not_written(self, tmp_path, survey):
         with pytest.raises(ValueError, match=r"'survey' is .* has gz alone at stations"):

@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
+from skgrav._typing import Array
 from skgrav.datasets._models import make_density_models
-from skgrav.geometry import Mesh, Survey
+from skgrav.geometry import Mesh, Survey, component_unit
 from skgrav.operators import ForwardOperator
 
 _DESCR = """Simulated gravity of {n_samples} random density sections.
@@ -17,8 +18,11 @@ _DESCR = """Simulated gravity of {n_samples} random density sections.
 data    gravity, {n_data} data per section, component-major: all stations of {components}; {unit}
 target  density, {n_cells} cells per section, flattened from {shape}, top layer first
         within {density_range}
-noise   Gaussian, {noise_level:g} times the rms of each section's data
+noise   Gaussian, {noise_level:g} times the rms of each section's data{apart}
 """
+
+#: How the noise of data of two units is meant.
+_APART = ", that of gravity and of gradients apart"
 
 
 def make_gravity_dataset(
@@ -50,7 +54,7 @@ def make_gravity_dataset(
         Densities of the sections. The default is the paper's, in its units.
     noise_level : float, default=0.0
         Standard deviation of Gaussian noise added to the data, relative to the rms of each
-        sample.
+        sample; that of gravity and of gradients to their own.
     kernel : {"cell", "point"}, default="cell"
         Closed form of a cell, as in `ForwardOperator`.
     units : {"mGal", "normalized"}, default="normalized"
@@ -91,17 +95,17 @@ def make_gravity_dataset(
     )
     data = operator.transform(target)
     if noise_level > 0:
-        rms = np.sqrt(np.mean(data**2, axis=1, keepdims=True))
-        data += noise_level * rms * rng.normal(size=data.shape)
+        data += noise_level * _rms(operator.survey_, data) * rng.normal(size=data.shape)
     description = _DESCR.format(
         n_samples=n_samples,
         n_data=operator.n_data_,
         components=", then ".join(f"g{c}" for c in operator.survey_.components),
-        unit="mGal" if units == "mGal" else "normalized units",
+        unit=_unit(operator.survey_) if units == "mGal" else "normalized units",
         n_cells=mesh.n_cells,
         shape=mesh.shape,
         density_range=density_range,
         noise_level=noise_level,
+        apart=_APART if len(set(map(component_unit, operator.survey_.components))) > 1 else "",
     )
     return Bunch(
         data=data,
@@ -111,3 +115,16 @@ def make_gravity_dataset(
         noise_level=noise_level,
         DESCR=description,
     )
+
+
+def _rms(survey: Survey, g: Array) -> Array:
+    """Return the rms of the data of the same unit at each datum, (n_samples, n_data)."""
+    unit = np.repeat([component_unit(c) for c in survey.components], survey.n_stations)
+    rms = np.empty_like(g)
+    for of in np.unique(unit):
+        rms[:, unit == of] = np.sqrt(np.mean(g[:, unit == of] ** 2, axis=1, keepdims=True))
+    return rms
+
+
+def _unit(survey: Survey) -> str:
+    return " and ".join(sorted({component_unit(c) for c in survey.components}, reverse=True))

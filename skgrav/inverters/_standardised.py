@@ -47,6 +47,10 @@ class StandardisedEncoding:
     n_channels: int
     #: Basis of the trend that is removed from the data, one column for each coefficient.
     trend: Array = field(metadata=sized("d", "t"))
+    #: Typical size of each datum, if data have several units.
+    data_scales: Array | None = field(
+        default=None, metadata={"skgrav": {"shape": ("d",), "optional": True}}
+    )
 
     @classmethod
     def learn(cls, X: Numbers, y: Numbers, inverter: Any, seed: int) -> StandardisedEncoding:
@@ -60,14 +64,16 @@ class StandardisedEncoding:
             if operator is None:
                 raise no_mirror(X.shape[1], y.shape[1])
             mirror = Mirror.of(operator.mesh_, operator.survey_)
-        whitening = Noise.of(operator, n_data=X.shape[1]).whitening
+        noise = Noise.of(operator, n_data=X.shape[1])
+        whitening = noise.whitening
         X = whitening.detrended(X)
         rows = Rows(X) if mirror is None else Rows(X, mirror.data, mirror.sign)
         mean = rows.mean()
         scale = np.sqrt(rows.square(mean))
         scale = np.where(scale > 1e-12 * np.abs(mean), scale, 1.0)
         n_channels = 1 if operator is None else len(operator.survey_.components)
-        return cls(mean, scale, density_range, mirror, n_channels, whitening.basis)
+        scales = whitening.weights if noise.has_scales else None
+        return cls(mean, scale, density_range, mirror, n_channels, whitening.basis, scales)
 
     def check_file(self, sizes: tuple[int, int], operator: BaseOperator | None) -> None:
         if len(self.mean) != sizes[0]:
@@ -95,7 +101,9 @@ class StandardisedEncoding:
         """Return the augmentation by noise and mirror images, or None."""
         if training_noise[1] == 0 and self.mirror is None:
             return None
-        return Augmentation(training_noise, self.mean, self.scale, self.mirror, device)
+        return Augmentation(
+            training_noise, self.mean, self.scale, self.mirror, device, self.data_scales
+        )
 
     def estimate(
         self,

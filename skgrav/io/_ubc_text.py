@@ -67,12 +67,17 @@ class UBCLines:
                 "of the file, or delete the surplus."
             )
 
-    def counts(self, n: int, wanted: str) -> list[int]:
+    def counts(self, n: int, wanted: str, place: str = "the first line") -> list[int]:
         """Return the `n` counts on the next line."""
-        words = self.words(wanted)
+        return self.counts_of(self.words(wanted), n, wanted, place)
+
+    def counts_of(
+        self, words: list[str], n: int, wanted: str, place: str = "the first line"
+    ) -> list[int]:
+        """Return the `n` counts of the line read last."""
         if len(words) != n:
             self.fail(
-                f"{wanted} must be alone on the first line, which has {len(words)} entries: "
+                f"{wanted} must be alone on {place}, which has {len(words)} entries: "
                 f"{' '.join(words)[:60]!r}. Correct it."
             )
         return [self.count(word, wanted) for word in words]

@@ -8,9 +8,11 @@ from numbers import Real
 from typing import Any, ClassVar, Literal, Self
 
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import validate_data
 from skgrav._constraints import Interval, StrOptions
+from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.geometry import Mesh, Survey
 from skgrav.io import FEATURES, Field, saved
@@ -18,6 +20,7 @@ from skgrav.operators._base import BaseOperator, Held
 from skgrav.operators._cells import UNITS, Geometry
 from skgrav.operators._geometry import CheckedGeometry
 from skgrav.operators._plan import OperatorPlan, make_plan
+from skgrav.operators._scales import data_scales
 from skgrav.operators._shared import shared
 from skgrav.operators._ways import Way
 
@@ -29,7 +32,8 @@ class ForwardOperator(BaseOperator):
     """Gravity of densities on a tensor mesh, as a scikit-learn transformer.
 
     In 2D cells extend infinitely along strike. z is positive down and gz is positive toward a
-    positive mass below.
+    positive mass below. Gradients are derivatives with respect to the coordinates of the station,
+    so that their trace is zero outside matter; `skgrav.kernels` says what they are at its faces.
 
     Parameters
     ----------
@@ -51,8 +55,9 @@ class ForwardOperator(BaseOperator):
         for each product, on all cores. ``"auto"`` chooses by size, samples seen in `fit` and
         memory; `plan` gives the choice and its reason.
     units : {"mGal", "normalized"}, default="mGal"
-        ``"mGal"`` takes densities in kg/m3 and lengths in metres; ``"normalized"`` omits the
-        gravitational constant and the factor 2 of infinite strike, as in the paper.
+        ``"mGal"`` takes densities in kg/m3 and lengths in metres, and gives gradients in Eotvos;
+        ``"normalized"`` omits the gravitational constant and the factor 2 of infinite strike, as
+        in the paper.
     precision : {"float64", "float32"}, default="float64"
         Precision of matrix or spectra and of products with them; results are float64.
     tol : float, default=1e-6
@@ -104,9 +109,10 @@ class ForwardOperator(BaseOperator):
     Notes
     -----
     ``g_c = gamma * sum_j rho_j * integral_j d_c / r**ndim dV`` with offsets `d` from station to
-    source and gamma = G in 3D, 2 G in 2D (equation 8 of [1]_). Setting parameters does not change a
-    fitted operator until the next `fit`. Operators of equal geometry share their arrays, which are
-    read-only. Layers of a regular mesh are Toeplitz blocks, multiplied by FFTs in N log N
+    source and gamma = G in 3D, 2 G in 2D (equation 8 of [1]_); gradients have
+    ``(ndim d_c d_e - delta_ce r**2) / r**(ndim + 2)`` in the integral. Setting parameters does not
+    change a fitted operator until the next `fit`. Operators of equal geometry share their arrays,
+    which are read-only. Layers of a regular mesh are Toeplitz blocks, multiplied by FFTs in N log N
     operations. Stations anywhere are interpolated from planes of nodes at the corners of the
     columns, by weights fitted to harmonic fields, and cells near a station are corrected to their
     exact entries: a particle-mesh method [2]_, whose adjoint is the exact transpose.
@@ -248,6 +254,15 @@ class ForwardOperator(BaseOperator):
             an inversion see `inversion_bytes` of `plan`.
         """
         return self.plan().n_bytes
+
+    @property
+    def data_scales_(self) -> Array:
+        """Typical size of each datum relative to gravity, 1 unless the survey has gradients, too.
+
+        Noise levels of gravity and gradients are relative to data in these sizes.
+        """
+        check_is_fitted(self)
+        return data_scales(self._fitted_geometry())
 
     def _data_names(self) -> list[str]:
         stations = range(self.survey_.n_stations)

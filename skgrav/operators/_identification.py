@@ -248,7 +248,7 @@ def _check_part(
 
 def _diagnosis(operator: BaseOperator, rho: Array, g: Array, if_noise: str) -> str:
     """Return advice for the usual mistake that would explain the misfit."""
-    detrended = Noise.of(operator).whitening.detrended
+    detrended = Noise.of(operator).comparable
     g, predicted = detrended(g), detrended(operator.transform(rho))
     # Correcting the mistake leaves noise, but must remove most of the misfit.
     limit = float(min(0.1 * np.linalg.norm(g), 0.5 * np.linalg.norm(predicted - g)))

@@ -196,7 +196,9 @@ class GravityDisplay:
         _check_operator(operator)
         observed = row_of(X, sample, operator.n_data_, "X")
         survey = survey_of(survey, operator)
-        noise = Noise.of(survey, noise_level)
+        # The operator knows the sizes of gradients beside gravity.
+        own = survey == getattr(operator, "survey_", None)
+        noise = Noise.of(operator if own else survey, noise_level)
         predicted = {}
         for name, rho in named(y_pred, "estimate").items():
             g = operator.transform(row_of(rho, sample, operator.n_cells_, "y_pred")[None])

@@ -77,7 +77,8 @@ def draw_levels(low: float, high: float, like: torch.Tensor) -> torch.Tensor:
 class Augmentation:
     """Add new noise to each batch of standardised data, and mirror half of its samples.
 
-    Noise is relative to the data before standardisation, in a range of levels for `draw_levels`.
+    Noise is relative to the data before standardisation, in a range of levels for `draw_levels`;
+    data of several units are measured in `data_scales`.
     """
 
     def __init__(
@@ -87,10 +88,12 @@ class Augmentation:
         scale: Array,
         mirror: Mirror | None,
         device: str,
+        data_scales: Array | None = None,
     ) -> None:
         self.noise_level = noise_level
-        self.mean = torch.tensor(mean, dtype=torch.float32, device=device)
-        self.scale = torch.tensor(scale, dtype=torch.float32, device=device)
+        units = 1.0 if data_scales is None else data_scales
+        self.mean = torch.tensor(mean / units, dtype=torch.float32, device=device)
+        self.scale = torch.tensor(scale / units, dtype=torch.float32, device=device)
         self.order = None
         if mirror is not None:
             self.order = torch.tensor(mirror.data, device=device)
