@@ -451,8 +451,8 @@ class DensityGenerator(
             if self.mesh.ndim != 2 or self.mesh.n_cells != n_cells:
                 some = "" if self.mesh.active is None else f" and {self.mesh.n_cells} active cells"
                 raise ValueError(
-                    f"'mesh' has shape {self.mesh.shape}{some}, but X has {n_cells} cells; give the "
-                    "2D mesh of the sections."
+                    f"'mesh' has shape {self.mesh.shape}{some}, but X has {n_cells} cells; give "
+                    "the 2D mesh of the sections."
                 )
             nz, nx = self.mesh.shape
             return (nz, nx), None if self.mesh.active is None else self.mesh.cells

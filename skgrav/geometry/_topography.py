@@ -126,10 +126,10 @@ def _from_grid(grid: Array, axes: list[Array], columns: list[Array]) -> Array:
     if not known.all():
         nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)[known]
         return _from_points(np.column_stack([grid[known], nodes]), columns)
-    _warn_beyond(np.linalg.norm(at - nearest, axis=1), "grid")
     if min(grid.shape) < 2:
         nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
         return _from_points(np.column_stack([grid.ravel(), nodes]), columns)
+    _warn_beyond(np.linalg.norm(at - nearest, axis=1), "grid")
     return RegularGridInterpolator(axes, grid)(nearest).reshape(columns[0].shape)
 
 
