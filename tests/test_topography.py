@@ -105,7 +105,7 @@ def test_columns_beyond_take_the_nearest():
     with pytest.warns(UserWarning, match="20 of 20 columns"):
         row = VOLUME.below(GRID.isel(y=[0]))
     np.testing.assert_array_equal(row.active, row.active[:, :1] & np.ones((4, 1), dtype=bool))
-    with pytest.warns(UserWarning, match="4 of 20 columns .* beyond the grid .* up to 5 m"):
+    with pytest.warns(UserWarning, match=r"5 of 20 columns .* beyond the grid .* up to 10 m"):
         VOLUME.below(GRID.sel(x=[0, 20]).assign_coords(x=[0.0, 50]).sel(y=[0, 25]))
 
 
