@@ -18,10 +18,12 @@ from skgrav.datasets import (
     _download,
     _laguna,
     _pelotas,
+    _two_bodies,
     fetch_block_halfspace,
     fetch_bushveld,
     fetch_laguna_del_maule,
     fetch_pelotas_profile,
+    fetch_two_bodies,
 )
 from skgrav.datasets._download import fetch
 
@@ -32,6 +34,7 @@ LOADERS = {
     fetch_bushveld: _bushveld,
     fetch_laguna_del_maule: _laguna,
     fetch_pelotas_profile: _pelotas,
+    fetch_two_bodies: _two_bodies,
 }
 
 

@@ -10,7 +10,12 @@ from scipy.integrate import quad
 from scipy.spatial.distance import cdist
 
 from skgrav import ForwardOperator, Mesh
-from skgrav.datasets import fetch_block_halfspace, fetch_bushveld, fetch_laguna_del_maule
+from skgrav.datasets import (
+    fetch_block_halfspace,
+    fetch_bushveld,
+    fetch_laguna_del_maule,
+    fetch_two_bodies,
+)
 from skgrav.datasets._geodesy import normal_gravity, transverse_mercator
 
 # GRS80: radius in m, flattening, GM in m3/s2 and rotation in 1/s.
@@ -33,6 +38,7 @@ def bushveld(shared_data):
         (fetch_laguna_del_maule, "simpeg/simpeg/eed7f138"),
         (fetch_bushveld, "fatiando/harmonica/4e282a03"),
         (fetch_block_halfspace, "simpeg/validations/e8a28648"),
+        (fetch_two_bodies, "simpeg/user-tutorials/a24c4d77"),
     ],
 )
 class TestEach:
@@ -82,6 +88,25 @@ class TestBlockHalfspace:
         g = ForwardOperator(body, block.survey).fit().transform([[100.0]])[0]
         assert 0.9 < np.mean(((block.data - g) / 0.002) ** 2) < 1.1
         assert "MIT" in block.DESCR
+
+
+class TestTwoBodies:
+    def test_data_are_the_gravity_of_the_truth_below_the_ground(self, shared_data):
+        bodies = fetch_two_bodies(data_home=shared_data)
+        edges = np.arange(-102.5, 102.5, 2.5)
+        whole = Mesh([edges[:40], edges[10:-10], edges[10:-10]])
+        mesh = whole.below(bodies.topography, survey=bodies.survey)
+        truth = bodies.true_model(mesh)
+        # Volumes of the block and, by cells of 2.5 m, of the sphere.
+        assert_allclose(truth[truth < 0].sum() * 2.5**3, -200.0 * 30 * 30 * 20, rtol=1e-6)
+        assert_allclose(truth[truth > 0].sum() * 2.5**3, 200.0 * 4 / 3 * np.pi * 14**3, rtol=0.02)
+        g = ForwardOperator(mesh, bodies.survey, method="rows").fit().transform(truth[None])[0]
+        chi = np.mean(((g - bodies.data) / bodies.survey.uncertainty) ** 2)
+        assert 0.7 < chi < 1.3
+        # Stations are above the ground, about 3 m.
+        height = bodies.survey.stations[:, 0] - (-100.0)
+        assert height.min() > -4
+        assert bodies.topography.shape == (1681, 3)
 
 
 class TestLagunaDelMaule:

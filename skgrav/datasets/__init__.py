@@ -9,6 +9,7 @@ from skgrav.datasets._laguna import fetch_laguna_del_maule
 from skgrav.datasets._models import make_density_models
 from skgrav.datasets._negahdari import fetch_negahdari2025
 from skgrav.datasets._pelotas import fetch_pelotas_profile, pelotas_section
+from skgrav.datasets._two_bodies import fetch_two_bodies
 from skgrav.io import (
     read_ubc_mesh,
     read_ubc_model,
@@ -24,6 +25,7 @@ __all__ = [
     "fetch_laguna_del_maule",
     "fetch_negahdari2025",
     "fetch_pelotas_profile",
+    "fetch_two_bodies",
     "get_data_home",
     "make_density_models",
     "make_gravity_dataset",

@@ -41,6 +41,7 @@ def get_data_home(data_home: str | os.PathLike[str] | None = None) -> Path:
     fetch_laguna_del_maule : Gravity measured over a magma reservoir, in 3D.
     fetch_block_halfspace : A block with its truth, in 3D.
     fetch_bushveld : Gravity measured over a layered intrusion, in 3D.
+    fetch_two_bodies : Gravity of two known bodies below a valley, in 3D.
     fetch_negahdari2025 : The simulated sections of the paper.
 
     Notes

@@ -112,10 +112,10 @@ class Mesh(ValueObject):
         """Return a read-only mask of the block, None if all cells are active."""
         values = real_array(active, "active")
         if values.shape != self.shape or not np.isin(values, (0.0, 1.0)).all():
+            span = f" and values from {values.min():g} to {values.max():g}" if values.size else ""
             raise ValueError(
-                f"'active' has shape {values.shape} and values from {values.min(initial=0):g} to "
-                f"{values.max(initial=0):g}; it must be True or False for each cell of the block "
-                f"of shape {self.shape}."
+                f"'active' has shape {values.shape}{span}; it must be True or False for each cell "
+                f"of the block of shape {self.shape}."
             )
         mask = values == 1.0
         if not mask.any():
@@ -437,13 +437,14 @@ class Mesh(ValueObject):
             The densities; several samples have the first dimension `sample`. Coordinates are cell
             centres in metres, z positive down, and edges, ``z_min``, ``z_max`` and so on, from
             which `from_xarray` restores the mesh exactly, or the part of it that was selected.
+            Densities of inactive cells are NaN, and the coordinate ``active`` says which these are.
 
         Raises
         ------
         ImportError
             If xarray, part of ``skgrav[io]``, is missing.
         """
-        return _xarray.density_array(self.edges, self.unflatten(rho), name, units)
+        return _xarray.density_array(self.edges, self.unflatten(rho), name, units, self.active)
 
     @classmethod
     def from_xarray(cls, array: Any) -> Mesh:
@@ -453,7 +454,9 @@ class Mesh(ValueObject):
         ----------
         array : xarray.DataArray or Dataset of dimensions (z, x) or (z, y, x)
             Coordinates in metres, z positive down, increasing; edges as `to_xarray` writes them.
-            Without edges, three or more equally spaced centres give equal cells.
+            Without edges, three or more equally spaced centres give equal cells. Active cells are
+            those of a coordinate ``active``, as `to_xarray` writes it, otherwise those of a
+            DataArray that are not NaN in all samples.
 
         Returns
         -------
@@ -466,7 +469,7 @@ class Mesh(ValueObject):
             If dimensions are missing, the attributes of a coordinate say that it is not in metres
             or not positive down, or the centres do not determine the edges.
         """
-        return cls(_xarray.edges_of(array))
+        return cls(_xarray.edges_of(array), _xarray.active_of(array))
 
     def to_pyvista(self, rho: ArrayLike, *, name: str = "density") -> Any:
         """Convert densities to a pyvista grid, for views in 3D; no window is opened.
@@ -482,14 +485,37 @@ class Mesh(ValueObject):
         -------
         grid : pyvista.RectilinearGrid
             The cells with z positive up, as pyvista's cameras expect: a depth of 100 m is z = -100.
-            A 2D mesh becomes a flat section at y = 0.
+            A 2D mesh becomes a flat section at y = 0. Inactive cells are NaN, and 0 in the cell
+            data ``active``: ``grid.threshold(0.5, scalars="active")`` leaves them out.
 
         Raises
         ------
         ImportError
             If pyvista, part of ``skgrav[plot3d]``, is missing.
         """
-        return _pyvista.rectilinear_grid(self.edges, self.unflatten(rho), name)
+        return _pyvista.rectilinear_grid(self.edges, self.unflatten(rho), name, self.active)
+
+    @classmethod
+    def from_pyvista(cls, grid: Any) -> Mesh:
+        """Build the mesh of a pyvista grid, as from a VTK file ``.vtr``.
+
+        Parameters
+        ----------
+        grid : pyvista.RectilinearGrid
+            Cells in metres, z positive up, as `to_pyvista` makes them; without extent along y it
+            is a section. Its cell data ``active``, if there are any, say which cells are active.
+
+        Returns
+        -------
+        mesh : Mesh
+            The mesh, z positive down.
+
+        Raises
+        ------
+        ValueError
+            If the grid is not rectilinear.
+        """
+        return cls(*_pyvista.edges_and_active(grid))
 
     def _key(self) -> tuple[Any, ...]:
         active = None if self.active is None else self.active.tobytes()

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 
 from skgrav._checks import import_optional, real_array
-from skgrav._typing import Array
+from skgrav._typing import Array, Mask
 from skgrav.geometry._units import UNIT_SIZES, unit_name, unit_size
 from skgrav.geometry._values import AXES, COMPONENTS, component_unit
 
 _SAMPLE, _STATION = "sample", "station"
+
+#: Coordinate that says which cells are active.
+_ACTIVE = "active"
 
 #: Attribute for the degree of a survey's trend.
 _DEGREE = "trend_degree"
@@ -25,7 +28,9 @@ _DEGREE = "trend_degree"
 _UNCERTAINTY = "_uncertainty"
 
 
-def density_array(edges: Sequence[Array], images: Array, name: str, units: str) -> Any:
+def density_array(
+    edges: Sequence[Array], images: Array, name: str, units: str, active: Mask | None
+) -> Any:
     """Return densities as a DataArray of dimensions (sample,) z, (y,) x."""
     xarray = import_optional("xarray", "Mesh.to_xarray", "io")
     axes = AXES[len(edges)]
@@ -42,6 +47,8 @@ def density_array(edges: Sequence[Array], images: Array, name: str, units: str) 
         coords[axis] = axis, centers, _axis_attributes(axis, "cell centre")
         coords[f"{axis}_min"] = axis, along[:-1], _axis_attributes(axis, "smaller edge")
         coords[f"{axis}_max"] = axis, along[1:], _axis_attributes(axis, "larger edge")
+    if active is not None:
+        coords[_ACTIVE] = axes, active, {"long_name": "whether the cell is active"}
     dims = (_SAMPLE, *axes)[-images.ndim :]
     attributes = {"long_name": name, "units": units}
     return xarray.DataArray(images, coords, dims, name=name, attrs=attributes)
@@ -50,6 +57,24 @@ def density_array(edges: Sequence[Array], images: Array, name: str, units: str) 
 def edges_of(array: Any) -> list[Array]:
     """Return the edges of the cells of a labelled array along each axis."""
     return [_edges_along(axis, array) for axis in _axes_of(array, "array")]
+
+
+def active_of(array: Any) -> Mask | None:
+    """Return the active cells of a labelled array, None if all are or it does not say."""
+    axes = _axes_of(array, "array")
+    if _ACTIVE in array.coords:
+        mask = array.coords[_ACTIVE]
+        if set(mask.dims) != set(axes):
+            raise ValueError(
+                f"coordinate '{_ACTIVE}' of 'array' has dimensions {tuple(mask.dims)}; it must "
+                f"have {axes}. Drop it by array.drop_vars('{_ACTIVE}'), or give all of them."
+            )
+        return np.asarray(mask.transpose(*axes).values != 0)
+    values = getattr(array, "values", None)  # a method of a Dataset
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+        return None
+    known = ~np.isnan(array.transpose(..., *axes).values)
+    return known if known.ndim == len(axes) else known.any(axis=0)
 
 
 def density_image(edges: Sequence[Array], array: Any) -> Array:

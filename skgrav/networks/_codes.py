@@ -28,18 +28,30 @@ class SectionModule(nn.Module):
         self.register_buffer("cells", None, persistent=False)
 
     def restricted(self, cells: Indices | None) -> Self:
-        """Take or return the densities of these cells of the section alone; None takes all."""
+        """Take or return the densities of some cells of the section alone.
+
+        Parameters
+        ----------
+        cells : ndarray of shape (n_cells,) or None
+            Their indices in the flattened section; the network sees 0.5 in the others. None keeps
+            all.
+
+        Returns
+        -------
+        self : SectionModule
+            The network.
+        """
         if cells is not None:
             self.cells, self.n_cells = torch.tensor(cells), len(cells)
         return self
 
-    def filled(self, rho: torch.Tensor) -> torch.Tensor:
+    def _filled(self, rho: torch.Tensor) -> torch.Tensor:
         """Return densities of the whole section, with `FILL` in inactive cells."""
         if self.cells is None:
             return rho
         return rho.new_full((len(rho), self.n_block), FILL).index_copy(1, self.cells, rho)
 
-    def active(self, rho: torch.Tensor) -> torch.Tensor:
+    def _active(self, rho: torch.Tensor) -> torch.Tensor:
         """Return the densities of the active cells of whole sections."""
         return rho if self.cells is None else rho[:, self.cells]
 
@@ -65,7 +77,7 @@ class Encoder(SectionModule):
             Gaussian posterior of each code.
         """
         check_tensor(rho, "rho", self.n_cells, next(self.parameters()))
-        return self._encode(self.filled(rho))
+        return self._encode(self._filled(rho))
 
     @abstractmethod
     def _encode(self, rho: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
@@ -92,7 +104,7 @@ class Decoder(SectionModule):
             Densities in [0, 1].
         """
         check_tensor(z, "z", self.n_components, next(self.parameters()))
-        return self.active(self._decode(z))
+        return self._active(self._decode(z))
 
     @abstractmethod
     def _decode(self, z: torch.Tensor) -> torch.Tensor: ...
@@ -115,7 +127,7 @@ class Critic(SectionModule):
             Higher is more realistic; log-odds in the paper's network.
         """
         check_tensor(rho, "rho", self.n_cells, next(self.parameters()))
-        return self._score(self.filled(rho).unflatten(1, (1, *self.shape)))
+        return self._score(self._filled(rho).unflatten(1, (1, *self.shape)))
 
     @abstractmethod
     def _score(self, sections: torch.Tensor) -> torch.Tensor: ...

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skgrav._typing import Array
+from skgrav._typing import Array, Mask
 from skgrav.geometry import Mesh
 from skgrav.plotting._drawing import length_unit
 
@@ -33,6 +33,8 @@ class Section:
     cuts: tuple[float, float] | None = None
     #: Whether the vertical axis is positive down.
     down: bool = True
+    #: Which cells are active; None if all are.
+    active: Mask | None = None
 
     @property
     def ratio(self) -> float:
@@ -62,25 +64,41 @@ class Section:
         # Small panels have room for few ticks.
         ax.locator_params(nbins=5)
         ax.set_aspect("equal" if self.to_scale else "auto")
+        if self.active is not None:
+            self._draw_ground(ax, scale)
         if self.cuts is not None:
             style = {"color": "k", "linewidth": 0.8, "linestyle": "--", "alpha": 0.6}
             ax.axvline(self.cuts[0] / scale, **style)
             ax.axhline(self.cuts[1] / scale, **style)
         return image
 
+    def _draw_ground(self, ax: Any, scale: float) -> None:
+        """Draw the faces between active and inactive cells, which are left blank."""
+        from matplotlib.collections import LineCollection
+
+        assert self.active is not None
+        x, y = self.x / scale, self.y / scale
+        row, column = np.nonzero(np.diff(self.active.astype(np.int8), axis=0))
+        flat = [[(x[j], y[i + 1]), (x[j + 1], y[i + 1])] for i, j in zip(row, column, strict=True)]
+        row, column = np.nonzero(np.diff(self.active.astype(np.int8), axis=1))
+        steep = [[(x[j + 1], y[i]), (x[j + 1], y[i + 1])] for i, j in zip(row, column, strict=True)]
+        ax.add_collection(LineCollection([*flat, *steep], colors="k", linewidths=1.0))
+
 
 def sections_of(
     mesh: Mesh, rho: Array, title: str, kind: str, at: Sequence[float] | None = None
 ) -> list[Section]:
     """Return the section of a 2D density, or a depth slice and two vertical sections in 3D."""
-    image = mesh.unflatten(rho)
+    image, active = mesh.unflatten(rho), mesh.active
+    masks: Any = [None] * 3
     scale, unit = length_unit(*mesh.edges)
     # From above z = 0 on, as in elevations, z is not a depth below the ground.
-    name, is_ = ("depth", "") if mesh.edges[0][0] >= 0 else ("z", "= ")
+    is_depth = mesh.edges[0][0] >= 0 and active is None
+    name, is_ = ("depth", "") if is_depth else ("z", "= ")
     across, north, depth = (f"{axis} ({unit})" for axis in ("x", "y", name))
     if mesh.ndim == 2:
         z, x = mesh.edges
-        return [Section(title, kind, image, x, z, across, depth)]
+        return [Section(title, kind, image, x, z, across, depth, active=active)]
     z, y, x = mesh.edges
     k, j, i = (_cell_of(mesh, axis, value) for axis, value in enumerate(at or strongest(mesh, rho)))
     z0, y0, x0 = (float(c[n]) for c, n in zip(mesh.centers, (k, j, i), strict=True))
@@ -89,10 +107,12 @@ def sections_of(
         for value, edges in zip((z0, y0, x0), mesh.edges, strict=True)
     )
     titles = [f"{title}\n{name} {is_}{at_z}", f"y = {at_y}", f"x = {at_x}"]
+    if active is not None:
+        masks = active[k], active[:, j], active[:, :, i]
     return [
-        Section(titles[0], kind, image[k], x, y, across, north, (x0, y0), down=False),
-        Section(titles[1], kind, image[:, j], x, z, across, depth, (x0, z0)),
-        Section(titles[2], kind, image[:, :, i], y, z, north, depth, (y0, z0)),
+        Section(titles[0], kind, image[k], x, y, across, north, (x0, y0), False, masks[0]),
+        Section(titles[1], kind, image[:, j], x, z, across, depth, (x0, z0), active=masks[1]),
+        Section(titles[2], kind, image[:, :, i], y, z, north, depth, (y0, z0), active=masks[2]),
     ]
 
 
