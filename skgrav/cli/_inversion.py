@@ -13,7 +13,14 @@ from sklearn.frozen import FrozenEstimator
 import skgrav
 from skgrav._typing import Array
 from skgrav._warnings import warn
-from skgrav.cli._profile import GRAVITIES, TRENDS, Profile, check_output, read_profile
+from skgrav.cli._profile import (
+    GRAVITIES,
+    TRENDS,
+    Profile,
+    check_output,
+    gravity_unit,
+    read_profile,
+)
 from skgrav.cli._section import (
     Section,
     below_profile,
@@ -129,7 +136,7 @@ def _smoothest(options: Namespace, profile: Profile) -> Section:
 
 def _warn_assumed(options: Namespace, sigma: float) -> None:
     """Warn of the noise, in mGal, that generalised cross-validation assumes."""
-    unit = options.gravity_unit
+    unit = gravity_unit(options)
     warn(
         "the noise of the data is not given; generalised cross-validation assumes "
         f"{sigma / GRAVITIES[unit]:.2g} {unit}, too little for smoothed or gridded data. The noise "

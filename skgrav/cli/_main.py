@@ -21,6 +21,8 @@ from skgrav.cli._profile import (
     add_station_options,
     check_output,
     elevation_unit,
+    gravity_unit,
+    length_unit,
     positive,
     read_survey,
     write_profile,
@@ -198,6 +200,7 @@ def _forward(options: Namespace) -> None:
     size = LENGTHS[elevation_unit(options)]
     if options.height is None:
         options.height = -mesh.edges[0][0] / size
+        options.elevation_unit = elevation_unit(options)
     if options.stations is None:
         up = size * options.height
         above = mesh if x is None else below_profile(mesh, x, rho)[0]
@@ -206,5 +209,5 @@ def _forward(options: Namespace) -> None:
         stations = read_survey(options.stations, options, {})[1].stations
     survey = Survey(stations, options.components)
     g = ForwardOperator(mesh, survey).fit().transform(rho[None])[0]
-    write_profile(options.out, survey, g, options.length_unit, options.gravity_unit)
+    write_profile(options.out, survey, g, length_unit(options), gravity_unit(options))
     print(f"{options.out}: {survey}, {g.min():.4g} to {g.max():.4g} mGal")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from skgrav._typing import Array
 from skgrav.geometry import UNIT_SIZES, Survey
-from skgrav.io import Table, checked_path, read_table
+from skgrav.io import Table, checked_path, open_table, stations_of, upward
 
 #: Units of length in metres, and of gravity in mGal.
 LENGTHS = UNIT_SIZES["length"]
@@ -22,6 +23,8 @@ TRENDS = {"none": None, "level": 0, "linear": 1, "quadratic": 2}
 
 #: Trends by what was removed from the data when the option was ``--remove``.
 _FORMER_TRENDS = {"nothing": "none", "mean": "level", "trend": "linear"}
+
+_UNITS = ("length_unit", "elevation_unit", "gravity_unit")
 
 #: Largest anomaly in mGal; larger gravity is absolute, or in another unit.
 _LARGEST_ANOMALY = 2000.0
@@ -43,6 +46,12 @@ def add_options(parser: ArgumentParser) -> None:
     columns.add_argument("--gz", default="gz", metavar="COLUMN", help="positive down (default: gz)")
     columns.add_argument("--gx", metavar="COLUMN", help="horizontal component, if measured")
     columns.add_argument("--sigma", metavar="COLUMN", help="standard deviation of each datum")
+    columns.add_argument(
+        "--positive",
+        choices=["down", "up"],
+        default="down",
+        help="direction in which gz is positive in the table (default: down)",
+    )
     parser.add_argument(
         "--trend",
         "--remove",  # its former name, with the values of `_FORMER_TRENDS`
@@ -69,16 +78,36 @@ def add_station_options(
         help=f"elevation of all stations (default: {height_help})",
     )
     units = parser.add_argument_group("units")
-    units.add_argument("--length-unit", choices=LENGTHS, default="m", help="(default: m)")
+    of_table = "(default: that of the table, otherwise {})"
+    units.add_argument("--length-unit", choices=LENGTHS, help=of_table.format("m"))
     units.add_argument(
         "--elevation-unit", choices=LENGTHS, help="also of --height (default: --length-unit)"
     )
-    units.add_argument("--gravity-unit", choices=GRAVITIES, default="mGal", help="(default: mGal)")
+    units.add_argument("--gravity-unit", choices=GRAVITIES, help=of_table.format("mGal"))
+    layout = parser.add_argument_group("layout of the table, where it is not found")
+    layout.add_argument(
+        "--names", nargs="+", metavar="NAME", help="of all columns, in place of a header"
+    )
+    layout.add_argument("--delimiter", help="one character, 'tab' or 'blank'")
+    layout.add_argument("--sheet", help="of a workbook")
+    layout.add_argument(
+        "--line", nargs="+", metavar="LINE", help="of the survey, from Geosoft XYZ or a column line"
+    )
+
+
+def length_unit(options: Namespace) -> str:
+    """Return the unit of lengths in options and written tables."""
+    return str(options.length_unit or "m")
 
 
 def elevation_unit(options: Namespace) -> str:
     """Return the unit of elevations, which is often not that of distances."""
-    return str(options.elevation_unit or options.length_unit)
+    return str(options.elevation_unit or length_unit(options))
+
+
+def gravity_unit(options: Namespace) -> str:
+    """Return the unit of gravity in options and written tables."""
+    return str(options.gravity_unit or "mGal")
 
 
 def check_output(path: Path | None, suffix: str | None = None) -> None:
@@ -102,10 +131,28 @@ def read_survey(
     path: Path, options: Namespace, gravity: dict[str, Any], sigma: Any = None
 ) -> tuple[Table, Survey, Any]:
     """Return a table, its survey and its data, with columns of gravity by axis."""
-    table = read_table(path, _spelled)
-    places = {"x": options.x, "elevation": options.elevation}
-    units = options.length_unit, options.elevation_unit, options.gravity_unit
-    return table, *table.survey(places, gravity, sigma, options.height, *units)
+    layout = {name: getattr(options, name) for name in ("names", "delimiter", "sheet", "line")}
+    error = "--sigma" if isinstance(sigma, str) else "--noise"
+    table = open_table(path, partial(_spelled, error=error), **layout)
+    units = {name: getattr(options, name) for name in _UNITS}
+    # Lengths among the options are in the unit of the table, which may state it by itself.
+    table.length_sizes(
+        {
+            name: place
+            for name in ("x", "depth", "top")
+            if (place := getattr(options, name, None)) is not None
+        },
+        units["length_unit"],
+        units["elevation_unit"],
+    )
+    return stations_of(
+        table,
+        {"x": options.x} | upward(options.elevation, options.height),
+        gravity,
+        sigma,
+        getattr(options, "positive", "down"),
+        units,
+    )
 
 
 def read_profile(options: Namespace, noise: float | None = None) -> Profile:
@@ -114,24 +161,28 @@ def read_profile(options: Namespace, noise: float | None = None) -> Profile:
         raise ValueError("--noise and --sigma are both given; give one of them.")
     gravity = {"x": options.gx, "z": options.gz}
     sigma = options.sigma if noise is None else noise
-    table, survey, g = read_survey(options.profile, options, gravity, sigma)
-    back = np.diff(survey.stations[:, 1]) < 0
-    if back.any():
-        table.fail(int(np.argmax(back)) + 1, f"column '{options.x}' does not increase. Sort it.")
+    _, survey, g = read_survey(options.profile, options, gravity, sigma)
     for component, profile in zip(survey.components, survey.unflatten(g), strict=True):
         largest = np.abs(profile).max()
         if largest > _LARGEST_ANOMALY:
             raise ValueError(
-                f"g{component} reaches {largest:g} mGal: absolute gravity, or not in "
-                f"{options.gravity_unit}. Reduce it to an anomaly, or name the --gravity-unit."
+                f"g{component} reaches {largest:g} mGal: absolute gravity, or in another unit. "
+                "Reduce it to an anomaly, or name the --gravity-unit."
             )
+    along = np.argsort(survey.stations[:, 1], kind="stable")
+    g = survey.unflatten(g)[:, along].ravel()
+    sigma = survey.uncertainty
+    if sigma is not None:
+        sigma = survey.unflatten(sigma)[:, along].ravel()
     trend = TRENDS[options.trend or "none"]
-    return Profile(Survey(survey.stations, survey.components, survey.uncertainty, trend), g)
+    return Profile(Survey(survey.stations[along], survey.components, sigma, trend), g)
 
 
-def _spelled(name: str) -> str:
-    """Return the option of an argument of `skgrav.io.read_stations`."""
-    return "--sigma" if name == "uncertainty" else f"--{name.replace('_', '-')}"
+def _spelled(name: str, error: str) -> str:
+    """Return the option of an argument of `skgrav.io.read_stations`, `error` that of its noise."""
+    if name.startswith("uncertainty"):
+        return error
+    return f"--{name.replace('_', '-')}"
 
 
 def write_profile(path: Path, survey: Survey, g: Array, length_unit: str, unit: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import skgrav
 from skgrav._checks import import_optional
 from skgrav._typing import Array
-from skgrav.cli._profile import LENGTHS, Profile, elevation_unit, positive
+from skgrav.cli._profile import LENGTHS, Profile, elevation_unit, length_unit, positive
 from skgrav.geometry import Mesh, Survey
 from skgrav.io import checked_path
 from skgrav.noise import Trend
@@ -82,7 +82,7 @@ def profile_mesh(options: Namespace, survey: Survey) -> Mesh:
     width = core[1] - core[0]
     n_padding = int(np.ceil(np.log1p(length / width * (1 - 1 / _GROWTH)) / np.log(_GROWTH)))
     padding = np.cumsum(width * _GROWTH ** np.arange(1, n_padding + 1))
-    depth = length / 2 if options.depth is None else LENGTHS[options.length_unit] * options.depth
+    depth = length / 2 if options.depth is None else LENGTHS[length_unit(options)] * options.depth
     share = np.linspace(0, 1, nz + 1)
     top = z.max() if options.top is None else -LENGTHS[elevation_unit(options)] * options.top
     layers = top + depth * (share + share**2) / 2

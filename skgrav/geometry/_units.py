@@ -1,11 +1,11 @@
-"""Units of length, gravity and density: their spellings, and conversion factors."""
+"""Units of length, gravity, its gradients and density: spellings, and conversion factors."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-#: Size of each unit in metres, mGal and kg/m3.
+#: Size of each unit in metres, mGal, Eotvos and kg/m3.
 UNIT_SIZES: dict[str, dict[str, float]] = {
     "length": {"m": 1.0, "km": 1e3, "cm": 1e-2, "ft": 0.3048},
     "gravity": {
@@ -19,6 +19,7 @@ UNIT_SIZES: dict[str, dict[str, float]] = {
         "m/s2": 1e5,
         "normalized": 1.0,
     },
+    "gradient": {"E": 1.0, "mGal/m": 1e4, "uGal/m": 10.0, "1/s2": 1e9},
     "density": {"kg/m3": 1.0, "g/cm3": 1e3, "t/m3": 1e3, "normalized": 1.0},
 }
 
@@ -32,6 +33,8 @@ _OTHER_NAMES = {
     "milligal": "mGal",
     "microgal": "uGal",
     "g.u.": "gu",
+    "eotvos": "E",
+    "eötvös": "E",
     "g/cc": "g/cm3",
     "g/ccm": "g/cm3",
     "gcc": "g/cm3",
@@ -52,11 +55,12 @@ def unit_name(text: str) -> str | None:
     plain = _DIVISOR.sub(r"/\1\2", plain)
     plain = re.sub(r"\s*/\s*", "/", plain).replace("sec", "s")
     # Plurals are of words: "ms" are not metres.
-    return _BY_NAME.get(plain.removesuffix("s") if len(plain) > 4 else plain)
+    singular = plain.removesuffix("s") if len(plain) > 4 else plain
+    return _BY_NAME.get(plain) or _BY_NAME.get(singular)
 
 
 def unit_size(quantity: str, text: object, where: str) -> float:
-    """Return the size of a unit of `quantity` in metres, mGal or kg/m3; `where` names its source.
+    """Return the size of a unit of `quantity` in that of `UNIT_SIZES`; `where` names its source.
 
     Raises
     ------

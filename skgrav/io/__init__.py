@@ -7,7 +7,8 @@ from skgrav.io._container import checked_path
 from skgrav.io._estimators import SavedMixin
 from skgrav.io._fields import FEATURES, Estimator, Field, Precision, Weights, sized
 from skgrav.io._registry import saved
-from skgrav.io._tables import Table, read_stations, read_table
+from skgrav.io._table import Table, open_table
+from skgrav.io._tables import read_stations, read_table, stations_of, upward
 from skgrav.io._ubc_mesh import read_ubc_mesh, read_ubc_model, write_ubc_mesh, write_ubc_model
 from skgrav.io._ubc_survey import read_ubc_survey, write_ubc_survey
 
@@ -15,6 +16,7 @@ __all__ = [
     "Field",
     "SavedMixin",
     "read_stations",
+    "read_table",
     "read_ubc_mesh",
     "read_ubc_model",
     "read_ubc_survey",
