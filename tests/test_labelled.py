@@ -290,7 +290,7 @@ def test_arrays_on_other_cells_are_refused():
 
 def test_datasets_that_are_no_survey_are_refused():
     dataset = LINE.to_xarray(np.arange(6.0))
-    with pytest.raises(ValueError, match="gravity must be among them as gz, gx"):
+    with pytest.raises(ValueError, match="gravity must be among them as gz, gx, gxx"):
         Survey.from_xarray(dataset[["gz_uncertainty"]])
     with pytest.raises(ValueError, match=r"has an uncertainty of components \['z'\] alone"):
         Survey.from_xarray(dataset.drop_vars("gx_uncertainty"))

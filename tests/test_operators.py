@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skgrav import ForwardOperator, MatrixOperator, Mesh, Survey
+from skgrav.geometry import COMPONENTS
 from skgrav.operators import _cells, _memory, _plan, _sensitivity, _shared, _ways
 
 # Some stations lie between the layers, of which ForwardOperator warns.
@@ -67,7 +68,7 @@ OFF_LATTICE = {
 def operators_of(geometry):
     """Give fitted operators of one geometry: all components, both kernels, both units."""
     mesh, stations = geometry
-    components = ("z", "x") if mesh.ndim == 2 else ("y", "x", "z")
+    components = ("z", "x", "xz") if mesh.ndim == 2 else ("y", "x", "z", "zz", "yz")
     for kernel in ("cell", "point"):
         for units in ("mGal", "normalized"):
             survey = Survey(stations, components)
@@ -84,7 +85,7 @@ def paper():
 @pytest.mark.parametrize("kernel", ["cell", "point"])
 def test_matrix_from_the_table_equals_the_one_built_in_blocks(name, kernel, monkeypatch):
     mesh, stations = ON_LATTICE[name]
-    survey = Survey(stations, ("z", "x") if mesh.ndim == 2 else ("y", "x", "z"))
+    survey = Survey(stations, COMPONENTS[mesh.ndim])
     geometry = _cells.Geometry(mesh, survey, kernel, "normalized")
     assert geometry.lattices.found
     assert geometry.lattices.obstacle == ""

@@ -3,6 +3,6 @@
 from skgrav.geometry._mesh import Mesh
 from skgrav.geometry._survey import Survey
 from skgrav.geometry._units import UNIT_SIZES, unit_name, unit_size
-from skgrav.geometry._values import AXES
+from skgrav.geometry._values import AXES, COMPONENTS, component_unit
 
 __all__ = ["AXES", "Mesh", "Survey"]

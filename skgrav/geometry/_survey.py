@@ -1,4 +1,4 @@
-"""Surveys: stations and the components measured."""
+"""Surveys: stations and the components of gravity and its gradients measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skgrav._checks import check_basis, check_dummies, check_uncertainty, real_a
 from skgrav._typing import Array
 from skgrav.geometry import _xarray
 from skgrav.geometry._mesh import Mesh
-from skgrav.geometry._values import AXES, ValueObject, frozen, whole_numbers
+from skgrav.geometry._values import AXES, COMPONENTS, ValueObject, frozen, whole_numbers
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,16 +25,21 @@ class Survey(ValueObject):
     Data of a survey are vectors of `n_data` values, component-major: all stations of the first
     component, then all stations of the second, as in ``[gx | gz]``. z is positive down, so a
     station 10 m above the datum has z = -10, and gz is positive toward a positive mass below.
+    Gravity is in mGal. Gradients are in Eotvos, 1e-9 s^-2 or 1e-4 mGal per metre; zz is the
+    derivative of gz with respect to depth z, positive above a positive mass.
 
     Parameters
     ----------
     stations : array-like of shape (n_stations, ndim)
         Coordinates in metres, with columns ``(z, x)`` or ``(z, y, x)``. The columns of a data
         frame are taken by these names, in any order.
-    components : sequence of {"x", "y", "z"}, default=("x", "z")
-        Components measured at each station, in the order of the data.
+    components : sequence of str, default=("x", "z")
+        Components measured at each station, in the order of the data: gravity ``"x"``, ``"y"`` and
+        ``"z"``, and gradients ``"xx"``, ``"xy"``, ``"xz"``, ``"yy"``, ``"yz"`` and ``"zz"``; in 2D
+        those without y.
     uncertainty : float or array-like of shape (n_data,), default=None
-        Standard deviation of the noise of each datum, in the unit of the data.
+        Standard deviation of the noise of each datum, in the unit of the data; a number for all
+        of them only where all have the same unit.
     trend : {0, 1, 2}, array-like of shape (n_data, n_coefficients) or None, default=None
         Coherent part of the data that is not gravity of the mesh: a polynomial of this degree in
         the horizontal coordinates for each component (an unknown base level, a planar or quadratic
@@ -96,7 +101,7 @@ class Survey(ValueObject):
         for axis, column in zip(AXES[stations.shape[1]], stations.T, strict=True):
             check_dummies(column, f"stations, {axis}")
         components = tuple(components)
-        allowed = AXES[stations.shape[1]]
+        allowed = COMPONENTS[stations.shape[1]]
         distinct = set(components)
         if not distinct or not distinct <= set(allowed) or len(distinct) < len(components):
             raise ValueError(
@@ -105,6 +110,12 @@ class Survey(ValueObject):
             )
         n_data = len(stations) * len(components)
         if uncertainty is not None:
+            if np.ndim(uncertainty) == 0 and len({len(c) for c in components}) > 1:
+                raise ValueError(
+                    f"'uncertainty' is {uncertainty!r} for the components {components}, of gravity "
+                    f"in mGal and of gradients in E; give one for each of {n_data} data, as by "
+                    "np.repeat([of each component], n_stations)."
+                )
             uncertainty = frozen(check_uncertainty(uncertainty, n_data), "uncertainty")
         if isinstance(trend, Integral) and not isinstance(trend, bool):
             trend = int(trend)
@@ -143,7 +154,7 @@ class Survey(ValueObject):
         height : float, default=None
             Height of the stations above the top of the mesh in metres; None puts them one
             station spacing above the centres of the first layer.
-        components : sequence of {"x", "z"}, default=("x", "z")
+        components : sequence of {"x", "z", "xx", "xz", "zz"}, default=("x", "z")
             Components measured.
 
         Returns
@@ -184,8 +195,8 @@ class Survey(ValueObject):
             Height of the stations above the top of the mesh in metres.
         shape : sequence of two int, default=None
             Number of stations along y and x, centred on the mesh; None takes one per column.
-        components : sequence of {"x", "y", "z"}, default=("z",)
-            Components measured.
+        components : sequence of str, default=("z",)
+            Components measured, as in `Survey`.
 
         Returns
         -------
@@ -277,9 +288,10 @@ class Survey(ValueObject):
         Parameters
         ----------
         profiles : array-like of shape (n_components, n_stations) or (n_samples, ...), or Dataset
-            The data of each component. A Dataset has the variables gx and so on, at the stations
-            of this survey; by their attributes, ``units`` are converted to mGal, and a gz that is
-            ``positive`` up changes its sign. The defaults are mGal and positive down.
+            The data of each component. A Dataset has the variables gx, gzz and so on, at the
+            stations of this survey; by their attributes, ``units`` are converted to mGal and
+            Eotvos, and a gz, gxz or gyz that is ``positive`` up changes its sign. The defaults are
+            mGal, Eotvos and positive down.
 
         Returns
         -------
@@ -306,13 +318,14 @@ class Survey(ValueObject):
             Gravity, component-major.
         units : str, default="mGal"
             Unit of the data and the uncertainty, stored as an attribute, from which `flatten` and
-            `from_xarray` convert.
+            `from_xarray` convert. A unit of gravity leaves gradients in E and the reverse, while
+            ``"normalized"`` applies to all.
 
         Returns
         -------
         dataset : xarray.Dataset of dimensions (station,) or (sample, station)
-            Variables ``gx`` and so on, and if known ``gx_uncertainty``. The trend is the attribute
-            ``trend_degree``, or variables ``gx_trend0`` and so on. Coordinates of the stations are
+            Variables ``gx``, ``gzz`` and so on, and if known ``gx_uncertainty``. The trend is the
+            attribute ``trend_degree``, or variables ``gx_trend0`` and so on. Coordinates are
             in metres, z positive down. `from_xarray` restores the survey exactly.
 
         Raises
@@ -335,9 +348,10 @@ class Survey(ValueObject):
         Parameters
         ----------
         dataset : xarray.Dataset
-            Gravity as `to_xarray` writes it: variables ``gx``, ``gy``, ``gz`` along one dimension
-            of stations, with coordinates x, z and in 3D y in metres, z positive down. The
-            uncertainty is converted to mGal by its attribute ``units``.
+            Gravity as `to_xarray` writes it: variables ``gx``, ``gy``, ``gz`` and gradients such
+            as ``gzz`` along one dimension of stations, with coordinates x, z and in 3D y in metres,
+            z positive down. The uncertainty is converted to mGal or Eotvos by its attribute
+            ``units``.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Units of length, gravity, its gradients and density: spellings, and conversion factors."""
+"""Units of length, gravity, its gradient and density: their spellings, and conversion factors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNIT_SIZES: dict[str, dict[str, float]] = {
         "m/s2": 1e5,
         "normalized": 1.0,
     },
-    "gradient": {"E": 1.0, "mGal/m": 1e4, "uGal/m": 10.0, "1/s2": 1e9},
+    "gradient": {"E": 1.0, "1/s2": 1e9, "mGal/m": 1e4, "uGal/m": 10.0, "normalized": 1.0},
     "density": {"kg/m3": 1.0, "g/cm3": 1e3, "t/m3": 1e3, "normalized": 1.0},
 }
 
@@ -33,8 +33,9 @@ _OTHER_NAMES = {
     "milligal": "mGal",
     "microgal": "uGal",
     "g.u.": "gu",
-    "eotvos": "E",
-    "eötvös": "E",
+    "eotvo": "E",  # without its s, as plurals
+    "eötvö": "E",
+    "/s2": "1/s2",
     "g/cc": "g/cm3",
     "g/ccm": "g/cm3",
     "gcc": "g/cm3",
@@ -55,12 +56,13 @@ def unit_name(text: str) -> str | None:
     plain = _DIVISOR.sub(r"/\1\2", plain)
     plain = re.sub(r"\s*/\s*", "/", plain).replace("sec", "s")
     # Plurals are of words: "ms" are not metres.
-    singular = plain.removesuffix("s") if len(plain) > 4 else plain
-    return _BY_NAME.get(plain) or _BY_NAME.get(singular)
+    return _BY_NAME.get(plain.removesuffix("s") if len(plain) > 4 else plain)
 
 
 def unit_size(quantity: str, text: object, where: str) -> float:
-    """Return the size of a unit of `quantity` in that of `UNIT_SIZES`; `where` names its source.
+    """Return the size of a unit of `quantity` in metres, mGal, Eotvos or kg/m3.
+
+    `where` names its source.
 
     Raises
     ------

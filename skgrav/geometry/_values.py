@@ -16,6 +16,17 @@ from skgrav._typing import Array
 #: Axis names by number of dimensions, in the order of mesh axes and station columns.
 AXES = {2: ("z", "x"), 3: ("z", "y", "x")}
 
+#: Components of gravity, then of its gradient, by number of dimensions.
+COMPONENTS = {
+    2: (*AXES[2], "xx", "xz", "zz"),
+    3: (*AXES[3], "xx", "xy", "xz", "yy", "yz", "zz"),
+}
+
+
+def component_unit(component: str) -> str:
+    """Return the unit of a component, mGal for gravity and Eotvos for a gradient."""
+    return "mGal" if len(component) == 1 else "E"
+
 
 def frozen(values: ArrayLike, name: str) -> Array:
     """Return a read-only float64 copy of finite `values`."""

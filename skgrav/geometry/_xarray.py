@@ -6,20 +6,23 @@ these are selected together with the cells.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from skgrav._checks import import_optional, real_array
 from skgrav._typing import Array
-from skgrav.geometry._units import unit_name, unit_size
-from skgrav.geometry._values import AXES
+from skgrav.geometry._units import UNIT_SIZES, unit_name, unit_size
+from skgrav.geometry._values import AXES, COMPONENTS, component_unit
 
 _SAMPLE, _STATION = "sample", "station"
 
 #: Attribute for the degree of a survey's trend.
 _DEGREE = "trend_degree"
+
+#: End of the name of a variable with standard deviations.
+_UNCERTAINTY = "_uncertainty"
 
 
 def density_array(edges: Sequence[Array], images: Array, name: str, units: str) -> Any:
@@ -78,7 +81,7 @@ def gravity_dataset(
 ) -> Any:
     """Return gravity as a Dataset with one variable per component."""
     xarray = import_optional("xarray", "Survey.to_xarray", "io")
-    unit_size("gravity", units, "'units'")
+    unit_of = _units_by_component(profiles, units)
     coords = {
         axis: (_STATION, column, _axis_attributes(axis, "station"))
         for axis, column in zip(AXES[stations.shape[1]], stations.T, strict=True)
@@ -88,12 +91,19 @@ def gravity_dataset(
         if g.ndim > 2:
             shape = *g.shape[:-1], len(profiles) * len(stations)
             raise ValueError(f"'g' has shape {shape}; it must be (n_data,) or (n_samples, n_data).")
-        attributes = {"long_name": f"gravity, {component} component", "units": units}
-        if component == "z":
+        quantity = _quantity(component)
+        attributes = {
+            "long_name": f"{quantity}, {component} component",
+            "units": unit_of[component],
+        }
+        if component.count("z") == 1:
             attributes["positive"] = "down"
         data[f"g{component}"] = (_SAMPLE, _STATION)[-g.ndim :], g, attributes
     for component, sigma in (uncertainty or {}).items():
-        attributes = {"long_name": f"standard deviation of g{component}", "units": units}
+        attributes = {
+            "long_name": f"standard deviation of g{component}",
+            "units": unit_of[component],
+        }
         data[f"g{component}_uncertainty"] = _STATION, sigma, attributes
     if trend is None or isinstance(trend, int):
         return xarray.Dataset(data, coords, {} if trend is None else {_DEGREE: trend})
@@ -104,20 +114,34 @@ def gravity_dataset(
     return xarray.Dataset(data, coords)
 
 
+def _quantity(component: str) -> str:
+    return "gravity" if component_unit(component) == "mGal" else "gradient"
+
+
+def _units_by_component(components: Iterable[str], units: str) -> dict[str, str]:
+    """Return the unit of each component: `units` for those that it fits, else mGal or E."""
+    quantities = {c: _quantity(c) for c in components}
+    fits = {q: unit_name(units) in UNIT_SIZES[q] for q in quantities.values()}
+    if not any(fits.values()) and units != "mGal":
+        unit_size(next(iter(fits)), units, "'units'")
+    return {c: units if fits[q] else component_unit(c) for c, q in quantities.items()}
+
+
 def survey_arguments(
     dataset: Any,
 ) -> tuple[Array, tuple[str, ...], Array | None, int | Array | None]:
-    """Return stations, components, uncertainty in mGal and trend of a labelled dataset."""
+    """Return stations, components, uncertainty in our units and trend of a labelled dataset."""
     axes = AXES[3] if "y" in dataset.coords else AXES[2]
     stations, _ = _stations(axes, dataset)
-    components = tuple(str(n)[1:] for n in dataset.data_vars if n in {f"g{a}" for a in axes})
+    names = [f"g{c}" for c in COMPONENTS[len(axes)]]
+    components = tuple(str(n)[1:] for n in dataset.data_vars if n in names)
     if not components:
         raise ValueError(
             f"'dataset' has the variables {list(dataset.data_vars)}; gravity must be among them "
-            f"as {', '.join(f'g{a}' for a in axes)}."
+            f"as {', '.join(names)}."
         )
     for component in components:
-        _in_mgal(dataset, f"g{component}")
+        _in_our_unit(dataset, component)
     trend = _trend(dataset, components)
     uncertain = [c for c in components if f"g{c}_uncertainty" in dataset]
     if not uncertain:
@@ -128,8 +152,9 @@ def survey_arguments(
             f"{components}, or drop it."
         )
     sigma = [
-        real_array(dataset[name].values, name) * _in_mgal(dataset, name)
-        for name in (f"g{c}_uncertainty" for c in components)
+        real_array(dataset[f"g{c}{_UNCERTAINTY}"].values, f"g{c}{_UNCERTAINTY}")
+        * _in_our_unit(dataset, c, _UNCERTAINTY)
+        for c in components
     ]
     return stations, components, np.concatenate(sigma), trend
 
@@ -146,7 +171,7 @@ def _trend(dataset: Any, components: Sequence[str]) -> int | Array | None:
 
 
 def gravity_profiles(stations: Array, components: Sequence[str], dataset: Any) -> Array:
-    """Return a labelled dataset in mGal and in the order of a survey, if its stations match."""
+    """Return a labelled dataset in mGal, Eotvos and the survey's order, if its stations match."""
     missing = [f"g{c}" for c in components if f"g{c}" not in dataset]
     if missing:
         raise ValueError(f"'profiles' lacks {', '.join(missing)}, which this survey has.")
@@ -158,28 +183,30 @@ def gravity_profiles(stations: Array, components: Sequence[str], dataset: Any) -
         )
     return np.stack(
         [
-            real_array(dataset[name].transpose(..., along).values, "profiles", finite=False)
-            * _in_mgal(dataset, name)
-            for name in (f"g{c}" for c in components)
+            real_array(dataset[f"g{c}"].transpose(..., along).values, "profiles", finite=False)
+            * _in_our_unit(dataset, c)
+            for c in components
         ],
         axis=-2,
     )
 
 
-def _in_mgal(dataset: Any, name: str) -> float:
-    """Return the factor that converts a variable to mGal, positive toward a positive mass."""
+def _in_our_unit(dataset: Any, component: str, suffix: str = "") -> float:
+    """Return the factor that converts a variable to mGal or Eotvos, with z positive down."""
+    name = f"g{component}{suffix}"
     attributes = dataset[name].attrs
-    size = unit_size("gravity", attributes.get("units", "mGal"), f"variable '{name}'")
-    if "positive" not in attributes or name.endswith("_uncertainty"):
+    units = attributes.get("units", component_unit(component))
+    size = unit_size(_quantity(component), units, f"variable '{name}'")
+    if "positive" not in attributes or suffix:
         return size
-    sign = {"down": 1.0, "up": -1.0}.get(attributes["positive"]) if name == "gz" else None
+    sign = {"down": 1.0, "up": -1.0}.get(attributes["positive"]) if "z" in component else None
     if sign is None:
         raise ValueError(
             f"variable '{name}' is positive {attributes['positive']!r}; gz may be positive 'down' "
             "or 'up', and gx and gy are positive toward larger x and y. Change the sign of the "
             "values where needed, and delete attrs['positive']."
         )
-    return sign * size
+    return sign ** component.count("z") * size
 
 
 def _stations(axes: Sequence[str], dataset: Any) -> tuple[Array, str]:

@@ -13,13 +13,16 @@ from scipy.constants import gravitational_constant
 
 from skgrav._typing import Array, Indices
 from skgrav.geometry import AXES, Mesh, Survey
-from skgrav.kernels import NODE_FUNCTIONS, point
+from skgrav.kernels import NODE_FUNCTIONS, Component, parity, point
 
 #: Factor from density times the integral of ``d / r**ndim`` to gravity, by unit and dimension.
 UNITS = {
     "mGal": {2: 2e5 * gravitational_constant, 3: 1e5 * gravitational_constant},
     "normalized": {2: 1.0, 3: 1.0},
 }
+
+#: Gradient in Eotvos of 1 mGal per metre, and the same in normalized units.
+_GRADIENTS = {"mGal": 1e4, "normalized": 1.0}
 
 #: Nodes computed together: their temporaries fit into the cache, which is three times as fast as
 #: writing them to memory.
@@ -54,14 +57,18 @@ class Geometry:
         return self.survey.n_data, self.mesh.n_cells
 
     @property
-    def axes(self) -> list[int]:
-        """Axis of each component."""
-        return [AXES[self.mesh.ndim].index(c) for c in self.survey.components]
+    def axes(self) -> list[Component]:
+        """Axis of each component, or both axes of a gradient, the smaller first."""
+        index = AXES[self.mesh.ndim].index
+        return [
+            index(c) if len(c) == 1 else (min(map(index, c)), max(map(index, c)))
+            for c in self.survey.components
+        ]
 
-    @property
-    def factor(self) -> float:
-        """Factor from the attraction of a cell to gravity."""
-        return UNITS[self.units][self.mesh.ndim]
+    def factor(self, component: Component) -> float:
+        """Return the factor from the attraction of a cell to gravity or its gradient."""
+        factor = UNITS[self.units][self.mesh.ndim]
+        return factor if isinstance(component, int) else factor * _GRADIENTS[self.units]
 
     @cached_property
     def lattices(self) -> Lattices:
@@ -80,9 +87,9 @@ class Geometry:
             coordinates = self.survey.stations[stations[block]].T
             offsets = [e - s[:, None] for e, s in zip(mesh.edges, coordinates, strict=True)]
             for rows, component in zip(out, self.axes, strict=True):
-                images = rows[block].reshape(-1, *mesh.shape)
+                images, factor = rows[block].reshape(-1, *mesh.shape), self.factor(component)
                 for layers, cells in attraction(offsets, self.kernel, component):
-                    np.multiply(cells, self.factor, out=images[:, layers], casting="same_kind")
+                    np.multiply(cells, factor, out=images[:, layers], casting="same_kind")
         return out
 
 
@@ -106,7 +113,7 @@ class Lattice:
         """Return the number of unique offsets along each horizontal axis."""
         return tuple(m + n - 1 for m, n in zip(self.counts, mesh.shape[1:], strict=True))
 
-    def table(self, geometry: Geometry, component: int) -> Iterator[tuple[slice, Array]]:
+    def table(self, geometry: Geometry, component: Component) -> Iterator[tuple[slice, Array]]:
         """Yield layers and their gravity at all offsets, from ``-(m - 1)`` to ``n - 1`` cells."""
         offsets, mirrored = [geometry.mesh.edges[0] - self.origin[0]], []
         for axis, (count, edges) in enumerate(
@@ -114,15 +121,17 @@ class Lattice:
         ):
             steps = np.arange(1 - count, edges.size)
             offset = edges[0] - self.origin[axis] + _spacing(edges) * steps
-            # The attraction is odd along the axis of the component and even along the others, so
-            # that half of a centred table is enough.
+            # Gradients jump at faces, where rounding would decide the side.
+            offset[np.abs(offset) <= _LATTICE_TOLERANCE * _spacing(edges)] = 0.0
+            # The attraction is odd or even along each axis, so that half of a centred table is
+            # enough.
             if abs(offset[0] + offset[-1]) <= _LATTICE_TOLERANCE * _spacing(edges):
-                mirrored.append((axis, len(offset) - 1, -1.0 if axis == component else 1.0))
+                mirrored.append((axis, len(offset) - 1, parity(component, axis)))
                 offset = (offset - offset[::-1])[(len(offset) - 1) // 2 :] / 2
             offsets.append(offset)
         for layers, cells in attraction([o[None] for o in offsets], geometry.kernel, component):
             table = cells[0]
-            table *= geometry.factor
+            table *= geometry.factor(component)
             for axis, n, sign in mirrored:
                 half = np.moveaxis(table, axis, 0)
                 whole = np.empty((n, *half.shape[1:]))
@@ -202,7 +211,9 @@ def _scatter(mesh: Mesh, survey: Survey, steps: list[Array], tolerances: list[fl
     return f"the {survey.n_stations} stations have {n_heights} heights"
 
 
-def attraction(edges: list[Array], kernel: str, component: int) -> Iterator[tuple[slice, Array]]:
+def attraction(
+    edges: list[Array], kernel: str, component: Component
+) -> Iterator[tuple[slice, Array]]:
     """Yield layers and the attraction of their cells, (n_stations, n_layers, ...).
 
     `edges` holds offsets source minus station along each axis, (n_stations, n + 1).
@@ -216,7 +227,7 @@ def attraction(edges: list[Array], kernel: str, component: int) -> Iterator[tupl
         yield slice(first, first + size), _cells([block, *horizontal], kernel, component)
 
 
-def _cells(edges: list[Array], kernel: str, component: int) -> Array:
+def _cells(edges: list[Array], kernel: str, component: Component) -> Array:
     ndim = len(edges)
 
     def along(axis: int, values: Array) -> Array:

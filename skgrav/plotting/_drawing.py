@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike
 
 from skgrav._checks import check_size, import_optional, real_array
 from skgrav._typing import Array
+from skgrav.geometry import component_unit
 
 #: Perceptually uniform maps: CIELAB steps of coolwarm vary by 6 %, of RdBu or PuOr by 25 %, and
 #: its blue and red can be distinguished by the colour-blind.
 SEQUENTIAL, DIVERGING = "viridis", "coolwarm"
 
-#: Unit of density and gravity by the `units` of an operator.
+#: Unit of density by the `units` of an operator.
 DENSITY_UNITS = {"mGal": "kg/m³", "normalized": "normalized units"}
-GRAVITY_UNITS = {"mGal": "mGal", "normalized": "normalized units"}
 
 _KILOMETRES_FROM = 10e3  # metres
 
@@ -33,6 +33,11 @@ def check_units(units: str) -> None:
         raise ValueError(
             f"'units' is {units!r}; allowed are {', '.join(map(repr, DENSITY_UNITS))}."
         )
+
+
+def gravity_unit(component: str, units: str) -> str:
+    """Return the unit of gravity or of a gradient by the `units` of an operator."""
+    return component_unit(component) if units == "mGal" else "normalized units"
 
 
 def length_unit(*coordinates: Array) -> tuple[float, str]:

@@ -14,11 +14,11 @@ from skgrav._typing import Array
 from skgrav.geometry import Survey
 from skgrav.noise import Noise
 from skgrav.plotting._drawing import (
-    GRAVITY_UNITS,
     check_units,
     colour_bar,
     colours,
     given_axes,
+    gravity_unit,
     length_unit,
     pyplot,
     value_range,
@@ -43,7 +43,7 @@ class GravityDisplay:
     uncertainty : float or array-like of shape (n_data,), default=None
         Standard deviation of the noise; None takes the uncertainty of `survey`, if any.
     units : {"mGal", "normalized"}, default="mGal"
-        Unit of gravity.
+        Unit of gravity; with ``"mGal"`` gradients are in Eotvos.
 
     Attributes
     ----------
@@ -304,9 +304,10 @@ class GravityDisplay:
     ) -> None:
         order = np.argsort(self.survey.stations[:, 1], kind="stable")
         scale, length = length_unit(self.survey.stations[:, 1])
-        x, unit = self.survey.stations[order, 1] / scale, GRAVITY_UNITS[self.units]
+        x = self.survey.stations[order, 1] / scale
         on_data, on_predicted, on_residual, on_band = given
         for k, component in enumerate(self.survey.components):
+            unit = gravity_unit(component, self.units)
             top, bottom = self.axes_[0, k], self.axes_[-1, k]
             style = {"color": "k", "marker": ".", "markersize": 4, "linestyle": "none"} | on_data
             self.observed_ += top.plot(x, profiles[k, order], **{"label": "observed"} | style)
@@ -343,7 +344,6 @@ class GravityDisplay:
     ) -> None:
         scale, length = length_unit(*self.survey.stations.T[1:])
         y, x = self.survey.stations.T[1:] / scale
-        unit = GRAVITY_UNITS[self.units]
         # Circles that fill a map of three inches without overlap.
         size = float(np.clip(12e3 / x.size, 2.0, 60.0))
         circles = {"s": size, "edgecolors": "0.4", "linewidths": 0.3 if size > 10 else 0.0}
@@ -353,6 +353,7 @@ class GravityDisplay:
             title = "residual" if len(residuals) == 1 else f"residual of {name}"
             titles.append(self._label(title, residual, sigma))
         for k, component in enumerate(self.survey.components):
+            unit = gravity_unit(component, self.units)
             limits = value_range([r[k] for r in residuals.values()])
             on_data = colours(value_range([profiles[k]]), circles | given[0])
             off = colours(limits, circles | given[2], centred=True)

@@ -21,7 +21,7 @@ _CLEAN = 0.3
 @saved
 @dataclass(frozen=True)
 class Mirror:
-    """Reflection x -> -x: ``g[:, data] * sign`` and ``rho[:, cells]``; signs of gx are -1."""
+    """Reflection x -> -x: ``g[:, data] * sign`` and ``rho[:, cells]``; signs of gx, xz are -1."""
 
     data: Indices = field(metadata=sized("d"))
     sign: Array = field(metadata=sized("d"))
@@ -50,7 +50,7 @@ class Mirror:
                 "image; use augment=None."
             )
         offsets = survey.n_stations * np.arange(len(survey.components))[:, None]
-        sign = np.array([-1.0 if c == "x" else 1.0 for c in survey.components])
+        sign = np.array([(-1.0) ** c.count("x") for c in survey.components])
         cells = np.arange(mesh.n_cells).reshape(mesh.shape)[..., ::-1].ravel()
         return cls((offsets + partner).ravel(), np.repeat(sign, survey.n_stations), cells)
 
