@@ -1,6 +1,7 @@
 """Tables of stations as they are in the wild: read, or refused with the line and a remedy."""
 
 import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skgrav import Survey
-from skgrav.io import read_stations, read_table
+from skgrav.io import read_stations, read_table, read_ubc_survey
 
 LINE = Survey([[0.0, 0.0], [0.0, 500.0], [0.0, 1000.5]], ("z",))
 DATA = [1.5, -2.25, 3.0]
@@ -366,6 +367,61 @@ def test_data_that_are_positive_up_change_their_sign(table):
         table(text, positive="z")
 
 
+GRADIENTS = {"gzz": "gzz", "gxz": "gxz"}
+
+
+@pytest.mark.parametrize(
+    ("header", "unit", "size"),
+    [
+        ("x,gz,gxz,gzz", None, 1.0),
+        ("x,gz_mGal,gxz_E,gzz [Eotvos]", None, 1.0),
+        ("x,gz,gxz (1/s2),gzz s^-2", None, 1e9),
+        ("x,gz,gxz,gzz", "mGal/m", 1e4),
+    ],
+)
+def test_gradients_beside_gravity(table, header, unit, size):
+    text = f"{header}\n0,1,2,3\n1,4,5,6\n"
+    options = {**GRADIENTS, "gradient_unit": unit}
+    sigma = {"z": 0.1, "xz": 2, "zz": 3} if size == 1 else None
+    survey, data = table(text, uncertainty=sigma, **options)
+    assert survey.components == ("z", "xz", "zz")
+    assert_allclose(data, np.r_[1, 4, size * np.array([2, 5, 3, 6])])
+    if sigma:
+        assert_array_equal(survey.uncertainty, [0.1, 0.1, 2, 2, 3, 3])
+    assert_allclose(table(text, positive="up", **options)[1][[0, 2, 4]], [-1, -2 * size, 3 * size])
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "match"),
+    [
+        (
+            "x,gz,gxz,gzz_mGal",
+            {},
+            r"column 'gzz' of .* is in 'mGal'; units of gradient are E, 1/s2",
+        ),
+        ("x,gz [E],gxz,gzz", {}, r"column 'gz' of .* is in 'E'; units of gravity are mGal"),
+        (
+            "x,gz,gxz,gzz",
+            {"uncertainty": 0.1},
+            r"'uncertainty' is 0.1 for the components \['z', 'xz'",
+        ),
+        (
+            "x,gz,gxz_E,gzz_E",
+            {"gradient_unit": "mGal/m"},
+            "'gxz' 'gxz' is in E, but 'gradient_unit' i",
+        ),
+        (
+            "x,gz,gxz,gzz [1/s2]",
+            {},
+            "'gzz' 'gzz' is in 1/s2, but 'gxz' 'gxz' states no unit. Give 'gra",
+        ),
+    ],
+)
+def test_units_of_gradients_are_not_guessed(table, header, options, match):
+    with pytest.raises(ValueError, match=match):
+        table(f"{header}\n0,1,2,3\n1,4,5,6\n", **GRADIENTS, **options)
+
+
 XYZ = """/ Written by a processing package
 /      X       Y      Z     GZ
 /---------------------------------
@@ -459,6 +515,28 @@ def test_what_is_written_is_read(
     written = np.array(rows)
     assert_array_equal(survey.stations, np.column_stack([0 - written[:, 1], written[:, 0]]))
     assert_array_equal(data, written[:, 2])
+
+
+def test_files_of_ubc_and_simpeg_are_tables(shared_data, tmp_path):
+    [path] = shared_data.glob("upstream/simpeg/simpeg/*/examples/04-grav/*/LdM_grav_obs.grv")
+    names = ["x", "y", "up", "gz", "std"]
+    survey, data = read_stations(path, names=names, y="y", elevation="up", uncertainty="std")
+    expected, g = read_ubc_survey(path)
+    assert survey == expected
+    assert_array_equal(data, g)
+    archives = (
+        "upstream/simpeg/user-tutorials/*/assets/03-gravity/inv_gravity_anomaly_3d_files.tar.gz"
+    )
+    [archive] = shared_data.glob(archives)
+    with tarfile.open(archive) as tar:
+        [member] = [m for m in tar if m.name.endswith("/gravity_data.obs")]
+        (tmp_path / "gravity_data.obs").write_bytes(tar.extractfile(member).read())
+    names = ["x", "y", "up", "gz"]
+    survey, data = read_stations(
+        tmp_path / "gravity_data.obs", names=names, y="y", elevation="up", positive="up"
+    )
+    assert_array_equal(survey.stations[0], [-103.35, -80, -80])
+    assert (survey.n_stations, data[0]) == (289, -7.0008e-4)
 
 
 def test_missing_pandas_is_named(table, monkeypatch):

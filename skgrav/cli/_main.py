@@ -17,18 +17,17 @@ import skgrav
 from skgrav.cli._inversion import invert, train
 from skgrav.cli._profile import (
     LENGTHS,
+    OneOrMore,
     add_options,
     add_station_options,
     check_output,
     elevation_unit,
-    gravity_unit,
-    length_unit,
     positive,
     read_survey,
     write_profile,
 )
 from skgrav.cli._section import add_mesh_options, below_profile, read_section
-from skgrav.geometry import Survey
+from skgrav.geometry import COMPONENTS, Survey, component_unit
 from skgrav.operators import ForwardOperator
 
 #: Errors of input or missing packages, printed without a traceback; others are defects.
@@ -104,7 +103,7 @@ def _add_forward(commands: Any) -> None:
     forward.add_argument(
         "--stations", type=Path, help="table (default: above each column except padding)"
     )
-    forward.add_argument("--components", nargs="+", choices=["x", "z"], default=["z"])
+    forward.add_argument("--components", nargs="+", choices=COMPONENTS[2], default=["z"])
     add_station_options(forward, None, "that of the top of the section")
     forward.set_defaults(run=_forward)
 
@@ -145,7 +144,14 @@ def _add_invert(commands: Any) -> None:
         default="tikhonov",
         help="'tikhonov', which needs no training, or a file of `train` (default: tikhonov)",
     )
-    parser.add_argument("--noise", type=positive, help="standard deviation, in --gravity-unit")
+    parser.add_argument(
+        "--noise",
+        nargs="+",
+        action=OneOrMore,
+        type=positive,
+        metavar="SIGMA",
+        help="standard deviation in the unit of the data, one for all components or one for each",
+    )
     parser.add_argument(
         "--bounds",
         nargs=2,
@@ -209,5 +215,9 @@ def _forward(options: Namespace) -> None:
         stations = read_survey(options.stations, options, {})[1].stations
     survey = Survey(stations, options.components)
     g = ForwardOperator(mesh, survey).fit().transform(rho[None])[0]
-    write_profile(options.out, survey, g, length_unit(options), gravity_unit(options))
-    print(f"{options.out}: {survey}, {g.min():.4g} to {g.max():.4g} mGal")
+    write_profile(options.out, survey, g, options)
+    ranges = (
+        f"{values.min():.4g} to {values.max():.4g} {component_unit(component)}"
+        for component, values in zip(survey.components, survey.unflatten(g), strict=True)
+    )
+    print(f"{options.out}: {survey}, {', '.join(ranges)}")

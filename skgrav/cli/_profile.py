@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from skgrav._typing import Array
-from skgrav.geometry import UNIT_SIZES, Survey
+from skgrav.geometry import UNIT_SIZES, Survey, component_unit
 from skgrav.io import Table, checked_path, open_table, stations_of, upward
 
-#: Units of length in metres, and of gravity in mGal.
+#: Units of length in metres, of gravity in mGal and of its gradients in Eotvos.
 LENGTHS = UNIT_SIZES["length"]
-GRAVITIES = {unit: size for unit, size in UNIT_SIZES["gravity"].items() if unit != "normalized"}
+GRAVITIES, GRADIENTS = (
+    {unit: size for unit, size in UNIT_SIZES[quantity].items() if unit != "normalized"}
+    for quantity in ("gravity", "gradient")
+)
 
 #: Degree of the trend by its name.
 TRENDS = {"none": None, "level": 0, "linear": 1, "quadratic": 2}
@@ -24,7 +27,7 @@ TRENDS = {"none": None, "level": 0, "linear": 1, "quadratic": 2}
 #: Trends by what was removed from the data when the option was ``--remove``.
 _FORMER_TRENDS = {"nothing": "none", "mean": "level", "trend": "linear"}
 
-_UNITS = ("length_unit", "elevation_unit", "gravity_unit")
+_UNITS = ("length_unit", "elevation_unit", "gravity_unit", "gradient_unit")
 
 #: Largest anomaly in mGal; larger gravity is absolute, or in another unit.
 _LARGEST_ANOMALY = 2000.0
@@ -32,10 +35,18 @@ _LARGEST_ANOMALY = 2000.0
 
 @dataclass(frozen=True)
 class Profile:
-    """Gravity along a line, in metres and mGal, component-major."""
+    """Gravity and its gradients along a line, in metres, mGal and Eotvos, component-major."""
 
     survey: Survey
     data: Array
+
+
+class OneOrMore(Action):
+    """Keep a single value as it is, and more as a list."""
+
+    def __call__(self, parser: Any, options: Namespace, values: Any, option: Any = None) -> None:
+        """Store the value or the values."""
+        setattr(options, self.dest, values[0] if len(values) == 1 else values)
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -45,7 +56,15 @@ def add_options(parser: ArgumentParser) -> None:
     columns = parser.add_argument_group("columns of data")
     columns.add_argument("--gz", default="gz", metavar="COLUMN", help="positive down (default: gz)")
     columns.add_argument("--gx", metavar="COLUMN", help="horizontal component, if measured")
-    columns.add_argument("--sigma", metavar="COLUMN", help="standard deviation of each datum")
+    for name in ("gxx", "gxz", "gzz"):
+        columns.add_argument(f"--{name}", metavar="COLUMN", help="gradient, if measured")
+    columns.add_argument(
+        "--sigma",
+        nargs="+",
+        action=OneOrMore,
+        metavar="COLUMN",
+        help="standard deviation of each datum, one column for all components or one for each",
+    )
     columns.add_argument(
         "--positive",
         choices=["down", "up"],
@@ -84,6 +103,7 @@ def add_station_options(
         "--elevation-unit", choices=LENGTHS, help="also of --height (default: --length-unit)"
     )
     units.add_argument("--gravity-unit", choices=GRAVITIES, help=of_table.format("mGal"))
+    units.add_argument("--gradient-unit", choices=GRADIENTS, help=of_table.format("E"))
     layout = parser.add_argument_group("layout of the table, where it is not found")
     layout.add_argument(
         "--names", nargs="+", metavar="NAME", help="of all columns, in place of a header"
@@ -132,7 +152,7 @@ def read_survey(
 ) -> tuple[Table, Survey, Any]:
     """Return a table, its survey and its data, with columns of gravity by axis."""
     layout = {name: getattr(options, name) for name in ("names", "delimiter", "sheet", "line")}
-    error = "--sigma" if isinstance(sigma, str) else "--noise"
+    error = "--noise" if getattr(options, "sigma", None) is None else "--sigma"
     table = open_table(path, partial(_spelled, error=error), **layout)
     units = {name: getattr(options, name) for name in _UNITS}
     # Lengths among the options are in the unit of the table, which may state it by itself.
@@ -155,16 +175,24 @@ def read_survey(
     )
 
 
-def read_profile(options: Namespace, noise: float | None = None) -> Profile:
-    """Read a profile; `noise` is its standard deviation in --gravity-unit, in place of --sigma."""
+def read_profile(options: Namespace, noise: float | list[float] | None = None) -> Profile:
+    """Read a profile; `noise` is its standard deviation by component, in place of --sigma."""
     if noise is not None and options.sigma is not None:
         raise ValueError("--noise and --sigma are both given; give one of them.")
-    gravity = {"x": options.gx, "z": options.gz}
-    sigma = options.sigma if noise is None else noise
-    _, survey, g = read_survey(options.profile, options, gravity, sigma)
+    names = {c: getattr(options, f"g{c}") for c in ("x", "z", "xx", "xz", "zz")}
+    components = {component: name for component, name in names.items() if name is not None}
+    sigma: Any = options.sigma if noise is None else noise
+    if isinstance(sigma, list):
+        if len(sigma) != len(components):
+            raise ValueError(
+                f"{'--sigma' if noise is None else '--noise'} has {len(sigma)} values for the "
+                f"components {', '.join(f'g{c}' for c in components)}; give one for each."
+            )
+        sigma = dict(zip(components, sigma, strict=True))
+    _, survey, g = read_survey(options.profile, options, components, sigma)
     for component, profile in zip(survey.components, survey.unflatten(g), strict=True):
         largest = np.abs(profile).max()
-        if largest > _LARGEST_ANOMALY:
+        if component_unit(component) == "mGal" and largest > _LARGEST_ANOMALY:
             raise ValueError(
                 f"g{component} reaches {largest:g} mGal: absolute gravity, or in another unit. "
                 "Reduce it to an anomaly, or name the --gravity-unit."
@@ -185,11 +213,14 @@ def _spelled(name: str, error: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def write_profile(path: Path, survey: Survey, g: Array, length_unit: str, unit: str) -> None:
-    """Write gravity in mGal to a table, in these units."""
+def write_profile(path: Path, survey: Survey, g: Array, options: Namespace) -> None:
+    """Write gravity in mGal and gradients in Eotvos to a table, in the units of the options."""
+    length, gravity = length_unit(options), gravity_unit(options)
+    units = {"mGal": (gravity, GRAVITIES), "E": (options.gradient_unit or "E", GRADIENTS)}
     columns = {"x": survey.stations[:, 1], "elevation": -survey.stations[:, 0]}
-    table = {f"{name}_{length_unit}": c / LENGTHS[length_unit] for name, c in columns.items()}
+    table = {f"{name}_{length}": c / LENGTHS[length] for name, c in columns.items()}
     for component, values in zip(survey.components, survey.unflatten(g), strict=True):
-        table[f"g{component}_{unit}"] = values / GRAVITIES[unit]
+        unit, sizes = units[component_unit(component)]
+        table[f"g{component}_{unit}"] = values / sizes[unit]
     header, values = ",".join(table), np.column_stack(list(table.values()))
     np.savetxt(checked_path(path), values, "%.10g", ",", header=header, comments="")

@@ -25,7 +25,7 @@ _GROWTH = 1.3
 
 @dataclass(frozen=True)
 class Section:
-    """Density below a profile, in kg/m3, and its fit to the data, in mGal."""
+    """Density below a profile, in kg/m3, and its fit to the data, in mGal and Eotvos."""
 
     operator: ForwardOperator
     profile: Profile

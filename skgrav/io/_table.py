@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from skgrav._checks import find_dummies, import_optional
+from skgrav._checks import DUMMIES, find_dummies, import_optional
 from skgrav._typing import Array, Mask
 from skgrav._warnings import warn
 from skgrav.geometry import UNIT_SIZES, unit_name, unit_size
@@ -23,7 +23,10 @@ _DECIMAL_COMMA = r"^([+-]?\d*),(\d*(?:[eE][+-]?\d+)?)$"
 _FORTRAN = r"(?<=[\d.])[dD](?=[+-]?\d+$)"
 
 #: Marks of missing values beside those of `find_dummies`, of UBC-GIF, grids and Geosoft.
-_MARKS = np.array([1e8, 1e30, 1e32, 1.70141e38, 3.4028235e38])
+_MARKS = np.array([1e8, 1e30, 1e32, 1.70141e38, 1.70141183e38, 3.4028235e38])
+
+#: Marks of missing elevations, which need not be far from the others: no ground is there.
+MARKS_OF_ELEVATION = np.r_[DUMMIES[DUMMIES >= 9999], _MARKS]
 
 #: A unit at the end of a column's name, as in ``gz [mGal]`` or ``gz (um/s2)``.
 _IN_BRACKETS = re.compile(r"[\[(]([^\[\]()]*)[\])]\s*$")
@@ -117,7 +120,7 @@ class Table:
             problem += ". Without a header they have numbers, or names by " + self.spell("names")
         raise ValueError(f"{self.path} {problem}. Name it by {asked_by}.")
 
-    def numbers(self, name: str, asked_by: str) -> Array:
+    def numbers(self, name: str, asked_by: str, known_marks: Array = _MARKS) -> Array:
         """Return the numbers of a column that the argument `asked_by` names, NaN if missing."""
         import pandas as pd
 
@@ -139,7 +142,7 @@ class Table:
                 "mark it as missing by NaN.",
             )
         known = np.flatnonzero(~missing)
-        marks = np.isclose(np.abs(values[known])[:, None], _MARKS, 1e-5, 0).any(axis=1)
+        marks = np.isclose(np.abs(values[known])[:, None], known_marks, 1e-7, 0).any(axis=1)
         values[known[marks]] = np.nan
         known = known[~marks]
         values[known[find_dummies(values[known])]] = np.nan
@@ -167,7 +170,8 @@ class Table:
         values, missing = {}, {}
         for argument, name in columns.items():
             if isinstance(name, str):
-                values[argument] = self.numbers(name, self.spell(argument))
+                marks = MARKS_OF_ELEVATION if argument == "elevation" else _MARKS
+                values[argument] = self.numbers(name, self.spell(argument), marks)
                 missing[name] = np.isnan(values[argument])
             else:
                 values[argument] = np.full(len(self.lines), float(name))

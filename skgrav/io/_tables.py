@@ -10,7 +10,7 @@ import numpy as np
 
 from skgrav._typing import Array
 from skgrav._warnings import warn
-from skgrav.geometry import Survey
+from skgrav.geometry import Survey, component_unit
 from skgrav.io._table import Table, open_table
 
 #: Sign of gz relative to skgrav's, by the direction in which the data are positive.
@@ -27,11 +27,18 @@ def read_stations(
     gz: str | None = "gz",
     gx: str | None = None,
     gy: str | None = None,
+    gxx: str | None = None,
+    gxy: str | None = None,
+    gxz: str | None = None,
+    gyy: str | None = None,
+    gyz: str | None = None,
+    gzz: str | None = None,
     uncertainty: str | float | Mapping[str, str | float] | None = None,
     positive: str = "down",
     length_unit: str | None = None,
     elevation_unit: str | None = None,
     gravity_unit: str | None = None,
+    gradient_unit: str | None = None,
     line: str | int | Iterable[str | int] | None = None,
     names: Sequence[str] | None = None,
     delimiter: str | None = None,
@@ -53,12 +60,16 @@ def read_stations(
     height : float, default=0.0
         Elevation of all stations without a column `elevation`, in `elevation_unit`.
     gz, gx, gy : str, default=None
-        Columns of the components; by default gz from "gz". If all are None, only stations are read.
+        Columns of gravity; by default gz from "gz".
+    gxx, gxy, gxz, gyy, gyz, gzz : str, default=None
+        Columns of its gradients. Without any column of data only stations are read.
     uncertainty : str, float or dict, default=None
         Column of the standard deviation of each datum, the same for all components, or one
-        number, in `gravity_unit`; or a dict of these by component, as ``{"x": 0.1, "z": "std"}``.
+        number, in the unit of the data; or a dict of these by component, such as
+        ``{"z": 0.1, "zz": "std"}``, as gravity beside gradients needs.
     positive : {"down", "up"}, default="down"
-        Direction in which gz is positive in the table; "up" changes its sign.
+        Direction in which gz is positive in the table; "up" changes its sign and that of gxz and
+        gyz.
     length_unit : str, default=None
         Unit of the coordinates: m, km, cm or ft. None takes that of a name such as ``x_km`` or
         ``x [km]`` or of a row of units, otherwise metres. A unit that is given must not contradict
@@ -68,6 +79,9 @@ def read_stations(
     gravity_unit : str, default=None
         Unit of the data: mGal, uGal, Gal, gu, um/s2, nm/s2, mm/s2 or m/s2, in any usual spelling.
         None takes that of the names or of a row of units, otherwise mGal.
+    gradient_unit : str, default=None
+        Unit of gradients: E, 1/s2, mGal/m or uGal/m. None takes that of the names or of a row of
+        units, otherwise E.
     line : str, int or sequence of these, default=None
         Lines of the survey to read, as ``100`` or ``["L100", "T20"]``, from Geosoft's XYZ format or
         a column "line"; None reads all.
@@ -84,7 +98,7 @@ def read_stations(
         Stations in the order of the table, with columns ``(z, x)`` or ``(z, y, x)`` in metres, z
         positive down.
     data : ndarray of shape (n_data,) or None
-        Gravity in mGal, component-major; None without columns of data.
+        Gravity in mGal, then gradients in Eotvos, component-major; None without columns of data.
 
     Raises
     ------
@@ -137,13 +151,24 @@ def read_stations(
     _, survey, data = stations_of(
         table,
         {"y": y, "x": x} | upward(elevation, height),
-        {"x": gx, "y": gy, "z": gz},
+        {
+            "x": gx,
+            "y": gy,
+            "z": gz,
+            "xx": gxx,
+            "xy": gxy,
+            "xz": gxz,
+            "yy": gyy,
+            "yz": gyz,
+            "zz": gzz,
+        },
         uncertainty,
         positive,
         {
             "length_unit": length_unit,
             "elevation_unit": elevation_unit,
             "gravity_unit": gravity_unit,
+            "gradient_unit": gradient_unit,
         },
     )
     return survey, data
@@ -222,8 +247,8 @@ def stations_of(
 ) -> tuple[Table, Survey, Array | None]:
     """Return the rows without missing values, their survey and their data.
 
-    `places` are columns of y and x and columns or numbers of elevations, by argument, `components`
-    columns by component, and `units` those of `read_stations`, by argument.
+    `places` are columns of y and x and a column or number of elevations, by argument, `components`
+    are columns by component, and `units` those of `read_stations`, by argument.
     """
     if positive not in _SIGNS:
         raise ValueError(
@@ -237,25 +262,28 @@ def stations_of(
             f"the area by {table.spell('y')}."
         )
     lengths = {argument: place for argument, place in places.items() if place is not None}
-    gravity: dict[str, str | float] = {f"g{c}": n for c, n in components.items() if n is not None}
-    measured = [name.removeprefix("g") for name in gravity]
-    sigmas = _by_component(uncertainty, measured, table.spell("uncertainty"))
-    gravity |= {f"uncertainty of g{c}": sigma for c, sigma in sigmas.items()}
+    names = {component: name for component, name in components.items() if name is not None}
+    sigmas = _by_component(uncertainty, list(names), table.spell("uncertainty"))
     sizes = table.length_sizes(lengths, units["length_unit"], units["elevation_unit"])
-    sizes |= table.sizes(gravity, "gravity_unit", units["gravity_unit"])
-    table, values = table.complete(lengths | gravity)
+    columns: dict[str, str | float] = {}
+    for argument, unit in (("gravity_unit", "mGal"), ("gradient_unit", "E")):
+        these = [component for component in names if component_unit(component) == unit]
+        asked: dict[str, str | float] = {f"g{c}": names[c] for c in these}
+        asked |= {f"uncertainty of g{c}": sigmas[c] for c in these if c in sigmas}
+        sizes |= table.sizes(asked, argument, units[argument])
+        columns |= asked
+    table, values = table.complete(lengths | columns)
     values = {argument: sizes[argument] * v for argument, v in values.items()}
     up = next((values[a] for a in ("elevation", "height") if a in values), 0.0)
     # Not -up, which is -0.0 at sea level: surveys are compared by bytes.
     axes = [0.0 - up, *(values[axis] for axis in ("y", "x") if axis in values)]
     stations = np.column_stack(np.broadcast_arrays(*axes))
-    signs = {"z": _SIGNS[positive]}
-    data = [signs.get(c, 1.0) * values[f"g{c}"] for c in measured]
+    data = [_SIGNS[positive] ** c.count("z") * values[f"g{c}"] for c in names]
     _warn_repeated(table, stations, data)
-    if not measured:
+    if not names:
         return table, Survey(stations, ("z",)), None
     sigma = [values[f"uncertainty of g{c}"] for c in sigmas]
-    survey = Survey(stations, tuple(measured), np.concatenate(sigma) if sigma else None)
+    survey = Survey(stations, tuple(names), np.concatenate(sigma) if sigma else None)
     return table, survey, np.concatenate(data)
 
 
@@ -267,10 +295,15 @@ def upward(elevation: str | None, height: float) -> dict[str, str | float | None
 def _by_component(
     uncertainty: str | float | Mapping[str, str | float] | None, measured: list[str], name: str
 ) -> dict[str, str | float]:
-    """Return the uncertainty of each component."""
+    """Return the uncertainty of each component, a column or a number."""
     if uncertainty is None:
         return {}
     if not isinstance(uncertainty, Mapping):
+        if len({component_unit(c) for c in measured}) > 1:
+            raise ValueError(
+                f"{name} is {uncertainty!r} for the components {measured}, in mGal and in E. Give "
+                "one for each of them."
+            )
         return dict.fromkeys(measured, uncertainty)
     if set(uncertainty) != set(measured):
         raise ValueError(
