@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -127,12 +128,17 @@ class Table:
         words = self.words[self.column(name, asked_by)]
         if words.empty:
             raise ValueError(f"column '{name}' of {self.path} is empty.")
-        missing = words.str.fullmatch(MISSING.pattern, case=False).to_numpy(dtype=bool)
-        plain = words.str.replace(_FORTRAN, "e", regex=True)
-        if self.commas:
-            self._refuse_mixed(words.mask(missing, ""))
-            plain = plain.str.replace(_DECIMAL_COMMA, r"\1.\2", regex=True)
-        values = pd.to_numeric(plain.mask(missing), errors="coerce").to_numpy(np.float64, copy=True)
+        values = pd.to_numeric(words, errors="coerce").to_numpy(np.float64, copy=True)
+        missing = np.isnan(values)
+        if missing.any():
+            others = words[missing]
+            blank = others.str.fullmatch(MISSING.pattern, case=False).to_numpy(dtype=bool)
+            plain = others.str.replace(_FORTRAN, "e", regex=True)
+            if self.commas:
+                self._refuse_mixed(words)
+                plain = plain.str.replace(_DECIMAL_COMMA, r"\1.\2", regex=True)
+            values[missing] = pd.to_numeric(plain, errors="coerce")
+            missing[missing] = blank
         wrong = ~missing & ~np.isfinite(values)
         if wrong.any():
             row = int(np.argmax(wrong))
@@ -142,7 +148,8 @@ class Table:
                 "mark it as missing by NaN.",
             )
         known = np.flatnonzero(~missing)
-        marks = np.isclose(np.abs(values[known])[:, None], known_marks, 1e-7, 0).any(axis=1)
+        size = np.abs(values[known])
+        marks = reduce(np.logical_or, (np.isclose(size, mark, 1e-7, 0) for mark in known_marks))
         values[known[marks]] = np.nan
         known = known[~marks]
         values[known[find_dummies(values[known])]] = np.nan

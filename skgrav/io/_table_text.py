@@ -84,7 +84,7 @@ def _of_text(path: Path, delimiter: str | None, pd: Any) -> Entries:
         if line.startswith(_COMMENTS):
             if not numbered:
                 comments.append(line.lstrip("#!%/ "))
-        elif name := survey_line(line):
+        elif line[:1].isalpha() and (name := survey_line(line)):
             current = name
         elif line.strip(" ,;\t"):
             numbered.append((number, line))
@@ -94,7 +94,7 @@ def _of_text(path: Path, delimiter: str | None, pd: Any) -> Entries:
     lines, texts = (list(part) for part in zip(*numbered, strict=True))
     separator = _delimiter(delimiter, texts)
     if separator is None:
-        texts = [re.sub(r"\s[#!].*", "", text) for text in texts]
+        texts = [re.sub(r"\s[#!].*", "", t) if "#" in t or "!" in t else t for t in texts]
     words = _split(path, separator, texts, pd)
     if len(words) != len(lines):
         raise ValueError(f"{path} has a quotation that does not end on its line. Close the quotes.")
