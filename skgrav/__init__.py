@@ -26,6 +26,7 @@ _HOMES = {
     "VAEGenerator": "generators",
     "Pipeline": "pipeline",
     "make_pipeline": "pipeline",
+    "project_onto_line": "geometry",
 }
 
 _ROOMS = [

@@ -234,6 +234,12 @@ def of_geometry():
     yield from calls("geometry.Survey.unflatten", SURVEY.unflatten, g=FEW_X, layout=True)
     grid = lambda shape: Survey.grid(VOLUME, height=1.0, shape=shape).stations  # noqa: E731
     yield from calls("geometry.Survey.grid", grid, shape=np.array([3, 5]))
+    chosen = lambda topography: Mesh.for_survey(SURVEY, topography).edges  # noqa: E731
+    yield from calls("geometry.Mesh.for_survey", chosen, topography=SURVEY.stations)
+    line = lambda **params: skgrav.project_onto_line(**params).stations  # noqa: E731
+    ends = np.array([[0.0, 0.0], [80.0, 110.0]])
+    places = np.column_stack([np.zeros(9), np.arange(9) * 10.0, np.arange(9) * 14.0])
+    yield from calls("geometry.project_onto_line", line, stations=places, ends=ends)
     for name, ndim in {"point": 3, "rectangle_node": 2, "prism_node": 3}.items():
         node = getattr(skgrav.kernels, name)
         rest = tuple(np.full(4, 2.0) for _ in range(ndim - 1))

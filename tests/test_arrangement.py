@@ -69,6 +69,16 @@ DUBIOUS = {
     "stations in km": (SECTION, line(-1.0, LINE / 1000), KILOMETRES),
     "stations in km, 3D": (VOLUME, grid(-1.0, LINE[::8] / 1000, LINE[::8] / 1000), KILOMETRES),
     "mesh in km": (Mesh([e / 1000 for e in SECTION.edges]), line(-1.0), KILOMETRES),
+    "stations in degrees": (
+        VOLUME,
+        grid(-1.0, LINE[::8] / 1e5 - 36.0, LINE[::8] / 1e5 - 70.5),
+        "one of them seems to be in kilometres.*pyproj.Transformer.from_crs",
+    ),
+    "stations and mesh in degrees": (
+        Mesh([VOLUME.edges[0], *(e / 1e5 for e in VOLUME.edges[1:])]),
+        grid(-1.0, LINE[::8] / 1e5, LINE[::8] / 1e5),
+        "these seem to be degrees, or kilometres; give metres.*'EPSG:32631'",
+    ),
     "far off": (
         SECTION,
         line(-1.0, LINE + 1e5),

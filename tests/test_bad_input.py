@@ -13,6 +13,7 @@ from test_docstrings import METHODS, OBJECTS, is_exception, resolved
 
 #: Arrays are their attributes: they hold what the library found, and compute nothing.
 RECORDS = {
+    "geometry.ProjectedLine",
     "inverters.AlphaCurve",
     "inverters.LatentResult",
     "inverters.RegularizedResult",

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from skgrav._checks import named, real_array
-from skgrav._typing import Array
+from skgrav._typing import Array, Indices, Mask
 from skgrav.geometry import _pyvista, _xarray
+from skgrav.geometry._automatic import Sizes, automatic_mesh
+from skgrav.geometry._topography import below
 from skgrav.geometry._values import AXES, ValueObject, frozen, whole_numbers
+
+if TYPE_CHECKING:
+    from skgrav.geometry._survey import Survey
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -21,33 +26,44 @@ class Mesh(ValueObject):
     """Tensor mesh of rectangular cells in 2D ``(z, x)`` or 3D ``(z, y, x)``.
 
     Densities on a mesh are vectors of `n_cells` values: the image of shape `shape` flattened in
-    C order, so the top layer comes first. z is positive down.
+    C order, so the top layer comes first. z is positive down. With `active`, the other cells of
+    the block, such as air, are no unknowns, and the vectors leave them out.
 
     Parameters
     ----------
     edges : sequence of array-like of shape (n + 1,)
         Cell edges along each axis in metres, strictly increasing: ``(z, x)`` for a section of
         infinite strike, ``(z, y, x)`` for a volume. Layers may have any thickness.
+    active : array-like of bool of shape `shape`, default=None
+        Cells that are unknowns; None makes all cells active. `below` takes the cells below a
+        topography.
 
     Attributes
     ----------
     ndim : int
         Number of axes, 2 or 3.
     shape : tuple of int
-        Number of cells along each axis, ``(nz, nx)`` or ``(nz, ny, nx)``.
+        Number of cells of the block along each axis, ``(nz, nx)`` or ``(nz, ny, nx)``.
     n_cells : int
-        Number of cells.
+        Number of active cells.
+    cells : ndarray of shape (n_cells,)
+        Index of each active cell in the flattened block.
+    cell_centers : ndarray of shape (n_cells, ndim)
+        Centre of each active cell in metres, with columns in the order of the axes.
+    whole : Mesh
+        The block with all its cells active.
     centers : tuple of ndarray
         Cell centres along each axis in metres.
     widths : tuple of ndarray
         Cell widths along each axis in metres.
     volumes : ndarray of shape (n_cells,)
-        Volume of each cell in m3; in 2D its area in m2.
+        Volume of each active cell in m3; in 2D its area in m2.
 
     Raises
     ------
     ValueError
-        If there are not two or three axes, or the edges of one do not increase.
+        If there are not two or three axes, the edges of one do not increase, or `active` has
+        another shape or no active cell.
 
     See Also
     --------
@@ -62,11 +78,17 @@ class Mesh(ValueObject):
     >>> mesh.unflatten([1, 2, 3, 4, 5, 6])
     array([[1., 2., 3.],
            [4., 5., 6.]])
+
+    Below a slope that rises to z = 0 at the right end:
+
+    >>> mesh.below(lambda x: 150 - 0.1 * x)
+    Mesh(2 x 3 cells, 5 active, z 0 to 300 m, x 0 to 1500 m)
     """
 
     edges: tuple[Array, ...]
+    active: Mask | None = None
 
-    def __init__(self, edges: Sequence[ArrayLike]) -> None:
+    def __init__(self, edges: Sequence[ArrayLike], active: ArrayLike | None = None) -> None:
         with named("edges"):
             edges = tuple(edges)
         if len(edges) not in AXES:
@@ -84,6 +106,22 @@ class Mesh(ValueObject):
                 )
             arrays.append(e)
         object.__setattr__(self, "edges", tuple(arrays))
+        object.__setattr__(self, "active", None if active is None else self._mask(active))
+
+    def _mask(self, active: ArrayLike) -> Mask | None:
+        """Return a read-only mask of the block, None if all cells are active."""
+        values = real_array(active, "active")
+        if values.shape != self.shape or not np.isin(values, (0.0, 1.0)).all():
+            raise ValueError(
+                f"'active' has shape {values.shape} and values from {values.min(initial=0):g} to "
+                f"{values.max(initial=0):g}; it must be True or False for each cell of the block "
+                f"of shape {self.shape}."
+            )
+        mask = values == 1.0
+        if not mask.any():
+            raise ValueError("'active' has no active cell; at least one must be True.")
+        mask.setflags(write=False)
+        return None if mask.all() else mask
 
     @classmethod
     def square(cls, n: int = 50, *, spacing: float = 0.8) -> Mesh:
@@ -135,6 +173,110 @@ class Mesh(ValueObject):
             [o + h * np.arange(n + 1) for o, h, n in zip(origins, steps, shape, strict=True)]
         )
 
+    @classmethod
+    def for_survey(
+        cls,
+        survey: Survey,
+        topography: Any = None,
+        *,
+        cell: ArrayLike | None = None,
+        depth: float | None = None,
+        padding: float | Literal["extent"] | None = "extent",
+        positive: Literal["down", "up"] = "down",
+        max_cells: int | None = None,
+        verbose: bool = False,
+    ) -> Mesh:
+        """Choose a mesh for a survey.
+
+        Equal columns lie below the stations, wider ones beside them, and layers thicken with depth.
+        What was chosen and why is logged at the level INFO; see Notes.
+
+        Parameters
+        ----------
+        survey : Survey
+            The stations, in 2D or 3D.
+        topography : float, array-like, callable, DataArray or Survey, default=None
+            The ground, as `below` takes it, but not by column; a number is the depth of flat
+            ground. None takes it as high as the stations, linear between and constant beyond them.
+        cell : float or sequence of ndim floats, default=None
+            Width of the columns in metres, or thickness of the first layer and widths, ``(z, x)``
+            or ``(z, y, x)``. None takes the spacing of the stations.
+        depth : float, default=None
+            Depth of the mesh below the lowest ground in metres; None takes half the extent of the
+            survey.
+        padding : float, "extent" or None, default="extent"
+            Length of the padding on each side in metres, at least; None has no padding.
+        positive : {"down", "up"}, default="down"
+            Whether the values of `topography` are depths, or elevations, as in `below`.
+        max_cells : int, default=None
+            Largest number of cells of the block; None allows 50,000 in 2D and 250,000 in 3D.
+        verbose : bool, default=False
+            Whether to print what was chosen.
+
+        Returns
+        -------
+        mesh : Mesh
+            The mesh; where the ground is not flat, cells above it and above stations are inactive.
+
+        Raises
+        ------
+        ValueError
+            If the stations have a single position and `cell` or `depth` is not given, coordinates
+            are degrees, or `cell` makes more than `max_cells` cells.
+
+        Warns
+        -----
+        UserWarning
+            If columns are wider than the spacing of the stations because of `max_cells`, or
+            stations lie far from all others, below the topography, or beyond it.
+
+        See Also
+        --------
+        below : Cells below a topography, for a mesh of other edges.
+        ForwardOperator.plan : Memory for mesh and survey.
+
+        Notes
+        -----
+        Columns are as wide as the median distance of stations to their nearest neighbour, where
+        stations repeated some metres apart count as one. Where stations lie on a lattice, columns
+        match it, so that, without padding, they stand at the same place of each column, as FFTs
+        need. In 3D the columns reach at least as far across as the mesh is deep.
+
+        The first layer is as thick as half a column, or half the height of the stations above the
+        ground if that is more, but at most a tenth of the depth. Layers are equal through the
+        relief of the ground, at most 20, and grow by 1.1 below. The default depth is half the
+        longest extent of the survey: a mass at this depth has an anomaly as wide as the survey at
+        half of its height, while that of a deeper one resembles a trend. Columns of padding grow by
+        1.3: sources beside the stations are explained there, instead of at the ends.
+
+        Stations that differ in height by up to a quarter of a column have flat ground at the lowest
+        one. Those below others, as in a borehole, have flat ground at the highest.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skgrav import Mesh, Survey
+        >>> x = np.arange(0.0, 4001.0, 100.0)
+        >>> survey = Survey(np.column_stack([np.zeros(41), x]), "z")
+        >>> mesh = Mesh.for_survey(survey, verbose=True)
+        Mesh(17 x 59 cells, z 0 to 2000 m, x -4211.95 to 8211.95 m)
+        ground: flat at the height of the stations, z = 0 m; give 'topography' for another ground
+        columns: 41 of 100 m; the stations are 100 m apart (median), on a lattice that they match
+        layers: 17 growing by 1.1 from 49.33 to 226.7 m; the first is half a column
+        depth: 2000 m below the ground, half the 4000 m of the survey
+        padding: 9 columns on each side, growing by 1.3 to 1060 m, for sources up to 4162 m beyond
+        """
+        if not hasattr(survey, "stations"):
+            raise TypeError(f"'survey' is of type {type(survey).__name__}; give a Survey.")
+        sizes = Sizes.checked(survey.ndim, cell, depth, padding, max_cells)
+        chosen = automatic_mesh(survey, topography, sizes, positive)
+        mesh = cls(chosen.edges)
+        if chosen.ground is not None:
+            mesh = mesh.below(chosen.ground, survey=survey)
+        if verbose:
+            print(f"{mesh!r}\n{chosen.text}")  # noqa: T201, it is asked for
+        return mesh
+
     @property
     def ndim(self) -> int:
         return len(self.edges)
@@ -145,7 +287,25 @@ class Mesh(ValueObject):
 
     @property
     def n_cells(self) -> int:
-        return int(np.prod(self.shape))
+        return int(np.prod(self.shape) if self.active is None else np.count_nonzero(self.active))
+
+    @property
+    def cells(self) -> Indices:
+        if self.active is None:
+            cells = np.arange(int(np.prod(self.shape)))
+        else:
+            cells = np.flatnonzero(self.active)
+        cells.setflags(write=False)
+        return cells
+
+    @property
+    def cell_centers(self) -> Array:
+        indices = np.unravel_index(self.cells, self.shape)
+        return np.column_stack([c[i] for c, i in zip(self.centers, indices, strict=True)])
+
+    @property
+    def whole(self) -> Mesh:
+        return self if self.active is None else Mesh(self.edges)
 
     @property
     def centers(self) -> tuple[Array, ...]:
@@ -157,15 +317,63 @@ class Mesh(ValueObject):
 
     @property
     def volumes(self) -> Array:
-        return reduce(np.multiply.outer, self.widths).ravel()
+        volumes = reduce(np.multiply.outer, self.widths)
+        return volumes.ravel() if self.active is None else volumes[self.active]
 
-    def unflatten(self, rho: ArrayLike) -> Array:
+    def below(
+        self,
+        topography: Any,
+        *,
+        survey: Survey | None = None,
+        positive: Literal["down", "up"] = "down",
+    ) -> Mesh:
+        """Return the mesh with those active cells whose centre lies below the ground.
+
+        Parameters
+        ----------
+        topography : array-like, callable, DataArray or Survey
+            Depth of the ground in metres: an array with a value for each column, of shape
+            ``shape[1:]``; points of shape (n_points, ndim) with columns ``(z, x)`` or
+            ``(z, y, x)``, or the stations of a survey; a function of arrays of the horizontal
+            coordinates, ``f(x)`` or ``f(y, x)``; or an xarray grid with coordinates x, in 3D y
+            and x. Between points and nodes it is interpolated linearly. Beyond them, columns take
+            the depth of the nearest, with a warning.
+        survey : Survey, default=None
+            Stations that are not underground: cells that reach above a station in their column
+            are air, although their centre may lie below the ground.
+        positive : {"down", "up"}, default="down"
+            Whether the values of `topography` are depths, or elevations. The attribute
+            ``positive`` of a DataArray comes first; stations of a survey are always depths.
+
+        Returns
+        -------
+        mesh : Mesh
+            The same block. Cells that are inactive already remain so.
+
+        Raises
+        ------
+        ValueError
+            If the topography has another shape, is not finite, or leaves no active cell.
+
+        Warns
+        -----
+        UserWarning
+            If columns lie beyond the points or nodes of the topography.
+        """
+        active = below(self.edges, topography, survey, positive)
+        if self.active is not None:
+            active &= self.active
+        return Mesh(self.edges, active)
+
+    def unflatten(self, rho: ArrayLike, fill: float = np.nan) -> Array:
         """Turn density vectors into images.
 
         Parameters
         ----------
         rho : array-like of shape (n_cells,) or (n_samples, n_cells)
-            Densities, flattened in C order, top layer first.
+            Densities of the active cells, flattened in C order, top layer first.
+        fill : float, default=nan
+            Value of the inactive cells.
 
         Returns
         -------
@@ -176,9 +384,13 @@ class Mesh(ValueObject):
         if rho.shape[-1:] != (self.n_cells,):
             raise ValueError(
                 f"'rho' has shape {rho.shape}; its last axis must have the {self.n_cells} cells "
-                f"of this mesh of shape {self.shape}."
+                f"of this mesh of shape {self.shape}{self._active_text(', {} active')}."
             )
-        return rho.reshape(*rho.shape[:-1], *self.shape)
+        if self.active is None:
+            return rho.reshape(*rho.shape[:-1], *self.shape)
+        images = np.full((*rho.shape[:-1], *self.shape), float(fill))
+        images[..., self.active] = rho
+        return images
 
     def flatten(self, images: ArrayLike) -> Array:
         """Turn images into density vectors, as estimators take them.
@@ -186,9 +398,9 @@ class Mesh(ValueObject):
         Parameters
         ----------
         images : array-like of shape `shape` or (n_samples, *shape), or xarray DataArray
-            Densities, depth first. The dimensions of a DataArray may be in any order; its
-            coordinates must be the cell centres of this mesh, and its attribute ``units``, by
-            default kg/m3, is converted to kg/m3.
+            Densities, depth first; those of inactive cells are left out. The dimensions of a
+            DataArray may be in any order; its coordinates must be the cell centres of this mesh,
+            and its attribute ``units``, by default kg/m3, is converted to kg/m3.
 
         Returns
         -------
@@ -203,6 +415,8 @@ class Mesh(ValueObject):
         if _xarray.is_labelled(images):
             images = _xarray.density_image(self.edges, images)
         images = _xarray.as_array(images, self.shape, "images", "the shape of this mesh")
+        if self.active is not None:
+            return images[..., self.active]
         return images.reshape(*images.shape[: -self.ndim], self.n_cells)
 
     def to_xarray(self, rho: ArrayLike, *, name: str = "density", units: str = "kg/m3") -> Any:
@@ -278,7 +492,8 @@ class Mesh(ValueObject):
         return _pyvista.rectilinear_grid(self.edges, self.unflatten(rho), name)
 
     def _key(self) -> tuple[Any, ...]:
-        return tuple(e.tobytes() for e in self.edges)
+        active = None if self.active is None else self.active.tobytes()
+        return *(e.tobytes() for e in self.edges), active
 
     def __repr__(self) -> str:
         cells = " x ".join(map(str, self.shape))
@@ -286,7 +501,10 @@ class Mesh(ValueObject):
             f"{name} {e[0]:.{_digits(e)}g} to {e[-1]:.{_digits(e)}g} m"
             for name, e in zip(AXES[self.ndim], self.edges, strict=True)
         ]
-        return f"Mesh({cells} cells, {', '.join(spans)})"
+        return f"Mesh({cells} cells{self._active_text(', {} active')}, {', '.join(spans)})"
+
+    def _active_text(self, text: str) -> str:
+        return "" if self.active is None else text.format(self.n_cells)
 
 
 def _digits(edges: Array) -> int:

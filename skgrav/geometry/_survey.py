@@ -15,6 +15,7 @@ from skgrav._checks import check_basis, check_dummies, check_uncertainty, real_a
 from skgrav._typing import Array
 from skgrav.geometry import _xarray
 from skgrav.geometry._mesh import Mesh
+from skgrav.geometry._stations import PROJECTION
 from skgrav.geometry._values import AXES, COMPONENTS, ValueObject, frozen, whole_numbers
 
 
@@ -399,7 +400,9 @@ def _by_axis_names(stations: Any) -> Any:
     for axes in AXES.values():
         if len(names) == len(axes) and set(names) == set(axes):
             return stations[list(axes)]
+    geographic = any(str(name).lower().startswith(("lon", "lat")) for name in names)
     raise ValueError(
         f"'stations' has the columns {names}; they must be z, x or z, y, x, in metres and z "
         "positive down. Select and rename them, or drop the names by stations.to_numpy()."
+        + (f" {PROJECTION}" if geographic else "")
     )

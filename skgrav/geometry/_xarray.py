@@ -72,6 +72,33 @@ def density_image(edges: Sequence[Array], array: Any) -> Array:
     return image * unit_size("density", array.attrs.get("units", "kg/m3"), "'images'")
 
 
+def ground_depth(grid: Any, n_axes: int, positive: str) -> tuple[Array, list[Array]]:
+    """Return a grid of topography as depths, and its coordinates, both in increasing order."""
+    axes = AXES[n_axes + 1][1:]
+    if set(grid.dims) != set(axes) or not hasattr(grid, "values"):
+        raise ValueError(
+            f"'topography' has dimensions {tuple(grid.dims)}; it must be one DataArray of "
+            f"dimensions {axes}. Select one, and rename its dimensions with rename."
+        )
+    units = str(grid.attrs.get("units", "m"))
+    if unit_name(units) != "m":
+        raise ValueError(f"'topography' is in {units!r}; convert it to metres.")
+    positive = str(grid.attrs.get("positive", positive))
+    if positive not in ("down", "up"):
+        raise ValueError(f"attrs['positive'] of 'topography' is {positive!r}; give 'down' or 'up'.")
+    grid = grid.transpose(*axes)
+    values = real_array(grid.values, "topography", finite=False)
+    coordinates = []
+    for i, axis in enumerate(axes):
+        along = _values(grid, axis)
+        order = np.argsort(along)  # rows of images often begin in the north
+        if (np.diff(along[order]) <= 0).any():
+            raise ValueError(f"coordinate '{axis}' of 'topography' repeats; drop the duplicates.")
+        coordinates.append(along[order])
+        values = np.take(values, order, axis=i)
+    return (-values if positive == "up" else values), coordinates
+
+
 def gravity_dataset(
     stations: Array,
     profiles: Mapping[str, Array],

@@ -94,8 +94,14 @@ def fields_of(cls: type) -> tuple[Field, ...]:
     if not dataclasses.is_dataclass(cls):
         return getattr(cls, "_file_fields", ())
     hints = get_type_hints(cls)
+    # A field with a default may be missing in files that are older than it.
     return tuple(
-        Field(part.name, hints[part.name], **part.metadata.get("skgrav", {}))
+        Field(
+            part.name,
+            hints[part.name],
+            optional=part.default is not dataclasses.MISSING,
+            **part.metadata.get("skgrav", {}),
+        )
         for part in dataclasses.fields(cls)
         if part.init
     )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.constants import gravitational_constant
 
-from skgrav._typing import Array, Indices
+from skgrav._typing import Array, Indices, Mask
 from skgrav.geometry import AXES, Mesh, Survey
 from skgrav.kernels import NODE_FUNCTIONS, Component, parity, point
 
@@ -87,10 +87,29 @@ class Geometry:
             coordinates = self.survey.stations[stations[block]].T
             offsets = [e - s[:, None] for e, s in zip(mesh.edges, coordinates, strict=True)]
             for rows, component in zip(out, self.axes, strict=True):
-                images, factor = rows[block].reshape(-1, *mesh.shape), self.factor(component)
+                factor = self.factor(component)
                 for layers, cells in attraction(offsets, self.kernel, component):
-                    np.multiply(cells, factor, out=images[:, layers], casting="same_kind")
+                    columns, active = self.columns(layers)
+                    values = cells.reshape(*cells.shape[:1], -1)[:, active]
+                    target = rows[block][:, columns]
+                    np.multiply(values, factor, out=target, casting="same_kind")
         return out
+
+    def columns(self, layers: slice) -> tuple[slice, slice | Mask]:
+        """Return the columns of the sensitivity for some layers, and their active cells."""
+        size, active = int(np.prod(self.mesh.shape[1:])), self.mesh.active
+        first, stop, _ = layers.indices(self.mesh.shape[0])
+        if active is None:
+            return slice(first * size, stop * size), slice(None)
+        before = self._active_above
+        return slice(before[first], before[stop]), active[first:stop].ravel()
+
+    @cached_property
+    def _active_above(self) -> Indices:
+        """Number of active cells above each edge of a layer."""
+        assert self.mesh.active is not None
+        by_layer = self.mesh.active.reshape(self.mesh.shape[0], -1).sum(axis=1)
+        return np.append(0, np.cumsum(by_layer))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Checks of mesh against survey: upside down, swapped axes, far apart, in kilometres."""
+"""Checks of mesh against survey: upside down, swapped axes, far apart, in kilometres or degrees."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import numpy as np
 
 from skgrav._typing import Array
 from skgrav._warnings import warn
-from skgrav.geometry import AXES, Mesh, Survey
+from skgrav.geometry import AXES, PROJECTION, Mesh, Survey, degrees, in_cells
 
 #: Distance of all stations from the mesh, in units of its largest extent, that counts as far off.
 _FAR = 10
 
 #: Ratio between the extents of stations and mesh above which one of them seems to be in km.
 _KILOMETRES = 300
+
+#: Ratio of depth and width of a mesh of metres and degrees.
+_DEEP = 10
 
 #: Ratio of the relief of a line of stations to its length.
 _FLAT = 0.1
@@ -115,6 +118,14 @@ def _far_off(a: Arrangement) -> str | None:
     )
 
 
+def _in_degrees(a: Arrangement) -> str | None:
+    """Find stations and columns in degrees, by layers that are in metres."""
+    if a.mesh.ndim == 2 or a.extents[0] < _DEEP * a.extents[1:].max():
+        return None
+    seems = degrees(a.stations)
+    return None if seems is None else f"'survey' {seems}"
+
+
 def _kilometres(a: Arrangement) -> str | None:
     """Find stations or a mesh in kilometres while the other is in metres."""
     if len(a.stations) < 2:
@@ -129,11 +140,33 @@ def _kilometres(a: Arrangement) -> str | None:
     return (
         f"the stations of 'survey' extend over {stations:.3g} m, but 'mesh' over {mesh:.3g} m: one "
         "of them seems to be in kilometres. Give both in metres."
+        + ("" if degrees(a.stations) is None else f" {PROJECTION}")
+    )
+
+
+def _in_rock(a: Arrangement) -> str | None:
+    """Find stations inside active cells, where the ground is known."""
+    if a.mesh.active is None:
+        return None
+    inside = np.flatnonzero(in_cells(a.mesh.edges, a.mesh.active, a.stations))
+    if not inside.size:
+        return None
+    first = ", ".join(str(i) for i in inside[:5]) + (", ..." if inside.size > 5 else "")
+    place = ", ".join(
+        f"{name} = {value:.7g}" for name, value in zip(a.names, a.stations[inside[0]], strict=True)
+    )
+    return (
+        f"{inside.size} of {len(a.stations)} stations of 'survey' lie inside active cells of "
+        f"'mesh': stations {first}, the first at {place} m. Make the cells that reach above a "
+        "station inactive by mesh.below(topography, survey=survey), or correct the heights; z is "
+        "positive down."
     )
 
 
 def _inside(a: Arrangement) -> str | None:
     """Find stations inside the mesh, with cells above them."""
+    if a.mesh.active is not None:
+        return None
     rounding = 1e-9 * max(float(a.extents[0]), abs(a.top))
     depths = a.stations[:, 0] - a.top
     inside = (a.sideways == 0) & (depths > rounding)
@@ -153,6 +186,8 @@ def _inside(a: Arrangement) -> str | None:
 _CHECKS: tuple[tuple[Callable[[Arrangement], str | None], bool], ...] = (
     (_columns_swapped, True),
     (_upside_down, True),
+    (_in_rock, True),
+    (_in_degrees, False),
     (_kilometres, False),
     (_far_off, False),
     (_inside, False),

@@ -67,13 +67,12 @@ def sensitivity(geometry: Geometry, precision: str = "float64") -> NDArray[Any]:
     """Build the matrix from density to gravity, component-major, of shape (n_data, n_cells)."""
     mesh, n_stations = geometry.mesh, geometry.survey.n_stations
     matrix = np.empty(geometry.shape, dtype=precision)
-    rows = matrix.reshape(len(geometry.axes), n_stations, *mesh.shape)
+    rows = matrix.reshape(len(geometry.axes), n_stations, -1)
     found = geometry.lattices.found
     if not found:
         # Station by station, written in place: the matrix is the only large array.
-        flat = matrix.reshape(len(geometry.axes), n_stations, -1)
         for station in range(n_stations):
-            geometry.rows(np.array([station]), out=flat[:, station : station + 1])
+            geometry.rows(np.array([station]), out=rows[:, station : station + 1])
         return matrix
     for lattice in found:
         # The row of each station is a window of the table of unique offsets.
@@ -85,6 +84,7 @@ def sensitivity(geometry: Geometry, precision: str = "float64") -> NDArray[Any]:
         stations = lattice.stations.tolist()
         for row, component in zip(rows, geometry.axes, strict=True):
             for layers, table in lattice.table(geometry, component):
+                columns, active = geometry.columns(layers)
                 for station, window in zip(stations, windows, strict=True):
-                    row[station, layers] = table[window]
+                    row[station, columns] = table[window].ravel()[active]
     return matrix

@@ -35,21 +35,22 @@ class ToeplitzOperator:
     def __init__(
         self, geometry: Geometry, lattices: list[Lattice], precision: str, power: int = 1
     ) -> None:
-        self.shape = geometry.shape
+        self.shape, self.mesh = geometry.shape, geometry.mesh
         self._remake = geometry, lattices, precision
         self.blocks = [ToeplitzBlock(geometry, lattice, precision, power) for lattice in lattices]
 
     def forward(self, rho: Array) -> Array:
         g = np.empty((len(rho), self.shape[0]))
+        images = self.mesh.unflatten(rho, fill=0.0)
         for block in self.blocks:
-            block.forward(rho, g)
+            block.forward(images, g)
         return g
 
     def adjoint(self, g: Array) -> Array:
-        rho = np.zeros((len(g), self.shape[1]))
+        images = np.zeros((len(g), *self.mesh.shape))
         for block in self.blocks:
-            block.adjoint(g, rho)
-        return rho
+            block.adjoint(g, images)
+        return self.mesh.flatten(images)
 
     def column_norms2(self, weights: Array) -> Array:
         # Squared entries also depend on offsets alone, so they are a Toeplitz operator. Rounding
@@ -118,10 +119,9 @@ class ToeplitzBlock:
                     image = table[part] if power == 1 else table[part] ** power
                     spectrum[layers][part] = self._transform(self._wrapped(image))
 
-    def forward(self, rho: Array, g: Array) -> None:
-        """Write the gravity of densities."""
-        images = rho.reshape(-1, *self.cells)
-        for samples in self.layout.sample_blocks(len(rho)):
+    def forward(self, images: Array, g: Array) -> None:
+        """Write the gravity of densities of the whole block."""
+        for samples in self.layout.sample_blocks(len(images)):
             block = images[samples]
             total: Any = np.zeros(
                 (len(block), len(self.spectra), *self.spectra.shape[2:]), dtype=self.complex
@@ -136,9 +136,8 @@ class ToeplitzBlock:
             values = self._restore(np.conj(total, out=total), self.points)
             g[samples, self.rows] = values.reshape(*total.shape[:2], -1)[..., self.flat]
 
-    def adjoint(self, g: Array, rho: Array) -> None:
+    def adjoint(self, g: Array, images: Array) -> None:
         """Add the transpose applied to gravity."""
-        images = rho.reshape(-1, *self.cells)
         for samples in self.layout.sample_blocks(len(g)):
             values = g[samples, self.rows]
             grid = np.zeros((*values.shape[:2], int(np.prod(self.points))), dtype=self.real)

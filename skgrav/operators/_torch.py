@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import torch
@@ -57,6 +58,10 @@ class TorchOperator(nn.Module):
             self.register_buffer(f"spectra_{i}", spectra.to(dtype, copy=True), persistent=False)
             for name, index in (("rows", block.rows), ("points", block.flat)):
                 self.register_buffer(f"{name}_{i}", torch.tensor(index), persistent=False)
+        self._block: tuple[int, ...] | None = None
+        if self._layouts and operator.mesh_.active is not None:
+            self._block = operator.mesh_.shape
+            self.register_buffer("cells", torch.tensor(operator.mesh_.cells), persistent=False)
         if not self._layouts:
             matrix = torch.tensor(operator.matrix_, dtype=dtype)
             self.register_buffer("matrix", matrix, persistent=False)
@@ -75,6 +80,9 @@ class TorchOperator(nn.Module):
         if not self._layouts:
             return rho @ self.matrix.mT
         g = rho.new_zeros(len(rho), self.n_data)
+        if self._block:
+            whole = rho.new_zeros(len(rho), prod(self._block))
+            rho = whole.index_copy(1, self.get_buffer("cells"), rho)
         for i, layout in enumerate(self._layouts):
             images = rho.reshape(-1, *layout.cells)
             rows, points, spectra = self._buffers_of(i)
@@ -93,7 +101,7 @@ class TorchOperator(nn.Module):
     def _transpose(self, g: Tensor) -> Tensor:
         if not self._layouts:
             return g @ self.matrix
-        rho = g.new_zeros(len(g), self.n_cells)
+        rho: Tensor | float = 0.0
         for i, layout in enumerate(self._layouts):
             rows, points, spectra = self._buffers_of(i)
             parts = []
@@ -113,7 +121,8 @@ class TorchOperator(nn.Module):
                 ]
                 parts.append(torch.cat(layers, dim=1).flatten(1))
             rho = rho + torch.cat(parts)
-        return rho
+        assert isinstance(rho, Tensor)
+        return rho[:, self.get_buffer("cells")] if self._block else rho
 
     def _buffers_of(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
         spectra = torch.view_as_complex(self.get_buffer(f"spectra_{i}"))
