@@ -24,10 +24,15 @@ def text(delimiter=" ", points=POINTS):
     ("content", "options"),
     [
         ("6 ! points\n" + text(), {}),
+        ("X,Y,Z\n" + text(","), {}),
+        ("Easting (m) \tNorthing\tDEM [m]\n" + text("\t"), {}),
         (text(), {}),
-        (text(","), {"x": "east", "y": "north"}),
         ("x,y,elevation\n" + text(","), {}),
         ("X [m];Y [m];H [m]\n" + text(";").replace(".", ","), {"elevation": "H"}),
+        (
+            "h,a,b,n\n" + "".join(f"{-z},{x},{y},7\n" for z, y, x in POINTS),
+            {"x": "a", "y": "b", "elevation": "h"},
+        ),
         ("N E h\n" + text(), {"names": ["x", "y", "elevation"]}),
         (text(points=POINTS / 1e3), {"length_unit": "km"}),
         ("x_km y_km elevation_m\n" + text(points=POINTS / [1, 1e3, 1e3]), {}),
@@ -46,6 +51,21 @@ def test_lines_give_points_of_two_coordinates(tmp_path):
     assert_array_equal(read_topography(path, y=None), [[-10, 0], [-20, 100]])
     path.write_text("d,h\n0,10\n")
     assert_array_equal(read_topography(path, x="d", y=None, elevation="h"), [[-10, 0]])
+
+
+@pytest.mark.parametrize(
+    ("head", "match"),
+    [
+        ("x,y,depth", "'depth' of .* is a depth, but elevations are positive up. Change its sign"),
+        ("x,y,h,n", r"has the columns \['x', 'y', 'h', 'n'\], not 'elevation'. Name it by 'elev"),
+        ("a,b,h", r"has the columns \['a', 'b', 'h'\], not 'x'. Name it by 'x'"),
+    ],
+)
+def test_columns_are_not_guessed(tmp_path, head, match):
+    path = tmp_path / "ground.xyz"
+    path.write_text(head + "\n" + "1,2,3,4\n"[: 2 * len(head.split(","))].rstrip(",") + "\n")
+    with pytest.raises(ValueError, match=match):
+        read_topography(path)
 
 
 @pytest.mark.parametrize("mark", ["-9999", "*", "99999", "-32768", "1e30"])

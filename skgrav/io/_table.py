@@ -105,13 +105,21 @@ class Table:
             kept |= found
         return self.rows(kept)
 
+    def has(self, name: str) -> bool:
+        """Return whether a name means a column."""
+        return name in self.words or len(self._alike(name)) == 1
+
+    def _alike(self, name: str) -> list[str]:
+        plain = name.casefold()
+        return [c for c in self.words if plain in {c.casefold(), _bare(c).casefold()}]
+
     def column(self, name: str, asked_by: str) -> str:
         """Return the column that a name means: in any case, and with or without its unit."""
         if name in self.words:
             return name
         if self.headerless and name.isdigit() and 0 < int(name) <= self.words.shape[1]:
             return str(self.words.columns[int(name) - 1])
-        alike = [c for c in self.words if name.casefold() in {c.casefold(), _bare(c).casefold()}]
+        alike = self._alike(name)
         if len(alike) == 1:
             return str(alike[0])
         problem = f"has the columns {list(self.words)}, not '{name}'"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,10 @@ from skgrav.geometry import unit_size
 from skgrav.io._table import MARKS_OF_ELEVATION, is_geographic, open_table
 
 #: Names of coordinates beside those that are asked for.
-_OTHER_NAMES = {"x": ("x", "easting", "projection_x_coordinate")}
-_OTHER_NAMES["y"] = ("y", "northing", "projection_y_coordinate")
+_OTHER_NAMES = {
+    "x": ("x", "easting", "east", "projection_x_coordinate"),
+    "y": ("y", "northing", "north", "projection_y_coordinate"),
+}
 
 _spell = "'{}'".format
 
@@ -45,10 +46,11 @@ def read_topography(
         `read_stations`, with a line for each point, such as ``.xyz``, ``.csv`` and the topography
         of UBC-GIF.
     x, y : str, default="x", "y"
-        Columns or dimensions of easting and northing. None for `y` reads a line, in 2D.
+        Columns or dimensions of easting and northing, for which those names are found, too. None
+        for `y` reads a line, in 2D.
     elevation : str, default="elevation"
-        Column of the elevation, positive up, or variable of a file with several. Without a header
-        the columns of a table of three are taken for x, y and elevation.
+        Column of the elevation, positive up, or variable of a file with several. Of a table of
+        three columns the third one need not be named: it is taken for the elevation.
     length_unit : str, default=None
         Unit of the coordinates: m, km, cm or ft. None takes that of the file, otherwise metres.
     elevation_unit : str, default=None
@@ -141,15 +143,33 @@ def _points(
     elevation_unit: str | None,
 ) -> Array:
     """Return the points of a table, with columns (z, y, x) or (z, x)."""
-    places = {"x": x, "elevation": elevation} if y is None else {"x": x, "y": y}
-    places["elevation"] = elevation
-    if table.headerless and list(table.words) == [str(k + 1) for k in range(len(places))]:
-        table = replace(table, words=table.words.set_axis(list(places.values()), axis=1))
+    places = {"x": x} if y is None else {"x": x, "y": y}
+    names = [str(name) for name in table.words]
+    if table.headerless and names == [str(k + 1) for k in range(len(places) + 1)]:
+        places = dict(zip([*places, "elevation"], names, strict=True))
+    else:
+        places = {axis: _column(table, axis, name) for axis, name in places.items()}
+        found = {table.column(name, _spell(axis)) for axis, name in places.items()}
+        others = [name for name in names if name not in found]
+        places["elevation"] = elevation
+        if len(others) == 1 and not table.has(elevation):
+            if "depth" in others[0].lower():
+                raise ValueError(
+                    f"'{others[0]}' of {table.path} is a depth, but elevations are positive up. "
+                    "Change its sign and its name."
+                )
+            places["elevation"] = others[0]
     sizes = table.length_sizes(places, length_unit, elevation_unit)
     _, values = table.complete(places)
     axes = ["y", "x"] if "y" in places else ["x"]
     up = sizes["elevation"] * values["elevation"]
     return np.column_stack([0.0 - up, *(sizes[axis] * values[axis] for axis in axes)])
+
+
+def _column(table: Any, axis: str, name: str) -> str:
+    """Return the column of a coordinate."""
+    others = (other for other in _OTHER_NAMES[axis] if table.has(other))
+    return name if table.has(name) else next(others, name)
 
 
 def _netcdf(path: Path, x: str, y: str, elevation: str) -> tuple[Any, dict[str, str | None]]:
