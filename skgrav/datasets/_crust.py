@@ -124,7 +124,7 @@ def make_margin_models(
         [np.ravel(rho) if np.ndim(rho) else rho for rho in layers],
     )
     contrast = (section - reference).reshape(-1, n_samples, x.size)
-    return np.ascontiguousarray(contrast.swapaxes(0, 1)).reshape(n_samples, mesh.n_cells)
+    return mesh.flatten(contrast.swapaxes(0, 1))
 
 
 def _columns(mesh: Mesh) -> Array:

@@ -115,9 +115,9 @@ def make_density_models(
     for name, members in rows:
         family[members] = name
         for start in range(0, len(members), _BLOCK):
-            block = members[start : start + _BLOCK]
+            some = members[start : start + _BLOCK]
             rng = np.random.default_rng([entropy, crc32(name.encode()), start])
-            rho[block] = _scale(_draw(name, len(block), mesh, rng), low, high)
+            rho[some] = _scale(_draw(name, len(some), mesh, rng), low, high)
     return (rho, family) if return_family else rho
 
 
@@ -127,7 +127,7 @@ def _draw(name: str, n_samples: int, mesh: Mesh, rng: np.random.Generator) -> Ar
     z = (mesh.centers[0] - mesh.edges[0][0]) / depth
     x = (mesh.centers[1] - mesh.edges[1][0]) / width
     draw = Draw(rng, n_samples, x[None, None, :], z[None, :, None], width / depth)
-    return FAMILIES[name](draw).reshape(n_samples, -1)
+    return mesh.flatten(FAMILIES[name](draw))
 
 
 def _scale(relative: Array, low: float, high: float) -> Array:

@@ -211,7 +211,8 @@ def pelotas_section(profile: Bunch, mesh: Mesh) -> Array:
     >>> gz = ForwardOperator(mesh, profile.survey).fit().transform([rho])[0]  # doctest: +SKIP
     """
     mesh = check_section_mesh(mesh)
-    return (_column_means(profile, mesh.edges[0]) @ _column_shares(profile, mesh.edges[1])).ravel()
+    section = _column_means(profile, mesh.edges[0]) @ _column_shares(profile, mesh.edges[1])
+    return mesh.flatten(section)
 
 
 def _column_means(profile: Bunch, z: Array) -> Array:

@@ -23,11 +23,12 @@ from skorch.dataset import ValidSplit
 
 from skgrav._checks import check_array, check_range, check_size, validate_data
 from skgrav._constraints import Interval, StrOptions
-from skgrav._typing import Array, Array32
+from skgrav._typing import Array, Array32, Indices
 from skgrav._warnings import warn
 from skgrav.geometry import Mesh
 from skgrav.io import FEATURES, Field, SavedMixin, Weights
 from skgrav.networks import (
+    FILL,
     check_tensor,
     check_weights,
     least_precision,
@@ -77,7 +78,8 @@ class DensityGenerator(
     architecture : {"default", "paper"}, default="default"
         The library's network, or that of arXiv:2510.09632.
     mesh : Mesh, default=None
-        2D mesh of the sections; None assumes as many layers as columns.
+        2D mesh of the sections; None assumes as many layers as columns. Of a mesh with inactive
+        cells, the networks see sections with a constant there, and X has the active cells alone.
     max_epochs : int, default=None
         Passes over the training set; None takes that of the architecture.
     batch_size : int, default=None
@@ -141,6 +143,7 @@ class DensityGenerator(
         Field("validation_loss_curve_", list[float]),
         Field("n_epochs_", int),
         Field("shape_", tuple[int, int]),
+        Field("cells_", Indices | None, ("n_features_in_",), optional=True),
         Field("network", Weights, least=least_precision),
     )
     _file_left_out: ClassVar = {"net_"}
@@ -200,18 +203,18 @@ class DensityGenerator(
         """
         self._validate_params()
         X = validate_data(self, X, ensure_min_samples=2)
-        shape = self._shape(X.shape[1])
+        shape, cells = self._shape(X.shape[1])
         scaled = self._scaled_by_range(X)
         sizes = self._resolved(*X.shape)
         self.n_components_ = sizes.n_components
         trainer = Trainer(self)
         trainer.check_data(X=X)
-        self.net_ = net = self._make_net(trainer, shape, sizes)
+        self.net_ = net = self._make_net(trainer, shape, cells, sizes)
         trainer.initialize(net)
         if self.architecture == "default":
             pca = PCA(self.n_components_, random_state=trainer.seed)
             with own_settings(), np.errstate(invalid="ignore"):  # identical sections: no variance
-                self._start(net.module_, pca.fit(scaled))
+                self._start(net.module_, pca.fit(_filled(scaled, shape, cells)))
         try:
             outcome = trainer.train(net, scaled, scaled, sizes.max_epochs, seed=trainer.seed + 1)
         except (FloatingPointError, KeyboardInterrupt):
@@ -406,8 +409,14 @@ class DensityGenerator(
         """Return the codes of validated densities."""
 
     @abstractmethod
-    def _make_net(self, trainer: Trainer, shape: tuple[int, int], sizes: Defaults) -> TrainingNet:
-        """Compose the skorch net of a section shape, by `_compose`."""
+    def _make_net(
+        self,
+        trainer: Trainer,
+        shape: tuple[int, int],
+        cells: Indices | None,
+        sizes: Defaults,
+    ) -> TrainingNet:
+        """Compose the skorch net of a section shape and its active cells, by `_compose`."""
 
     def _compose(
         self,
@@ -436,23 +445,25 @@ class DensityGenerator(
     def _finish(self, scaled: Array32, seed: int) -> None:
         """Set further fitted attributes after training."""
 
-    def _shape(self, n_cells: int) -> tuple[int, int]:
+    def _shape(self, n_cells: int) -> tuple[tuple[int, int], Indices | None]:
+        """Return the shape of sections, and their active cells if not all are."""
         if self.mesh is not None:
             if self.mesh.ndim != 2 or self.mesh.n_cells != n_cells:
+                some = "" if self.mesh.active is None else f" and {self.mesh.n_cells} active cells"
                 raise ValueError(
-                    f"'mesh' has shape {self.mesh.shape}, but X has {n_cells} cells; give the 2D "
-                    "mesh of the sections."
+                    f"'mesh' has shape {self.mesh.shape}{some}, but X has {n_cells} cells; give the "
+                    "2D mesh of the sections."
                 )
             nz, nx = self.mesh.shape
-            return nz, nx
+            return (nz, nx), None if self.mesh.active is None else self.mesh.cells
         n = isqrt(n_cells)
         if n * n == n_cells:
-            return n, n
+            return (n, n), None
         warn(
             f"'mesh' is None and {n_cells} cells are not a square section: they are taken as one "
             "layer. Give 'mesh'."
         )
-        return 1, n_cells
+        return (1, n_cells), None
 
     def _resolved(self, n_samples: int, n_cells: int) -> Defaults:
         """Return the parameters given, with defaults of the architecture where they are None."""
@@ -500,17 +511,21 @@ class DensityGenerator(
         return parameters
 
     def _file_state(self) -> dict[str, Any]:
-        shape, _ = self.net_.module.args
-        return vars(self) | {"shape_": shape, "network": weights_of(self.net_.module_)}
+        shape, cells, _ = self.net_.module.args
+        network = weights_of(self.net_.module_)
+        return vars(self) | {"shape_": shape, "cells_": cells, "network": network}
 
     def _file_restore(self, state: dict[str, Any]) -> None:
         shape, weights = state.pop("shape_"), state.pop("network")
+        cells = state.pop("cells_", None)
         self.__dict__.update(state)
-        if min(shape) < 1 or prod(shape) != self.n_features_in_:
+        n_block = prod(shape)
+        fits = n_block == self.n_features_in_ if cells is None else _are_cells(cells, n_block)
+        if min(shape) < 1 or not fits:
             raise ValueError(f"sections of shape {shape} do not have {self.n_features_in_} cells")
         sizes = self._defaults[self.architecture]._replace(n_components=self.n_components_)
         trainer = Trainer(self, seed=0, resumable=False)
-        net = self._make_net(trainer, shape, sizes)
+        net = self._make_net(trainer, shape, cells, sizes)
         check_weights(lambda: self._decoding(net.module()), weights)
         trainer.initialize(net)
         put_weights(self._decoding(net.module_), weights)
@@ -530,6 +545,20 @@ def start_linear(layer: torch.nn.Linear, weight: Array, bias: Array) -> None:
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight, dtype=np.float32)))
         layer.bias.copy_(torch.from_numpy(np.asarray(bias, dtype=np.float32)))
+
+
+def _filled(scaled: Array32, shape: tuple[int, int], cells: Indices | None) -> Array32:
+    """Return scaled densities of whole sections, as networks see them."""
+    if cells is None:
+        return scaled
+    sections = np.full((len(scaled), prod(shape)), FILL, dtype=np.float32)
+    sections[:, cells] = scaled
+    return sections
+
+
+def _are_cells(cells: Indices, n_block: int) -> bool:
+    """Return whether these are indices of cells of a section, in increasing order."""
+    return bool(cells[0] >= 0 and cells[-1] < n_block and (np.diff(cells) > 0).all())
 
 
 def batches(n_samples: int) -> Iterator[slice]:

@@ -14,7 +14,7 @@ from skorch.callbacks import PassthroughScoring
 from torch import nn
 from torch.nn.functional import relu, softplus
 
-from skgrav._typing import Array, Array32
+from skgrav._typing import Array, Array32, Indices
 from skgrav._warnings import warn
 from skgrav.generators._base import Defaults, DensityGenerator, start_linear
 from skgrav.io import Field, saved
@@ -47,7 +47,8 @@ class GANGenerator(DensityGenerator):
         spectral norm [2]_ and hinge loss, and averages the weights of the generator.
         ``"paper"`` has the networks and the non-saturating loss of [1]_.
     mesh : Mesh, default=None
-        2D mesh of the sections; None assumes as many layers as columns.
+        2D mesh of the sections; None assumes as many layers as columns. Of a mesh with inactive
+        cells, the networks see sections with a constant there, and X has the active cells alone.
     max_epochs : int, default=None
         Passes over the training set; None takes 40, or the paper's 45.
     batch_size : int, default=None
@@ -157,12 +158,18 @@ class GANGenerator(DensityGenerator):
         # In float32 the end of the search would depend, by rounding, on the rest of the batch.
         return self._nearest(X, np.zeros((len(X), self.n_components_)), torch.float64)
 
-    def _make_net(self, trainer: Trainer, shape: tuple[int, int], sizes: Defaults) -> TrainingNet:
+    def _make_net(
+        self,
+        trainer: Trainer,
+        shape: tuple[int, int],
+        cells: Indices | None,
+        sizes: Defaults,
+    ) -> TrainingNet:
         paper = self.architecture == "paper"
         return self._compose(
             trainer,
             sizes,
-            partial(Adversaries, shape, sizes.n_components, paper=paper),
+            partial(Adversaries, shape, cells, sizes.n_components, paper=paper),
             [
                 ("rate", ExponentialDecay(_PAPER_DECAY) if paper else OneCycle()),
                 ("generator_loss", PassthroughScoring("generator_loss", on_train=True)),
@@ -205,11 +212,14 @@ class GANGenerator(DensityGenerator):
 class Adversaries(nn.Module):
     """Generator, the average of its weights over the last steps, and critic."""
 
-    def __init__(self, shape: tuple[int, int], n_components: int, *, paper: bool) -> None:
+    def __init__(
+        self, shape: tuple[int, int], cells: Indices | None, n_components: int, *, paper: bool
+    ) -> None:
         super().__init__()
         self.n_components = n_components
-        self.generator = (PaperGenerator if paper else SectionGenerator)(shape, n_components)
-        self.critic = (PaperDiscriminator if paper else SectionCritic)(shape)
+        generator = (PaperGenerator if paper else SectionGenerator)(shape, n_components)
+        critic = (PaperDiscriminator if paper else SectionCritic)(shape)
+        self.generator, self.critic = generator.restricted(cells), critic.restricted(cells)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:

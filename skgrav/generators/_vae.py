@@ -15,7 +15,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from skgrav._checks import validate_data
-from skgrav._typing import Array
+from skgrav._typing import Array, Indices
 from skgrav.generators._base import Defaults, DensityGenerator, batches, start_linear
 from skgrav.io import saved
 from skgrav.networks import (
@@ -48,7 +48,8 @@ class VAEGenerator(DensityGenerator):
         ``"default"`` corrects principal components by 2D convolutions and bounds densities to
         their range. ``"paper"`` is the network of [1]_, along the flattened section.
     mesh : Mesh, default=None
-        2D mesh of the sections; None assumes as many layers as columns.
+        2D mesh of the sections; None assumes as many layers as columns. Of a mesh with inactive
+        cells, the networks see sections with a constant there, and X has the active cells alone.
     max_epochs : int, default=None
         Passes over the training set; None takes 20, or the paper's 25.
     batch_size : int, default=None
@@ -175,12 +176,18 @@ class VAEGenerator(DensityGenerator):
         mean, log_variance = (torch.cat(p).cpu() for p in zip(*parts, strict=True))
         return mean, log_variance
 
-    def _make_net(self, trainer: Trainer, shape: tuple[int, int], sizes: Defaults) -> TrainingNet:
+    def _make_net(
+        self,
+        trainer: Trainer,
+        shape: tuple[int, int],
+        cells: Indices | None,
+        sizes: Defaults,
+    ) -> TrainingNet:
         paper = self.architecture == "paper"
         return self._compose(
             trainer,
             sizes,
-            partial(Autoencoder, shape, sizes.n_components, paper=paper),
+            partial(Autoencoder, shape, cells, sizes.n_components, paper=paper),
             [
                 ("rate", ExponentialDecay(_PAPER_DECAY) if paper else OneCycle()),
                 ("warm_up", WarmUp(0.0 if paper else _WARM_UP)),
@@ -208,10 +215,13 @@ class VAEGenerator(DensityGenerator):
 class Autoencoder(nn.Module):
     """Encoder and decoder; in training codes are drawn from their posterior."""
 
-    def __init__(self, shape: tuple[int, int], n_components: int, *, paper: bool) -> None:
+    def __init__(
+        self, shape: tuple[int, int], cells: Indices | None, n_components: int, *, paper: bool
+    ) -> None:
         super().__init__()
-        self.encoder = (PaperEncoder if paper else SectionEncoder)(shape, n_components)
-        self.decoder = (PaperDecoder if paper else SectionDecoder)(shape, n_components)
+        encoder = (PaperEncoder if paper else SectionEncoder)(shape, n_components)
+        decoder = (PaperDecoder if paper else SectionDecoder)(shape, n_components)
+        self.encoder, self.decoder = encoder.restricted(cells), decoder.restricted(cells)
 
     def forward(self, rho: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return reconstructed densities, and mean and log-variance of the codes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,20 +59,22 @@ def below(edges: tuple[Array, ...], topography: Any, survey: Any, positive: str)
 def in_cells(edges: tuple[Array, ...], active: Mask, stations: Array) -> Mask:
     """Return which stations lie inside active cells, or on a face between them."""
     inside = np.ones(len(stations), dtype=bool)
-    # A station on a side face is in rock where the cells on both sides are.
-    sides = np.meshgrid(*[(-1.0, 1.0)] * (len(edges) - 1))
-    for signs in zip(*(side.ravel() for side in sides), strict=True):
-        cell, within = [], np.ones(len(stations), dtype=bool)
-        for e, s, sign in zip(edges, stations.T, (0.0, *signs), strict=True):
+    # A station on a face, edge or corner is in rock where all cells that meet there are.
+    for signs in product((-1.0, 1.0), repeat=len(edges)):
+        cell = []
+        for e, s, sign in zip(edges, stations.T, signs, strict=True):
             tolerance = _ROUNDING * max(float(np.ptp(e)), float(np.abs(e).max()) * 1e-3)
             i = np.searchsorted(e, s + sign * tolerance, side="right") - 1
-            within &= (i >= 0) & (i < e.size - 1)
-            i = np.clip(i, 0, e.size - 2)
-            if not sign:  # strictly below the top of the cell
-                within &= s > e[i] + tolerance
-            cell.append(i)
-        inside &= within & active[tuple(cell)]
+            inside &= (i >= 0) & (i < e.size - 1)
+            cell.append(np.clip(i, 0, e.size - 2))
+        inside &= active[tuple(cell)]
     return inside
+
+
+def ground_of(edges: tuple[Array, ...], active: Mask) -> Array:
+    """Return the depth of the highest active cell of each column, NaN in columns without."""
+    tops = edges[0][np.argmax(active, axis=0)]
+    return np.where(active.any(axis=0), tops, np.nan)
 
 
 def _clear_above(active: Mask, edges: tuple[Array, ...], stations: Array) -> None:

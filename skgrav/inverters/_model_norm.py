@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skgrav._typing import Array
+from skgrav._typing import Array, Indices
 from skgrav.io import saved, sized
 from skgrav.noise import Whitening
 from skgrav.solvers import depth_weights, relative_volumes
@@ -29,17 +29,22 @@ class ModelNorm:
 
     With coefficients q of densities in the modes it is ``sum(stiffness * q**2)``. Modes are
     products of one mode along each axis, since the squared derivatives along the axes of a tensor
-    mesh are summed, and each layer has one weight.
+    mesh are summed, and each layer has one weight. They are those of the whole block: the norm of
+    active cells is the least norm of any continuation into the inactive ones, as if these belonged
+    to the prior and no datum were sensitive to them.
     """
 
-    #: Weight of each cell where the modes are the cells; otherwise 1, as the masses include it.
-    weights: Array = field(metadata=sized("c"))
+    #: Weight of each active cell where the modes are the cells; otherwise 1, as the masses include
+    #: it.
+    weights: Array = field(metadata=sized("a"))
     #: Modes along each axis as columns; empty where the modes are the cells.
     modes: tuple[Array, ...]
     #: Widths along each axis, relative to their mean; of layers times the squared weight.
     masses: tuple[Array, ...]
     #: Squared norm of each mode.
     stiffness: Array = field(metadata=sized("c"))
+    #: Active cells of the block of the modes; None if all are.
+    cells: Indices | None = field(default=None, metadata=sized("a"))
 
     @classmethod
     def of(
@@ -61,7 +66,7 @@ class ModelNorm:
                 f"'order' is {order}, but {operator!r} has no mesh to take derivatives on. Give "
                 "'operator', a ForwardOperator with its mesh, or take order=0."
             )
-        layers = weights.reshape(mesh.shape[0], -1)[:, 0] ** 2
+        layers = _by_layer(mesh, weights**2, volumes)
         axes = [
             _axis_modes(centers, widths, layers if axis == 0 else np.ones(len(widths)))
             for axis, (centers, widths) in enumerate(zip(mesh.centers, mesh.widths, strict=True))
@@ -71,36 +76,52 @@ class ModelNorm:
         # the edges of the mesh, so that order 2 does not grow linearly through the padding.
         stiffness = (laplacian.ravel() + _length(mesh) ** -2) ** order
         modes, masses = (tuple(a[k] for a in axes) for k in (1, 2))
-        return cls(np.ones(len(weights)), modes, masses, stiffness)
+        cells = None if mesh.active is None else mesh.cells
+        return cls(np.ones(len(weights)), modes, masses, stiffness, cells)
 
     @property
-    def cell_masses(self) -> Array:
-        """Weights of cells in the norm in which modes are orthonormal, (n_cells,)."""
+    def block_masses(self) -> Array:
+        """Weights of cells in the norm in which modes are orthonormal, (n_block,)."""
         masses = reduce(np.multiply.outer, self.masses, np.ones(()))
-        return np.broadcast_to(masses.ravel(), self.weights.shape)
+        return np.broadcast_to(masses.ravel(), self.stiffness.shape)
 
     def operator_modes(self, matrix: Array) -> Array:
         """Return a matrix (m, n_cells) that acts on densities as one that acts on coefficients."""
-        modes = np.empty(matrix.shape)
+        modes = np.empty((len(matrix), len(self.stiffness)))
         # In blocks, since the matrix of an operator may take most of the memory.
         for i in range(0, len(matrix), _ROWS):
-            block = matrix[i : i + _ROWS] / self.weights
+            block = self.on_block(matrix[i : i + _ROWS] / self.weights, 0.0)
             modes[i : i + _ROWS] = _along_axes(block, [m.T for m in self.modes])
         return modes
 
     def weighted(self, q: Array) -> Array:
         """Return the weighted densities of coefficients, (n_samples, n_cells)."""
+        return self.on_cells(self.synthesis(q))
+
+    def synthesis(self, q: Array) -> Array:
+        """Return the weighted densities of the block, (n_samples, n_block)."""
         return _along_axes(q, list(self.modes))
 
     def coefficients(self, u: Array) -> Array:
-        """Return the coefficients of weighted densities, (n_samples, n_cells)."""
+        """Return the coefficients of weighted densities of the block, (n_samples, n_block)."""
         pairs = zip(self.modes, self.masses, strict=True)
         return _along_axes(u, [v.T * mass for v, mass in pairs])
 
-    def norm(self, rho: Array) -> Array:
-        """Return the norm of each sample, (n_samples,)."""
-        q = self.coefficients(rho * self.weights)
+    def norm(self, q: Array) -> Array:
+        """Return the norm of the coefficients of each sample, (n_samples,)."""
         return np.sqrt(q**2 @ self.stiffness)
+
+    def on_block(self, values: Array, fill: float) -> Array:
+        """Return values of the active cells, along the last axis, as those of the block."""
+        if self.cells is None:
+            return values
+        block = np.full((*values.shape[:-1], len(self.stiffness)), fill)
+        block[..., self.cells] = values
+        return block
+
+    def on_cells(self, block: Array) -> Array:
+        """Return those values of the block that are of active cells."""
+        return block if self.cells is None else block[..., self.cells]
 
 
 def _axis_modes(centers: Array, widths: Array, weights2: Array) -> tuple[Array, Array, Array]:
@@ -117,6 +138,16 @@ def _axis_modes(centers: Array, widths: Array, weights2: Array) -> tuple[Array, 
     values, modes = np.linalg.eigh(scaled.T @ scaled)
     values[0] = 0.0  # of the constant, exactly
     return np.maximum(values, 0.0), modes / root[:, None], masses
+
+
+def _by_layer(mesh: Any, values: Array, volumes: Array) -> Array:
+    """Return the mean over the active cells of each layer; layers without take the nearest."""
+    n_layers = mesh.shape[0]
+    layer = np.unravel_index(mesh.cells, mesh.shape)[0]
+    volume = np.bincount(layer, volumes, n_layers)
+    known = np.flatnonzero(volume)
+    means = np.bincount(layer, values * volumes, n_layers)[known] / volume[known]
+    return np.asarray(np.interp(np.arange(n_layers), known, means))
 
 
 def _length(mesh: Any) -> float:

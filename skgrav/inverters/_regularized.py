@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -86,6 +86,20 @@ class RegularizedResult:
         return self.status == Status.REACHED
 
 
+class Departure(NamedTuple):
+    """Departures from the reference that fit whitened data."""
+
+    #: (n_samples, n_cells).
+    rho: Array
+    model_norm: Array
+    #: Alpha times the squared noise `sigma`.
+    damping: Array
+    n_iter: Indices
+    status: Indices
+    #: The noise of each sample, as given or as estimated by the choice of alpha.
+    sigma: Array
+
+
 class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
     """Base class of inverters that weigh the misfit against a model norm."""
 
@@ -153,18 +167,11 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         """Prepare the inversion of data with a whitening."""
 
     @abstractmethod
-    def _solve(
-        self, white: Array, sigma: Array, choice: str | float
-    ) -> tuple[Array, Array, Indices, Indices, Array]:
-        """Return departures from the reference, damping, n_iter, status and noise of whitened data.
+    def _solve(self, white: Array, sigma: Array, choice: str | float) -> Departure:
+        """Fit whitened data by departures from the reference.
 
-        `choice` is alpha, or the name of its choice; damping is alpha times `sigma` squared. The
-        noise is `sigma`, or estimated by the choice.
+        `choice` is alpha, or the name of its choice; damping is alpha times `sigma` squared.
         """
-
-    @abstractmethod
-    def _model_norm(self, departure: Array) -> Array:
-        """Return the norm of departures from the reference, (n_samples,)."""
 
     def _trend_spread(self, damping: Array, sigma: Array, model_norm: Array) -> Array | None:
         """Return the covariance of the trend due to the uncertainty of densities, if known."""
@@ -219,7 +226,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         white = noise.whitening(X - self.operator_.transform(self.reference_[None]))
         if choice == "discrepancy":
             warn_below_noise(white, sigma)
-        departure, damping, n_iter, status, found = self._solve(white, sigma, choice)
+        departure, model_norm, damping, n_iter, status, found = self._solve(white, sigma, choice)
         rho = self.reference_ + departure
         if self._bounds is not None:
             rho = np.clip(rho, *self._bounds)  # exceeded by rounding only
@@ -231,7 +238,6 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             stated = noise.scale_or(X, 0.0) > 0  # noise of 0 counts as rounding
             _warn_contradicted(choice, chi[stated & (status == Status.REACHED)])
         warn_implausible(rho, self.operator_)
-        model_norm = self._model_norm(rho - self.reference_)
         known = spread = None
         if noise.is_known and noise.has_trend:
             known, spread = sigma, self._trend_spread(damping, sigma, model_norm)

@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike
 from scipy.special import chdtri
 
 from skgrav._constraints import Interval, StrOptions
-from skgrav._typing import Array, Indices
+from skgrav._typing import Array
 from skgrav.inverters._damping import DampingCurves
 from skgrav.inverters._model_norm import ModelNorm
-from skgrav.inverters._regularized import RegularizedInverter
+from skgrav.inverters._regularized import Departure, RegularizedInverter
 from skgrav.io import Field, saved
 from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator
@@ -169,9 +169,7 @@ class SparseInverter(RegularizedInverter):
             raise ValueError("'operator' maps every density to zero; give one with sensitivity.")
         self._U, self._s, self._Vt = U[:, kept], s[kept], Vt[kept]
 
-    def _solve(
-        self, white: Array, sigma: Array, choice: str | float
-    ) -> tuple[Array, Array, Indices, Indices, Array]:
+    def _solve(self, white: Array, sigma: Array, choice: str | float) -> Departure:
         coordinates, s = white @ self._U, self._s
         n_data, rank = self._U.shape
         lost2 = np.maximum(np.sum(white**2, axis=1) - np.sum(coordinates**2, axis=1), 0.0)
@@ -197,7 +195,8 @@ class SparseInverter(RegularizedInverter):
             alpha = choice * sigma**2
             u, found, n_iter, status = problem.solve(coordinates, size, alpha=alpha)
         status = np.where(exceeds, Status.OUT_OF_REACH, status)
-        return u / self._weights, found, n_iter, status, sigma
+        norm = np.sum(np.abs(u), axis=1)
+        return Departure(u / self._weights, norm, found, n_iter, status, sigma)
 
     def _cross_validated_noise(self, coordinates: Array, lost2: Array) -> Array:
         """Return the noise estimated from the residuals of least squares damped by GCV."""
@@ -206,6 +205,3 @@ class SparseInverter(RegularizedInverter):
         n_data = len(self._U)
         curves = DampingCurves(np.append(self._s**2, 0.0), n_data)
         return curves.noise(c, curves.search(c, "gcv"))
-
-    def _model_norm(self, departure: Array) -> Array:
-        return np.sum(np.abs(departure * self._weights), axis=1)

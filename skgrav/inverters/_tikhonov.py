@@ -17,7 +17,7 @@ from skgrav._typing import Array, Indices
 from skgrav.inverters._damping import DampedLeastSquares, DampingCurves
 from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
-from skgrav.inverters._regularized import RegularizedInverter
+from skgrav.inverters._regularized import Departure, RegularizedInverter
 from skgrav.io import Field, saved
 from skgrav.noise import Whitening, no_noise
 from skgrav.operators import BaseOperator, DenseMatrix, shared
@@ -202,7 +202,7 @@ class TikhonovInverter(RegularizedInverter):
         *RegularizedInverter._file_fields,
         Field("_norm", ModelNorm),
         Field("_system", DampedLeastSquares | None),
-        Field("_modal", Array | None, ("n_white", "n_outputs_")),
+        Field("_modal", Array | None, ("n_white", "n_modes")),
     )
 
     def __init__(
@@ -349,9 +349,7 @@ class TikhonovInverter(RegularizedInverter):
         if state["_system"] is None:
             self._prepare_krylov(self._noise(None).whitening)
 
-    def _solve(
-        self, white: Array, sigma: Array, choice: str | float
-    ) -> tuple[Array, Array, Indices, Indices, Array]:
+    def _solve(self, white: Array, sigma: Array, choice: str | float) -> Departure:
         choose = partial(_damping, choice)
         if isinstance(self._system, KrylovLeastSquares):
             if choice in ("gcv", "lcurve"):
@@ -359,24 +357,33 @@ class TikhonovInverter(RegularizedInverter):
                     no_noise(f"alpha={self.alpha!r} of so large an operator", "alpha=1.0")
                 )
             q, damping, n_iter, status = self._system.solve(white, sigma, choose)
-            return self._norm.weighted(q) / self._norm.weights, damping, n_iter, status, sigma
+            return Departure(*self._departure(q), damping, n_iter, status, sigma)
         c = self._system.coordinates(white)
         damping = choose(self._system, c, sigma)
-        u = self._norm.weighted(self._system.estimate(white, damping))
+        q = self._system.estimate(white, damping)
         n_iter, status = np.ones(len(white), dtype=int), np.zeros(len(white), dtype=int)
         found = self._system.noise(c, damping) if choice in ("gcv", "lcurve") else sigma
         if choice == "discrepancy":
             status[self._system.exceeds(c, sigma)] = Status.OUT_OF_REACH
         if self._bounds is not None:
-            lower, upper = (self._norm.weights * (b - self.reference_) for b in self._bounds)
+            u = self._norm.synthesis(q)
+            lower, upper = (
+                self._norm.on_block(self._norm.weights * (b - self.reference_), end)
+                for b, end in zip(self._bounds, (-np.inf, np.inf), strict=True)
+            )
             outside = np.flatnonzero(np.any((u < lower) | (u > upper), axis=1))
             if outside.size:
                 parts = (values[outside] for values in (white, sigma, damping, u))
-                u[outside], damping[outside], n_iter[outside], ended = self._within(
+                within, damping[outside], n_iter[outside], ended = self._within(
                     choice, lower, upper, *parts
                 )
+                q[outside] = self._norm.coefficients(within)
                 status[outside] = np.where(ended == Status.REACHED, status[outside], ended)
-        return u / self._norm.weights, damping, n_iter, status, found
+        return Departure(*self._departure(q), damping, n_iter, status, found)
+
+    def _departure(self, q: Array) -> tuple[Array, Array]:
+        """Return the departures from the reference of coefficients, and their norms."""
+        return self._norm.weighted(q) / self._norm.weights, self._norm.norm(q)
 
     def _trend_spread(self, damping: Array, sigma: Array, model_norm: Array) -> Array | None:
         whitening = self._noise(None).whitening
@@ -388,9 +395,6 @@ class TikhonovInverter(RegularizedInverter):
             sigma,
             model_norm**2,
         )
-
-    def _model_norm(self, departure: Array) -> Array:
-        return self._norm.norm(departure)
 
     def _within(
         self,
@@ -407,11 +411,11 @@ class TikhonovInverter(RegularizedInverter):
         problem = BoundedLeastNorm(
             self._modal,
             norm.stiffness,
-            norm.weighted,
+            norm.synthesis,
             norm.coefficients,
             lower,
             upper,
-            norm.cell_masses,
+            norm.block_masses,
             max_iter=int(self.max_iter),
             tol=self.tol,
         )

@@ -1,6 +1,7 @@
 """Torch modules of the estimators, and their weights as arrays."""
 
 from skgrav.networks._checks import check_tensor
+from skgrav.networks._codes import FILL
 from skgrav.networks._consistency import DataConsistency, fast_physics
 from skgrav.networks._paper import DensityLoss, PaperCNN
 from skgrav.networks._paper_generators import (

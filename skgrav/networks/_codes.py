@@ -4,19 +4,52 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import Self
 
 import torch
 from torch import nn
 
+from skgrav._typing import Indices
 from skgrav.networks._checks import check_tensor
 
+#: Scaled density of inactive cells, which the networks centre to 0, the value of their padding.
+FILL = 0.5
 
-class Encoder(nn.Module):
+
+class SectionModule(nn.Module):
+    """Base of networks of sections, which know their shape and which of their cells are active."""
+
+    cells: torch.Tensor | None
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.shape, self.n_block = shape, math.prod(shape)
+        self.n_cells = self.n_block
+        self.register_buffer("cells", None, persistent=False)
+
+    def restricted(self, cells: Indices | None) -> Self:
+        """Take or return the densities of these cells of the section alone; None takes all."""
+        if cells is not None:
+            self.cells, self.n_cells = torch.tensor(cells), len(cells)
+        return self
+
+    def filled(self, rho: torch.Tensor) -> torch.Tensor:
+        """Return densities of the whole section, with `FILL` in inactive cells."""
+        if self.cells is None:
+            return rho
+        return rho.new_full((len(rho), self.n_block), FILL).index_copy(1, self.cells, rho)
+
+    def active(self, rho: torch.Tensor) -> torch.Tensor:
+        """Return the densities of the active cells of whole sections."""
+        return rho if self.cells is None else rho[:, self.cells]
+
+
+class Encoder(SectionModule):
     """Base of networks from sections to the posterior of their codes."""
 
     def __init__(self, shape: tuple[int, int], n_components: int) -> None:
-        super().__init__()
-        self.shape, self.n_cells, self.n_components = shape, math.prod(shape), n_components
+        super().__init__(shape)
+        self.n_components = n_components
 
     def forward(self, rho: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map densities to the posterior of their codes.
@@ -32,18 +65,18 @@ class Encoder(nn.Module):
             Gaussian posterior of each code.
         """
         check_tensor(rho, "rho", self.n_cells, next(self.parameters()))
-        return self._encode(rho)
+        return self._encode(self.filled(rho))
 
     @abstractmethod
     def _encode(self, rho: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
 
 
-class Decoder(nn.Module):
+class Decoder(SectionModule):
     """Base of networks from codes to sections."""
 
     def __init__(self, shape: tuple[int, int], n_components: int) -> None:
-        super().__init__()
-        self.shape, self.n_cells, self.n_components = shape, math.prod(shape), n_components
+        super().__init__(shape)
+        self.n_components = n_components
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """Map codes to densities.
@@ -59,18 +92,14 @@ class Decoder(nn.Module):
             Densities in [0, 1].
         """
         check_tensor(z, "z", self.n_components, next(self.parameters()))
-        return self._decode(z)
+        return self.active(self._decode(z))
 
     @abstractmethod
     def _decode(self, z: torch.Tensor) -> torch.Tensor: ...
 
 
-class Critic(nn.Module):
+class Critic(SectionModule):
     """Base of networks that score sections."""
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        super().__init__()
-        self.shape, self.n_cells = shape, math.prod(shape)
 
     def forward(self, rho: torch.Tensor) -> torch.Tensor:
         """Score densities.
@@ -86,7 +115,7 @@ class Critic(nn.Module):
             Higher is more realistic; log-odds in the paper's network.
         """
         check_tensor(rho, "rho", self.n_cells, next(self.parameters()))
-        return self._score(rho.unflatten(1, (1, *self.shape)))
+        return self._score(self.filled(rho).unflatten(1, (1, *self.shape)))
 
     @abstractmethod
     def _score(self, sections: torch.Tensor) -> torch.Tensor: ...

@@ -42,7 +42,7 @@ class PaperEncoder(Encoder):
             nn.Conv1d(64, 128, 3, padding=1),
             nn.ReLU(),
         )
-        length = math.ceil(self.n_cells / 4)
+        length = math.ceil(self.n_block / 4)
         self.dense = nn.Sequential(nn.Linear(128 * length, 500), nn.ReLU())
         self.head = nn.Linear(500, 2 * n_components)
 
@@ -76,7 +76,7 @@ class PaperDecoder(Decoder):
 
     def __init__(self, shape: tuple[int, int], n_components: int) -> None:
         super().__init__(shape, n_components)
-        length = math.ceil(self.n_cells / 4)
+        length = math.ceil(self.n_block / 4)
         self.dense = nn.Sequential(
             nn.Linear(n_components, 500), nn.ReLU(), nn.Linear(500, 128 * length), nn.ReLU()
         )
@@ -90,7 +90,7 @@ class PaperDecoder(Decoder):
 
     def _decode(self, z: torch.Tensor) -> torch.Tensor:
         features = self.dense(z).unflatten(1, (128, -1))
-        return torch.sigmoid(self.convolutions(features)[:, 0, : self.n_cells])
+        return torch.sigmoid(self.convolutions(features)[:, 0, : self.n_block])
 
 
 class PaperGenerator(Decoder):

@@ -49,7 +49,7 @@ class SectionEncoder(Encoder):
         self, shape: tuple[int, int], n_components: int, *, filters: Sequence[int] = (16, 32, 32)
     ) -> None:
         super().__init__(shape, n_components)
-        self.linear = nn.Linear(self.n_cells, n_components)
+        self.linear = nn.Linear(self.n_block, n_components)
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise([1, *filters]):
             layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), nn.GELU()]
@@ -92,7 +92,7 @@ class SectionDecoder(Decoder):
 
     def __init__(self, shape: tuple[int, int], n_components: int, *, width: int = 16) -> None:
         super().__init__(shape, n_components)
-        self.linear = nn.Linear(n_components, self.n_cells)
+        self.linear = nn.Linear(n_components, self.n_block)
         self.sharpen = nn.Sequential(
             nn.PixelUnshuffle(2),
             nn.Conv2d(4, width, 3, padding=1),
@@ -141,7 +141,7 @@ class SectionGenerator(Decoder):
     ) -> None:
         super().__init__(shape, n_components)
         sizes = coarsened(shape, len(filters))[::-1]
-        self.linear = nn.Linear(n_components, self.n_cells)
+        self.linear = nn.Linear(n_components, self.n_block)
         self.coarse = (filters[0], *sizes[0])
         self.dense = nn.Linear(n_components, math.prod(self.coarse))
         layers: list[nn.Module] = []

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from skgrav._checks import check_array
 from skgrav._typing import Array, Indices
 from skgrav._warnings import warn
+from skgrav.geometry import Mesh
 from skgrav.noise import Noise
 from skgrav.operators._base import BaseOperator
 from skgrav.operators._forward import ForwardOperator
@@ -232,8 +233,7 @@ def _diagnosis(operator: BaseOperator, rho: Array, g: Array, if_noise: str) -> s
     # Correcting the mistake leaves noise, but must remove most of the misfit.
     limit = float(min(0.1 * np.linalg.norm(g), 0.5 * np.linalg.norm(predicted - g)))
     if isinstance(operator, ForwardOperator):
-        names, shape = operator.survey_.components, operator.mesh_.shape
-        images = rho.reshape(-1, *shape)
+        names, mesh = operator.survey_.components, operator.mesh_
         gravities = {
             f"The components of X are in reverse order: the operator has {names}.": (
                 g.reshape(len(g), len(names), -1)[:, ::-1]
@@ -243,24 +243,34 @@ def _diagnosis(operator: BaseOperator, rho: Array, g: Array, if_noise: str) -> s
             ),
             "The sign of X is reversed: gz is positive toward a positive mass below.": -g,
         }
-        densities = {
-            "y is upside down: the top layer comes first, z is positive down.": images[:, ::-1],
-            "y is mirrored: x must increase along each layer.": images[..., ::-1],
-            "y is transposed: flatten each section (nz, nx) in C order.": (
-                rho.reshape(-1, *shape[::-1]).swapaxes(1, -1)
-            ),
-        }
         for advice, other in gravities.items():
             if _explains(predicted, other.reshape(g.shape), limit):
                 return advice
-        for advice, other in densities.items():
-            if _explains(detrended(operator.transform(other.reshape(rho.shape))), g, limit):
+        for advice, other in _other_orders(mesh, rho):
+            if _explains(detrended(operator.transform(other)), g, limit):
                 return advice
     # The factor of least squares reveals other units, 1000 for g/cm3 or 1e-5 for m/s2.
     scale = np.sum(predicted * g) / (np.sum(predicted**2) or 1.0)
     if _explains(scale * predicted, g, limit):
         return f"X is {scale:.4g} times the operator's gravity: check the 'units' of both."
     return f"Check mesh, survey and units; if this is noise, {if_noise}."
+
+
+def _other_orders(mesh: Mesh, rho: Array) -> Iterator[tuple[str, Array]]:
+    """Yield advice and densities for each order in which cells may have been given."""
+    images = mesh.unflatten(rho)
+    flipped = {
+        "y is upside down: the top layer comes first, z is positive down.": images[:, ::-1],
+        "y is mirrored: x must increase along each layer.": images[..., ::-1],
+    }
+    for advice, other in flipped.items():
+        values = mesh.flatten(other)
+        if not np.isnan(values).any():  # else the active cells lie otherwise after flipping
+            yield advice, values
+    if mesh.active is None:
+        transposed = rho.reshape(-1, *mesh.shape[::-1]).swapaxes(1, -1)
+        advice = "y is transposed: flatten each section (nz, nx) in C order."
+        yield advice, transposed.reshape(rho.shape)
 
 
 def _explains(predicted: Array, g: Array, limit: float) -> bool:

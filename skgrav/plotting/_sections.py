@@ -96,8 +96,7 @@ def sections_of(
 def strongest(mesh: Mesh, rho: Array) -> tuple[float, ...]:
     """Return the centre of the cell whose density differs most from the median."""
     contrast = np.nan_to_num(np.abs(rho - np.nanmedian(rho)))
-    cell = np.unravel_index(int(contrast.argmax()), mesh.shape)
-    return tuple(float(c[i]) for c, i in zip(mesh.centers, cell, strict=True))
+    return tuple(mesh.cell_centers[int(contrast.argmax())].tolist())
 
 
 def _cell_of(mesh: Mesh, axis: int, value: float) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array
+from skgrav.geometry import Mesh, Survey, ground_of
 from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator, DenseMatrix
 
@@ -40,20 +41,37 @@ def depth_weights(
             f"'depth_weighting' is {depth_weighting!r}, but {operator!r} has no mesh to define "
             "depths. Give 'operator', a ForwardOperator with its mesh, or take 'sensitivity'."
         )
-    depth = mesh.centers[0] - survey.stations[:, 0].mean()
-    if depth[0] <= 0:
+    depth = _depths(mesh, survey)
+    least = float(depth.min())
+    if least <= 0:
         raise ValueError(
-            f"'depth_weighting' is {depth_weighting!r}, but the mesh begins {-depth[0]:g} m above "
+            f"'depth_weighting' is {depth_weighting!r}, but the mesh begins {-least:g} m above "
             "the mean station, where depth is not defined. Take 'sensitivity'."
         )
-    layers = (depth / depth[0]) ** (-float(depth_weighting) / 2)
-    if layers.min() < _LEAST_SHARE:
+    weights = (depth / least) ** (-float(depth_weighting) / 2)
+    if weights.min() < _LEAST_SHARE:
         raise ValueError(
             f"'depth_weighting' is {depth_weighting!r}, which makes the weight of the deepest "
-            f"cells {layers.min():.1g} times the weight at the top. Gravity decays with exponent "
+            f"cells {weights.min():.1g} times the weight at the top. Gravity decays with exponent "
             "1 in 2D and 2 in 3D: take a number from 0 to 4, or 'sensitivity'."
         )
-    return np.repeat(layers, mesh.n_cells // len(layers))
+    return np.asarray(weights)
+
+
+def _depths(mesh: Mesh, survey: Survey) -> Array:
+    """Return the depth of each active cell below the ground, plus the mean height of stations."""
+    if mesh.active is None:
+        layers = mesh.centers[0] - survey.stations[:, 0].mean()
+        return np.repeat(layers, mesh.n_cells // len(layers))
+    ground = ground_of(mesh.edges, mesh.active)
+    columns = [
+        np.clip(np.searchsorted(e, s, side="right") - 1, 0, e.size - 2)
+        for e, s in zip(mesh.edges[1:], survey.stations.T[1:], strict=True)
+    ]
+    heights = ground[tuple(columns)] - survey.stations[:, 0]
+    height = np.maximum(heights[np.isfinite(heights)], 0.0).sum() / len(heights)
+    below = mesh.centers[0].reshape(-1, *[1] * (mesh.ndim - 1)) - ground
+    return np.asarray(below[mesh.active] + height)
 
 
 def _sensitivity_weights(operator: Any, whitening: Whitening | None) -> Array:
@@ -64,11 +82,12 @@ def _sensitivity_weights(operator: Any, whitening: Whitening | None) -> Array:
     # Weights by cell would draw density into cells of little sensitivity, in padding and under
     # gaps between stations, as these are damped least. So a layer has one weight: the mean of
     # norm per volume, weighted by the norm itself, so that padding hardly counts.
-    layers = (-1, 1) if mesh is None else (mesh.shape[0], -1)
-    norms, volumes = norms.reshape(layers), volumes.reshape(layers)
-    total = np.sum(volumes * norms, axis=1)
-    squares = np.divide(np.sum(norms**2, axis=1), total, out=np.zeros_like(total), where=total > 0)
-    weights = np.repeat(np.sqrt(squares), norms.shape[1])
+    layer = np.arange(len(norms)) if mesh is None else np.unravel_index(mesh.cells, mesh.shape)[0]
+    total = np.bincount(layer, volumes * norms)
+    squares = np.divide(
+        np.bincount(layer, norms**2), total, out=np.zeros_like(total), where=total > 0
+    )
+    weights = np.sqrt(squares)[layer]
     return np.maximum(weights, _LEAST_WEIGHT * weights.max())
 
 

@@ -51,7 +51,14 @@ class Mirror:
             )
         offsets = survey.n_stations * np.arange(len(survey.components))[:, None]
         sign = np.array([(-1.0) ** c.count("x") for c in survey.components])
-        cells = np.arange(mesh.n_cells).reshape(mesh.shape)[..., ::-1].ravel()
+        numbers = mesh.unflatten(np.arange(mesh.n_cells), fill=-1.0)
+        cells = mesh.flatten(numbers[..., ::-1]).astype(np.intp)
+        if (cells < 0).any():
+            raise ValueError(
+                "augment='mirror' needs active cells that are symmetric about the centre of the "
+                f"mesh, but {np.sum(cells < 0)} of {mesh.n_cells} have an inactive mirror image; "
+                "use augment=None."
+            )
         return cls((offsets + partner).ravel(), np.repeat(sign, survey.n_stations), cells)
 
 
