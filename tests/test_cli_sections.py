@@ -321,3 +321,17 @@ def test_gradients_beside_gravity(tmp_path, capsys):
     assert table.read_text().startswith("x_m,elevation_m,gz_mGal,gzz_mGal/m\n")
     found = np.loadtxt(table, delimiter=",", skiprows=1)[:, 3]
     np.testing.assert_allclose(found * 1e4, section["gzz_predicted"], rtol=1e-6)
+
+
+def test_gradients_alone(tmp_path, capsys):
+    mesh = Mesh([[500.0, 1500.0], [3e3, 5e3]])
+    survey = Survey(np.column_stack([np.full(101, -50.0), X]), ["zz"])
+    gzz = ForwardOperator(mesh, survey).fit().transform([[300.0]])[0]
+    gzz += 0.5 * np.random.default_rng(1).standard_normal(101)
+    path, out = tmp_path / "profile.csv", tmp_path / "section.nc"
+    path.write_text("x,gzz_E\n" + "\n".join(f"{x},{g}" for x, g in zip(X, gzz, strict=True)))
+    command = ["invert", str(path), "--height", "50", "--gzz", "gzz", "--out", str(out)]
+    assert main([*command, "--noise", "0.5"]) == 0
+    names = {"density", "gzz", "gzz_uncertainty", "gzz_predicted"}
+    assert set(xarray.load_dataset(out)) == names
+    assert " E, chi factor 1.0" in capsys.readouterr().out

@@ -24,11 +24,12 @@ from skgrav.cli._profile import (
 )
 from skgrav.cli._section import (
     Section,
-    below_profile,
+    below_survey,
+    check_mesh_options,
     columns_below,
     draw_section,
-    profile_mesh,
-    write_section,
+    make_mesh,
+    write_model,
 )
 from skgrav.geometry import Mesh, Survey, component_unit
 from skgrav.metrics import chi_factor, residual_trend
@@ -45,8 +46,11 @@ _N_HELD_OUT = 1000
 def train(options: Namespace) -> None:
     """Train a network for the stations of a profile."""
     check_output(options.out, ".safetensors")
+    if options.y is not None:
+        raise ValueError("--y is for areas; networks are trained for profiles. Leave it out.")
+    check_mesh_options(options)
     survey = read_profile(options).survey
-    operator = ForwardOperator(profile_mesh(options, survey), survey).fit()
+    operator = ForwardOperator(make_mesh(options, survey), survey).fit()
     rho = _training_sections(
         options.sections, operator, tuple(options.densities), random_state=options.seed
     )
@@ -81,15 +85,16 @@ def _training_sections(
 
 
 def invert(options: Namespace) -> None:
-    """Invert a profile, and write and draw the section."""
-    check_output(options.out, ".nc")
+    """Invert a profile or an area, and write and draw the density."""
+    check_output(options.out, *([".nc"] if options.y is None else [".nc", ".vtr", ".den"]))
     check_output(options.plot)
+    check_mesh_options(options)
     profile = read_profile(options, options.noise)
     if options.model == "tikhonov":
         section = _smoothest(options, profile)
     else:
         section = _estimated(options, profile)
-    write_section(options.out, section, options)
+    write_model(options.out, section, options)
     print(f"{options.out}: {_summary(section)}")
     if options.plot is not None:
         draw_section(options.plot, section)
@@ -97,9 +102,8 @@ def invert(options: Namespace) -> None:
 
 def _summary(section: Section) -> str:
     """Return the text of densities, misfit and trend."""
-    x = section.operator.survey_.stations[:, 1]
-    _, rho = below_profile(section.operator.mesh_, x, section.rho)
     survey = section.operator.survey_
+    rho = below_survey(section.operator.mesh_, survey.stations, section.rho)
     squares = dict.fromkeys(map(component_unit, survey.components), np.empty(0))
     for component, left in zip(survey.components, survey.unflatten(section.residual), strict=True):
         unit = component_unit(component)
@@ -112,9 +116,8 @@ def _summary(section: Section) -> str:
         trend = section.trend
         for name, value, std in zip(trend.names, trend.coefficients[0], trend.std[0], strict=True):
             component, _, power = name.partition(" ")
-            unit = component_unit(component.removeprefix("g")) + {"x": "/m", "x^2": "/m2"}.get(
-                power, ""
-            )
+            unit = component_unit(component.removeprefix("g"))
+            unit += {"": "", "x": "/m", "y": "/m"}.get(power, "/m2")
             spread = "" if np.isnan(std) else f" +- {std:.2g}"
             parts.append(f"trend {name} {value:.4g}{spread} {unit}")
     return ", ".join(parts)
@@ -133,7 +136,7 @@ def _smoothest(options: Namespace, profile: Profile) -> Section:
             f"the noise of the components {', '.join(survey.components)}, in mGal and E, is not "
             "given: give one --noise or --sigma for each."
         )
-    operator = ForwardOperator(profile_mesh(options, survey), survey)
+    operator = ForwardOperator(make_mesh(options, survey), survey)
     inverter = skgrav.TikhonovInverter(
         order=1,
         depth_weighting="sensitivity",
@@ -185,6 +188,8 @@ def _estimated(options: Namespace, profile: Profile) -> Section:
 
 def _trained(options: Namespace, profile: Profile) -> tuple[Any, ForwardOperator]:
     """Return a network that was trained for these stations, and an operator with their noise."""
+    if options.y is not None:
+        raise ValueError("--model is a network, which is trained for profiles. Leave out --y.")
     if options.bounds is not None:
         raise ValueError("--bounds is for --model tikhonov; a network has no bounds. Leave it out.")
     model = skgrav.CNNInverter.load(options.model)

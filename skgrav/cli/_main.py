@@ -23,7 +23,7 @@ from skgrav.cli._profile import (
     check_output,
     elevation_unit,
     positive,
-    read_survey,
+    read_places,
     write_profile,
 )
 from skgrav.cli._section import add_mesh_options, below_profile, read_section
@@ -103,7 +103,7 @@ def _add_forward(commands: Any) -> None:
     forward.add_argument(
         "--stations", type=Path, help="table (default: above each column except padding)"
     )
-    forward.add_argument("--components", nargs="+", choices=COMPONENTS[2], default=["z"])
+    forward.add_argument("--components", nargs="+", choices=COMPONENTS[3], default=["z"])
     add_station_options(forward, None, "that of the top of the section")
     forward.set_defaults(run=_forward)
 
@@ -136,7 +136,7 @@ def _add_train(commands: Any) -> None:
 
 
 def _add_invert(commands: Any) -> None:
-    parser = commands.add_parser("invert", help="density section of a profile")
+    parser = commands.add_parser("invert", help="density below a profile or an area")
     add_options(parser)
     add_mesh_options(parser)
     parser.add_argument(
@@ -160,7 +160,12 @@ def _add_invert(commands: Any) -> None:
         help="of the density contrast, in kg/m3 (tikhonov)",
     )
     parser.add_argument("--refine", metavar="SOLVER", help="fit a network's estimate to the data")
-    parser.add_argument("--out", type=Path, required=True, help="section to write (.nc)")
+    parser.add_argument(
+        "--topography", type=Path, help="ground of an area, a table of points or a grid (.nc, .tif)"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="density to write (.nc; of areas also .vtr, .den)"
+    )
     parser.add_argument("--plot", type=Path, help="picture to draw")
     parser.set_defaults(run=invert)
 
@@ -190,7 +195,7 @@ def _info(options: Namespace) -> None:
 def _describe_section(path: Path) -> None:
     mesh, rho, x = read_section(path)
     print(mesh)
-    if x is not None:
+    if x is not None and mesh.ndim == 2:
         core, below = below_profile(mesh, x, rho)
         n_padding = mesh.shape[1] - core.shape[1]
         print(f"below the profile: {core}, {n_padding} columns of padding")
@@ -201,8 +206,13 @@ def _describe_section(path: Path) -> None:
 def _forward(options: Namespace) -> None:
     check_output(options.out)
     mesh, rho, x = read_section(options.section)
-    if mesh.ndim != 2:
-        raise ValueError(f"{options.section} has {mesh.ndim} axes; a section has 2, z and x.")
+    if (mesh.ndim == 3) != (options.y is not None):
+        raise ValueError(
+            f"{options.section} has {mesh.ndim} axes; stations of a model of three need --y, those "
+            "of a section have none."
+        )
+    if mesh.ndim == 3 and options.stations is None:
+        raise ValueError(f"{options.section} is a model below an area; give --stations.")
     size = LENGTHS[elevation_unit(options)]
     if options.height is None:
         options.height = -mesh.edges[0][0] / size
@@ -212,7 +222,7 @@ def _forward(options: Namespace) -> None:
         above = mesh if x is None else below_profile(mesh, x, rho)[0]
         stations = np.column_stack([np.full(above.shape[1], -up), above.centers[1]])
     else:
-        stations = read_survey(options.stations, options, {})[1].stations
+        stations = read_places(options.stations, options).stations
     survey = Survey(stations, options.components)
     g = ForwardOperator(mesh, survey).fit().transform(rho[None])[0]
     write_profile(options.out, survey, g, options)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from skgrav._typing import Array
-from skgrav.geometry import UNIT_SIZES, Survey, component_unit
+from skgrav.geometry import AXES, UNIT_SIZES, Survey, component_unit
 from skgrav.io import Table, checked_path, open_table, stations_of, upward
 
 #: Units of length in metres, of gravity in mGal and of its gradients in Eotvos.
@@ -20,6 +20,8 @@ GRAVITIES, GRADIENTS = (
     {unit: size for unit, size in UNIT_SIZES[quantity].items() if unit != "normalized"}
     for quantity in ("gravity", "gradient")
 )
+
+GRADIENT_COMPONENTS = ("xx", "xy", "xz", "yy", "yz", "zz")
 
 #: Degree of the trend by its name.
 TRENDS = {"none": None, "level": 0, "linear": 1, "quadratic": 2}
@@ -35,7 +37,7 @@ _LARGEST_ANOMALY = 2000.0
 
 @dataclass(frozen=True)
 class Profile:
-    """Gravity and its gradients along a line, in metres, mGal and Eotvos, component-major."""
+    """Gravity and its gradients along a line or over an area, in metres, mGal and Eotvos."""
 
     survey: Survey
     data: Array
@@ -54,10 +56,15 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("profile", type=Path, help="table of stations: text or sheet")
     add_station_options(parser)
     columns = parser.add_argument_group("columns of data")
-    columns.add_argument("--gz", default="gz", metavar="COLUMN", help="positive down (default: gz)")
-    columns.add_argument("--gx", metavar="COLUMN", help="horizontal component, if measured")
-    for name in ("gxx", "gxz", "gzz"):
-        columns.add_argument(f"--{name}", metavar="COLUMN", help="gradient, if measured")
+    columns.add_argument(
+        "--gz",
+        metavar="COLUMN",
+        help="positive down (default: gz, unless gradients are named and there is none)",
+    )
+    for name in ("gx", "gy"):
+        columns.add_argument(f"--{name}", metavar="COLUMN", help="horizontal component")
+    for name in GRADIENT_COMPONENTS:
+        columns.add_argument(f"--g{name}", metavar="COLUMN", help="gradient, if measured")
     columns.add_argument(
         "--sigma",
         nargs="+",
@@ -88,6 +95,7 @@ def add_station_options(
     """Add the options for the coordinates of stations, and units."""
     columns = parser.add_argument_group("columns of stations")
     columns.add_argument("--x", default="x", metavar="COLUMN", help="distance (default: x)")
+    columns.add_argument("--y", metavar="COLUMN", help="northing, for an area; x is the easting")
     height = columns.add_mutually_exclusive_group()
     height.add_argument("--elevation", metavar="COLUMN", help="positive up")
     height.add_argument(
@@ -130,12 +138,13 @@ def gravity_unit(options: Namespace) -> str:
     return str(options.gravity_unit or "mGal")
 
 
-def check_output(path: Path | None, suffix: str | None = None) -> None:
+def check_output(path: Path | None, *suffixes: str) -> None:
     """Raise an error before the work, instead of after it, if a file cannot be written there."""
     if path is None:
         return
-    if suffix is not None and path.suffix != suffix:
-        raise ValueError(f"--out is '{path}'; end its name in '{suffix}', the kind of file it is.")
+    if suffixes and path.suffix not in suffixes:
+        kinds = " or ".join(f"'{suffix}'" for suffix in suffixes)
+        raise ValueError(f"--out is '{path}'; end its name in {kinds}, the kind of file it is.")
     checked_path(path)
 
 
@@ -147,39 +156,19 @@ def positive(text: str) -> float:
     return value
 
 
-def read_survey(
-    path: Path, options: Namespace, gravity: dict[str, Any], sigma: Any = None
-) -> tuple[Table, Survey, Any]:
-    """Return a table, its survey and its data, with columns of gravity by axis."""
-    layout = {name: getattr(options, name) for name in ("names", "delimiter", "sheet", "line")}
-    error = "--noise" if getattr(options, "sigma", None) is None else "--sigma"
-    table = open_table(path, partial(_spelled, error=error), **layout)
-    units = {name: getattr(options, name) for name in _UNITS}
-    # Lengths among the options are in the unit of the table, which may state it by itself.
-    table.length_sizes(
-        {
-            name: place
-            for name in ("x", "depth", "top")
-            if (place := getattr(options, name, None)) is not None
-        },
-        units["length_unit"],
-        units["elevation_unit"],
-    )
-    return stations_of(
-        table,
-        {"x": options.x} | upward(options.elevation, options.height),
-        gravity,
-        sigma,
-        getattr(options, "positive", "down"),
-        units,
-    )
+def read_places(path: Path, options: Namespace) -> Survey:
+    """Return the stations of a table, without data."""
+    return _survey(_table(path, options), options, {}, None)[0]
 
 
 def read_profile(options: Namespace, noise: float | list[float] | None = None) -> Profile:
-    """Read a profile; `noise` is its standard deviation by component, in place of --sigma."""
+    """Read a profile or an area; `noise` is its standard deviation, in place of --sigma."""
     if noise is not None and options.sigma is not None:
         raise ValueError("--noise and --sigma are both given; give one of them.")
-    names = {c: getattr(options, f"g{c}") for c in ("x", "z", "xx", "xz", "zz")}
+    table = _table(options.profile, options)
+    names = {c: getattr(options, f"g{c}") for c in ("x", "y", "z", *GRADIENT_COMPONENTS)}
+    if names["z"] is None and (table.has("gz") or not any(names.values())):
+        names["z"] = "gz"
     components = {component: name for component, name in names.items() if name is not None}
     sigma: Any = options.sigma if noise is None else noise
     if isinstance(sigma, list):
@@ -189,7 +178,7 @@ def read_profile(options: Namespace, noise: float | list[float] | None = None) -
                 f"components {', '.join(f'g{c}' for c in components)}; give one for each."
             )
         sigma = dict(zip(components, sigma, strict=True))
-    _, survey, g = read_survey(options.profile, options, components, sigma)
+    survey, g = _survey(table, options, components, sigma)
     for component, profile in zip(survey.components, survey.unflatten(g), strict=True):
         largest = np.abs(profile).max()
         if component_unit(component) == "mGal" and largest > _LARGEST_ANOMALY:
@@ -197,13 +186,37 @@ def read_profile(options: Namespace, noise: float | list[float] | None = None) -
                 f"g{component} reaches {largest:g} mGal: absolute gravity, or in another unit. "
                 "Reduce it to an anomaly, or name the --gravity-unit."
             )
+    trend = TRENDS[options.trend or "none"]
+    if survey.ndim == 3:
+        survey = Survey(survey.stations, survey.components, survey.uncertainty, trend)
+        return Profile(survey, g)
     along = np.argsort(survey.stations[:, 1], kind="stable")
     g = survey.unflatten(g)[:, along].ravel()
     sigma = survey.uncertainty
     if sigma is not None:
         sigma = survey.unflatten(sigma)[:, along].ravel()
-    trend = TRENDS[options.trend or "none"]
     return Profile(Survey(survey.stations[along], survey.components, sigma, trend), g)
+
+
+def _table(path: Path, options: Namespace) -> Table:
+    layout = {name: getattr(options, name) for name in ("names", "delimiter", "sheet", "line")}
+    error = "--noise" if getattr(options, "sigma", None) is None else "--sigma"
+    return open_table(path, partial(_spelled, error=error), **layout)
+
+
+def _survey(
+    table: Table, options: Namespace, components: dict[str, str], sigma: Any
+) -> tuple[Survey, Any]:
+    """Return the survey of a table and its data."""
+    units = {name: getattr(options, name) for name in _UNITS}
+    # Lengths among the options are in the unit of the table, which may state it by itself.
+    names = ("x", "depth", "cell", "top")
+    lengths = {name: getattr(options, name, None) for name in names}
+    lengths = {name: length for name, length in lengths.items() if length is not None}
+    table.length_sizes(lengths, units["length_unit"], units["elevation_unit"])
+    places = {"x": options.x, "y": options.y} | upward(options.elevation, options.height)
+    positive = getattr(options, "positive", "down")
+    return stations_of(table, places, components, sigma, positive, units)[1:]
 
 
 def _spelled(name: str, error: str) -> str:
@@ -217,7 +230,8 @@ def write_profile(path: Path, survey: Survey, g: Array, options: Namespace) -> N
     """Write gravity in mGal and gradients in Eotvos to a table, in the units of the options."""
     length, gravity = length_unit(options), gravity_unit(options)
     units = {"mGal": (gravity, GRAVITIES), "E": (options.gradient_unit or "E", GRADIENTS)}
-    columns = {"x": survey.stations[:, 1], "elevation": -survey.stations[:, 0]}
+    z, *horizontal = survey.stations.T
+    columns = dict(zip(AXES[survey.ndim][:0:-1], horizontal[::-1], strict=True)) | {"elevation": -z}
     table = {f"{name}_{length}": c / LENGTHS[length] for name, c in columns.items()}
     for component, values in zip(survey.components, survey.unflatten(g), strict=True):
         unit, sizes = units[component_unit(component)]
