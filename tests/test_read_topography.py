@@ -56,7 +56,7 @@ def test_lines_give_points_of_two_coordinates(tmp_path):
 @pytest.mark.parametrize(
     ("head", "match"),
     [
-        ("x,y,depth", "'depth' of .* is a depth, but elevations are positive up. Change its sign"),
+        ("x,y,depth", r"'depth' of .* is a depth by its name, but elevations are positive up"),
         ("x,y,h,n", r"has the columns \['x', 'y', 'h', 'n'\], not 'elevation'. Name it by 'elev"),
         ("a,b,h", r"has the columns \['a', 'b', 'h'\], not 'x'. Name it by 'x'"),
     ],

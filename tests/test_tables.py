@@ -131,12 +131,20 @@ def test_stations_alone_and_one_uncertainty(table):
         ("gz_nm/s2", "nm/s2", 1e-4),
         ("gz_gu", "gu", 0.1),
         ("gz mgal", "mGal", 1.0),
+        ("gz/µGal", "uGal", 1e-3),
+        ("gz/um/s2", "um/s2", 0.1),
+        ("gz, uGal", "uGal", 1e-3),
+        ("gz-nm/s2", "nm/s2", 1e-4),
+        ("gz.uGal", "uGal", 1e-3),
+        ("gz (uGal), corrected", "uGal", 1e-3),
         ("gz_obs", "uGal", 1e-3),
     ],
 )
 def test_units_in_names_of_columns(table, name, unit, size):
     text = f"x;{name}\n0;1\n1;2\n"
     assert_allclose(table(text, gz=name, gravity_unit=unit)[1], [size, 2 * size])
+    if name != "gz_obs":
+        assert_allclose(table(text)[1], [size, 2 * size])
     if name != "gz_obs":
         other = "mGal" if unit != "mGal" else "uGal"
         with pytest.raises(
@@ -316,6 +324,15 @@ def test_decimal_commas_between_blanks_without_a_header(table):
     survey, data = table("0,5 1,5\n500 -2,25\n", x="1", gz="2")
     assert_array_equal(survey.stations[:, 1], [0.5, 500])
     assert_array_equal(data, [1.5, -2.25])
+
+
+def test_minus_signs_of_typesetters(table):
+    assert_array_equal(table("x,gz\n0,−2.25\n1,3\n")[1], [-2.25, 3])
+
+
+def test_depths_are_no_elevations(table):
+    with pytest.raises(ValueError, match=r"'depth' of .* is a depth by its name, but elevations"):
+        table("x,depth,gz\n0,5,1\n", elevation="depth")
 
 
 def test_empty_columns_keep_their_numbers(table):

@@ -141,7 +141,7 @@ class Table:
         if missing.any():
             others = words[missing]
             blank = others.str.fullmatch(MISSING.pattern, case=False).to_numpy(dtype=bool)
-            plain = others.str.replace(_FORTRAN, "e", regex=True)
+            plain = others.str.replace(_FORTRAN, "e", regex=True).str.replace("−", "-")
             if self.commas:
                 self._refuse_mixed(words)
                 plain = plain.str.replace(_DECIMAL_COMMA, r"\1.\2", regex=True)
@@ -277,6 +277,12 @@ class Table:
         for argument, name in along.items():
             if isinstance(name, str):
                 self._refuse_geographic(argument, name, along)
+        up = upward.get("elevation")
+        if isinstance(up, str) and re.search("depth|tvd", up.lower()):
+            raise ValueError(
+                f"'{up}' of {self.path} is a depth by its name, but elevations are positive up. "
+                "Change its sign and its name."
+            )
         if up_unit is None:
             return self.sizes(along | upward, "length_unit", None)
         return self.sizes(along, "length_unit", length_unit) | self.sizes(
@@ -432,14 +438,19 @@ def _split_unit(name: str, quantity: str = "") -> tuple[str, str | None]:
     bracketed = _IN_BRACKETS.search(name)
     if bracketed:
         return name[: bracketed.start()].strip(), bracketed[1].strip()
-    for blank in re.finditer(r"[_\s]", name):
-        end = name[blank.end() :].strip()
+    for inner in re.finditer(r"[\[(]([^\[\]()]*)[\])]", name):
+        if _is_unit(inner[1].strip()):
+            return name[: inner.start()].strip(), inner[1].strip()
+    for separator in re.finditer(r"[_\s/.,:;-]+", name):
+        end = name[separator.end() :].strip()
         # UTM_E is an easting.
-        if end.upper() == "E" and quantity != "gradient":
-            continue
-        if unit_name(end) or _LIKE_A_UNIT.search(end):
-            return name[: blank.start()].strip(), end
+        if _is_unit(end) and (end.upper() != "E" or quantity == "gradient"):
+            return name[: separator.start()], end
     return name, None
+
+
+def _is_unit(text: str) -> bool:
+    return bool(unit_name(text) or _LIKE_A_UNIT.search(text))
 
 
 def _bare(name: str) -> str:

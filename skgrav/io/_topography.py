@@ -153,11 +153,6 @@ def _points(
         others = [name for name in names if name not in found]
         places["elevation"] = elevation
         if len(others) == 1 and not table.has(elevation):
-            if "depth" in others[0].lower():
-                raise ValueError(
-                    f"'{others[0]}' of {table.path} is a depth, but elevations are positive up. "
-                    "Change its sign and its name."
-                )
             places["elevation"] = others[0]
     sizes = table.length_sizes(places, length_unit, elevation_unit)
     _, values = table.complete(places)
