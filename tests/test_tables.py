@@ -43,6 +43,7 @@ KINDS = {
     "names in capitals": "X,GZ\n0,1.5\n500,-2.25\n1000.5,3\n",
     "names with units": "x [m],gz_mGal\n0,1.5\n500,-2.25\n1000.5,3\n",
     "units of the table": "x_km,gz [uGal]\n0,1500\n0.5,-2250\n1.0005,3000\n",
+    "titles": "Gravity of 1997\nProfile 7\nx,gz\n0,1.5\n500,-2.25\n1000.5,3\n",
     "exponents of Fortran": "x gz\n0.0D0 0.15D+01\n5.D2 -2.25\n1000.5 3.0\n",
     "quotes": '"x","gz"\n"0","1.5"\n"500","-2.25"\n"1000.5","3"\n',
     "comments": "# Bouguer\n! 2020\nx,gz\n% m,mGal\n0,1.5\n// old\n500,-2.25\n1000.5,3\n#end",
@@ -75,7 +76,7 @@ def test_without_a_header_columns_have_numbers(table, text):
     with pytest.raises(
         ValueError,
         match=r"has the columns \['1', '2'\], not 'x'. Without a header they have numbers, or "
-        "names by 'names'. Name it by 'x'",
+        "names by 'names'; lines of a title begin with #. Name it by 'x'",
     ):
         table(text)
 
@@ -251,6 +252,12 @@ def test_a_row_is_left_out_with_its_uncertainty(table):
         survey, data = table("x,gx,gz,s\n0,1,2,.5\n1,3,4,*\n2,5,6,.7\n", gx="gx", uncertainty="s")
     assert_array_equal(data, [1, 5, 2, 6])
     assert_array_equal(survey.uncertainty, [0.5, 0.7, 0.5, 0.7])
+
+
+@pytest.mark.parametrize("wrong", ["0", "-0.5"])
+def test_uncertainties_are_positive(table, wrong):
+    with pytest.raises(ValueError, match=rf"line 3: '{wrong}' in column 's' is no standard devia"):
+        table(f"x,gz,s\n0,1,0.1\n1,2,{wrong}\n", uncertainty="s")
 
 
 def test_uncertainty_of_each_component(table):

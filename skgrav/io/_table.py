@@ -15,7 +15,8 @@ import numpy as np
 from skgrav._checks import DUMMIES, find_dummies, import_optional
 from skgrav._typing import Array, Mask
 from skgrav._warnings import warn
-from skgrav.geometry import UNIT_SIZES, unit_name, unit_size
+from skgrav.geometry import unit_size
+from skgrav.io._table_names import bare_name, is_geographic, split_unit
 from skgrav.io._table_text import MISSING, Entries, is_number, read_entries, survey_line
 
 _DECIMAL_COMMA = r"^([+-]?\d*),(\d*(?:[eE][+-]?\d+)?)$"
@@ -28,19 +29,6 @@ _MARKS = np.array([1e8, 1e30, 1e32, 1.70141e38, 1.70141183e38, 3.4028235e38])
 
 #: Marks of missing elevations, which need not be far from the others: no ground is there.
 MARKS_OF_ELEVATION = np.r_[DUMMIES[DUMMIES >= 9999], _MARKS]
-
-#: A unit at the end of a column's name, as in ``gz [mGal]`` or ``gz (um/s2)``.
-_IN_BRACKETS = re.compile(r"[\[(]([^\[\]()]*)[\])]\s*$")
-
-#: Text that looks like a unit after a blank or ``_``, known or not: ``lb/ft3``, ``kGal``.
-_LIKE_A_UNIT = re.compile(
-    r"^(\S*[/^²³⁻]\S*|\S*gals?|\S+ s-?2|[unmµμ]?m[_.*·]?s-?2|mi|miles?|yd|inch|usft|deg)$",
-    re.IGNORECASE,
-)
-
-#: Names and units of geographic coordinates.
-_GEOGRAPHIC = re.compile(r"(?:^|[^a-z])(lon|long|lng|longitude|lat|latitude)(?![a-z])")
-_DEGREES = re.compile(r"(decimal )?(deg(ree)?s?|°|º|arc(min|sec).*|rad(ian)?s?)([ _]?[ensw].*)?")
 
 _PROJECT = """
     from pyproj import Transformer
@@ -111,7 +99,7 @@ class Table:
 
     def _alike(self, name: str) -> list[str]:
         plain = name.casefold()
-        return [c for c in self.words if plain in {c.casefold(), _bare(c).casefold()}]
+        return [c for c in self.words if plain in {c.casefold(), bare_name(c).casefold()}]
 
     def column(self, name: str, asked_by: str) -> str:
         """Return the column that a name means: in any case, and with or without its unit."""
@@ -126,7 +114,10 @@ class Table:
         if alike:
             problem = f"has the columns {alike}, which may all be '{name}'"
         if self.headerless:
-            problem += ". Without a header they have numbers, or names by " + self.spell("names")
+            problem += (
+                f". Without a header they have numbers, or names by {self.spell('names')}; lines "
+                "of a title begin with #"
+            )
         raise ValueError(f"{self.path} {problem}. Name it by {asked_by}.")
 
     def numbers(self, name: str, asked_by: str, known_marks: Array = _MARKS) -> Array:
@@ -188,6 +179,13 @@ class Table:
                 marks = MARKS_OF_ELEVATION if argument == "elevation" else _MARKS
                 values[argument] = self.numbers(name, self.spell(argument), marks)
                 missing[name] = np.isnan(values[argument])
+                if argument.startswith("uncertainty") and (values[argument] <= 0).any():
+                    row = int(np.argmax(values[argument] <= 0))
+                    self.fail(
+                        row,
+                        f"'{self.words[self.column(name, '')].iloc[row]}' in column '{name}' is no "
+                        "standard deviation, which is positive. Correct it, or mark it by NaN.",
+                    )
             else:
                 values[argument] = np.full(len(self.lines), float(name))
         left_out = np.any(list(missing.values()), axis=0)
@@ -219,7 +217,7 @@ class Table:
 
     def stated(self, column: str, quantity: str) -> str | None:
         """Return the unit that a row of units or the name of a column states, or None."""
-        unit = self.units.get(column) or _split_unit(column, quantity)[1]
+        unit = self.units.get(column) or split_unit(column, quantity)[1]
         # (E) and (N) are directions.
         return None if quantity == "length" and unit and unit.upper() in {"E", "N"} else unit
 
@@ -418,40 +416,8 @@ def _check_rows(
         )
 
 
-def is_geographic(name: str, unit: str) -> bool:
-    """Return whether a name or a unit is that of longitudes or latitudes."""
-    if unit_name(unit) in UNIT_SIZES["length"]:
-        return False
-    in_degrees = _DEGREES.fullmatch(unit.lower().replace("_", " "))
-    return bool(in_degrees or _GEOGRAPHIC.search(name.lower()))
-
-
 def _label(group: str) -> str:
     """Return the name of a line of a survey, the same for L100, "Line 100" and 100."""
     name = (survey_line(group) or group.strip()).upper()
     name = name[1:] if re.fullmatch(r"L\d.*", name) else name
     return name.removesuffix(".0")
-
-
-def _split_unit(name: str, quantity: str = "") -> tuple[str, str | None]:
-    """Return a column's name without its unit, and the unit or None."""
-    bracketed = _IN_BRACKETS.search(name)
-    if bracketed:
-        return name[: bracketed.start()].strip(), bracketed[1].strip()
-    for inner in re.finditer(r"[\[(]([^\[\]()]*)[\])]", name):
-        if _is_unit(inner[1].strip()):
-            return name[: inner.start()].strip(), inner[1].strip()
-    for separator in re.finditer(r"[_\s/.,:;-]+", name):
-        end = name[separator.end() :].strip()
-        # UTM_E is an easting.
-        if _is_unit(end) and (end.upper() != "E" or quantity == "gradient"):
-            return name[: separator.start()], end
-    return name, None
-
-
-def _is_unit(text: str) -> bool:
-    return bool(unit_name(text) or _LIKE_A_UNIT.search(text))
-
-
-def _bare(name: str) -> str:
-    return _split_unit(name, "gradient")[0]

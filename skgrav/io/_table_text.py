@@ -16,6 +16,9 @@ _COMMENTS = ("#", "!", "%", "/")
 #: Engine of pandas for each kind of sheet, and its package.
 _SHEETS = {".xlsx": "openpyxl", ".xlsm": "openpyxl", ".xls": "xlrd", ".ods": "odf"}
 
+#: Lines among which a title may end.
+_N_TITLES = 20
+
 _DELIMITERS = {"tab": "\t", "blank": None}
 
 _NUMBER = re.compile(
@@ -91,6 +94,9 @@ def _of_text(path: Path, delimiter: str | None, pd: Any) -> Entries:
             survey_lines.append(current or "")
     if not numbered:
         return Entries(pd.DataFrame(), [], delimiter, [], None)
+    n_titles = _count_titles([line for _, line in numbered], delimiter)
+    comments += [line for _, line in numbered[:n_titles]]
+    numbered, survey_lines = numbered[n_titles:], survey_lines[n_titles:]
     lines, texts = (list(part) for part in zip(*numbered, strict=True))
     separator = _delimiter(delimiter, texts)
     if separator is None:
@@ -102,6 +108,16 @@ def _of_text(path: Path, delimiter: str | None, pd: Any) -> Entries:
     words = _without_margin(words.fillna("").apply(lambda column: column.str.strip()))
     noted = [[word.strip() for word in comment.split(separator)] for comment in comments]
     return Entries(words, lines, separator, noted, survey_lines if current else None)
+
+
+def _count_titles(texts: list[str], delimiter: str | None) -> int:
+    """Return the number of lines of words above a table, which lack its delimiter."""
+    for n, text in enumerate(texts[:_N_TITLES]):
+        separator = _delimiter(delimiter, [text])
+        if separator and separator in text:
+            words = all(re.search(r"[^\W\d]", title) for title in texts[:n])
+            return n if words and all(separator in row for row in texts[n:]) else 0
+    return 0
 
 
 def _delimiter(given: str | None, texts: list[str]) -> str | None:

@@ -13,7 +13,8 @@ from skgrav._checks import find_dummies, import_optional
 from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.geometry import unit_size
-from skgrav.io._table import MARKS_OF_ELEVATION, is_geographic, open_table
+from skgrav.io._table import MARKS_OF_ELEVATION, open_table
+from skgrav.io._table_names import is_geographic
 
 #: Names of coordinates beside those that are asked for.
 _OTHER_NAMES = {
