@@ -165,24 +165,41 @@ def check_dummies(array: NDArray[Any], name: str, *, zeros_are_background: bool 
     the last digit, and farther from the other values than ten times their range. Fewer than three
     others have no range to compare with, nor have zeros where they may be the background of a body.
     """
+    marks = find_dummies(array, zeros_are_background=zeros_are_background)
+    if marks.any():
+        first = float(array[marks][0])
+        rest = array[~_like_dummies(array)]
+        raise ValueError(
+            f"'{name}' contains {first:.10g}, {np.count_nonzero(array == first)} times and far "
+            f"from all other values, which are {rest.min():.4g} to {rest.max():.4g}: it marks "
+            f"missing values. {_REMEDY}"
+        )
+
+
+def find_dummies(array: NDArray[Any], *, zeros_are_background: bool = False) -> Mask:
+    """Return which numbers mark missing values, as `check_dummies` says."""
+    none = np.zeros(array.shape, dtype=bool)
     if not array.size:
-        return
+        return none
     for extreme in (float(array.min()), float(array.max())):
         # Single precision rounds 99999.9 in the eighth digit.
-        if not np.isclose(DUMMIES, abs(extreme), rtol=1e-7, atol=0).any():
-            continue
-        # A file may use several dummies, which must not widen the range of the others.
-        size = np.abs(array)
-        rest = array[~reduce(np.logical_or, (np.isclose(size, d, 1e-7, 0) for d in DUMMIES))]
-        if rest.size < 3 or (zeros_are_background and not rest.any()):
-            continue
-        low, high = float(rest.min()), float(rest.max())
-        if max(low - extreme, extreme - high) > _FAR * (high - low):
-            raise ValueError(
-                f"'{name}' contains {extreme:.10g}, {np.count_nonzero(array == extreme)} times and "
-                f"far from all other values, which are {low:.4g} to {high:.4g}: it marks missing "
-                f"values. {_REMEDY}"
-            )
+        if np.isclose(DUMMIES, abs(extreme), rtol=1e-7, atol=0).any():
+            break
+    else:
+        return none
+    # A file may use several dummies, which must not widen the range of the others.
+    like = _like_dummies(array)
+    rest = array[~like]
+    if rest.size < 3 or (zeros_are_background and not rest.any()):
+        return none
+    low, high = float(rest.min()), float(rest.max())
+    distance = np.maximum(low - array.astype(np.float64), array - high)
+    return np.asarray(like & (distance > _FAR * (high - low)))
+
+
+def _like_dummies(array: NDArray[Any]) -> Mask:
+    size = np.abs(array)
+    return np.asarray(reduce(np.logical_or, (np.isclose(size, d, 1e-7, 0) for d in DUMMIES)))
 
 
 def check_size(array: Array, name: str) -> None:

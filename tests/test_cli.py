@@ -96,6 +96,7 @@ def test_gravity_of_the_section_is_what_was_predicted(profile, capsys):
     [
         (["--length-unit", "m"], "--x 'x_km' is in km, but --length-unit is m."),
         (["--gravity-unit", "mGal"], "--gz 'gz_um/s2' is in um/s2, but --gravity-unit is mGal."),
+        (["--length-unit", "m", "--gz", "g"], "--x 'x_km' is in km, but --length-unit is m."),
         (["--gz", "g"], "not 'g'. Name it by --gz."),
         (["--cells", "0", "5", "--noise", "1"], "--cells is 0 5"),
         (["--bounds", "3", "1", "--noise", "1"], "'bounds' is (3.0, 1.0)"),
@@ -119,18 +120,18 @@ def test_errors_are_told_on_stderr_and_nothing_is_written(profile, more, text, c
         ("", "has the columns []"),
         ("x,gz\n", "is empty"),
         ("x,gz\n0,1\n1,b\n", "line 3: 'b' in column 'gz' is not a finite number"),
-        ("x,gz\n0,1\n1\n", "line 3: '' in column 'gz' is not a finite number"),
-        ("x,gz\n0,1\n1,nan\n", "line 3: 'nan' in column 'gz' is not a finite number"),
-        ("x,gz\n1,1\n0,2\n", "profile.csv, line 3: column 'x' does not increase. Sort it."),
-        ("x,gz\n0,1\n1,2\n1,3\n", "line 4: this station repeats line 3, with different"),
-        ("x,gz\n0,1\n1,2\n1,2\n", "line 4: this station repeats line 3, with the same data"),
-        ("x,gz\n0,978000\n1,978001\n", "absolute gravity, or not in mGal"),
+        ("x,gz\n0,nan\n1\n", "has no row without missing values in the columns ['x', 'gz']"),
+        ("lon,gz\n0,1\n1,3\n", "not 'x'. Name it by --x."),
+        ("x_km,gz,s\n0,1,2\n", "--x 'x' is in km, but --depth 900.0 states no unit. Give --len"),
+        ("/ x gz\nLine 1\n0 1\nLine 2\n2 3\n", "has the lines L1, L2. Choose one by --line"),
+        ("x,gz\n0,978000\n1,978001\n", "absolute gravity, or in another unit"),
     ],
 )
 def test_bad_tables_are_refused(tmp_path, table, text, capsys):
     path = tmp_path / "profile.csv"
     path.write_text(table)
-    assert main(["invert", str(path), "--noise", "1", "--out", str(tmp_path / "section.nc")]) == 1
+    options = ["--noise", "1", "--depth", "900", "--out", str(tmp_path / "section.nc")]
+    assert main(["invert", str(path), *options]) == 1
     assert text in capsys.readouterr().err
 
 
@@ -148,8 +149,8 @@ def test_bad_tables_are_refused(tmp_path, table, text, capsys):
 def test_units_of_columns_are_known_or_refused(tmp_path, unit, text, capsys):
     path, name = tmp_path / "profile.csv", f"gz_{unit}"
     path.write_text(f"x,{name}\n" + "".join(f"{i},{i % 7}\n" for i in range(20)), "utf-8")
-    out = ["--noise", "1", "--out", str(tmp_path / "section.nc")]
-    assert main(["invert", str(path), "--gz", name, *out]) == 1
+    options = ["--gravity-unit", "mGal", "--noise", "1", "--out", str(tmp_path / "section.nc")]
+    assert main(["invert", str(path), "--gz", name, *options]) == 1
     assert text in capsys.readouterr().err
 
 
@@ -235,3 +236,42 @@ def test_program_runs_by_its_name():
     )
     assert failed.returncode == 1
     assert failed.stderr.startswith("skgrav: error: ")
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_tables_as_they_are_give_the_same_section(profile, truth, capsys):
+    """Unsorted rows in Geosoft's format, in units of its comment, of lines of which one is read."""
+    xarray = pytest.importorskip("xarray")
+    cells = ["--cells", "8", "20"]
+    assert invert(profile, "--noise", "0.1", *cells) == 0  # in um/s2
+    expected = xarray.load_dataset(profile.with_name("section.nc"))
+    rows = [f"{x} {y} {g}" for x, y, g in zip(X / 1e3, [0.1] * 20, -truth, strict=True)]
+    table = profile.with_name("lines.xyz")
+    head = ["/ x_km elevation_km gz_mGal", "Line 7", "0 0 50", "Line 8"]
+    table.write_text("\n".join([*head, *rows[::-1], "1 0 *"]))
+    out = ["--elevation", "elevation", "--positive", "up", "--out", str(profile.with_name("s.nc"))]
+    capsys.readouterr()
+    assert main(["invert", str(table), "--line", "8", "--noise", "0.01", *cells, *out]) == 0
+    warned = capsys.readouterr().err
+    assert (
+        "lines.xyz: 1 of 21 rows are left out, since values are missing: 'gz' in line 25 (*)"
+        in warned
+    )
+    found = xarray.load_dataset(profile.with_name("s.nc"))
+    for name in ("density", "gz", "station_x", "station_z"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-9)
+
+
+def test_noise_and_lengths_are_in_units_that_are_not_guessed(profile, capsys):
+    out = ["--out", str(profile.with_name("s.nc"))]
+    command = ["invert", str(profile), "--elevation", "elevation", *out]
+    assert main([*command, "--noise", "1"]) == 1
+    said = capsys.readouterr().err
+    assert "--gz 'gz' is in um/s2, but --noise 1.0 states no unit. Give --gravity-unit" in said
+    more = ["--noise", "1", "--gravity-unit", "um/s2"]
+    assert main([*command, *more, "--top", "0.1"]) == 1
+    said = capsys.readouterr().err
+    assert "--x 'x' is in km, but --top 0.1 states no unit. Give --elevation-unit" in said
+    assert (
+        main([*command, *more, "--top", "0.1", "--elevation-unit", "km", "--cells", "4", "9"]) == 0
+    )

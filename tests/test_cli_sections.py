@@ -283,3 +283,57 @@ def test_former_name_of_the_trend_is_read(tmp_path):
     for former, name in {"nothing": "none", "mean": "level", "trend": "linear"}.items():
         former_section = inverted(path, "--remove", former)
         np.testing.assert_array_equal(below(former_section), below(inverted(path, "--trend", name)))
+
+
+def test_gradients_beside_gravity(tmp_path, capsys):
+    mesh = Mesh([[500.0, 1500.0], [3e3, 5e3]])
+    survey = Survey(np.column_stack([np.full(101, -50.0), X]), ("z", "xz", "zz"))
+    g = ForwardOperator(mesh, survey).fit().transform([[300.0]])[0]
+    noise = np.random.default_rng(1).standard_normal(303) * np.repeat([0.05, 0.5, 0.5], 101)
+    gz, gxz, gzz = survey.unflatten(g + noise)
+    path = written(tmp_path, X, gz, **{"gxz_E": gxz, "gzz [1/s2]": gzz * 1e-9})
+    out = tmp_path / "section.nc"
+    command = ["invert", str(path), "--height", "50", "--gxz", "gxz", "--gzz", "gzz"]
+    command += ["--out", str(out)]
+    for wrong, said in {
+        (): "the noise of the components z, xz, zz, in mGal and E, is not given",
+        ("--noise", "0.05"): "--noise is 0.05 for the components ['z', 'xz', 'zz'], in mGal and in",
+        ("--noise", "0.05", "1"): "--noise has 2 values for the components gz, gxz, gzz; give one",
+        ("--sigma", "s", "s", "s"): "not 's'. Name it by --sigma",
+    }.items():
+        assert main([*command, *wrong]) == 1
+        assert said in capsys.readouterr().err
+    told = ["--trend", "level", "--noise", "0.05", "0.5", "0.5", "--gradient-unit", "E"]
+    assert main([*command, *told]) == 1
+    assert "--gzz 'gzz' is in 1/s2, but --gradient-unit is E" in capsys.readouterr().err
+    path = written(tmp_path, X, gz, gxz_E=gxz, gzz_E=gzz)
+    assert main([*command, *told[:-2]]) == 0
+    said = capsys.readouterr().out
+    assert "chi factor 1.0" in said
+    assert "mGal and 0." in said
+    assert " E, chi" in said
+    assert ", trend gzz " in said
+    section = xarray.load_dataset(out)
+    np.testing.assert_allclose(section["gzz"], gzz)
+    np.testing.assert_allclose(section["gzz_uncertainty"], 0.5)
+    assert section["gxz"].attrs["units"] == "E"
+    table = tmp_path / "g.csv"
+    more = ["--components", "z", "zz", "--gradient-unit", "mGal/m", "--height", "50"]
+    assert main(["forward", str(out), "--stations", str(path), *more, "--out", str(table)]) == 0
+    assert table.read_text().startswith("x_m,elevation_m,gz_mGal,gzz_mGal/m\n")
+    found = np.loadtxt(table, delimiter=",", skiprows=1)[:, 3]
+    np.testing.assert_allclose(found * 1e4, section["gzz_predicted"], rtol=1e-6)
+
+
+def test_gradients_alone(tmp_path, capsys):
+    mesh = Mesh([[500.0, 1500.0], [3e3, 5e3]])
+    survey = Survey(np.column_stack([np.full(101, -50.0), X]), ["zz"])
+    gzz = ForwardOperator(mesh, survey).fit().transform([[300.0]])[0]
+    gzz += 0.5 * np.random.default_rng(1).standard_normal(101)
+    path, out = tmp_path / "profile.csv", tmp_path / "section.nc"
+    path.write_text("x,gzz_E\n" + "\n".join(f"{x},{g}" for x, g in zip(X, gzz, strict=True)))
+    command = ["invert", str(path), "--height", "50", "--gzz", "gzz", "--out", str(out)]
+    assert main([*command, "--noise", "0.5"]) == 0
+    names = {"density", "gzz", "gzz_uncertainty", "gzz_predicted"}
+    assert set(xarray.load_dataset(out)) == names
+    assert " E, chi factor 1.0" in capsys.readouterr().out

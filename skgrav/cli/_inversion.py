@@ -13,16 +13,25 @@ from sklearn.frozen import FrozenEstimator
 import skgrav
 from skgrav._typing import Array
 from skgrav._warnings import warn
-from skgrav.cli._profile import GRAVITIES, TRENDS, Profile, check_output, read_profile
+from skgrav.cli._profile import (
+    GRADIENTS,
+    GRAVITIES,
+    TRENDS,
+    Profile,
+    check_output,
+    gravity_unit,
+    read_profile,
+)
 from skgrav.cli._section import (
     Section,
-    below_profile,
+    below_survey,
+    check_mesh_options,
     columns_below,
     draw_section,
-    profile_mesh,
-    write_section,
+    make_mesh,
+    write_model,
 )
-from skgrav.geometry import Mesh, Survey
+from skgrav.geometry import Mesh, Survey, component_unit
 from skgrav.metrics import chi_factor, residual_trend
 from skgrav.noise import Noise, Trend
 from skgrav.operators import ForwardOperator
@@ -37,8 +46,11 @@ _N_HELD_OUT = 1000
 def train(options: Namespace) -> None:
     """Train a network for the stations of a profile."""
     check_output(options.out, ".safetensors")
+    if options.y is not None:
+        raise ValueError("--y is for areas; networks are trained for profiles. Leave it out.")
+    check_mesh_options(options)
     survey = read_profile(options).survey
-    operator = ForwardOperator(profile_mesh(options, survey), survey).fit()
+    operator = ForwardOperator(make_mesh(options, survey), survey).fit()
     rho = _training_sections(
         options.sections, operator, tuple(options.densities), random_state=options.seed
     )
@@ -73,15 +85,16 @@ def _training_sections(
 
 
 def invert(options: Namespace) -> None:
-    """Invert a profile, and write and draw the section."""
-    check_output(options.out, ".nc")
+    """Invert a profile or an area, and write and draw the density."""
+    check_output(options.out, *([".nc"] if options.y is None else [".nc", ".vtr", ".den"]))
     check_output(options.plot)
+    check_mesh_options(options)
     profile = read_profile(options, options.noise)
     if options.model == "tikhonov":
         section = _smoothest(options, profile)
     else:
         section = _estimated(options, profile)
-    write_section(options.out, section, options)
+    write_model(options.out, section, options)
     print(f"{options.out}: {_summary(section)}")
     if options.plot is not None:
         draw_section(options.plot, section)
@@ -89,16 +102,22 @@ def invert(options: Namespace) -> None:
 
 def _summary(section: Section) -> str:
     """Return the text of densities, misfit and trend."""
-    x = section.operator.survey_.stations[:, 1]
-    _, rho = below_profile(section.operator.mesh_, x, section.rho)
-    rms = np.sqrt(np.mean(section.residual**2))
-    parts = [f"density {rho.min():.4g} to {rho.max():.4g} kg/m3", f"residual {rms:.3g} mGal"]
+    survey = section.operator.survey_
+    rho = below_survey(section.operator.mesh_, survey.stations, section.rho)
+    squares = dict.fromkeys(map(component_unit, survey.components), np.empty(0))
+    for component, left in zip(survey.components, survey.unflatten(section.residual), strict=True):
+        unit = component_unit(component)
+        squares[unit] = np.append(squares[unit], left**2)
+    residuals = " and ".join(f"{np.sqrt(s.mean()):.3g} {unit}" for unit, s in squares.items())
+    parts = [f"density {rho.min():.4g} to {rho.max():.4g} kg/m3", f"residual {residuals}"]
     if section.chi_factor is not None:
         parts.append(f"chi factor {section.chi_factor:.2f}")
     if section.trend is not None:
         trend = section.trend
         for name, value, std in zip(trend.names, trend.coefficients[0], trend.std[0], strict=True):
-            unit = {"": "mGal", "x": "mGal/m", "x^2": "mGal/m2"}[name.partition(" ")[2]]
+            component, _, power = name.partition(" ")
+            unit = component_unit(component.removeprefix("g"))
+            unit += {"": "", "x": "/m", "y": "/m"}.get(power, "/m2")
             spread = "" if np.isnan(std) else f" +- {std:.2g}"
             parts.append(f"trend {name} {value:.4g}{spread} {unit}")
     return ", ".join(parts)
@@ -110,7 +129,14 @@ def _smoothest(options: Namespace, profile: Profile) -> Section:
         raise ValueError(
             f"--refine is {options.refine}, but 'tikhonov' fits the data without it. Leave it out."
         )
-    operator = ForwardOperator(profile_mesh(options, profile.survey), profile.survey)
+    survey = profile.survey
+    units = {component_unit(component) for component in survey.components}
+    if survey.uncertainty is None and len(units) > 1:
+        raise ValueError(
+            f"the noise of the components {', '.join(survey.components)}, in mGal and E, is not "
+            "given: give one --noise or --sigma for each."
+        )
+    operator = ForwardOperator(make_mesh(options, survey), survey)
     inverter = skgrav.TikhonovInverter(
         order=1,
         depth_weighting="sensitivity",
@@ -122,17 +148,22 @@ def _smoothest(options: Namespace, profile: Profile) -> Section:
         # The warning of the noise that is assumed says the same, by the options of this command.
         warnings.filterwarnings("ignore", "'alpha' is 'gcv'")
         result = inverter.fit(g).invert(g)
-    if profile.survey.uncertainty is None:
-        _warn_assumed(options, float(result.sigma[0]))
+    if survey.uncertainty is None:
+        _warn_assumed(options, units.pop(), float(result.sigma[0]))
     return _section(inverter.operator_, profile, result.rho, result.trend)
 
 
-def _warn_assumed(options: Namespace, sigma: float) -> None:
-    """Warn of the noise, in mGal, that generalised cross-validation assumes."""
-    unit = options.gravity_unit
+def _warn_assumed(options: Namespace, unit: str, sigma: float) -> None:
+    """Warn of the noise, in mGal or E, that generalised cross-validation assumes."""
+    if unit == "E":
+        unit = options.gradient_unit or unit
+        sigma /= GRADIENTS[unit]
+    else:
+        unit = gravity_unit(options)
+        sigma /= GRAVITIES[unit]
     warn(
         "the noise of the data is not given; generalised cross-validation assumes "
-        f"{sigma / GRAVITIES[unit]:.2g} {unit}, too little for smoothed or gridded data. The noise "
+        f"{sigma:.2g} {unit}, too little for smoothed or gridded data. The noise "
         "determines the resolution: give it by --noise, or its column by --sigma."
     )
 
@@ -157,6 +188,8 @@ def _estimated(options: Namespace, profile: Profile) -> Section:
 
 def _trained(options: Namespace, profile: Profile) -> tuple[Any, ForwardOperator]:
     """Return a network that was trained for these stations, and an operator with their noise."""
+    if options.y is not None:
+        raise ValueError("--model is a network, which is trained for profiles. Leave out --y.")
     if options.bounds is not None:
         raise ValueError("--bounds is for --model tikhonov; a network has no bounds. Leave it out.")
     model = skgrav.CNNInverter.load(options.model)

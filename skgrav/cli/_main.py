@@ -17,16 +17,17 @@ import skgrav
 from skgrav.cli._inversion import invert, train
 from skgrav.cli._profile import (
     LENGTHS,
+    OneOrMore,
     add_options,
     add_station_options,
     check_output,
     elevation_unit,
     positive,
-    read_survey,
+    read_places,
     write_profile,
 )
 from skgrav.cli._section import add_mesh_options, below_profile, read_section
-from skgrav.geometry import Survey
+from skgrav.geometry import COMPONENTS, Survey, component_unit
 from skgrav.operators import ForwardOperator
 
 #: Errors of input or missing packages, printed without a traceback; others are defects.
@@ -102,7 +103,7 @@ def _add_forward(commands: Any) -> None:
     forward.add_argument(
         "--stations", type=Path, help="table (default: above each column except padding)"
     )
-    forward.add_argument("--components", nargs="+", choices=["x", "z"], default=["z"])
+    forward.add_argument("--components", nargs="+", choices=COMPONENTS[3], default=["z"])
     add_station_options(forward, None, "that of the top of the section")
     forward.set_defaults(run=_forward)
 
@@ -135,7 +136,7 @@ def _add_train(commands: Any) -> None:
 
 
 def _add_invert(commands: Any) -> None:
-    parser = commands.add_parser("invert", help="density section of a profile")
+    parser = commands.add_parser("invert", help="density below a profile or an area")
     add_options(parser)
     add_mesh_options(parser)
     parser.add_argument(
@@ -143,7 +144,14 @@ def _add_invert(commands: Any) -> None:
         default="tikhonov",
         help="'tikhonov', which needs no training, or a file of `train` (default: tikhonov)",
     )
-    parser.add_argument("--noise", type=positive, help="standard deviation, in --gravity-unit")
+    parser.add_argument(
+        "--noise",
+        nargs="+",
+        action=OneOrMore,
+        type=positive,
+        metavar="SIGMA",
+        help="standard deviation in the unit of the data, one for all components or one for each",
+    )
     parser.add_argument(
         "--bounds",
         nargs=2,
@@ -152,7 +160,12 @@ def _add_invert(commands: Any) -> None:
         help="of the density contrast, in kg/m3 (tikhonov)",
     )
     parser.add_argument("--refine", metavar="SOLVER", help="fit a network's estimate to the data")
-    parser.add_argument("--out", type=Path, required=True, help="section to write (.nc)")
+    parser.add_argument(
+        "--topography", type=Path, help="ground of an area, a table of points or a grid (.nc, .tif)"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="density to write (.nc; of areas also .vtr, .den)"
+    )
     parser.add_argument("--plot", type=Path, help="picture to draw")
     parser.set_defaults(run=invert)
 
@@ -182,7 +195,7 @@ def _info(options: Namespace) -> None:
 def _describe_section(path: Path) -> None:
     mesh, rho, x = read_section(path)
     print(mesh)
-    if x is not None:
+    if x is not None and mesh.ndim == 2:
         core, below = below_profile(mesh, x, rho)
         n_padding = mesh.shape[1] - core.shape[1]
         print(f"below the profile: {core}, {n_padding} columns of padding")
@@ -193,18 +206,28 @@ def _describe_section(path: Path) -> None:
 def _forward(options: Namespace) -> None:
     check_output(options.out)
     mesh, rho, x = read_section(options.section)
-    if mesh.ndim != 2:
-        raise ValueError(f"{options.section} has {mesh.ndim} axes; a section has 2, z and x.")
+    if (mesh.ndim == 3) != (options.y is not None):
+        raise ValueError(
+            f"{options.section} has {mesh.ndim} axes; stations of a model of three need --y, those "
+            "of a section have none."
+        )
+    if mesh.ndim == 3 and options.stations is None:
+        raise ValueError(f"{options.section} is a model below an area; give --stations.")
     size = LENGTHS[elevation_unit(options)]
     if options.height is None:
         options.height = -mesh.edges[0][0] / size
+        options.elevation_unit = elevation_unit(options)
     if options.stations is None:
         up = size * options.height
         above = mesh if x is None else below_profile(mesh, x, rho)[0]
         stations = np.column_stack([np.full(above.shape[1], -up), above.centers[1]])
     else:
-        stations = read_survey(options.stations, options, {})[1].stations
+        stations = read_places(options.stations, options).stations
     survey = Survey(stations, options.components)
     g = ForwardOperator(mesh, survey).fit().transform(rho[None])[0]
-    write_profile(options.out, survey, g, options.length_unit, options.gravity_unit)
-    print(f"{options.out}: {survey}, {g.min():.4g} to {g.max():.4g} mGal")
+    write_profile(options.out, survey, g, options)
+    ranges = (
+        f"{values.min():.4g} to {values.max():.4g} {component_unit(component)}"
+        for component, values in zip(survey.components, survey.unflatten(g), strict=True)
+    )
+    print(f"{options.out}: {survey}, {', '.join(ranges)}")

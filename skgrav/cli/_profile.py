@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from skgrav._typing import Array
-from skgrav.geometry import UNIT_SIZES, Survey
-from skgrav.io import Table, checked_path, read_table
+from skgrav.geometry import AXES, UNIT_SIZES, Survey, component_unit
+from skgrav.io import Table, checked_path, open_table, stations_of, upward
 
-#: Units of length in metres, and of gravity in mGal.
+#: Units of length in metres, of gravity in mGal and of its gradients in Eotvos.
 LENGTHS = UNIT_SIZES["length"]
-GRAVITIES = {unit: size for unit, size in UNIT_SIZES["gravity"].items() if unit != "normalized"}
+GRAVITIES, GRADIENTS = (
+    {unit: size for unit, size in UNIT_SIZES[quantity].items() if unit != "normalized"}
+    for quantity in ("gravity", "gradient")
+)
+
+GRADIENT_COMPONENTS = ("xx", "xy", "xz", "yy", "yz", "zz")
 
 #: Degree of the trend by its name.
 TRENDS = {"none": None, "level": 0, "linear": 1, "quadratic": 2}
@@ -23,16 +29,26 @@ TRENDS = {"none": None, "level": 0, "linear": 1, "quadratic": 2}
 #: Trends by what was removed from the data when the option was ``--remove``.
 _FORMER_TRENDS = {"nothing": "none", "mean": "level", "trend": "linear"}
 
+_UNITS = ("length_unit", "elevation_unit", "gravity_unit", "gradient_unit")
+
 #: Largest anomaly in mGal; larger gravity is absolute, or in another unit.
 _LARGEST_ANOMALY = 2000.0
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Gravity along a line, in metres and mGal, component-major."""
+    """Gravity and its gradients along a line or over an area, in metres, mGal and Eotvos."""
 
     survey: Survey
     data: Array
+
+
+class OneOrMore(Action):
+    """Keep a single value as it is, and more as a list."""
+
+    def __call__(self, parser: Any, options: Namespace, values: Any, option: Any = None) -> None:
+        """Store the value or the values."""
+        setattr(options, self.dest, values[0] if len(values) == 1 else values)
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -40,9 +56,28 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("profile", type=Path, help="table of stations: text or sheet")
     add_station_options(parser)
     columns = parser.add_argument_group("columns of data")
-    columns.add_argument("--gz", default="gz", metavar="COLUMN", help="positive down (default: gz)")
-    columns.add_argument("--gx", metavar="COLUMN", help="horizontal component, if measured")
-    columns.add_argument("--sigma", metavar="COLUMN", help="standard deviation of each datum")
+    columns.add_argument(
+        "--gz",
+        metavar="COLUMN",
+        help="positive down (default: gz, unless gradients are named and there is none)",
+    )
+    for name in ("gx", "gy"):
+        columns.add_argument(f"--{name}", metavar="COLUMN", help="horizontal component")
+    for name in GRADIENT_COMPONENTS:
+        columns.add_argument(f"--g{name}", metavar="COLUMN", help="gradient, if measured")
+    columns.add_argument(
+        "--sigma",
+        nargs="+",
+        action=OneOrMore,
+        metavar="COLUMN",
+        help="standard deviation of each datum, one column for all components or one for each",
+    )
+    columns.add_argument(
+        "--positive",
+        choices=["down", "up"],
+        default="down",
+        help="direction in which gz is positive in the table (default: down)",
+    )
     parser.add_argument(
         "--trend",
         "--remove",  # its former name, with the values of `_FORMER_TRENDS`
@@ -60,6 +95,7 @@ def add_station_options(
     """Add the options for the coordinates of stations, and units."""
     columns = parser.add_argument_group("columns of stations")
     columns.add_argument("--x", default="x", metavar="COLUMN", help="distance (default: x)")
+    columns.add_argument("--y", metavar="COLUMN", help="northing, for an area; x is the easting")
     height = columns.add_mutually_exclusive_group()
     height.add_argument("--elevation", metavar="COLUMN", help="positive up")
     height.add_argument(
@@ -69,24 +105,46 @@ def add_station_options(
         help=f"elevation of all stations (default: {height_help})",
     )
     units = parser.add_argument_group("units")
-    units.add_argument("--length-unit", choices=LENGTHS, default="m", help="(default: m)")
+    of_table = "(default: that of the table, otherwise {})"
+    units.add_argument("--length-unit", choices=LENGTHS, help=of_table.format("m"))
     units.add_argument(
         "--elevation-unit", choices=LENGTHS, help="also of --height (default: --length-unit)"
     )
-    units.add_argument("--gravity-unit", choices=GRAVITIES, default="mGal", help="(default: mGal)")
+    units.add_argument("--gravity-unit", choices=GRAVITIES, help=of_table.format("mGal"))
+    units.add_argument("--gradient-unit", choices=GRADIENTS, help=of_table.format("E"))
+    layout = parser.add_argument_group("layout of the table, where it is not found")
+    layout.add_argument(
+        "--names", nargs="+", metavar="NAME", help="of all columns, in place of a header"
+    )
+    layout.add_argument("--delimiter", help="one character, 'tab' or 'blank'")
+    layout.add_argument("--sheet", help="of a workbook")
+    layout.add_argument(
+        "--line", nargs="+", metavar="LINE", help="of the survey, from Geosoft XYZ or a column line"
+    )
+
+
+def length_unit(options: Namespace) -> str:
+    """Return the unit of lengths in options and written tables."""
+    return str(options.length_unit or "m")
 
 
 def elevation_unit(options: Namespace) -> str:
     """Return the unit of elevations, which is often not that of distances."""
-    return str(options.elevation_unit or options.length_unit)
+    return str(options.elevation_unit or length_unit(options))
 
 
-def check_output(path: Path | None, suffix: str | None = None) -> None:
+def gravity_unit(options: Namespace) -> str:
+    """Return the unit of gravity in options and written tables."""
+    return str(options.gravity_unit or "mGal")
+
+
+def check_output(path: Path | None, *suffixes: str) -> None:
     """Raise an error before the work, instead of after it, if a file cannot be written there."""
     if path is None:
         return
-    if suffix is not None and path.suffix != suffix:
-        raise ValueError(f"--out is '{path}'; end its name in '{suffix}', the kind of file it is.")
+    if suffixes and path.suffix not in suffixes:
+        kinds = " or ".join(f"'{suffix}'" for suffix in suffixes)
+        raise ValueError(f"--out is '{path}'; end its name in {kinds}, the kind of file it is.")
     checked_path(path)
 
 
@@ -98,47 +156,85 @@ def positive(text: str) -> float:
     return value
 
 
-def read_survey(
-    path: Path, options: Namespace, gravity: dict[str, Any], sigma: Any = None
-) -> tuple[Table, Survey, Any]:
-    """Return a table, its survey and its data, with columns of gravity by axis."""
-    table = read_table(path, _spelled)
-    places = {"x": options.x, "elevation": options.elevation}
-    units = options.length_unit, options.elevation_unit, options.gravity_unit
-    return table, *table.survey(places, gravity, sigma, options.height, *units)
+def read_places(path: Path, options: Namespace) -> Survey:
+    """Return the stations of a table, without data."""
+    return _survey(_table(path, options), options, {}, None)[0]
 
 
-def read_profile(options: Namespace, noise: float | None = None) -> Profile:
-    """Read a profile; `noise` is its standard deviation in --gravity-unit, in place of --sigma."""
+def read_profile(options: Namespace, noise: float | list[float] | None = None) -> Profile:
+    """Read a profile or an area; `noise` is its standard deviation, in place of --sigma."""
     if noise is not None and options.sigma is not None:
         raise ValueError("--noise and --sigma are both given; give one of them.")
-    gravity = {"x": options.gx, "z": options.gz}
-    sigma = options.sigma if noise is None else noise
-    table, survey, g = read_survey(options.profile, options, gravity, sigma)
-    back = np.diff(survey.stations[:, 1]) < 0
-    if back.any():
-        table.fail(int(np.argmax(back)) + 1, f"column '{options.x}' does not increase. Sort it.")
+    table = _table(options.profile, options)
+    names = {c: getattr(options, f"g{c}") for c in ("x", "y", "z", *GRADIENT_COMPONENTS)}
+    if names["z"] is None and (table.has("gz") or not any(names.values())):
+        names["z"] = "gz"
+    components = {component: name for component, name in names.items() if name is not None}
+    sigma: Any = options.sigma if noise is None else noise
+    if isinstance(sigma, list):
+        if len(sigma) != len(components):
+            raise ValueError(
+                f"{'--sigma' if noise is None else '--noise'} has {len(sigma)} values for the "
+                f"components {', '.join(f'g{c}' for c in components)}; give one for each."
+            )
+        sigma = dict(zip(components, sigma, strict=True))
+    survey, g = _survey(table, options, components, sigma)
     for component, profile in zip(survey.components, survey.unflatten(g), strict=True):
         largest = np.abs(profile).max()
-        if largest > _LARGEST_ANOMALY:
+        if component_unit(component) == "mGal" and largest > _LARGEST_ANOMALY:
             raise ValueError(
-                f"g{component} reaches {largest:g} mGal: absolute gravity, or not in "
-                f"{options.gravity_unit}. Reduce it to an anomaly, or name the --gravity-unit."
+                f"g{component} reaches {largest:g} mGal: absolute gravity, or in another unit. "
+                "Reduce it to an anomaly, or name the --gravity-unit."
             )
     trend = TRENDS[options.trend or "none"]
-    return Profile(Survey(survey.stations, survey.components, survey.uncertainty, trend), g)
+    if survey.ndim == 3:
+        survey = Survey(survey.stations, survey.components, survey.uncertainty, trend)
+        return Profile(survey, g)
+    along = np.argsort(survey.stations[:, 1], kind="stable")
+    g = survey.unflatten(g)[:, along].ravel()
+    sigma = survey.uncertainty
+    if sigma is not None:
+        sigma = survey.unflatten(sigma)[:, along].ravel()
+    return Profile(Survey(survey.stations[along], survey.components, sigma, trend), g)
 
 
-def _spelled(name: str) -> str:
-    """Return the option of an argument of `skgrav.io.read_stations`."""
-    return "--sigma" if name == "uncertainty" else f"--{name.replace('_', '-')}"
+def _table(path: Path, options: Namespace) -> Table:
+    layout = {name: getattr(options, name) for name in ("names", "delimiter", "sheet", "line")}
+    error = "--noise" if getattr(options, "sigma", None) is None else "--sigma"
+    return open_table(path, partial(_spelled, error=error), **layout)
 
 
-def write_profile(path: Path, survey: Survey, g: Array, length_unit: str, unit: str) -> None:
-    """Write gravity in mGal to a table, in these units."""
-    columns = {"x": survey.stations[:, 1], "elevation": -survey.stations[:, 0]}
-    table = {f"{name}_{length_unit}": c / LENGTHS[length_unit] for name, c in columns.items()}
+def _survey(
+    table: Table, options: Namespace, components: dict[str, str], sigma: Any
+) -> tuple[Survey, Any]:
+    """Return the survey of a table and its data."""
+    units = {name: getattr(options, name) for name in _UNITS}
+    # Lengths among the options are in the unit of the table, which may state it by itself.
+    names = ("x", "depth", "cell", "top")
+    lengths = {name: getattr(options, name, None) for name in names}
+    lengths = {name: length for name, length in lengths.items() if length is not None}
+    table.length_sizes(lengths, units["length_unit"], units["elevation_unit"])
+    places = {"x": options.x, "y": options.y} | upward(options.elevation, options.height)
+    positive = getattr(options, "positive", "down")
+    return stations_of(table, places, components, sigma, positive, units)[1:]
+
+
+def _spelled(name: str, error: str) -> str:
+    """Return the option of an argument of `skgrav.io.read_stations`, `error` that of its noise."""
+    if name.startswith("uncertainty"):
+        return error
+    return f"--{name.replace('_', '-')}"
+
+
+def write_profile(path: Path, survey: Survey, g: Array, options: Namespace) -> None:
+    """Write gravity in mGal and gradients in Eotvos to a table, in the units of the options."""
+    length, gravity = length_unit(options), gravity_unit(options)
+    units = {"mGal": (gravity, GRAVITIES), "E": (options.gradient_unit or "E", GRADIENTS)}
+    z, *horizontal = survey.stations.T
+    columns = dict(zip(AXES[survey.ndim][:0:-1], horizontal[::-1], strict=True)) | {"elevation": -z}
+    table = {f"{name}_{length}": c / LENGTHS[length] for name, c in columns.items()}
     for component, values in zip(survey.components, survey.unflatten(g), strict=True):
-        table[f"g{component}_{unit}"] = values / GRAVITIES[unit]
+        unit, sizes = units[component_unit(component)]
+        table[f"g{component}_{unit}"] = values / sizes[unit]
     header, values = ",".join(table), np.column_stack(list(table.values()))
     np.savetxt(checked_path(path), values, "%.10g", ",", header=header, comments="")

@@ -1,4 +1,4 @@
-"""Density sections below a profile: mesh, files and pictures."""
+"""Density sections below a profile and models below an area: mesh, files and pictures."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ import numpy as np
 import skgrav
 from skgrav._checks import import_optional
 from skgrav._typing import Array
-from skgrav.cli._profile import LENGTHS, Profile, elevation_unit, positive
-from skgrav.geometry import Mesh, Survey
-from skgrav.io import checked_path
+from skgrav.cli._profile import LENGTHS, Profile, elevation_unit, length_unit, positive
+from skgrav.geometry import AXES, Mesh, Survey
+from skgrav.io import checked_path, read_topography, write_ubc_mesh, write_ubc_model
 from skgrav.noise import Trend
 from skgrav.operators import ForwardOperator
 
 #: Growth from one column of padding to the next.
 _GROWTH = 1.3
 
+#: Density of inactive cells in files of UBC-GIF, in g/cm3.
+_AIR = -100.0
+
 
 @dataclass(frozen=True)
 class Section:
-    """Density below a profile, in kg/m3, and its fit to the data, in mGal."""
+    """Density below a profile, in kg/m3, and its fit to the data, in mGal and Eotvos."""
 
     operator: ForwardOperator
     profile: Profile
@@ -51,8 +54,13 @@ def add_mesh_options(parser: ArgumentParser) -> None:
         nargs=2,
         type=int,
         metavar=("NZ", "NX"),
-        help="below the profile; columns of padding are added (default: as wide as stations are "
+        help="below a profile; columns of padding are added (default: as wide as stations are "
         "apart, and layers that thicken from half of it)",
+    )
+    mesh.add_argument(
+        "--cell",
+        type=positive,
+        help="width of the columns, in --length-unit (default: that of the stations)",
     )
     mesh.add_argument("--depth", type=positive, help="in --length-unit (default: half the length)")
     mesh.add_argument(
@@ -61,6 +69,35 @@ def add_mesh_options(parser: ArgumentParser) -> None:
         metavar="ELEVATION",
         help="of the ground below airborne or marine data (default: that of the lowest station)",
     )
+
+
+def check_mesh_options(options: Namespace) -> None:
+    """Raise ValueError about options that do not go together."""
+    given = {
+        n for n in ("cells", "cell", "topography", "top") if getattr(options, n, None) is not None
+    }
+    if options.y is not None:
+        if "cells" in given:
+            raise ValueError("--cells is for profiles: give --cell for the width of the columns.")
+        if {"topography", "top"} <= given:
+            raise ValueError("--top and --topography are both given; give one of them.")
+        return
+    if "topography" in given:
+        raise ValueError("--topography is for areas: give --y, or leave it out.")
+    if {"cell", "cells"} <= given:
+        raise ValueError("--cell and --cells are both given; give one of them.")
+
+
+def make_mesh(options: Namespace, survey: Survey) -> Mesh:
+    """Return a mesh below a profile or an area."""
+    if survey.ndim == 2:
+        return profile_mesh(options, survey)
+    ground: Any = None if options.topography is None else read_topography(options.topography)
+    if options.top is not None:
+        ground = -LENGTHS[elevation_unit(options)] * options.top
+    size = LENGTHS[length_unit(options)]
+    cell, depth = (None if v is None else size * v for v in (options.cell, options.depth))
+    return Mesh.for_survey(survey, ground, cell=cell, depth=depth, verbose=True)
 
 
 def profile_mesh(options: Namespace, survey: Survey) -> Mesh:
@@ -73,11 +110,12 @@ def profile_mesh(options: Namespace, survey: Survey) -> Mesh:
     length = float(np.ptp(x))
     if length == 0:
         raise ValueError("the stations of the profile have one position; a section needs more.")
-    depth = None if options.depth is None else LENGTHS[options.length_unit] * options.depth
+    size = LENGTHS[length_unit(options)]
+    cell, depth = (None if v is None else size * v for v in (options.cell, options.depth))
     # No rock lies above a station.
     top = z.max() if options.top is None else -LENGTHS[elevation_unit(options)] * options.top
     if options.cells is None:
-        return Mesh.for_survey(survey, top, depth=depth, verbose=True)
+        return Mesh.for_survey(survey, top, cell=cell, depth=depth, verbose=True)
     nz, nx = options.cells
     if nz < 1 or nx < 1:
         raise ValueError(f"--cells is {nz} {nx}; give two positive numbers.")
@@ -95,10 +133,13 @@ def profile_mesh(options: Namespace, survey: Survey) -> Mesh:
 def columns_below(mesh: Mesh, x: Array) -> slice:
     """Return the columns below stations at x; all others are padding."""
     half = np.ptp(x) / max(1, len(x) - 1) / 2
-    below = (mesh.centers[1] > x.min() - half) & (mesh.centers[1] < x.max() + half)
-    inside = np.flatnonzero(below)
+    return _within(mesh.centers[1], x, half)
+
+
+def _within(centers: Array, x: Array, margin: float) -> slice:
+    inside = np.flatnonzero((centers > x.min() - margin) & (centers < x.max() + margin))
     if not inside.size:
-        return slice(0, mesh.shape[1])
+        return slice(0, len(centers))
     return slice(int(inside[0]), int(inside[-1]) + 1)
 
 
@@ -109,6 +150,18 @@ def below_profile(mesh: Mesh, x: Array, rho: Array) -> tuple[Mesh, Array]:
     return Mesh([mesh.edges[0], edges]), mesh.unflatten(rho)[..., columns].ravel()
 
 
+def below_survey(mesh: Mesh, stations: Array, rho: Array) -> Array:
+    """Return the densities of the active cells below a survey, without padding."""
+    if mesh.ndim == 2:
+        return below_profile(mesh, stations[:, 1], rho)[1]
+    rows, columns = (
+        _within(centers, along, 0.0)
+        for centers, along in zip(mesh.centers[1:], stations.T[1:], strict=True)
+    )
+    image = mesh.unflatten(rho)[:, rows, columns]
+    return image[np.isfinite(image)]
+
+
 def read_section(path: Path) -> tuple[Mesh, Array, Array | None]:
     """Return mesh and density of a file, and x of the stations if it has them."""
     dataset = import_optional("xarray", str(path), "io").load_dataset(path)
@@ -116,11 +169,27 @@ def read_section(path: Path) -> tuple[Mesh, Array, Array | None]:
         raise ValueError(f"{path} has the variables {list(dataset)}; 'density' must be among them.")
     mesh = Mesh.from_xarray(dataset["density"])
     x = dataset["station_x"].values if "station_x" in dataset.coords else None
-    return mesh, mesh.flatten(dataset["density"]), x
+    image = mesh.unflatten(mesh.flatten(dataset["density"]))
+    mesh = Mesh(mesh.edges, np.isfinite(image))  # the others are air
+    return mesh, mesh.flatten(image), x
+
+
+def write_model(path: Path, section: Section, options: Namespace) -> None:
+    """Write densities, to netCDF with the data, to VTK, or in the format of UBC-GIF."""
+    mesh, rho = section.operator.mesh_, section.rho
+    if path.suffix == ".nc":
+        write_section(path, section, options)
+        return
+    whole, image = mesh.whole, mesh.unflatten(rho).ravel()
+    if path.suffix == ".vtr":
+        whole.to_pyvista(image).save(checked_path(path))
+        return
+    write_ubc_model(path, whole, image, inactive=None if mesh.active is None else _AIR)
+    write_ubc_mesh(path.with_suffix(".msh"), whole)
 
 
 def write_section(path: Path, section: Section, options: Namespace) -> None:
-    """Write a section, the data as measured, and the options to netCDF."""
+    """Write densities, the data as measured, and the options to netCDF."""
     mesh, survey = section.operator.mesh_, section.operator.survey_
     places = Survey(survey.stations, survey.components)
     parts = [survey.to_xarray(section.profile.data)]
@@ -130,7 +199,7 @@ def write_section(path: Path, section: Section, options: Namespace) -> None:
         parts.append(_renamed(trend, "trend", "trend of the data"))
     dataset = mesh.to_xarray(section.rho).to_dataset()
     for part in parts:
-        dataset.update(part.rename({"x": "station_x", "z": "station_z"}))
+        dataset.update(part.rename({axis: f"station_{axis}" for axis in AXES[mesh.ndim]}))
     dataset.attrs.update(_attributes(section, options))
     dataset.to_netcdf(checked_path(path))
 
@@ -172,13 +241,19 @@ def draw_section(path: Path, section: Section) -> None:
     from skgrav.plotting import DensityDisplay, GravityDisplay
 
     operator, profile = section.operator, section.profile
+    n = len(operator.survey_.components)
+    predictions = {"predicted": section.rho}
+    if operator.mesh_.ndim == 3:
+        figure = Figure(figsize=(13, 4 * (n + 1)), layout="constrained")
+        axes = figure.subplots(n + 1, 3, squeeze=False)
+        GravityDisplay.from_predictions(profile.data, predictions, operator=operator, ax=axes[:n])
+        DensityDisplay.from_predictions(None, section.rho, mesh=operator.mesh_, ax=axes[n:])
+        figure.savefig(checked_path(path), dpi=150)
+        return
     mesh, rho = below_profile(operator.mesh_, operator.survey_.stations[:, 1], section.rho)
     figure = Figure(figsize=(9, 9), layout="constrained")
-    n = len(operator.survey_.components)
     axes = figure.subplots(3, n, squeeze=False, height_ratios=[2, 1, 3])
-    GravityDisplay.from_predictions(
-        profile.data, {"predicted": section.rho}, operator=operator, ax=axes[:2]
-    )
+    GravityDisplay.from_predictions(profile.data, predictions, operator=operator, ax=axes[:2])
     for unused in axes[2, 1:]:
         unused.remove()
     DensityDisplay.from_predictions(None, rho, mesh=mesh, ax=axes[2, 0])

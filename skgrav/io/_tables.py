@@ -1,194 +1,20 @@
-"""Tables of stations: text of any delimiter, decimal mark and encoding, and sheets of Excel."""
+"""Stations and their gravity from tables."""
 
 from __future__ import annotations
 
-import io
 import os
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from skgrav._checks import check_dummies, import_optional
 from skgrav._typing import Array
-from skgrav.geometry import Survey, unit_name, unit_size
+from skgrav._warnings import warn
+from skgrav.geometry import Survey, component_unit
+from skgrav.io._table import Table, open_table
 
-_COMMENTS = ("#", "!", "%", "//")
-_SHEETS = {".xlsx": "openpyxl", ".xlsm": "openpyxl", ".xls": "xlrd", ".ods": "odf"}
-
-_DECIMAL_COMMA = r"^([+-]?\d*),(\d*(?:[eE][+-]?\d+)?)$"
-_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?nan|[+-]?inf"
-
-#: A unit at the end of a column's name, as in ``gz [mGal]`` or ``gz (um/s2)``.
-_IN_BRACKETS = re.compile(r"[\[(]([^\[\]()]*)[\])]\s*$")
-
-#: Text that looks like a unit after a blank or ``_``, known or not: ``lb/ft3``, ``kGal``.
-_LIKE_A_UNIT = re.compile(
-    r"^(\S*[/^²³⁻]\S*|\S*gals?|\S+ s-?2|[unmµμ]?m[_.*·]?s-?2|mi|miles?|yd|inch|usft|deg)$",
-    re.IGNORECASE,
-)
-
-
-@dataclass(frozen=True)
-class Table:
-    """The text of a table by column, its row of units, and the line number of each row."""
-
-    path: Path
-    words: Any  # a DataFrame of strings
-    units: dict[str, str]
-    lines: list[int]
-    #: Spelling of an argument in errors, as in ``--length-unit``.
-    spell: Callable[[str], str]
-
-    def fail(self, row: int, problem: str) -> NoReturn:
-        """Raise ValueError about a row."""
-        raise ValueError(f"{self.path}, line {self.lines[row]}: {problem}")
-
-    def numbers(self, name: str, asked_by: str) -> Array:
-        """Return the finite numbers of a column that the argument `asked_by` names."""
-        import pandas as pd
-
-        if name not in self.words:
-            raise ValueError(
-                f"{self.path} has the columns {list(self.words)}, not '{name}'. Name it by "
-                f"{asked_by}."
-            )
-        words = self.words[name]
-        if words.empty:
-            raise ValueError(f"column '{name}' of {self.path} is empty.")
-        values = pd.to_numeric(words, errors="coerce").to_numpy(np.float64)
-        wrong = ~np.isfinite(values)
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            self.fail(
-                row,
-                f"'{words.iloc[row]}' in column '{name}' is not a finite number. Correct it or "
-                "drop the line.",
-            )
-        try:
-            check_dummies(values, f"column {name}")
-        except ValueError as error:
-            self.fail(int(np.argmax(np.abs(values - np.median(values)))), str(error))
-        return values
-
-    def quantity(self, argument: str, name: str, unit_argument: str, unit: str) -> Array:
-        """Return a column in metres or mGal, which is in `unit`, by the arguments for both."""
-        asked_by, option = self.spell(argument), self.spell(unit_argument)
-        quantity = "gravity" if unit_argument == "gravity_unit" else "length"
-        values = self.numbers(name, asked_by)
-        size = unit_size(quantity, unit, option)
-        stated = self.units.get(name) or _unit_in(name)
-        if stated and unit_size(quantity, stated, f"column '{name}' of {self.path}") != size:
-            raise ValueError(
-                f"{asked_by} '{name}' is in {stated}, but {option} is {unit}. Correct one of them."
-            )
-        return size * values
-
-    def survey(
-        self,
-        places: dict[str, str | None],
-        components: dict[str, str | None],
-        uncertainty: str | float | None,
-        height: float,
-        length_unit: str,
-        elevation_unit: str | None,
-        gravity_unit: str,
-    ) -> tuple[Survey, Array | None]:
-        """Return stations and data, as `read_stations` does.
-
-        `places` are columns of elevation, y and x, the last two in this order, and `components`
-        columns of gravity by axis.
-        """
-        along = ("length_unit", length_unit)
-        up = ("elevation_unit", elevation_unit or length_unit)
-        lengths = {
-            axis: self.quantity(axis, name, *(up if axis == "elevation" else along))
-            for axis, name in places.items()
-            if name is not None
-        }
-        profiles = {
-            axis: self.quantity(f"g{axis}", name, "gravity_unit", gravity_unit)
-            for axis, name in components.items()
-            if name is not None
-        }
-        above = unit_size("length", up[1], self.spell(up[0])) * height
-        # Not -up, which is -0.0 at sea level: surveys are compared by bytes.
-        top = 0.0 - lengths.pop("elevation", above)
-        stations = np.column_stack(np.broadcast_arrays(top, *lengths.values()))
-        data = np.reshape(list(profiles.values()), (-1, len(stations)))
-        self._refuse_repeated(stations, data)
-        if not profiles:
-            return Survey(stations, ("z",)), None
-        sigma: Any = uncertainty
-        if isinstance(uncertainty, str):
-            column = self.quantity("uncertainty", uncertainty, "gravity_unit", gravity_unit)
-            sigma = np.tile(column, len(profiles))
-        elif uncertainty is not None:
-            sigma = uncertainty * unit_size("gravity", gravity_unit, self.spell("gravity_unit"))
-        return Survey(stations, tuple(profiles), sigma), data.ravel()
-
-    def _refuse_repeated(self, stations: Array, data: Array) -> None:
-        """Raise ValueError if two rows have the same station."""
-        _, first, group = np.unique(stations, axis=0, return_index=True, return_inverse=True)
-        first = first[group.ravel()]
-        repeated = np.flatnonzero(first != np.arange(len(stations)))
-        if not repeated.size:
-            return
-        row, other = int(repeated[0]), int(first[repeated[0]])
-        if np.array_equal(data[:, row], data[:, other]):
-            remedy = "the same data. Drop one of them."
-        else:
-            remedy = "different data. Drop one of them, or take their mean."
-        self.fail(row, f"this station repeats line {self.lines[other]}, with {remedy}")
-
-
-def read_table(path: str | os.PathLike[str], spell: Callable[[str], str]) -> Table:
-    """Return the text of a table, in the layouts that `read_stations` documents."""
-    path = Path(path)
-    pd = import_optional("pandas", str(path), "io")
-    if path.suffix.lower() in _SHEETS:
-        words, lines = _words_of_sheet(path, pd)
-    else:
-        words, lines = _words_of_text(path, pd)
-    rows = words.to_numpy()
-    first, counted = 0, None
-    if len(rows) > 1 and rows[0, 0].isdigit() and not any(rows[0, 1:]) and any(rows[1, 1:]):
-        first, counted = 1, int(rows[0, 0])
-    if len(rows) <= first:
-        return Table(path, pd.DataFrame(), {}, [], spell)
-    names, units = [str(k + 1) for k in range(words.shape[1])], {}
-    if not _has_number(rows[first]):
-        names = list(rows[first])
-        first += 1
-        if len(rows) > first + 1 and not _has_number(rows[first]):
-            units = {n: unit.strip("[]() ") for n, unit in zip(names, rows[first], strict=True)}
-            first += 1
-    if counted not in {None, len(rows) - first}:
-        raise ValueError(
-            f"{path}, line {lines[0]}: {counted} rows should follow, but there are "
-            f"{len(rows) - first}. The table is truncated, or the number is wrong."
-        )
-    _check_names(path, names, rows[first:], lines[first:])
-    words = words.iloc[first:].set_axis(names, axis=1)
-    return Table(path, words[list(filter(None, names))], units, lines[first:], spell)
-
-
-def _check_names(path: Path, names: list[str], rows: Any, lines: list[int]) -> None:
-    """Raise ValueError if a name is repeated, or a row is longer than the header."""
-    named = [name for name in names if name]
-    if len(set(named)) < len(named):
-        raise ValueError(f"{path} has columns of the same name: {named}. Rename them.")
-    # A column without a name before others is an index.
-    n_columns = max((k + 1 for k, name in enumerate(names) if name), default=0)
-    for number, row in zip(lines, rows, strict=True):
-        if any(row[n_columns:]):
-            raise ValueError(
-                f"{path}, line {number}: the row has more entries than the columns {named}. Check "
-                "delimiters and decimal marks."
-            )
+#: Sign of gz relative to skgrav's, by the direction in which the data are positive.
+_SIGNS = {"down": 1.0, "up": -1.0}
 
 
 def read_stations(
@@ -201,22 +27,32 @@ def read_stations(
     gz: str | None = "gz",
     gx: str | None = None,
     gy: str | None = None,
-    uncertainty: str | float | None = None,
-    length_unit: str = "m",
+    gxx: str | None = None,
+    gxy: str | None = None,
+    gxz: str | None = None,
+    gyy: str | None = None,
+    gyz: str | None = None,
+    gzz: str | None = None,
+    uncertainty: str | float | Mapping[str, str | float] | None = None,
+    positive: str = "down",
+    length_unit: str | None = None,
     elevation_unit: str | None = None,
-    gravity_unit: str = "mGal",
+    gravity_unit: str | None = None,
+    gradient_unit: str | None = None,
+    line: str | int | Iterable[str | int] | None = None,
+    names: Sequence[str] | None = None,
+    delimiter: str | None = None,
+    sheet: str | int | None = None,
 ) -> tuple[Survey, Array | None]:
     r"""Read stations and their gravity from a table.
 
     Parameters
     ----------
     path : str or path-like
-        The table: text separated by commas, semicolons, tabs or blanks, with points or commas as
-        decimal marks, or a sheet of Excel. Blank lines, and comments after ``#``, ``!``, ``%`` or
-        ``//``, are skipped; a count of rows on the first line and a row of units below the header
-        are recognised. Without a header columns are named "1", "2" and so on.
+        The table: text or a sheet of Excel, in one of the layouts under Notes.
     x : str, default="x"
-        Column of the distance, in 3D of the easting.
+        Column of the distance, in 3D of the easting. Columns are found by their name in any case,
+        with or without its unit: "x" also means ``X`` and ``x [km]``.
     y : str, default=None
         Column of the northing; None reads a line, in 2D.
     elevation : str, default=None
@@ -224,25 +60,45 @@ def read_stations(
     height : float, default=0.0
         Elevation of all stations without a column `elevation`, in `elevation_unit`.
     gz, gx, gy : str, default=None
-        Columns of the components, gz positive down; by default gz from "gz". If all are None, only
-        stations are read.
-    uncertainty : str or float, default=None
+        Columns of gravity; by default gz from "gz".
+    gxx, gxy, gxz, gyy, gyz, gzz : str, default=None
+        Columns of its gradients. Without any column of data only stations are read.
+    uncertainty : str, float or dict, default=None
         Column of the standard deviation of each datum, the same for all components, or one
-        number, in `gravity_unit`.
-    length_unit : str, default="m"
-        Unit of the coordinates: m, km, cm or ft. A name such as ``x_km`` or ``x [km]``, or a row of
-        units, must not contradict it.
+        number, in the unit of the data; or a dict of these by component, such as
+        ``{"z": 0.1, "zz": "std"}``, as gravity beside gradients needs.
+    positive : {"down", "up"}, default="down"
+        Direction in which gz is positive in the table; "up" changes its sign and that of gxz and
+        gyz.
+    length_unit : str, default=None
+        Unit of the coordinates: m, km, cm or ft. None takes that of a name such as ``x_km`` or
+        ``x [km]`` or of a row of units, otherwise metres. A unit that is given must not contradict
+        them.
     elevation_unit : str, default=None
         Unit of `elevation` and `height`; None takes `length_unit`.
-    gravity_unit : str, default="mGal"
+    gravity_unit : str, default=None
         Unit of the data: mGal, uGal, Gal, gu, um/s2, nm/s2, mm/s2 or m/s2, in any usual spelling.
+        None takes that of the names or of a row of units, otherwise mGal.
+    gradient_unit : str, default=None
+        Unit of gradients: E, 1/s2, mGal/m or uGal/m. None takes that of the names or of a row of
+        units, otherwise E.
+    line : str, int or sequence of these, default=None
+        Lines of the survey to read, as ``100`` or ``["L100", "T20"]``, from Geosoft's XYZ format or
+        a column "line"; None reads all.
+    names : sequence of str, default=None
+        Names of all columns, in place of a header.
+    delimiter : str, default=None
+        Delimiter of a text, one character, "tab" or "blank"; None finds it.
+    sheet : str or int, default=None
+        Sheet of a workbook; None reads the only one.
 
     Returns
     -------
     survey : Survey
-        Stations with columns ``(z, x)`` or ``(z, y, x)`` in metres, z positive down.
+        Stations in the order of the table, with columns ``(z, x)`` or ``(z, y, x)`` in metres, z
+        positive down.
     data : ndarray of shape (n_data,) or None
-        Gravity in mGal, component-major; None without columns of data.
+        Gravity in mGal, then gradients in Eotvos, component-major; None without columns of data.
 
     Raises
     ------
@@ -251,13 +107,32 @@ def read_stations(
     OSError
         If the file cannot be read.
     ValueError
-        If a column is missing, a value is missing or not a number, a unit is unknown or
-        contradicts the argument, or a station is repeated. The message names file, line and
-        column.
+        If a column is missing or geographic, an entry is not a number, or a unit is unknown,
+        contradicts the argument, or is given for some columns alone. The message names file, line
+        and column.
+
+    Warns
+    -----
+    UserWarning
+        If rows with missing values are left out, or stations are repeated, with their lines.
 
     See Also
     --------
+    read_table : All columns, with the line of the survey that each row belongs to.
     read_ubc_survey : Stations from UBC-GIF files.
+
+    Notes
+    -----
+    Text is separated by commas, semicolons, tabs, bars or blanks, with points or commas as decimal
+    marks, in UTF-8, UTF-16 or the encoding of Windows. Blank lines, and comments after ``#``,
+    ``!``, ``%`` or ``/``, are skipped, as are titles without the delimiter above a table; a count
+    of rows on the first line and a row of units below the header are recognised. Without a header,
+    a comment above the first row with one word for each column names the columns; otherwise they
+    are "1", "2" and so on.
+
+    Values are missing where an entry is blank, NaN, NA, ``*``, or a mark such as -9999, 99999,
+    -1e8 or 1e30 far from the others. Rows in which a value is missing are left out. Repeated
+    stations are kept: each is a datum of its own.
 
     Examples
     --------
@@ -267,90 +142,191 @@ def read_stations(
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder, "profile.csv")
     ...     _ = path.write_text("x_km;gz\n0,5;1,5\n1;2\n")
-    ...     survey, data = read_stations(path, x="x_km", height=0.02, length_unit="km")
+    ...     survey, data = read_stations(path, height=20, elevation_unit="m")
     >>> survey.stations.tolist(), data.tolist()
     ([[-20.0, 500.0], [-20.0, 1000.0]], [1.5, 2.0])
     """
-    return read_table(path, "'{}'".format).survey(
-        {"elevation": elevation, "y": y, "x": x},
-        {"x": gx, "y": gy, "z": gz},
-        uncertainty,
-        height,
-        length_unit,
-        elevation_unit,
-        gravity_unit,
+    table = open_table(
+        path, "'{}'".format, names=names, delimiter=delimiter, sheet=sheet, line=line
     )
+    _, survey, data = stations_of(
+        table,
+        {"y": y, "x": x} | upward(elevation, height),
+        {
+            "x": gx,
+            "y": gy,
+            "z": gz,
+            "xx": gxx,
+            "xy": gxy,
+            "xz": gxz,
+            "yy": gyy,
+            "yz": gyz,
+            "zz": gzz,
+        },
+        uncertainty,
+        positive,
+        {
+            "length_unit": length_unit,
+            "elevation_unit": elevation_unit,
+            "gravity_unit": gravity_unit,
+            "gradient_unit": gradient_unit,
+        },
+    )
+    return survey, data
 
 
-def _words_of_text(path: Path, pd: Any) -> tuple[Any, list[int]]:
-    """Return the entries of all lines that are neither blank nor comments, and line numbers."""
-    numbered = [(n, line.strip(" ")) for n, line in enumerate(_text(path).splitlines(), start=1)]
-    numbered = [
-        (n, line) for n, line in numbered if line.strip(" ,;\t") and not line.startswith(_COMMENTS)
-    ]
-    if not numbered:
-        return pd.DataFrame(), []
-    lines, texts = (list(part) for part in zip(*numbered, strict=True))
-    # A count of rows on the first line has no delimiter.
-    head = texts[1] if texts[0].isdigit() and len(texts) > 1 else texts[0]
-    delimiter = next((d for d in ";\t," if d in head), None)
-    width = max(len(t.split(delimiter)) for t in texts)
-    try:
-        words = pd.read_csv(
-            io.StringIO("\n".join(texts)),
-            sep=delimiter or r"\s+",
-            header=None,
-            names=range(width),
-            index_col=False,
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
+def read_table(
+    path: str | os.PathLike[str],
+    *,
+    line: str | int | Iterable[str | int] | None = None,
+    names: Sequence[str] | None = None,
+    delimiter: str | None = None,
+    sheet: str | int | None = None,
+) -> Any:
+    r"""Read all columns of a table.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The table, in any layout of `read_stations`.
+    line : str, int or sequence of these, default=None
+        Lines of the survey to read, as in `read_stations`; None reads all.
+    names : sequence of str, default=None
+        Names of all columns, in place of a header.
+    delimiter : str, default=None
+        Delimiter of a text, one character, "tab" or "blank"; None finds it.
+    sheet : str or int, default=None
+        Sheet of a workbook; None reads the only one.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        A column is of numbers, NaN where they are missing, if all its entries are numbers, and
+        otherwise of text. The index is the line of each row in the file. Tables in Geosoft's XYZ
+        format have a column "line" of the line of the survey, such as L100 or T20.
+        ``attrs["units"]`` is the row of units, by column.
+
+    Raises
+    ------
+    ImportError
+        If pandas, part of ``skgrav[io]``, is missing, or the package it needs for a sheet.
+    OSError
+        If the file cannot be read.
+    ValueError
+        If the rows do not fit the columns; the message names file and line.
+
+    See Also
+    --------
+    read_stations : A survey and its data, in metres and mGal.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from skgrav.io import read_table
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "area.xyz")
+    ...     _ = path.write_text("/ x y gz\nLine 10\n0 5 1.5\n9 5 *\nTie 2\n4 0 1.2\n")
+    ...     print(read_table(path).to_csv(lineterminator="\n"))
+    row,line,x,y,gz
+    3,L10,0.0,5.0,1.5
+    4,L10,9.0,5.0,
+    6,T2,4.0,0.0,1.2
+    <BLANKLINE>
+    """
+    spell = "'{}'".format
+    return open_table(path, spell, names=names, delimiter=delimiter, sheet=sheet, line=line).frame()
+
+
+def stations_of(
+    table: Table,
+    places: Mapping[str, str | float | None],
+    components: Mapping[str, str | None],
+    uncertainty: str | float | Mapping[str, str | float] | None,
+    positive: str,
+    units: Mapping[str, str | None],
+) -> tuple[Table, Survey, Array | None]:
+    """Return the rows without missing values, their survey and their data.
+
+    `places` are columns of y and x and a column or number of elevations, by argument, `components`
+    are columns by component, and `units` those of `read_stations`, by argument.
+    """
+    if positive not in _SIGNS:
+        raise ValueError(
+            f"{table.spell('positive')} is {positive!r}; it must be 'down' or 'up', the direction "
+            "in which gz is positive."
         )
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read as a table: {error}") from error
-    if len(words) != len(lines):
-        raise ValueError(f"{path} has a quotation that does not end on its line. Close the quotes.")
-    # pandas fills short rows with NaN.
-    words = words.fillna("").apply(lambda column: column.str.strip())
-    if delimiter != ",":
-        words = words.replace(_DECIMAL_COMMA, r"\1.\2", regex=True)
-    return words.loc[:, (words != "").any()], lines
+    if places.get("y") is None and len(set(table.survey_lines or ())) > 1:
+        several = ", ".join(dict.fromkeys(table.survey_lines or ()))
+        raise ValueError(
+            f"{table.path} has the lines {several}. Choose one by {table.spell('line')}, or read "
+            f"the area by {table.spell('y')}."
+        )
+    lengths = {argument: place for argument, place in places.items() if place is not None}
+    names = {component: name for component, name in components.items() if name is not None}
+    sigmas = _by_component(uncertainty, list(names), table.spell("uncertainty"))
+    sizes = table.length_sizes(lengths, units["length_unit"], units["elevation_unit"])
+    columns: dict[str, str | float] = {}
+    for argument, unit in (("gravity_unit", "mGal"), ("gradient_unit", "E")):
+        these = [component for component in names if component_unit(component) == unit]
+        asked: dict[str, str | float] = {f"g{c}": names[c] for c in these}
+        asked |= {f"uncertainty of g{c}": sigmas[c] for c in these if c in sigmas}
+        sizes |= table.sizes(asked, argument, units[argument])
+        columns |= asked
+    table, values = table.complete(lengths | columns)
+    values = {argument: sizes[argument] * v for argument, v in values.items()}
+    up = next((values[a] for a in ("elevation", "height") if a in values), 0.0)
+    # Not -up, which is -0.0 at sea level: surveys are compared by bytes.
+    axes = [0.0 - up, *(values[axis] for axis in ("y", "x") if axis in values)]
+    stations = np.column_stack(np.broadcast_arrays(*axes))
+    data = [_SIGNS[positive] ** c.count("z") * values[f"g{c}"] for c in names]
+    _warn_repeated(table, stations, data)
+    if not names:
+        return table, Survey(stations, ("z",)), None
+    sigma = [values[f"uncertainty of g{c}"] for c in sigmas]
+    survey = Survey(stations, tuple(names), np.concatenate(sigma) if sigma else None)
+    return table, survey, np.concatenate(data)
 
 
-def _words_of_sheet(path: Path, pd: Any) -> tuple[Any, list[int]]:
-    try:
-        engine = _SHEETS[path.suffix.lower()]
-        words = pd.read_excel(path, header=None, dtype=str, engine=engine).fillna("")
-    except ImportError as error:
-        raise ImportError(f"{path}: {error} Or save the sheet as CSV.") from error
-    words = words.apply(lambda column: column.str.strip())
-    kept = (words != "").any(axis=1) & ~words[0].str.startswith(_COMMENTS)
-    words = words[kept]
-    return words.loc[:, (words != "").any()], [int(row) + 1 for row in words.index]
+def upward(elevation: str | None, height: float) -> dict[str, str | float | None]:
+    """Return the column of elevations, or their number unless it is zero in any unit."""
+    return {"elevation": elevation, "height": (height or None) if elevation is None else None}
 
 
-def _text(path: Path) -> str:
-    """Return a text in UTF-8 or UTF-16, otherwise in the encoding of Windows."""
-    raw = path.read_bytes()
-    if raw[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        return raw.decode("utf-16")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("cp1252", errors="replace")
+def _by_component(
+    uncertainty: str | float | Mapping[str, str | float] | None, measured: list[str], name: str
+) -> dict[str, str | float]:
+    """Return the uncertainty of each component, a column or a number."""
+    if uncertainty is None:
+        return {}
+    if not isinstance(uncertainty, Mapping):
+        if len({component_unit(c) for c in measured}) > 1:
+            raise ValueError(
+                f"{name} is {uncertainty!r} for the components {measured}, in mGal and in E. Give "
+                "one for each of them."
+            )
+        return dict.fromkeys(measured, uncertainty)
+    if set(uncertainty) != set(measured):
+        raise ValueError(
+            f"{name} has the components {list(uncertainty)}; give one for each of {measured}."
+        )
+    return {component: uncertainty[component] for component in measured}
 
 
-def _has_number(words: Any) -> bool:
-    return any(re.fullmatch(_NUMBER, word, re.IGNORECASE) for word in words)
-
-
-def _unit_in(name: str) -> str | None:
-    """Return the unit in a column's name, or None."""
-    bracketed = _IN_BRACKETS.search(name)
-    if bracketed:
-        return bracketed[1].strip()
-    for blank in re.finditer(r"[_\s]", name):
-        end = name[blank.end() :].strip()
-        if unit_name(end) or _LIKE_A_UNIT.search(end):
-            return end
-    return None
+def _warn_repeated(table: Table, stations: Array, data: list[Array]) -> None:
+    """Warn if rows have the same station."""
+    _, first, group = np.unique(stations, axis=0, return_index=True, return_inverse=True)
+    first = first[group.ravel()]
+    repeated = np.flatnonzero(first != np.arange(len(stations)))
+    if not repeated.size:
+        return
+    row, other = int(repeated[0]), int(first[repeated[0]])
+    what = ""
+    if data:
+        same = all(column[row] == column[other] for column in data)
+        what = f", with {'the same' if same else 'different'} data"
+    warn(
+        f"{table.path}: stations are repeated in {repeated.size} of {len(stations)} rows, first in "
+        f"line {table.lines[row]}, which repeats line {table.lines[other]}{what}. All are kept, as "
+        "measurements of their own: drop copies of one measurement."
+    )
