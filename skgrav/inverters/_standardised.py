@@ -48,9 +48,7 @@ class StandardisedEncoding:
     #: Basis of the trend that is removed from the data, one column for each coefficient.
     trend: Array = field(metadata=sized("d", "t"))
     #: Typical size of each datum, if data have several units.
-    data_scales: Array | None = field(
-        default=None, metadata={"skgrav": {"shape": ("d",), "optional": True}}
-    )
+    data_scales: Array | None = field(default=None, metadata=sized("d"))
 
     @classmethod
     def learn(cls, X: Numbers, y: Numbers, inverter: Any, seed: int) -> StandardisedEncoding:
