@@ -125,9 +125,10 @@ def read_stations(
     -----
     Text is separated by commas, semicolons, tabs, bars or blanks, with points or commas as decimal
     marks, in UTF-8, UTF-16 or the encoding of Windows. Blank lines, and comments after ``#``,
-    ``!``, ``%`` or ``/``, are skipped, as are titles without the delimiter above a table; a count of
-    rows on the first line and a row of units below the header are recognised. Without a header, a comment above the first row with one word for
-    each column names the columns; otherwise they are "1", "2" and so on.
+    ``!``, ``%`` or ``/``, are skipped, as are titles without the delimiter above a table; a count
+    of rows on the first line and a row of units below the header are recognised. Without a header,
+    a comment above the first row with one word for each column names the columns; otherwise they
+    are "1", "2" and so on.
 
     Values are missing where an entry is blank, NaN, NA, ``*``, or a mark such as -9999, 99999,
     -1e8 or 1e30 far from the others. Rows in which a value is missing are left out. Repeated
