@@ -111,7 +111,10 @@ def test_models_of_other_formats_hold_the_same_density(area, capsys):
         (["--y", "y", "--model", "m.safetensors"], "is a network, which is trained for profiles"),
         (["--y", "y", "--depth", "3"], "--x 'x' is in km, but --depth 3.0 states no unit"),
         (["--topography", "ground.xyz"], "--topography is for areas: give --y"),
-        (["--cell", "3", "--length-unit", "km"], "--cell is for areas: give --y"),
+        (
+            ["--cell", "3", "--cells", "3", "4", "--length-unit", "km"],
+            "--cell and --cells are both",
+        ),
         (["--y", "y", "--out", "model.png"], "end its name in '.nc' or '.vtr' or '.den'"),
         (["--y", "lat"], "not 'lat'. Name it by --y"),
     ],
