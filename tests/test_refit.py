@@ -11,9 +11,11 @@ from test_estimators import public_estimators
 
 from skgrav import (
     BayesLinearInverter,
+    CellValues,
     CNNInverter,
     ForwardOperator,
     GANGenerator,
+    JointOperator,
     LatentInverter,
     MatrixOperator,
     Mesh,
@@ -58,6 +60,16 @@ CASES = {
     "forward, rows": (ForwardOperator(), {"method": "dense"}, {"method": "rows"}),
     "matrix, identified": (MatrixOperator(), {}, {"alpha": 0.1}),
     "matrix, given": (MatrixOperator(), "matrix 0", "matrix 1"),
+    "cells": (
+        CellValues(),
+        {"cells": [0, 1, 5], "uncertainty": 1.0},
+        {"cells": [2, 3, 7, 9], "uncertainty": None},
+    ),
+    "joint": (
+        JointOperator(),
+        {"operators": [CellValues(cells=[0, 1], uncertainty=1.0), CellValues(uncertainty=2.0)]},
+        {"operators": None},
+    ),
     "bayes": (BayesLinearInverter(), {"noise_level": 0.01}, {"noise_level": "auto"}),
     "tikhonov": (
         TikhonovInverter(),
@@ -132,6 +144,7 @@ def outputs(estimator, data):
     """Give all that an estimator gives, by name."""
     g, rho = data.data[:4], data.target[:4]
     if isinstance(estimator, BaseOperator):
+        g = np.resize(g, (4, estimator.n_data_))
         found = {f"svd_[{i}]": part for i, part in enumerate(estimator.svd_)}
         return found | {
             "matrix_": estimator.matrix_,
