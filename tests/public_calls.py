@@ -217,6 +217,13 @@ def of_geometry():
     """Give the calls of meshes, surveys and kernels."""
     z, x = np.array([0.0, 10.0, 30.0]), np.array([-20.0, 0.0, 10.0, 40.0])
     yield from calls("geometry.Mesh", lambda edges: Mesh([edges, x]).edges, edges=z)
+    block = Mesh([z, x])
+    masked = lambda active: Mesh([z, x], active).cells  # noqa: E731
+    active = np.arange(block.n_cells).reshape(block.shape) > 2
+    yield from calls("geometry.Mesh", masked, active=active.astype(float), layout=True)
+    below = lambda topography: block.below(topography).cells  # noqa: E731
+    ground = np.linspace(z[0], z[1], block.shape[1])
+    yield from calls("geometry.Mesh.below", below, topography=ground, layout=True)
     regular = lambda **params: Mesh.regular(**params).edges  # noqa: E731
     sizes = {"shape": np.array([3, 5]), "spacing": np.array([10.0, 20.0])}
     yield from calls("geometry.Mesh.regular", regular, **sizes)

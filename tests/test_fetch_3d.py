@@ -99,7 +99,7 @@ class TestTwoBodies:
         truth = bodies.true_model(mesh)
         # Volumes of the block and, by cells of 2.5 m, of the sphere.
         assert_allclose(truth[truth < 0].sum() * 2.5**3, -200.0 * 30 * 30 * 20, rtol=1e-6)
-        assert_allclose(truth[truth > 0].sum() * 2.5**3, 200.0 * 4 / 3 * np.pi * 14**3, rtol=0.02)
+        assert_allclose(truth[truth > 0].sum() * 2.5**3, 200.0 * 4 / 3 * np.pi * 14**3, rtol=0.03)
         g = ForwardOperator(mesh, bodies.survey, method="rows").fit().transform(truth[None])[0]
         chi = np.mean(((g - bodies.data) / bodies.survey.uncertainty) ** 2)
         assert 0.7 < chi < 1.3

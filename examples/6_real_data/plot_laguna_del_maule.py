@@ -18,17 +18,20 @@ from skgrav.datasets import fetch_laguna_del_maule
 from skgrav.plotting import DensityDisplay
 
 # %%
-# The columns are those of the published inversion. Layers begin at the lowest station instead of
-# above the highest, since the topography between stations is not known here.
+# The columns are those of the published inversion. The stations stand on the ground, which is taken
+# from them: linear between them, and beyond them at the depth of the nearest, as a warning says.
+# Cells above the ground are air, and no unknowns. Layers of 100 m follow the relief of 700 m.
 
 maule = fetch_laguna_del_maule()
-top = maule.survey.stations[:, 0].max()
-layers = top + np.r_[0, np.cumsum(np.r_[np.full(12, 250.0), np.full(6, 500.0)])]
-mesh = Mesh([layers, *maule.mesh.edges[1:]])
+top = maule.survey.stations[:, 0].min()
+steps = np.r_[np.full(14, 100.0), np.full(10, 250.0), np.full(6, 500.0)]
+block = Mesh([top + np.r_[0, np.cumsum(steps)], *maule.mesh.edges[1:]])
+mesh = block.below(maule.survey, survey=maule.survey)
+print(mesh)
 
 # %%
-# The file grants the data an error of 0.05 mGal, that of the instruments. What flat cells of
-# 250 m cannot explain is larger: we take 0.3 mGal. The authors removed a regional field; how much
+# The file grants the data an error of 0.05 mGal, that of the instruments. What cells of 250 m and
+# 100 m cannot explain is larger: we take 0.3 mGal. The authors removed a regional field; how much
 # of a level is left, the inversion finds out, with its standard deviation.
 
 survey = Survey(maule.survey.stations, "z", uncertainty=0.3, trend=0)
@@ -42,14 +45,14 @@ print(inverter.operator_.plan_)
 # Below the lake lies the least density, at the depth of the publication. Its contrast is a smooth
 # one: a smaller body of more contrast, up to the -600 kg/m3 that the authors allowed, fits as well.
 
-rho = mesh.unflatten(result.rho[0])
-least = np.unravel_index(rho.argmin(), rho.shape)
-z, y, x = (c[i] for c, i in zip(mesh.centers, least, strict=True))
+rho = result.rho[0]
+z, y, x = mesh.cell_centers[rho.argmin()]
 print(f"chi factor {result.chi_factor[0]:.2f}")
 print(f"level {result.trend.coefficients[0, 0]:.1f} +- {result.trend.std[0, 0]:.1f} mGal")
-print(f"least density {rho.min():.0f} kg/m3, {z - top:.0f} m below the lowest station")
+lowest = maule.survey.stations[:, 0].max()
+print(f"least density {rho.min():.0f} kg/m3, {z - lowest:.0f} m below the lowest station")
 
-display = DensityDisplay.from_predictions(None, result.rho[0], mesh=mesh, at=(z, y, x))
+display = DensityDisplay.from_predictions(None, rho, mesh=mesh, at=(z, y, x))
 display.axes_.flat[0].plot(*maule.survey.stations[:, :0:-1].T / 1e3, "k.", ms=2)
 output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 display.figure_.savefig(output / "laguna_del_maule.png", dpi=100)

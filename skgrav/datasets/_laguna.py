@@ -45,8 +45,8 @@ density_range  bounds of density contrasts in kg/m3, -600 to 300, of the inversi
                belong to
 
 The top of the mesh is above all stations. Cells above the ground are air: an inversion must leave
-them out, or start its mesh lower. The files contain no topography; the ground is known at the
-stations only.
+them out, by mesh.below(survey, survey=survey). The files contain no topography; the ground is known
+at the stations only.
 
 Accepted interpretation: a low-density body near 2 km depth, the magma reservoir.
 

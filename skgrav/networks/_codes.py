@@ -32,7 +32,7 @@ class SectionModule(nn.Module):
 
         Parameters
         ----------
-        cells : ndarray of shape (n_cells,) or None
+        cells : sequence of int, or None
             Their indices in the flattened section; the network sees 0.5 in the others. None keeps
             all.
 
