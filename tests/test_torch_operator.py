@@ -28,6 +28,8 @@ GEOMETRIES = {
     ("fft", "3D, some stations, unordered"),
     ("dense", "2D line"),
     ("dense", "3D, stations anywhere"),
+    ("anywhere", "2D, stations anywhere"),
+    ("anywhere", "3D, stations anywhere"),
 }
 
 

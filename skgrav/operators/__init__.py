@@ -1,5 +1,6 @@
 """Linear operators from density to gravity and other data, and the ways to apply them."""
 
+from skgrav.operators._anywhere import AnywhereOperator
 from skgrav.operators._base import SVD_SIZE, BaseOperator
 from skgrav.operators._cell_values import CellValues
 from skgrav.operators._cells import UNITS, Geometry

@@ -31,15 +31,17 @@ _EXACT, _SPECTRUM, _ENTRY, _POINT = 6e-8, 1e-7, 1.3e-9, 7e-9
 _N_CHECKED = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What an error takes; see `Stencil` for the first three."""
+    """What an error takes; see `Stencil` for the first six."""
 
     width: int
+    n_planes: int
     reach: int
-    shells: tuple[float, ...]
+    n_points: int
     svd_cut: float
-    #: Near entries below this fraction of the largest entry are left out.
+    shells: tuple[float, ...]
+    #: Near entries of gravity below this fraction of the largest are left out.
     entry_cut: float
     #: Decay of wavenumbers that are left out.
     wave_cut: float
@@ -47,23 +49,61 @@ class Settings:
     moments: int
     #: Fraction of the near entries that is left, a safe estimate.
     kept: float
-    n_planes: int = 4
 
     def stencil(self, layout: Layout, power: int = 1) -> Stencil:
         """Return the stencil of a lattice, for fields or for their squares."""
         spacings = layout.nodes.spacings
-        columns = tuple(h / max(spacings) for h in spacings)
         return Stencil(
-            self.width, self.n_planes, self.reach, columns, self.svd_cut, self.shells, power
+            width=self.width,
+            n_planes=self.n_planes,
+            reach=self.reach,
+            columns=tuple(h / max(spacings) for h in spacings),
+            n_points=self.n_points,
+            cut=self.svd_cut,
+            shells=self.shells,
+            power=power,
         )
 
 
-#: Settings by the error that they meet, relative to the largest datum; measured by
-#: benchmarks/bench_anywhere.py.
+#: Settings by the error that they meet, relative to the largest datum. Errors are about a third
+#: of it for gravity and half for gradients, of random cells and of constant density alike.
 SETTINGS = {
-    1e-4: Settings(4, 3, (1.0, 3.0), 1e-11, 1e-6, 1e-5, 6, 0.5),
-    1e-6: Settings(6, 5, (1.0, 3.0), 1e-11, 5e-8, 1e-8, 8, 0.5),
-    1e-8: Settings(8, 6, (1.0, 2.0, 10.0), 1e-10, 1e-9, 1e-10, 10, 0.8),
+    1e-4: Settings(
+        width=4,
+        n_planes=4,
+        reach=4,
+        n_points=8,
+        svd_cut=1e-11,
+        shells=(1.0, 3.0),
+        entry_cut=1e-6,
+        wave_cut=1e-5,
+        moments=6,
+        kept=0.4,
+    ),
+    1e-6: Settings(
+        width=6,
+        n_planes=4,
+        reach=5,
+        n_points=10,
+        svd_cut=1e-11,
+        shells=(1.0, 3.0),
+        entry_cut=2e-8,
+        wave_cut=1e-8,
+        moments=8,
+        kept=0.5,
+    ),
+    1e-8: Settings(
+        width=6,
+        n_planes=6,
+        reach=6,
+        n_points=12,
+        svd_cut=1e-10,
+        shells=(1.0, 1.5, 3.0, 10.0),
+        entry_cut=2e-10,
+        wave_cut=1e-10,
+        moments=12,
+        kept=0.7,
+    ),
 }
 
 
@@ -111,10 +151,11 @@ class AnywhereOperator:
         if power == 1 and self.far is not None:
             self.error = self._measured_error(geometry, layout)
             if self.error > tol:
+                finer = "a smaller 'tol', or " if tol > min(SETTINGS) else ""
                 warn(
                     f"'tol' is {tol:g}, but gravity by method='anywhere' is up to {self.error:.2g} "
-                    "of the largest datum off, at ten stations for which it was computed exactly. "
-                    "Take a smaller 'tol', or method='dense' or 'rows', which are exact."
+                    "of the largest datum off, at some stations for which it was computed exactly. "
+                    f"Take {finer}method='dense' or 'rows', which are exact."
                 )
 
     @property
@@ -202,6 +243,7 @@ def layout_of(geometry: Geometry, tol: float) -> Layout:
         settings.width,
         settings.n_planes,
         settings.moments,
+        geometry.kernel == "point",
         settings.wave_cut,
     )
 
@@ -223,7 +265,9 @@ class Forecast:
             stencil = settings.stencil(layout)
             near = NearField(geometry, layout, stencil, None, settings.entry_cut).n_entries
             near *= n_components
-            entries = len(layout.stations) * len(stencil.nodes) + int(settings.kept * near)
+            # In 2D entries decay more slowly.
+            kept = settings.kept if geometry.mesh.ndim == 3 else 1.0
+            entries = len(layout.stations) * len(stencil.nodes) + int(kept * near)
             spectra = FarField.required_bytes(geometry, layout.nodes, itemsize)
             points = prod(layout.nodes.lengths) * (layout.nodes.n_layers + len(layout.nodes.planes))
         #: About the bytes of all arrays.

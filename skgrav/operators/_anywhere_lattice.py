@@ -35,26 +35,27 @@ class Axis:
     shift: int
     #: Number of lattice columns that stand for the end of a wider column.
     moments: int
+    #: Whether the mass of a column is at its centre.
+    points: bool
     #: Range of lattice columns that are each one column and part of no other; None if all are.
     even: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, edges: Array, moments: int) -> Axis:
+    def of(cls, edges: Array, moments: int, points: bool = False) -> Axis:
         """Find the columns of equal width, and a lattice that holds those beside them, too."""
         widths = np.diff(edges)
         spacing = float((edges[-1] - edges[0]) / len(widths))
         furthest = np.spacing(np.abs(edges).max()) / spacing
         if np.ptp(widths) <= (_EVEN + 8 * furthest) * spacing:
-            return cls(edges, spacing, float(edges[0]), len(widths), 0, moments)
+            return cls(edges, spacing, float(edges[0]), len(widths), 0, moments, points)
         first, last = _longest_run(widths)
         spacing = float((edges[last] - edges[first]) / (last - first))
         before = int(np.ceil((edges[first] - edges[0]) / spacing)) + moments
         after = int(np.ceil((edges[-1] - edges[last]) / spacing)) + moments
         origin = float(edges[first] - before * spacing)
         even = before + moments // 2, before + last - first - moments // 2
-        return cls(
-            edges, spacing, origin, before + last - first + after, before - first, moments, even
-        )
+        count = before + last - first + after
+        return cls(edges, spacing, origin, count, before - first, moments, points, even)
 
     @property
     def obstacle(self) -> str:
@@ -80,22 +81,28 @@ class Axis:
         ends = np.where(np.abs(ends - np.rint(ends)) < 1e-6, np.rint(ends), ends)
         for column, (a, b) in zip(weights.T, pairwise(ends), strict=True):
             first, last = int(np.ceil(a)), int(np.floor(b))
-            column[first:last] += 1.0
-            for start, stop in [(a, b)] if first > last else [(a, first), (last, b)]:
-                if stop > start:
+            if a == first and b == first + 1:
+                column[first] = 1.0
+                continue
+            if self.points:
+                pieces = [((a + b) / 2, (a + b) / 2)]
+            else:
+                column[first:last] += 1.0
+                pieces = [(a, b)] if first > last else [(a, first), (last, b)]
+            for start, stop in pieces:
+                if stop > start or self.points:
                     low = int(np.rint((start + stop) / 2)) - self.moments // 2
-                    column[low : low + self.moments] += _of_same_moments(
-                        start - low, stop - low, self.moments
-                    )
+                    found = _of_same_moments(start - low, stop - low, self.moments)
+                    column[low : low + self.moments] += found * (b - a if self.points else 1.0)
         return weights
 
     def resampling(self, power: int = 1) -> Array | None:
         """Return weights (n_lattice, n_columns) of lattice columns for each column.
 
         A column consists of whole lattice columns and two ends, for which some around them stand
-        that have the same moments. None if columns are those of the lattice. For squares of
-        fields, which hardly differ along a distant column, each counts as often as the column is
-        wide.
+        that have the same moments; so they do for a mass at its centre. None if columns are those
+        of the lattice. For squares of fields, which hardly differ along a distant column, each
+        counts as often as the column is wide.
         """
         if self._weights is None or power == 1:
             return self._weights
@@ -122,8 +129,16 @@ class Axis:
 
 
 def _of_same_moments(start: float, stop: float, n: int) -> Array:
-    """Return weights of `n` unit intervals from 0 on that have the moments of another one."""
+    """Return weights of `n` unit intervals from 0 on that have the moments of another one.
+
+    If its length is 0, weights of their middles that have the moments of a unit mass there.
+    """
     powers = np.arange(1, n + 1)
+    if start == stop:
+        middles = np.arange(n) + 0.5 - n / 2
+        return np.linalg.solve(
+            middles ** (powers[:, None] - 1.0), (start - n / 2) ** (powers - 1.0)
+        )
     sides = (np.arange(n + 1.0) - n / 2)[:, None] ** powers / powers
     ends = (np.array([start, stop]) - n / 2)[:, None] ** powers / powers
     return np.linalg.solve(np.diff(sides, axis=0).T, np.diff(ends, axis=0)[0])
@@ -218,10 +233,11 @@ class Layout:
         width: int,
         n_planes: int,
         moments: int,
+        points: bool,
         cutoff: float,
     ) -> Layout:
         """Place planes through the stations, where that takes less than the rows of a matrix."""
-        axes = tuple(Axis.of(e, moments) for e in mesh.edges[1:])
+        axes = tuple(Axis.of(e, moments, points) for e in mesh.edges[1:])
         step = max(axis.spacing for axis in axes)
         found = [axis.position(s) for axis, s in zip(axes, stations.T[1:], strict=True)]
         column = np.stack([home for home, _ in found], axis=1)

@@ -19,6 +19,9 @@ from skgrav.operators._stencil import Stencil
 #: Nodes of cells computed together, so that their temporaries fit into the cache.
 _BLOCK_NODES = 2**16
 
+#: Part of the smallest entries that matters for gradients.
+_GRADIENT_CUT = 0.25
+
 
 def interpolation(layout: Layout, weights: Array, stencil: Stencil) -> sparse.csr_array:
     """Return weights of the nodes around stations as those of all nodes of all planes."""
@@ -98,9 +101,11 @@ class NearField:
         n_stations = len(self.stations)
         counts = np.zeros(n_stations, dtype=np.int64)
         order, values, indices, largest = [], [], [], 0.0
+        # Gradients cancel more.
+        cut = self.cut * (1.0 if isinstance(component, int) else _GRADIENT_CUT)
         for rows, entries, size, cells in self._blocks(component):
             largest = max(largest, size)
-            kept = np.abs(entries) > self.cut * largest
+            kept = np.abs(entries) > cut * largest
             kept &= cells >= 0
             counts[rows] = kept.sum(axis=1)
             order.append(rows)

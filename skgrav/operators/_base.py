@@ -78,7 +78,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
 
     @property
     def products_(self) -> Products:
-        """Products with validated arrays: a `DenseMatrix`, `ToeplitzOperator` or `RowOperator`."""
+        """Products with validated arrays, such as those of a `DenseMatrix`."""
         return self._kept().products
 
     @property
@@ -274,7 +274,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         if isinstance(self.products_, RowOperator):
             raise ValueError(
                 "method='rows' computes rows by NumPy for each product, which torch cannot "
-                "differentiate. Take stations on a lattice, or method='dense' if memory allows."
+                "differentiate. Take method='anywhere', or method='dense' if memory allows."
             )
         return TorchOperator(self, dtype).to(device)
 

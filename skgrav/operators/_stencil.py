@@ -17,8 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from skgrav._typing import Array, Indices
 
-#: Chebyshev points of sources along each axis of a face; of the table in 3D and in 2D.
-_SOURCES, _POINTS = {2: 40, 3: 12}, 10
+#: Chebyshev points of sources along each axis of a face, by dimension.
+_SOURCES = {2: 40, 3: 12}
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Stencil:
     reach: int
     #: Width of columns along each horizontal axis.
     columns: tuple[float, ...]
+    #: Chebyshev points of the table of weights along each axis of the home cell.
+    n_points: int
     #: Singular values below this fraction of the largest are cut off.
     cut: float
     #: Scales of the boxes of sources.
@@ -67,25 +69,27 @@ class Stencil:
         `place` has the coordinates of each station within its home cell, from 0 to 1 along each
         axis, depth first.
         """
-        powers = _degrees(place.shape[1])
-        terms = [chebyshev.chebvander(2 * x - 1, _POINTS - 1) for x in place.T]
+        powers = self.degrees
+        terms = [chebyshev.chebvander(2 * x - 1, self.n_points - 1) for x in place.T]
         basis = terms[0][:, powers[:, 0]]
         for term, power in zip(terms[1:], powers.T[1:], strict=True):
             basis *= term[:, power]
         return basis @ _table(self)
 
-
-def _degrees(ndim: int) -> Indices:
-    """Return the degrees of the polynomials along each axis, (n_polynomials, ndim)."""
-    every = np.stack(np.meshgrid(*[np.arange(_POINTS)] * ndim, indexing="ij"), -1).reshape(-1, ndim)
-    return every[every.sum(axis=1) < _POINTS]
+    @property
+    def degrees(self) -> Indices:
+        """Degrees of the polynomials of the table along each axis, (n_polynomials, ndim)."""
+        every = np.indices((self.n_points,) * (1 + len(self.columns))).reshape(
+            1 + len(self.columns), -1
+        )
+        return every[:, every.sum(axis=0) < self.n_points].T
 
 
 @lru_cache(maxsize=16)
 def _table(stencil: Stencil) -> Array:
     """Return the Chebyshev coefficients of the weights, (n_polynomials, n_nodes)."""
-    ndim = 1 + len(stencil.columns)
-    points = chebyshev.chebpts1(_POINTS)
+    ndim, n_points = 1 + len(stencil.columns), stencil.n_points
+    points = chebyshev.chebpts1(n_points)
     unit = np.stack(np.meshgrid(*[(points + 1) / 2] * ndim, indexing="ij"), -1).reshape(-1, ndim)
     # A small problem, which threads of BLAS would slow down by far on a busy machine.
     with threadpool_limits(1, user_api="blas"):
@@ -95,11 +99,11 @@ def _table(stencil: Stencil) -> Array:
         inverse = (Vt[kept].T / s[kept]) @ U[:, kept].T
         weights = inverse @ _fields(stencil, unit * [1.0, *stencil.columns])
         # From values at the points to coefficients, axis by axis.
-        to_degrees = np.linalg.inv(chebyshev.chebvander(points, _POINTS - 1))
-        values = weights.T.reshape(*[_POINTS] * ndim, -1)
+        to_degrees = np.linalg.inv(chebyshev.chebvander(points, n_points - 1))
+        values = weights.T.reshape(*[n_points] * ndim, -1)
         for axis in range(ndim):
             values = np.moveaxis(np.tensordot(to_degrees, values, axes=(1, axis)), 0, axis)
-    table = values[tuple(_degrees(ndim).T)]
+    table = values[tuple(stencil.degrees.T)]
     table.setflags(write=False)
     return table
 
