@@ -57,6 +57,11 @@ def validate_data(
     alone = y is None or isinstance(y, str)
     refuse_missing(X, "X")
     given = X
+    if getattr(X, "ndim", 2) == 1:  # scikit-learn would print all its values
+        raise ValueError(
+            f"Expected 2D array, but 'X' has shape {np.shape(X)}; it must have one row per sample. "
+            "Reshape your data: give a single sample as [X]."
+        )
     with named("X"):
         X = validation.validate_data(
             estimator,
