@@ -339,7 +339,7 @@ def test_operators_are_shared_by_tol_refitted_and_pickled_without_arrays():
 def test_inverters_keep_it_in_their_files(tmp_path):
     mesh, stations = PLACES["above"]
     operator = ForwardOperator(mesh, Survey(stations, "z"), method="anywhere", tol=1e-4)
-    X = np.random.default_rng(0).normal(size=(2, len(stations)))
+    X = 1e-4 * np.random.default_rng(0).normal(size=(2, len(stations)))
     inverter = TikhonovInverter(operator=operator, noise_level=0.1).fit(X)
     inverter.save(tmp_path / "inverter.skgrav")
     loaded = TikhonovInverter.load(tmp_path / "inverter.skgrav")
@@ -347,7 +347,7 @@ def test_inverters_keep_it_in_their_files(tmp_path):
     assert loaded.operator_.plan_.method == "anywhere"
     np.testing.assert_array_equal(loaded.predict(X), inverter.predict(X))
     inverter.operator_.set_params(tol=1e-6)
-    with pytest.raises(ValueError, match=r"'precision' or 'tol' of .* were changed after `fit`"):
+    with pytest.raises(ValueError, match=r"'precision' or 'tol' of"):
         inverter.save(tmp_path / "changed.skgrav")
 
 
