@@ -23,6 +23,7 @@ _HOMES = {
     "GANGenerator": "generators",
     "LatentInverter": "inverters",
     "Refiner": "inverters",
+    "ReliefInverter": "inverters",
     "SparseInverter": "inverters",
     "TikhonovInverter": "inverters",
     "VAEGenerator": "generators",

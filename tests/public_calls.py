@@ -69,6 +69,7 @@ ESTIMATORS = {
         noise_level=0.01, order=1, bounds=(0.0, 1e4), depth_weighting=2.0, operator=OPERATOR
     ),
     "SparseInverter": skgrav.SparseInverter(noise_level=0.05, operator=OPERATOR),
+    "ReliefInverter": skgrav.ReliefInverter(500.0, noise_level=0.05, operator=OPERATOR),
     "CNNInverter": skgrav.CNNInverter(operator=OPERATOR, max_epochs=2, random_state=0),
     "CNNInverter callable": skgrav.CNNInverter(NETWORK, max_epochs=2, random_state=0),
     "LatentInverter": skgrav.LatentInverter(PCA(5), operator=OPERATOR, noise_level=0.01),

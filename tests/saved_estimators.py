@@ -20,6 +20,7 @@ from skgrav import (
     MatrixOperator,
     Mesh,
     Refiner,
+    ReliefInverter,
     SparseInverter,
     Survey,
     TikhonovInverter,
@@ -79,6 +80,15 @@ ESTIMATORS = {
     "sparse": SparseInverter(noise_level=0.01, operator=OPERATOR),
     "sparse, bounds": SparseInverter(
         1.0, bounds=(0.0, 12.0), depth_weighting=1.0, noise_level=0.01, operator=OPERATOR, tol=1e-7
+    ),
+    "relief": ReliefInverter(200.0, noise_level=0.1, operator=OPERATOR),
+    "relief, told": ReliefInverter(
+        np.linspace(20.0, 25.0, 8),
+        decay="exponential",
+        decay_length=10.0,
+        bounds=(0.0, np.linspace(3.0, 6.0, 8)),
+        wells=[[2.0, 0.1]],
+        operator=UNCERTAIN,
     ),
     "latent, pca": LatentInverter(PCA(8), **CLEAN),
     "latent, svd": LatentInverter(TruncatedSVD(8, random_state=0), **CLEAN),

@@ -20,6 +20,7 @@ from skgrav import (
     MatrixOperator,
     Mesh,
     Refiner,
+    ReliefInverter,
     SparseInverter,
     Survey,
     TikhonovInverter,
@@ -85,6 +86,11 @@ CASES = {
         SparseInverter(max_iter=5),
         {"noise_level": 0.05, "depth_weighting": 1.0},
         {"noise_level": 0.02, "depth_weighting": None, "bounds": (0.0, 50.0)},
+    ),
+    "relief": (
+        ReliefInverter(200.0, noise_level=0.1),
+        {"decay": "exponential", "decay_length": 10.0, "bounds": (0.5, 4.0)},
+        {"decay": "constant", "order": 2, "wells": [[2.0, 0.1]], "bounds": None},
     ),
     "cnn": (
         CNNInverter(max_epochs=1, batch_size=16, random_state=0),

@@ -10,6 +10,7 @@ from skgrav.inverters._latent import LatentInverter
 from skgrav.inverters._latent_search import LatentResult
 from skgrav.inverters._refiner import Refiner
 from skgrav.inverters._regularized import RegularizedResult
+from skgrav.inverters._relief import ReliefInverter, ReliefResult
 from skgrav.inverters._sparse import SparseInverter
 from skgrav.inverters._tikhonov import AlphaCurve, TikhonovInverter
 
@@ -25,6 +26,8 @@ __all__ = [
     "LatentResult",
     "Refiner",
     "RegularizedResult",
+    "ReliefInverter",
+    "ReliefResult",
     "SparseInverter",
     "TikhonovInverter",
 ]
