@@ -235,7 +235,12 @@ class Whitening:
         coefficients : ndarray of shape (n_samples, n_coefficients)
             Coefficients of the trend.
         """
-        return (data / self.weights) @ self._inverse.T
+        return data @ self.coefficient_matrix.T
+
+    @property
+    def coefficient_matrix(self) -> Array:
+        """Matrix that fits the trend to data, (n_coefficients, n_data)."""
+        return self._inverse / self.weights
 
     @property
     def coefficient_variance(self) -> Array:

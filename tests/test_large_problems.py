@@ -255,3 +255,16 @@ def test_refiner_fits_a_volume_without_a_matrix(solver, large, monkeypatch):
     residual = (operator.transform(rho) - g) / operator.survey_.uncertainty
     assert (np.mean(residual**2, axis=1) < 1.1).all()
     np.testing.assert_allclose(rho[0], -rho[1], atol=1e-9 * np.abs(rho).max())
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_trend_by_products_has_the_standard_deviation_of_the_decomposition(order, monkeypatch):
+    survey = Survey(SURVEY.stations, SURVEY.components, uncertainty=0.05, trend=0)
+    operator = ForwardOperator(MESH, survey, units="normalized", method="fft").fit()
+    _, g = gravity(operator)
+    inverter = TikhonovInverter(order=order, operator=operator)
+    decomposed = inverter.fit(g).invert(g).trend.std
+    noise_alone = inverter._noise(None).trend(g).std
+    assert (decomposed > 1.2 * noise_alone).all()
+    monkeypatch.setattr(_tikhonov, "_DECOMPOSED", 0.0)
+    np.testing.assert_allclose(inverter.fit(g).invert(g).trend.std, decomposed, rtol=0.3)

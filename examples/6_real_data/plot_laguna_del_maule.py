@@ -11,30 +11,25 @@ density was found near 2 km depth and taken for the reservoir [1]_.
 import os
 from pathlib import Path
 
-import numpy as np
-
 from skgrav import ForwardOperator, Mesh, Survey, TikhonovInverter
 from skgrav.datasets import fetch_laguna_del_maule
 from skgrav.plotting import DensityDisplay
 
 # %%
-# The columns are those of the published inversion. The stations stand on the ground, which is taken
-# from them: linear between them, and beyond them at the depth of the nearest, as a warning says.
-# Cells above the ground are air, and no unknowns. Layers of 100 m follow the relief of 700 m.
-
-maule = fetch_laguna_del_maule()
-top = maule.survey.stations[:, 0].min()
-steps = np.r_[np.full(14, 100.0), np.full(10, 250.0), np.full(6, 500.0)]
-block = Mesh([top + np.r_[0, np.cumsum(steps)], *maule.mesh.edges[1:]])
-mesh = block.below(maule.survey, survey=maule.survey)
-print(mesh)
-
-# %%
-# The file grants the data an error of 0.05 mGal, that of the instruments. What cells of 250 m and
+# The file grants the data an error of 0.05 mGal, that of the instruments. What cells of 350 m and
 # 100 m cannot explain is larger: we take 0.3 mGal. The authors removed a regional field; how much
 # of a level is left, the inversion finds out, with its standard deviation.
 
+maule = fetch_laguna_del_maule()
 survey = Survey(maule.survey.stations, "z", uncertainty=0.3, trend=0)
+
+# %%
+# The stations stand on the ground, which is taken from them. Cells above it are air, and no
+# unknowns. What the mesh is made of, and why, is printed.
+
+mesh = Mesh.for_survey(survey, cell=(100.0, 350.0, 350.0), depth=6000.0, verbose=True)
+print(mesh)
+
 operator = ForwardOperator(mesh, survey)
 data = maule.data[None]
 inverter = TikhonovInverter(depth_weighting=2.0, operator=operator).fit(data)
@@ -49,10 +44,10 @@ rho = result.rho[0]
 z, y, x = mesh.cell_centers[rho.argmin()]
 print(f"chi factor {result.chi_factor[0]:.2f}")
 print(f"level {result.trend.coefficients[0, 0]:.1f} +- {result.trend.std[0, 0]:.1f} mGal")
-lowest = maule.survey.stations[:, 0].max()
+lowest = survey.stations[:, 0].max()
 print(f"least density {rho.min():.0f} kg/m3, {z - lowest:.0f} m below the lowest station")
 
 display = DensityDisplay.from_predictions(None, rho, mesh=mesh, at=(z, y, x))
-display.axes_.flat[0].plot(*maule.survey.stations[:, :0:-1].T / 1e3, "k.", ms=2)
+display.axes_.flat[0].plot(*survey.stations[:, :0:-1].T / 1e3, "k.", ms=2)
 output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 display.figure_.savefig(output / "laguna_del_maule.png", dpi=100)

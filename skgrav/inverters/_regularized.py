@@ -207,7 +207,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         """
         if is_lazy(X):
             return self._lazily(self.predict, X, noise_level=noise_level)
-        return self._as_fitted(self._invert(X, noise_level).rho)
+        return self._as_fitted(self._invert(X, noise_level, spread=False).rho)
 
     def invert(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> RegularizedResult:
         """Estimate densities, with alpha, misfit and trend of each sample.
@@ -227,7 +227,9 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         """
         return self._invert(X, noise_level)
 
-    def _invert(self, X: ArrayLike, noise_level: ArrayLike | None) -> RegularizedResult:
+    def _invert(
+        self, X: ArrayLike, noise_level: ArrayLike | None, *, spread: bool = True
+    ) -> RegularizedResult:
         check_is_fitted(self, "n_iter_")
         X = validate_data(self, X, reset=False)
         noise = self._noise(noise_level)
@@ -255,9 +257,11 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             stated = noise.scale_or(X, 0.0) > 0  # noise of 0 counts as rounding
             _warn_contradicted(choice, chi[stated & (status == Status.REACHED)])
         warn_implausible(rho, self.operator_)
-        known = spread = None
+        known = of_trend = None
         if noise.is_known and noise.has_trend:
-            known, spread = sigma, self._trend_spread(damping, sigma, model_norm)
+            known = sigma
+            # By products it takes as long as some inversions.
+            of_trend = self._trend_spread(damping, sigma, model_norm) if spread else None
         return RegularizedResult(
             rho=rho,
             alpha=damping / sigma**2,
@@ -267,7 +271,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             status=status,
             sigma=found if noise.is_known or isinstance(choice, str) else np.full(len(X), np.nan),
             chi_factor=chi if noise.is_known else np.full(len(X), np.nan),
-            trend=noise.trend(residual, known, spread=spread),
+            trend=noise.trend(residual, known, spread=of_trend),
         )
 
     def _fit_parts(

@@ -403,10 +403,10 @@ class TikhonovInverter(RegularizedInverter):
 
     def _trend_spread(self, damping: Array, sigma: Array, model_norm: Array) -> Array | None:
         whitening = self._noise(None).whitening
-        if not isinstance(self._system, DampedLeastSquares):
-            return None
+        # The trend that is fitted to the gravity of densities, as a map of these.
+        of_densities = self.operator_.products_.adjoint(whitening.coefficient_matrix)
         return self._system.covariance_of(
-            self._norm.operator_modes(whitening.coefficients(self.operator_.matrix_.T).T),
+            self._norm.operator_modes(of_densities),
             damping,
             sigma,
             model_norm**2,
