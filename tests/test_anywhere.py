@@ -339,7 +339,7 @@ def test_operators_are_shared_by_tol_refitted_and_pickled_without_arrays():
 def test_inverters_keep_it_in_their_files(tmp_path):
     mesh, stations = PLACES["above"]
     operator = ForwardOperator(mesh, Survey(stations, "z"), method="anywhere", tol=1e-4)
-    X = 1e-4 * np.random.default_rng(0).normal(size=(2, len(stations)))
+    X = 1e-3 * np.random.default_rng(0).normal(size=(2, len(stations)))
     inverter = TikhonovInverter(operator=operator, noise_level=0.1).fit(X)
     inverter.save(tmp_path / "inverter.skgrav")
     loaded = TikhonovInverter.load(tmp_path / "inverter.skgrav")

@@ -251,6 +251,38 @@ def test_estimate_of_a_network_is_fitted_to_the_data(trained, solver, capsys):
     assert abs(section["gz_trend"]).max() > 1
 
 
+def test_network_of_a_hill_has_its_air_and_the_fraction_of_its_cells(tmp_path, capsys):
+    x = np.linspace(-1000, 1000, 31)
+    ground = lambda x: -150 * np.exp(-((x / 400) ** 2))  # noqa: E731
+    stations = np.column_stack([ground(x) - 1.0, x])
+    survey = Survey(stations, "z", uncertainty=0.2)
+    mesh = Mesh.for_survey(survey, ground, cell=200.0, depth=500.0)
+    assert mesh.active is not None
+    operator = ForwardOperator(mesh, survey, fraction=mesh.fraction_below(ground)).fit()
+    rho = np.random.default_rng(0).uniform(-300, 300, (60, mesh.n_cells))
+    g, options = operator.transform(rho), {"training_noise": (0.0, 1.0), "random_state": 0}
+    model = CNNInverter(operator=operator, max_epochs=1, **options)
+    model.fit(g, rho).save(tmp_path / "model.safetensors")
+    path = written(tmp_path, x, g[0], elevation=-stations[:, 0])
+    network = ["--elevation", "elevation", "--model", str(tmp_path / "model.safetensors")]
+    picture = tmp_path / "section.png"
+    section = inverted(path, *network, "--refine", "bayes", "--plot", str(picture), noise=0.2)
+    np.testing.assert_array_equal(np.isfinite(section["density"]), mesh.active)
+    density = mesh.flatten(section["density"])
+    np.testing.assert_allclose(section["gz_predicted"], operator.transform(density[None])[0], 1e-9)
+    assert picture.stat().st_size > 20_000
+    said = capsys.readouterr().out
+    assert "nan" not in said
+    places, again = tmp_path / "places.csv", tmp_path / "again.csv"
+    places.write_text(path.read_text())
+    forward = ["forward", str(tmp_path / "section.nc"), "--stations", str(places)]
+    assert main([*forward, "--elevation", "elevation", "--out", str(again)]) == 0
+    gz = np.genfromtxt(again, delimiter=",", skip_header=1)[:, -1]
+    np.testing.assert_allclose(gz, section["gz_predicted"], rtol=1e-5)
+    assert main(["info", str(tmp_path / "section.nc")]) == 0
+    assert "nan" not in capsys.readouterr().out
+
+
 def test_network_inverts_its_profile_alone(trained, tmp_path, capsys):
     profile, model = trained
     out = ["--out", str(tmp_path / "section.nc"), "--model", str(model)]

@@ -358,6 +358,17 @@ def test_more_noise_than_stated_is_warned_of_and_not_fitted(k, understated):
     assert -400 < found.min() < found.max() < 900
 
 
+@pytest.mark.parametrize("name", ["cgls", "lsmr", "gmres", "lgmres"])
+def test_noise_is_estimated_without_the_svd_as_with_it(name, understated):
+    # Rounding repeats directions, so that there are more iterations than parameters.
+    operator, rho, _ = understated
+    noise = 0.1 * np.random.default_rng(1).standard_normal((8, 400))
+    g = operator.transform(rho) + noise
+    found = [SOLVERS[name](engine=e).solve(operator, g).rho for e in ("operator", "svd")]
+    misfit = [np.mean((operator.transform(r) - g) ** 2, axis=1) for r in found]
+    np.testing.assert_allclose(*misfit, rtol=0.1)
+
+
 @pytest.mark.parametrize("k", range(len(METHODS)), ids=METHODS)
 def test_mesh_that_explains_only_a_part_ends_near_least_squares(k):
     line = np.linspace(-2000, 2000, 41)

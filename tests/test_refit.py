@@ -272,7 +272,5 @@ def test_operator_whose_parameters_changed_is_not_saved(tmp_path):
     inverter = TikhonovInverter("gcv", operator=ForwardOperator(units="normalized"))
     inverter.fit(BEFORE.data, BEFORE.target)
     inverter.operator_.set_params(kernel="point")
-    with pytest.raises(
-        ValueError, match=r"'kernel', 'units', 'precision' or 'tol' of .* Fit it again"
-    ):
+    with pytest.raises(ValueError, match=r"'units', 'precision' or 'tol' of .* Fit it again"):
         inverter.save(tmp_path / "inverter.zip")

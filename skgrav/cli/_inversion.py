@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 import skgrav
@@ -27,11 +28,12 @@ from skgrav.cli._section import (
     below_survey,
     check_mesh_options,
     columns_below,
+    core_below,
     draw_section,
     make_mesh,
     write_model,
 )
-from skgrav.geometry import Mesh, Survey, component_unit
+from skgrav.geometry import Survey, component_unit
 from skgrav.metrics import chi_factor, residual_trend
 from skgrav.noise import Noise, Trend
 from skgrav.operators import ForwardOperator
@@ -76,12 +78,13 @@ def _training_sections(
 
     mesh = operator.mesh_
     columns = columns_below(mesh, operator.survey_.stations[:, 1])
-    core = Mesh([mesh.edges[0], mesh.edges[1][columns.start : columns.stop + 1]])
+    core = core_below(mesh, columns)
     rho = make_density_models(
         n_sections, mesh=core, density_range=density_range, random_state=random_state
     )
     beyond = columns.start, mesh.shape[1] - columns.stop
-    return np.pad(core.unflatten(rho), ((0, 0), (0, 0), beyond), mode="edge").reshape(len(rho), -1)
+    images = np.pad(core.unflatten(rho), ((0, 0), (0, 0), beyond), mode="edge")
+    return mesh.flatten(images)  # without the air of a mesh that a model brings
 
 
 def invert(options: Namespace) -> None:
@@ -213,7 +216,9 @@ def _trained(options: Namespace, profile: Profile) -> tuple[Any, ForwardOperator
         )
     sigma = survey.uncertainty if own.uncertainty is None else own.uncertainty
     survey = Survey(survey.stations, survey.components, sigma, survey.trend)
-    return model, ForwardOperator(operator.mesh_, survey).fit()
+    # With the kernel and the fraction of the cells for which the network was trained.
+    own_operator = clone(operator).set_params(mesh=operator.mesh_, survey=survey)
+    return model, own_operator.set_params(fraction=operator.fraction_).fit()
 
 
 def _refined(

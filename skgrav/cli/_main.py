@@ -193,7 +193,7 @@ def _info(options: Namespace) -> None:
 
 
 def _describe_section(path: Path) -> None:
-    mesh, rho, x = read_section(path)
+    mesh, rho, x, _ = read_section(path)
     print(mesh)
     if x is not None and mesh.ndim == 2:
         core, below = below_profile(mesh, x, rho)
@@ -205,7 +205,7 @@ def _describe_section(path: Path) -> None:
 
 def _forward(options: Namespace) -> None:
     check_output(options.out)
-    mesh, rho, x = read_section(options.section)
+    mesh, rho, x, fraction = read_section(options.section)
     if (mesh.ndim == 3) != (options.y is not None):
         raise ValueError(
             f"{options.section} has {mesh.ndim} axes; stations of a model of three need --y, those "
@@ -224,7 +224,7 @@ def _forward(options: Namespace) -> None:
     else:
         stations = read_places(options.stations, options).stations
     survey = Survey(stations, options.components)
-    g = ForwardOperator(mesh, survey).fit().transform(rho[None])[0]
+    g = ForwardOperator(mesh, survey, fraction=fraction).fit().transform(rho[None])[0]
     write_profile(options.out, survey, g, options)
     ranges = (
         f"{values.min():.4g} to {values.max():.4g} {component_unit(component)}"

@@ -12,7 +12,7 @@ import numpy as np
 
 import skgrav
 from skgrav._checks import import_optional
-from skgrav._typing import Array
+from skgrav._typing import Array, Mask
 from skgrav.cli._profile import LENGTHS, Profile, elevation_unit, length_unit, positive
 from skgrav.geometry import AXES, Mesh, Survey
 from skgrav.io import checked_path, read_topography, write_ubc_mesh, write_ubc_model
@@ -146,8 +146,14 @@ def _within(centers: Array, x: Array, margin: float) -> slice:
 def below_profile(mesh: Mesh, x: Array, rho: Array) -> tuple[Mesh, Array]:
     """Return the section without padding."""
     columns = columns_below(mesh, x)
+    core = core_below(mesh, columns, mesh.active)
+    return core, core.flatten(mesh.unflatten(rho)[..., columns])
+
+
+def core_below(mesh: Mesh, columns: slice, active: Mask | None = None) -> Mesh:
+    """Return some columns of a section, and which cells of the section are active there."""
     edges = mesh.edges[1][columns.start : columns.stop + 1]
-    return Mesh([mesh.edges[0], edges]), mesh.unflatten(rho)[..., columns].ravel()
+    return Mesh([mesh.edges[0], edges], None if active is None else active[:, columns])
 
 
 def below_survey(mesh: Mesh, stations: Array, rho: Array) -> Array:
@@ -162,8 +168,8 @@ def below_survey(mesh: Mesh, stations: Array, rho: Array) -> Array:
     return image[np.isfinite(image)]
 
 
-def read_section(path: Path) -> tuple[Mesh, Array, Array | None]:
-    """Return mesh and density of a file, and x of the stations if it has them."""
+def read_section(path: Path) -> tuple[Mesh, Array, Array | None, Array | None]:
+    """Return mesh and density of a file, and if it has them x of the stations and the fraction."""
     dataset = import_optional("xarray", str(path), "io").load_dataset(path)
     if "density" not in dataset:
         raise ValueError(f"{path} has the variables {list(dataset)}; 'density' must be among them.")
@@ -171,7 +177,11 @@ def read_section(path: Path) -> tuple[Mesh, Array, Array | None]:
     x = dataset["station_x"].values if "station_x" in dataset.coords else None
     image = mesh.unflatten(mesh.flatten(dataset["density"]))
     mesh = Mesh(mesh.edges, np.isfinite(image))  # the others are air
-    return mesh, mesh.flatten(image), x
+    fraction = None
+    if "fraction" in dataset:
+        values = dataset["fraction"].transpose(*dataset["density"].dims).values
+        fraction = mesh.flatten(mesh.whole.unflatten(values.ravel()))
+    return mesh, mesh.flatten(image), x, fraction
 
 
 def write_model(path: Path, section: Section, options: Namespace) -> None:
@@ -198,6 +208,9 @@ def write_section(path: Path, section: Section, options: Namespace) -> None:
         trend = places.to_xarray(section.trend.values[0])
         parts.append(_renamed(trend, "trend", "trend of the data"))
     dataset = mesh.to_xarray(section.rho).to_dataset()
+    if section.operator.fraction_ is not None:
+        meaning = {"long_name": "mass of the cell relative to that of a full one"}
+        dataset["fraction"] = AXES[mesh.ndim], mesh.unflatten(section.operator.fraction_), meaning
     for part in parts:
         dataset.update(part.rename({axis: f"station_{axis}" for axis in AXES[mesh.ndim]}))
     dataset.attrs.update(_attributes(section, options))

@@ -14,7 +14,7 @@ from skgrav._checks import named, real_array
 from skgrav._typing import Array, Indices, Mask
 from skgrav.geometry import _pyvista, _xarray
 from skgrav.geometry._automatic import Sizes, automatic_mesh
-from skgrav.geometry._topography import below
+from skgrav.geometry._topography import below, fraction_below
 from skgrav.geometry._values import AXES, ValueObject, frozen, whole_numbers
 
 if TYPE_CHECKING:
@@ -364,6 +364,52 @@ class Mesh(ValueObject):
         if self.active is not None:
             active &= self.active
         return Mesh(self.edges, active)
+
+    def fraction_below(self, topography: Any, *, positive: Literal["down", "up"] = "down") -> Array:
+        """Return how much rock the ground gives each active cell, relative to its volume.
+
+        Parameters
+        ----------
+        topography : array-like, callable, DataArray or Survey
+            Depth of the ground in metres, as `below` took it.
+        positive : {"down", "up"}, default="down"
+            Whether the values of `topography` are depths, or elevations, as in `below`.
+
+        Returns
+        -------
+        fraction : ndarray of shape (n_cells,)
+            The parameter `fraction` of `ForwardOperator`: 1 but in the highest active cell of each
+            column, which stands for all rock of the column up to the ground: half a cell less or
+            more, or all that `below` left out because of stations. Rock above the block is not
+            counted.
+
+        Raises
+        ------
+        ValueError
+            If the ground is below the centre of the highest active cell of a column.
+
+        Warns
+        -----
+        UserWarning
+            If columns lie beyond the points or nodes of the topography.
+
+        See Also
+        --------
+        below : The mesh of the cells below the ground.
+
+        Examples
+        --------
+        >>> from skgrav import ForwardOperator, Mesh, Survey
+        >>> ground = [70.0, 100.0, 120.0]
+        >>> mesh = Mesh([[0, 100, 300], [0, 500, 1000, 1500]]).below(ground)
+        >>> fraction = mesh.fraction_below(ground)
+        >>> mesh.unflatten(fraction)
+        array([[ nan,  nan,  nan],
+               [1.15, 1.  , 0.9 ]])
+        >>> operator = ForwardOperator(mesh, Survey.line(mesh), fraction=fraction).fit()
+        """
+        active = np.ones(self.shape, dtype=bool) if self.active is None else self.active
+        return self.flatten(fraction_below(self.edges, active, topography, positive))
 
     def unflatten(self, rho: ArrayLike, fill: float = np.nan) -> Array:
         """Turn density vectors into images.

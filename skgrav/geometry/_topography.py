@@ -56,6 +56,31 @@ def below(edges: tuple[Array, ...], topography: Any, survey: Any, positive: str)
     return active
 
 
+def fraction_below(edges: tuple[Array, ...], active: Mask, topography: Any, positive: str) -> Array:
+    """Return the fraction of the cells of a block that gives each column its rock, 1 below it."""
+    if positive not in ("down", "up"):
+        raise ValueError(f"'positive' is {positive!r}; it must be 'down' or 'up'.")
+    z, *horizontal = edges
+    ground = ground_below(horizontal, topography, positive)
+    _warn_beyond(ground)
+    known, highest = active.any(axis=0), np.argmax(active, axis=0)
+    top, thickness = z[highest], np.diff(z)[highest]
+    below = known & (ground.depth > top + thickness / 2 + _ROUNDING * np.ptp(z))
+    if below.any():
+        column = tuple(np.argwhere(below)[0])
+        raise ValueError(
+            f"'topography' has the ground below the centre of the highest active cell in "
+            f"{below.sum()} of {below.size} columns, first at z = {ground.depth[column]:.7g} m, "
+            f"where that cell begins at z = {top[column]:.7g} m. Take mesh.below(topography) first."
+        )
+    # Rock above the block is no part of it.
+    above = top - np.maximum(ground.depth, z[0])
+    fraction = np.ones(active.shape)
+    share = np.where(known, 1.0 + above / thickness, 1.0)
+    np.put_along_axis(fraction, highest[None], share[None], axis=0)
+    return fraction
+
+
 def in_cells(edges: tuple[Array, ...], active: Mask, stations: Array) -> Mask:
     """Return which stations lie inside active cells, or on a face between them."""
     inside = np.ones(len(stations), dtype=bool)

@@ -61,7 +61,7 @@ class StandardisedEncoding:
         if inverter.augment == "mirror":
             if operator is None:
                 raise no_mirror(X.shape[1], y.shape[1])
-            mirror = Mirror.of(operator.mesh_, operator.survey_)
+            mirror = Mirror.of(operator.mesh_, operator.survey_, operator.fraction_)
         noise = Noise.of(operator, n_data=X.shape[1])
         whitening = noise.whitening
         X = whitening.detrended(X)

@@ -93,7 +93,7 @@ class WhitenedEncoding:
                 )
             if not isinstance(operator, ForwardOperator):
                 raise no_mirror(X.shape[1], y.shape[1])
-            mirror = Mirror.of(operator.mesh_, operator.survey_)
+            mirror = Mirror.of(operator.mesh_, operator.survey_, operator.fraction_)
         whitening = Noise.of(operator, n_data=X.shape[1]).whitening
         matrix = whitening.matrix(operator.matrix_)
         size2 = sum(np.sum(whitening(g) ** 2) for _, g in Rows(X).blocks())

@@ -11,7 +11,7 @@ from scipy.special import chdtri
 from torch import nn
 
 from skgrav._checks import check_array, check_matrix
-from skgrav.operators import AnywhereOperator, BaseOperator, ToeplitzOperator, thin_svd
+from skgrav.operators import AnywhereOperator, BaseOperator, ToeplitzOperator, thin_svd, whole_cells
 from skgrav.solvers import IN_REACH, SIGNIFICANCE, SVDSystem
 
 Tensor = torch.Tensor
@@ -205,7 +205,7 @@ class DataConsistency(nn.Module):
 
 def fast_physics(operator: BaseOperator, to_coordinates: ArrayLike) -> nn.Module | None:
     """Return the map from densities to ``data @ to_coordinates`` by FFTs, None without FFTs."""
-    if not isinstance(operator.products_, ToeplitzOperator | AnywhereOperator):
+    if not isinstance(whole_cells(operator.products_), ToeplitzOperator | AnywhereOperator):
         return None
     return nn.Sequential(operator.to_torch(), _Coordinates(to_coordinates))
 

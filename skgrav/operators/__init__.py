@@ -6,6 +6,7 @@ from skgrav.operators._cell_values import CellValues
 from skgrav.operators._cells import UNITS, Geometry
 from skgrav.operators._columns import ContrastLaw, InterfaceModel
 from skgrav.operators._forward import ForwardOperator
+from skgrav.operators._fraction import whole_cells
 from skgrav.operators._geometry import PhysicsWarning
 from skgrav.operators._identification import operator_of_data, relative_misfit, resolve_operator
 from skgrav.operators._joint import JointOperator

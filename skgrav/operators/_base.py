@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import check_array, validate_data
 from skgrav._typing import Array
 from skgrav._warnings import warn
+from skgrav.operators._fraction import whole_cells
 from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._rows import RowOperator
 from skgrav.operators._sensitivity import DenseMatrix
@@ -271,7 +272,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         from skgrav.operators._torch import TorchOperator
 
         check_is_fitted(self)
-        if isinstance(self.products_, RowOperator):
+        if isinstance(whole_cells(self.products_), RowOperator):
             raise ValueError(
                 "method='rows' computes rows by NumPy for each product, which torch cannot "
                 "differentiate. Take method='anywhere', or method='dense' if memory allows."

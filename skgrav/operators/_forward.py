@@ -7,6 +7,7 @@ from math import isqrt
 from numbers import Real
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,6 +19,7 @@ from skgrav.geometry import Mesh, Survey
 from skgrav.io import FEATURES, Field, saved
 from skgrav.operators._base import BaseOperator, Held
 from skgrav.operators._cells import UNITS, Geometry
+from skgrav.operators._fraction import built, checked_fraction
 from skgrav.operators._geometry import CheckedGeometry
 from skgrav.operators._plan import OperatorPlan, make_plan
 from skgrav.operators._scales import data_scales
@@ -65,6 +67,10 @@ class ForwardOperator(BaseOperator):
         component, 1e-8 or more. The other methods are exact but for rounding.
     memory_limit : int, default=None
         Bytes that the operator may take; None allows half of the free memory.
+    fraction : array-like of shape (n_cells,), default=None
+        Mass of each cell relative to that of a full one, positive; densities remain those of the
+        rock. ``mesh.fraction_below(topography)`` gives the highest active cells the mass of the
+        rock up to the ground. None takes whole cells.
 
     Attributes
     ----------
@@ -74,6 +80,8 @@ class ForwardOperator(BaseOperator):
         The survey in use.
     plan_ : OperatorPlan
         How the operator is applied, its memory, and the reason.
+    fraction_ : ndarray of shape (n_cells,) or None
+        The fraction in use, None if all cells are whole.
     matrix_ : ndarray of shape (n_data, n_cells)
         Sensitivity matrix, read-only; built at first use, unless `method` is ``"dense"``.
     svd_ : SVD
@@ -88,8 +96,8 @@ class ForwardOperator(BaseOperator):
     Raises
     ------
     ValueError
-        If the densities do not match the mesh, the survey's dimension differs from it, the mesh
-        lies wholly above the stations, the columns of the stations are swapped,
+        If the densities or `fraction` do not match the mesh, the survey's dimension differs from
+        it, the mesh lies wholly above the stations, the columns of the stations are swapped,
         ``method="fft"`` is given for stations off any lattice, or ``method="anywhere"`` for
         columns of too many widths.
     MemoryError
@@ -143,6 +151,7 @@ class ForwardOperator(BaseOperator):
         "precision": [StrOptions({"float64", "float32"})],
         "tol": [Interval(Real, 1e-8, 1, closed="left")],
         "memory_limit": [Interval(Real, 0, None, closed="neither"), None],
+        "fraction": ["array-like", None],
     }
     #: Kernel, units, precision and tol of the last `fit`.
     _recipe: tuple[str, str, str, float]
@@ -152,6 +161,7 @@ class ForwardOperator(BaseOperator):
         *FEATURES,
         Field("mesh_", Mesh),
         Field("survey_", Survey),
+        Field("fraction_", Array | None, ("n_features_in_",), optional=True),
         Field("method_", str),
     )
     _file_left_out: ClassVar = {"plan_", "_held", "_recipe", "_checked"}
@@ -167,6 +177,7 @@ class ForwardOperator(BaseOperator):
         precision: Literal["float64", "float32"] = "float64",
         tol: float = 1e-6,
         memory_limit: float | None = None,
+        fraction: ArrayLike | None = None,
     ) -> None:
         self.mesh = mesh
         self.survey = survey
@@ -176,6 +187,7 @@ class ForwardOperator(BaseOperator):
         self.precision = precision
         self.tol = tol
         self.memory_limit = memory_limit
+        self.fraction = fraction
 
     def fit(self, X: ArrayLike | None = None, y: object = None) -> Self:
         """Build the operator.
@@ -213,14 +225,15 @@ class ForwardOperator(BaseOperator):
                 f"'survey' has {survey.ndim} coordinates, but 'mesh' has "
                 f"{mesh.ndim} axes; both must be (z, x) or both (z, y, x)."
             )
+        fraction = checked_fraction(self.fraction, mesh)
         geometry = Geometry(mesh, survey, self.kernel, self.units)
         # Shared, so that inverters that clone an operator do not repeat its warning.
         checked = shared(("checked", mesh, survey), lambda: CheckedGeometry(mesh, survey))
         plan, way = self._planned(geometry, self.method, self.precision, self.tol, n_samples)
         _logger.info("%s", plan)
-        self.mesh_, self.survey_, self.plan_ = mesh, survey, plan
+        self.mesh_, self.survey_, self.plan_, self.fraction_ = mesh, survey, plan, fraction
         self._recipe = self.kernel, self.units, self.precision, self.tol
-        self._held, self._checked = _hold(way, self.memory_limit), checked
+        self._held, self._checked = _hold(way, self.memory_limit, fraction), checked
         return self
 
     def plan(self, n_samples: int = 1) -> OperatorPlan:
@@ -241,6 +254,7 @@ class ForwardOperator(BaseOperator):
         if mesh is None:
             raise ValueError("'mesh' is None, and the memory depends on it. Give the mesh.")
         survey = self.survey or _default_survey(mesh)
+        checked_fraction(self.fraction, mesh)
         geometry = Geometry(mesh, survey, self.kernel, self.units)
         return self._planned(geometry, self.method, self.precision, self.tol, n_samples)[0]
 
@@ -284,7 +298,7 @@ class ForwardOperator(BaseOperator):
         # Not pickled, since rebuilding is faster than reading.
         if self._held is None:
             way = self._planned(self._fitted_geometry(), self.plan_.method, *self._recipe[2:])[1]
-            self._held = _hold(way, self.memory_limit)
+            self._held = _hold(way, self.memory_limit, self.fraction_)
         return self._held
 
     def _fitted_geometry(self) -> Geometry:
@@ -293,7 +307,13 @@ class ForwardOperator(BaseOperator):
 
     @property
     def identity_(self) -> tuple[object, ...]:
-        return self._fitted_geometry().key, self.plan_.method, self.plan_.error, self._recipe[2]
+        fraction = None if self.fraction_ is None else self.fraction_.tobytes()
+        key, plan = self._fitted_geometry().key, self.plan_
+        return key, plan.method, plan.error, self._recipe[2], fraction
+
+    def _file_parameters(self) -> dict[str, Any]:
+        given = self.get_params(deep=False)
+        return given | {"fraction": None if self.fraction is None else np.asarray(self.fraction)}
 
     def _file_state(self) -> dict[str, Any]:
         if self._recipe != (self.kernel, self.units, self.precision, self.tol):
@@ -313,6 +333,7 @@ class ForwardOperator(BaseOperator):
             raise ValueError(
                 f"its {self.mesh_!r} and {self.survey_!r} do not have {self.n_features_in_} cells"
             )
+        self.fraction_ = checked_fraction(state.get("fraction_"), self.mesh_)
         # The same method, since rounding depends on it.
         self.plan_, _ = self._planned(self._fitted_geometry(), method, self.precision, self.tol)
 
@@ -324,19 +345,15 @@ class ForwardOperator(BaseOperator):
         return state | dict.fromkeys({"_held", "_checked"} & state.keys())
 
 
-def _hold(way: Way, memory_limit: float | None) -> Held:
+def _hold(way: Way, memory_limit: float | None, fraction: Array | None) -> Held:
     """Build or share the products of an operator, and its matrix at first use."""
     geometry, precision = way.geometry, way.precision
 
     def dense() -> Any:
         plan = make_plan(geometry, "dense", precision=precision, memory_limit=memory_limit)
-        return _built(plan[1])
+        return built(plan[1], fraction)
 
-    return Held(_built(way), dense)
-
-
-def _built(way: Way) -> Any:
-    return shared((way.geometry.key, way.precision, *way.key), way.build)
+    return Held(built(way, fraction), dense)
 
 
 def default_mesh(n_cells: int) -> Mesh:

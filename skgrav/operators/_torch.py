@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.fft import fft, ifft, irfft, rfft
 
 from skgrav.operators._anywhere import AnywhereOperator
+from skgrav.operators._fraction import whole_cells
 from skgrav.operators._toeplitz import Layout
 from skgrav.operators._torch_anywhere import AnywhereMaps
 
@@ -51,7 +52,11 @@ class TorchOperator(nn.Module):
         super().__init__()
         dtype = dtype or torch.get_default_dtype()
         self.n_data, self.n_cells = operator.n_data_, operator.n_cells_
-        applied = operator.products_
+        applied = whole_cells(operator.products_)
+        self._has_fraction = applied is not operator.products_
+        if self._has_fraction:
+            fraction = torch.tensor(operator.fraction_, dtype=dtype)
+            self.register_buffer("fraction", fraction, persistent=False)
         self._anywhere: AnywhereMaps | None = None
         if isinstance(applied, AnywhereOperator):
             self._anywhere = AnywhereMaps(applied, dtype)
@@ -82,6 +87,8 @@ class TorchOperator(nn.Module):
         return _Linear.apply(g, self._transpose, self._gravity)
 
     def _gravity(self, rho: Tensor) -> Tensor:
+        if self._has_fraction:
+            rho = rho * self.get_buffer("fraction")
         if self._anywhere is not None:
             return self._anywhere.gravity(rho)
         if not self._layouts:
@@ -106,6 +113,10 @@ class TorchOperator(nn.Module):
         return g
 
     def _transpose(self, g: Tensor) -> Tensor:
+        rho = self._transpose_whole(g)
+        return rho * self.get_buffer("fraction") if self._has_fraction else rho
+
+    def _transpose_whole(self, g: Tensor) -> Tensor:
         if self._anywhere is not None:
             return self._anywhere.transpose(g)
         if not self._layouts:

@@ -26,6 +26,9 @@ from skgrav.solvers._system import (
 )
 from skgrav.solvers._weights import DEPTH_WEIGHTING, depth_weights
 
+#: Share of the noise of one datum by which an iteration that fits a parameter lowers the misfit.
+_GAIN = 0.1
+
 
 @dataclass(frozen=True)
 class SolverResult:
@@ -106,11 +109,13 @@ class Problem:
         """Return the problem with noise estimated from the residual where the target was missed.
 
         The last iterate is close to least squares and k iterations fit about k parameters, so a
-        residual of norm r means a noise of ``r / (n - k)**0.5``.
+        residual of norm r means a noise of ``r / (n - k)**0.5``. Iterations that hardly lower the
+        misfit are not counted: rounding adds any number of them, which fit nothing new.
         """
         n = self.system.n_data
-        k = np.clip(progress.n_iter, 1, n // 2)
         last2 = progress.last2()
+        gained = np.diff(progress.history(), axis=0) < -_GAIN * last2 / n
+        k = np.clip(np.count_nonzero(gained, axis=0), 1, n // 2)
         noise2 = last2 / (n - k)
         return replace(
             self,

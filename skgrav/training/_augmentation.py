@@ -28,8 +28,11 @@ class Mirror:
     cells: Indices = field(metadata=sized("c"))
 
     @classmethod
-    def of(cls, mesh: Mesh, survey: Survey) -> Mirror:
-        """Return the reflection of a symmetric mesh and survey, else raise ValueError."""
+    def of(cls, mesh: Mesh, survey: Survey, fraction: Array | None = None) -> Mirror:
+        """Return the reflection of a symmetric mesh and survey, else raise ValueError.
+
+        `fraction` is that of `ForwardOperator`.
+        """
         x = mesh.edges[-1]
         centre, width = (x[0] + x[-1]) / 2, x[-1] - x[0]
         if not np.allclose(np.diff(x), np.diff(x)[::-1], rtol=1e-6):
@@ -58,6 +61,11 @@ class Mirror:
                 "augment='mirror' needs active cells that are symmetric about the centre of the "
                 f"mesh, but {np.sum(cells < 0)} of {mesh.n_cells} have an inactive mirror image; "
                 "use augment=None."
+            )
+        if fraction is not None and not np.allclose(fraction[cells], fraction, rtol=1e-6):
+            raise ValueError(
+                "augment='mirror' needs a 'fraction' that is symmetric about the centre of the "
+                "mesh; use augment=None."
             )
         return cls((offsets + partner).ravel(), np.repeat(sign, survey.n_stations), cells)
 
