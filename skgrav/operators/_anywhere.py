@@ -177,7 +177,7 @@ class AnywhereOperator:
             return g
         for samples in self._sample_blocks(len(rho)):
             block = rho[samples]
-            images = np.moveaxis(self.mesh.unflatten(block, fill=0.0), (0, 1), (-1, -2))
+            images = np.moveaxis(self.mesh.unflatten(block, fill=0.0), (0, 1), (-2, -1))
             fields = self.far.forward(images).reshape(self.interpolation.shape[1], -1)
             # Of each station, components by samples.
             far = self.interpolation @ np.ascontiguousarray(fields)
@@ -200,7 +200,7 @@ class AnywhereOperator:
             far = by_station.reshape(len(by_station), -1)
             fields = self.interpolation.T @ np.ascontiguousarray(far)
             fields = fields.reshape(*self.far.nodes.lengths, -1, block.shape[1])
-            images = np.moveaxis(self.far.adjoint(fields), (-1, -2), (0, 1))
+            images = np.moveaxis(self.far.adjoint(fields), (-2, -1), (0, 1))
             rho[samples] += self.mesh.flatten(images)
             rho[samples] += (self.near.T @ block).T
         return rho

@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from skgrav._typing import Array
+from skgrav._typing import Array, Indices
 from skgrav.kernels import parity
 from skgrav.operators._anywhere_lattice import Nodes
 from skgrav.operators._cells import Geometry, attraction
+
+
+#: Values along an axis up to which a matrix is faster than FFTs.
+_MATRIX = 256
 
 
 class FarField:
@@ -37,6 +41,19 @@ class FarField:
         self.resampling: list[NDArray[Any] | None] = [
             None if w is None else w.astype(self.real)
             for w in (axis.resampling(power) for axis in nodes.axes)
+        ]
+        self.columns = [
+            _Waves(n, np.arange(axis.count), self.real, weights=w)
+            for n, axis, w in zip(nodes.lengths, nodes.axes, self.resampling, strict=True)
+        ]
+        # Nodes are at the end of the transpose: weights of an inverse FFT, and phases.
+        self.n_components = len(geometry.axes)
+        self.at_nodes = [
+            [
+                _Waves(n, used, self.real, factors=_inverse(n, phase[:, c]))
+                for n, used, phase in zip(nodes.lengths, nodes.used, self.phases, strict=True)
+            ]
+            for c in range(self.n_components)
         ]
 
     @staticmethod
@@ -82,66 +99,128 @@ class FarField:
     def forward(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return fields at the nodes, (*lengths, n_planes * n_components, n_samples).
 
-        `images` are densities, (*columns, n_layers, n_samples).
+        `images` are densities, (*columns, n_samples, n_layers).
         """
-        lengths, ndim, n_samples = self.nodes.lengths, len(self.nodes.axes), images.shape[-1]
-        whole = tuple(n // 2 + 1 for n in lengths)
+        nodes, ndim, n_samples = self.nodes, len(self.nodes.axes), images.shape[-2]
+        whole = tuple(n // 2 + 1 for n in nodes.lengths)
         n_fields = self.spectra[0].shape[-2]
         total: Any = np.zeros((*whole, n_fields, n_samples << ndim), dtype=self.real)
         for (layers, needed), kernels in zip(self.groups, self.spectra, strict=True):
-            part: Any = np.ascontiguousarray(images[..., layers, :], dtype=self.real)
+            part: Any = np.ascontiguousarray(images[..., layers], dtype=self.real)
             for axis in reversed(range(ndim)):
-                part = _along(self.resampling[axis], part, axis)
-                part = self._spectrum(part, axis, needed[axis])
-            part = part.reshape(*needed, kernels.shape[-1], -1)
-            total[tuple(slice(n) for n in needed)] += kernels @ part
-        for axis in range(ndim):
-            total = self._image(total, axis, n_samples, lengths[axis], self.phases[axis])
-        return total.reshape(*lengths, n_fields, n_samples)
+                part = _on_axis(self.columns[axis].forward, part, axis, needed[axis])
+            part = _parts_last(part.reshape(*part.shape[:ndim], -1), ndim)
+            part = part.reshape(*needed, -1, kernels.shape[-1])
+            total[tuple(slice(n) for n in needed)] += kernels @ part.swapaxes(-1, -2)
+        total = total.reshape(*whole, n_fields, *(2,) * ndim, n_samples)
+        fields = np.zeros((*nodes.lengths, n_fields, n_samples), dtype=self.real)
+        for c in range(self.n_components):
+            kept = slice(c, None, self.n_components)
+            part = np.moveaxis(total[(slice(None),) * ndim + (kept,)], ndim, -2)
+            part = _parts_first(part, ndim)
+            for axis in range(ndim):
+                part = _on_axis(self.at_nodes[c][axis].adjoint, part, axis, nodes.lengths[axis])
+            fields[(*np.ix_(*nodes.used), kept)] = part
+        return fields
 
     def adjoint(self, fields: NDArray[Any]) -> NDArray[Any]:
         """Apply the transpose to fields at the nodes, in the shapes of `forward`."""
         nodes, ndim, n_samples = self.nodes, len(self.nodes.axes), fields.shape[-1]
-        for axis in reversed(range(ndim)):
-            fields = self._spectrum(fields, axis, phase=self.phases[axis])
-        fields = fields.reshape(*fields.shape[: ndim + 1], -1)
+        whole = tuple(n // 2 + 1 for n in nodes.lengths)
+        n_fields = self.spectra[0].shape[-2]
+        total = np.empty((*whole, *(2,) * ndim, n_samples, n_fields), dtype=self.real)
+        for c in range(self.n_components):
+            kept = slice(c, None, self.n_components)
+            part: Any = np.ascontiguousarray(fields[(*np.ix_(*nodes.used), kept)])
+            for axis in reversed(range(ndim)):
+                part = _on_axis(self.at_nodes[c][axis].forward, part, axis, whole[axis])
+            part = _parts_last(part, ndim)
+            total[..., kept] = np.moveaxis(part, -2, -1)
+        total = total.reshape(*whole, -1, n_fields)
         parts = []
         for (_, needed), kernels in zip(self.groups, self.spectra, strict=True):
-            part = kernels.swapaxes(-1, -2) @ fields[tuple(slice(n) for n in needed)]
+            part = total[tuple(slice(n) for n in needed)] @ kernels
+            part = part.reshape(*needed, *(2,) * ndim, n_samples, kernels.shape[-1])
+            part = _parts_first(part, ndim)
             for axis in range(ndim):
-                part = self._image(part, axis, n_samples, nodes.counts[axis])
-                weights = self.resampling[axis]
-                part = _along(None if weights is None else weights.T, part, axis)
-            parts.append(part.reshape(*part.shape[: ndim + 1], n_samples))
-        return np.concatenate(parts, axis=-2)
+                part = _on_axis(self.columns[axis].adjoint, part, axis, nodes.lengths[axis])
+            parts.append(part)
+        return np.concatenate(parts, axis=-1)
 
-    def _spectrum(
-        self, values: NDArray[Any], axis: int, needed: int | None = None, phase: Any = None
-    ) -> NDArray[Any]:
-        """Transform along one axis; real and imaginary parts become the last axis."""
-        spectrum: Any = fft.rfft(values, self.nodes.lengths[axis], axis=axis)
-        spectrum = spectrum[(slice(None),) * axis + (slice(needed),)]
-        if phase is not None:
-            spectrum = spectrum * np.conj(self._beside(phase, axis, spectrum.ndim))
-        return np.ascontiguousarray(spectrum)[..., None].view(self.real)
 
-    def _image(
-        self, values: NDArray[Any], axis: int, n_samples: int, count: int, phase: Any = None
-    ) -> NDArray[Any]:
-        """Transform back along one axis, whose parts are the last axis, and cut."""
-        # Samples are followed by the parts of each axis that has not been transformed back.
-        shape = *values.shape[: len(self.phases) + 1], n_samples, -1, 2
-        spectrum: Any = values.reshape(shape).view(self.complex)[..., 0]
-        if phase is not None:
-            spectrum = spectrum * self._beside(phase, axis, spectrum.ndim)
-        images = fft.irfft(spectrum, self.nodes.lengths[axis], axis=axis)
-        return images[(slice(None),) * axis + (slice(count),)]
+class _Waves:
+    """Real and imaginary parts of the wavenumbers of values along one axis, and the transpose.
 
-    def _beside(self, phase: NDArray[Any], axis: int, ndim: int) -> NDArray[Any]:
-        """Return phases in the shape that multiplies spectra along `axis`."""
-        shape = [1] * ndim
-        shape[axis], shape[len(self.phases)] = phase.shape
-        return phase.reshape(shape)
+    By a matrix, which is faster than FFTs unless there are many values.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        used: Indices,
+        real: type,
+        *,
+        weights: NDArray[Any] | None = None,
+        factors: NDArray[Any] | None = None,
+    ) -> None:
+        self.length, self.used, self.weights, self.factors = length, used, weights, factors
+        self.matrix: NDArray[Any] | None = None
+        n = len(used) if weights is None else weights.shape[1]
+        if n <= _MATRIX:
+            unit = np.eye(n, dtype=real)[None]
+            self.matrix = self._transform(unit, length // 2 + 1)[0].astype(real)
+
+    def forward(self, values: NDArray[Any], needed: int) -> NDArray[Any]:
+        """Transform (n, n_values, m) to (n, 2 * needed, m)."""
+        if self.matrix is None:
+            return self._transform(values, needed)
+        return self.matrix[: 2 * needed] @ values
+
+    def adjoint(self, parts: NDArray[Any], _: int) -> NDArray[Any]:
+        """Transform (n, 2 * needed, m) to (n, n_values, m)."""
+        if self.matrix is not None:
+            return self.matrix[: parts.shape[1]].T @ parts
+        n, m = parts.shape[1] // 2, self.length // 2
+        spectrum = parts[:, ::2] + 1j * parts[:, 1::2]
+        if self.factors is not None:
+            spectrum *= np.conj(self.factors[:n, None])
+        # All but the first and the last wavenumber count twice.
+        spectrum[:, 1:m] *= 0.5
+        values = fft.irfft(spectrum, self.length, axis=1, norm="forward")[:, self.used]
+        return _along(None if self.weights is None else self.weights.T, values, 1)
+
+    def _transform(self, values: NDArray[Any], needed: int) -> NDArray[Any]:
+        values = _along(self.weights, values, 1)
+        placed = np.zeros((len(values), self.length, values.shape[2]), dtype=values.dtype)
+        placed[:, self.used] = values
+        spectrum: Any = fft.rfft(placed, axis=1)[:, :needed]
+        if self.factors is not None:
+            spectrum = spectrum * self.factors[:needed, None]
+        parts = np.stack([spectrum.real, spectrum.imag], axis=2)
+        return parts.reshape(len(values), 2 * needed, -1)
+
+
+def _on_axis(apply: Any, values: NDArray[Any], axis: int, n: int) -> NDArray[Any]:
+    """Apply a transform of the middle one of three axes along one of several."""
+    before, after = values.shape[:axis], values.shape[axis + 1 :]
+    found = apply(values.reshape(int(np.prod(before)), values.shape[axis], -1), n)
+    return found.reshape(*before, -1, *after)
+
+
+def _parts_last(values: NDArray[Any], ndim: int) -> NDArray[Any]:
+    """Move real and imaginary parts, which alternate along each axis, behind all axes."""
+    pairs = values.reshape(*(x for n in values.shape[:ndim] for x in (n // 2, 2)), *values.shape[ndim:])
+    order = [*range(0, 2 * ndim, 2), *range(1, 2 * ndim, 2), *range(2 * ndim, pairs.ndim)]
+    return pairs.transpose(order)
+
+
+def _parts_first(values: NDArray[Any], ndim: int) -> NDArray[Any]:
+    """Undo `_parts_last`."""
+    order = [x for i in range(ndim) for x in (i, ndim + i)]
+    shape = [2 * n for n in values.shape[:ndim]]
+    return values.transpose(*order, *range(2 * ndim, values.ndim)).reshape(
+        *shape, *values.shape[2 * ndim :]
+    )
 
 
 @lru_cache(maxsize=64)
@@ -162,6 +241,13 @@ def _half_transform(length: int, n_fixed: int, needed: int, sign: int) -> Array:
     found = np.zeros_like(first)
     found[:, :n_fixed] = first[:, :n_fixed] + first[:, n_fixed:] @ chosen
     return found
+
+
+def _inverse(length: int, phase: NDArray[Any]) -> NDArray[Any]:
+    """Return factors with which the transpose of an FFT is the inverse one with phases."""
+    weights = np.full(length // 2 + 1, 2.0)
+    weights[[0, -1]] = 1.0
+    return np.conj(phase) * (weights / length).astype(phase.real.dtype)
 
 
 def _along(weights: NDArray[Any] | None, values: NDArray[Any], axis: int) -> NDArray[Any]:

@@ -167,6 +167,8 @@ class Nodes:
     layers: Array
     #: Decay of wavenumbers that are left out.
     cutoff: float
+    #: Nodes that stations use along each horizontal axis, modulo the lengths.
+    used: tuple[Indices, ...]
 
     @property
     def spacings(self) -> tuple[float, ...]:
@@ -248,7 +250,9 @@ class Layout:
         used = np.unique(slab[:, None] + np.arange(n_planes))
         planes = start + step * (used - (n_planes // 2 - 1))
         furthest = _furthest(axes, column[chosen], width)
-        nodes = Nodes(planes, axes, _lengths(furthest, cutoff), furthest, mesh.edges[0], cutoff)
+        lengths = _lengths(furthest, cutoff)
+        nodes_used = _used(column[chosen], width, lengths)
+        nodes = Nodes(planes, axes, lengths, furthest, mesh.edges[0], cutoff, nodes_used)
         places = np.stack([place, *(inside[chosen] for _, inside in found)], axis=1)
         first = np.searchsorted(used, slab)
         return cls(nodes, chosen, np.flatnonzero(~kept), column[chosen], first, places)
@@ -281,6 +285,16 @@ def _furthest(axes: tuple[Axis, ...], column: Indices, width: int) -> tuple[int,
         if len(home)
         else axis.count
         for axis, home in zip(axes, column.T, strict=True)
+    )
+
+
+def _used(column: Indices, width: int, lengths: tuple[int, ...]) -> tuple[Indices, ...]:
+    """Return the range of nodes that stations use along each horizontal axis."""
+    if not len(column):
+        return tuple(np.empty(0, dtype=np.intp) for _ in lengths)
+    return tuple(
+        np.arange(home.min() - width // 2 + 1, home.max() + width // 2 + 1) % n
+        for home, n in zip(column.T, lengths, strict=True)
     )
 
 

@@ -90,7 +90,9 @@ def _table(stencil: Stencil) -> Array:
     """Return the Chebyshev coefficients of the weights, (n_polynomials, n_nodes)."""
     ndim, n_points = 1 + len(stencil.columns), stencil.n_points
     points = chebyshev.chebpts1(n_points)
-    unit = np.stack(np.meshgrid(*[(points + 1) / 2] * ndim, indexing="ij"), -1).reshape(-1, ndim)
+    # Weights at a place that is mirrored along an axis are those of the mirrored nodes.
+    half = (points[: (n_points + 1) // 2] + 1) / 2
+    unit = np.stack(np.meshgrid(*[half] * ndim, indexing="ij"), -1).reshape(-1, ndim)
     # A small problem, which threads of BLAS would slow down by far on a busy machine.
     with threadpool_limits(1, user_api="blas"):
         at_nodes = _fields(stencil, stencil.nodes)
@@ -100,7 +102,14 @@ def _table(stencil: Stencil) -> Array:
         weights = inverse @ _fields(stencil, unit * [1.0, *stencil.columns])
         # From values at the points to coefficients, axis by axis.
         to_degrees = np.linalg.inv(chebyshev.chebvander(points, n_points - 1))
-        values = weights.T.reshape(*[n_points] * ndim, -1)
+        # Axes of places, depth first, and of nodes, depth last.
+        n_nodes = *[stencil.width] * (ndim - 1), stencil.n_planes
+        values = weights.T.reshape(*[len(half)] * ndim, *n_nodes)
+        for axis in range(ndim):
+            mirrored = np.flip(values, (axis, ndim + (axis - 1) % ndim))
+            mirrored = mirrored[(slice(None),) * axis + (slice(n_points % 2, None),)]
+            values = np.concatenate([values, mirrored], axis=axis)
+        values = values.reshape(*[n_points] * ndim, -1)
         for axis in range(ndim):
             values = np.moveaxis(np.tensordot(to_degrees, values, axes=(1, axis)), 0, axis)
     table = values[tuple(stencil.degrees.T)]
