@@ -134,6 +134,27 @@ def test_ground_below_the_cells_is_refused():
         SECTION.fraction_below(hill, positive="east")
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("ground", [None, lambda *s: 5 * hill(s[-1] / 2)])
+def test_mesh_for_a_survey_gives_its_fraction(ndim, ground):
+    horizontal = np.random.default_rng(0).uniform(-200, 200, (80, ndim - 1))
+    survey = Survey(np.column_stack([5 * hill(horizontal[:, -1] / 2) - 1.0, horizontal]), "z")
+    mesh, fraction = Mesh.for_survey(survey, ground, return_fraction=True)
+    assert mesh == Mesh.for_survey(survey, ground)
+    assert fraction.min() >= 0.5
+    assert np.count_nonzero(fraction != 1.0) > 0.9 * np.prod(mesh.shape[1:])
+    if ground is not None and ndim == 2:  # in the padding it is that of the outermost column
+        with pytest.raises(ValueError, match=r"highest active cell .* return_fraction=True"):
+            mesh.fraction_below(ground)
+    assert ForwardOperator(mesh, survey, fraction=fraction).fit().fraction_ is not None
+
+
+def test_mesh_for_a_flat_survey_has_whole_cells():
+    survey = Survey(Survey.line(SECTION).stations, "z")
+    mesh, fraction = Mesh.for_survey(survey, return_fraction=True)
+    np.testing.assert_array_equal(fraction, np.ones(mesh.n_cells))
+
+
 # Operators
 
 

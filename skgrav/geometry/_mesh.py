@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -82,7 +82,7 @@ class Mesh(ValueObject):
     Below a slope that rises to z = 0 at the right end:
 
     >>> mesh.below(lambda x: 150 - 0.1 * x)
-    Mesh(2 x 3 cells, 5 active, z 0 to 300 m, x 0 to 1500 m)
+    Mesh(2 x 3 cells, 4 active, z 0 to 300 m, x 0 to 1500 m)
     """
 
     edges: tuple[Array, ...]
@@ -173,6 +173,38 @@ class Mesh(ValueObject):
             [o + h * np.arange(n + 1) for o, h, n in zip(origins, steps, shape, strict=True)]
         )
 
+    @overload
+    @classmethod
+    def for_survey(
+        cls,
+        survey: Survey,
+        topography: Any = ...,
+        *,
+        cell: ArrayLike | None = ...,
+        depth: float | None = ...,
+        padding: float | Literal["extent"] | None = ...,
+        positive: Literal["down", "up"] = ...,
+        max_cells: int | None = ...,
+        verbose: bool = ...,
+        return_fraction: Literal[False] = ...,
+    ) -> Mesh: ...
+
+    @overload
+    @classmethod
+    def for_survey(
+        cls,
+        survey: Survey,
+        topography: Any = ...,
+        *,
+        cell: ArrayLike | None = ...,
+        depth: float | None = ...,
+        padding: float | Literal["extent"] | None = ...,
+        positive: Literal["down", "up"] = ...,
+        max_cells: int | None = ...,
+        verbose: bool = ...,
+        return_fraction: Literal[True],
+    ) -> tuple[Mesh, Array]: ...
+
     @classmethod
     def for_survey(
         cls,
@@ -185,7 +217,8 @@ class Mesh(ValueObject):
         positive: Literal["down", "up"] = "down",
         max_cells: int | None = None,
         verbose: bool = False,
-    ) -> Mesh:
+        return_fraction: bool = False,
+    ) -> Mesh | tuple[Mesh, Array]:
         """Choose a mesh for a survey.
 
         Equal columns lie below the stations, wider ones beside them, and layers thicken with depth.
@@ -212,11 +245,16 @@ class Mesh(ValueObject):
             Largest number of cells of the block; None allows 50,000 in 2D and 250,000 in 3D.
         verbose : bool, default=False
             Whether to print what was chosen.
+        return_fraction : bool, default=False
+            Whether to return the fraction of the cells, too.
 
         Returns
         -------
         mesh : Mesh
             The mesh; where the ground is not flat, cells above it and above stations are inactive.
+        fraction : ndarray of shape (n_cells,)
+            As by `fraction_below`, with the ground continued into the padding as for the mesh; only
+            if `return_fraction`.
 
         Raises
         ------
@@ -233,6 +271,7 @@ class Mesh(ValueObject):
         See Also
         --------
         below : Cells below a topography, for a mesh of other edges.
+        fraction_below : Mass of the highest cells up to the ground.
         ForwardOperator.plan : Memory for mesh and survey.
 
         Notes
@@ -275,7 +314,10 @@ class Mesh(ValueObject):
             mesh = mesh.below(chosen.ground, survey=survey)
         if verbose:
             print(f"{mesh!r}\n{chosen.text}")  # noqa: T201, it is asked for
-        return mesh
+        if not return_fraction:
+            return mesh
+        ground = chosen.ground
+        return mesh, np.ones(mesh.n_cells) if ground is None else mesh.fraction_below(ground)
 
     @property
     def ndim(self) -> int:
@@ -359,6 +401,10 @@ class Mesh(ValueObject):
         -----
         UserWarning
             If columns lie beyond the points or nodes of the topography.
+
+        See Also
+        --------
+        fraction_below : Mass of the highest cells up to the ground.
         """
         active = below(self.edges, topography, survey, positive)
         if self.active is not None:
@@ -386,7 +432,8 @@ class Mesh(ValueObject):
         Raises
         ------
         ValueError
-            If the ground is below the centre of the highest active cell of a column.
+            If the ground is below the centre of the highest active cell of a column, as in the
+            padding of `for_survey`, which gives the fraction for its mesh itself.
 
         Warns
         -----

@@ -71,7 +71,8 @@ def fraction_below(edges: tuple[Array, ...], active: Mask, topography: Any, posi
         raise ValueError(
             f"'topography' has the ground below the centre of the highest active cell in "
             f"{below.sum()} of {below.size} columns, first at z = {ground.depth[column]:.7g} m, "
-            f"where that cell begins at z = {top[column]:.7g} m. Take mesh.below(topography) first."
+            f"where that cell begins at z = {top[column]:.7g} m. Take mesh.below(topography) "
+            "first, or Mesh.for_survey(..., return_fraction=True)."
         )
     # Rock above the block is no part of it.
     above = top - np.maximum(ground.depth, z[0])
