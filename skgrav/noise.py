@@ -22,7 +22,7 @@ from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.geometry import Survey, component_unit
 
-__all__ = ["Noise", "StatedNoise", "Trend", "Whitening"]
+__all__ = ["Noise", "Trend", "Whitening"]
 
 Level = float | Array | Literal["auto"] | None
 

@@ -14,7 +14,17 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 
 import skgrav
-from skgrav import ForwardOperator, MatrixOperator, Mesh, Survey, datasets, metrics, networks
+from skgrav import (
+    CellValues,
+    ForwardOperator,
+    JointOperator,
+    MatrixOperator,
+    Mesh,
+    Survey,
+    datasets,
+    metrics,
+    networks,
+)
 from skgrav.datasets import make_gravity_dataset
 from skgrav.noise import Noise
 from skgrav.plotting import (
@@ -146,6 +156,9 @@ def of_inverters():
         yield from calls(f"inverters.{name}", told, reference=reference)
         within = lambda bounds, told=told: told(bounds=pair(bounds))  # noqa: E731
         yield from calls(f"inverters.{name}", within, bounds=bounds)
+        weights = np.linspace(0.5, 2.0, MESH.n_cells)
+        yield from calls(f"inverters.{name}", told, cell_weights=weights)
+    yield from of_relief()
     for name, good in {"training_noise": [0.0, 0.1], "density_range": [0.0, 1000.0]}.items():
 
         def told(name=name, **params):
@@ -153,6 +166,26 @@ def of_inverters():
             return clone(ESTIMATORS["CNNInverter"]).set_params(**params).fit(X, Y).predict(FEW_X)
 
         yield from calls("inverters.CNNInverter", told, **{name: np.array(good)}, tolerance=1e-3)
+
+
+def of_relief():
+    """Give the calls of what is known of an interface."""
+    wells = np.column_stack([np.linspace(12.0, 28.0, 5), np.linspace(-28.0, 24.0, 5)])
+    known = {
+        "contrast": np.linspace(400.0, 600.0, MESH.shape[1]),
+        "reference": np.linspace(5.0, 10.0, MESH.shape[1]),
+        "bounds": np.array([0.0, 30.0]),
+        "wells": wells,
+        "wells_std": np.linspace(1.0, 2.0, 5),
+    }
+
+    def told(**params):
+        params = {name: pair(v) if name == "bounds" else v for name, v in params.items()}
+        params = {"wells": wells, **params}
+        return clone(ESTIMATORS["ReliefInverter"]).set_params(**params).fit(X).predict(FEW_X)
+
+    for name, good in known.items():
+        yield from calls("inverters.ReliefInverter", told, **{name: good}, tolerance=1e-4)
 
 
 def of_generators():
@@ -181,7 +214,7 @@ def of_generators():
 
 def of_operators():
     """Give the calls of the methods of all operators, applied in all ways."""
-    for method in ("dense", "fft", "rows"):
+    for method in ("dense", "fft", "rows", "anywhere"):
         operator = ForwardOperator(MESH, SURVEY, method=method).fit()
         room = f"operators.ForwardOperator {method}"
         yield from calls(f"{room}.transform", operator.transform, X=FEW_Y)
@@ -189,6 +222,7 @@ def of_operators():
         yield from calls(f"{room}.inverse_transform", operator.inverse_transform, X=FEW_X)
         again = lambda X, operator=operator: clone(operator).fit(X).transform(FEW_Y)  # noqa: E731
         yield from calls(f"{room}.fit", again, X=Y)
+    yield from of_logs()
     given = MatrixOperator(OPERATOR.matrix_).fit(Y)
     for verb in ("transform", "adjoint", "inverse_transform"):
         good = FEW_Y if verb == "transform" else FEW_X
@@ -212,6 +246,43 @@ def of_operators():
         if name == "projection":
             within = lambda bounds: SOLVERS["projection"](bounds=pair(bounds)).solve(OPERATOR, X)  # noqa: E731
             yield from calls("solvers.Projection", within, bounds=np.array([0.0, 2000.0]))
+
+
+def of_logs():
+    """Give the calls of densities of cells, alone and joined with gravity."""
+    indices = np.array([1, 5, 9, 14, 20])
+    averages = np.zeros((5, MESH.n_cells))
+    averages[np.arange(5), indices] = 0.75
+    averages[np.arange(5), indices + 3] = 0.25
+    take = lambda **a: CellValues(MESH, **a).fit().transform(FEW_Y)  # noqa: E731
+    yield from calls("operators.CellValues", take, cells=indices)
+    yield from calls("operators.CellValues matrix", take, cells=averages)
+    sigma = np.linspace(10.0, 20.0, 5)
+    stated = lambda **a: CellValues(MESH, indices, **a).fit().stated_noise.uncertainty  # noqa: E731
+    yield from calls("operators.CellValues", stated, uncertainty=sigma)
+    survey = Survey(SURVEY.stations, SURVEY.components, uncertainty=0.1)
+    gravity, log = ForwardOperator(MESH, survey), CellValues(MESH, indices, uncertainty=20.0)
+    for operator in (log.fit(), JointOperator([gravity, log]).fit()):
+        room, data = f"operators.{type(operator).__name__}", operator.transform(FEW_Y)
+        yield from calls(f"{room}.transform", operator.transform, X=FEW_Y)
+        yield from calls(f"{room}.adjoint", operator.adjoint, X=data)
+        yield from calls(f"{room}.inverse_transform", operator.inverse_transform, X=data)
+        again = lambda X, operator=operator: clone(operator).fit(X).transform(FEW_Y)  # noqa: E731
+        yield from calls(f"{room}.fit", again, X=Y)
+        if hasattr(operator, "split"):
+            yield from calls(f"{room}.split", operator.split, X=data)
+
+    def along(values, uncertainty=None, **places):
+        made, data = CellValues.along(MESH, values=values, uncertainty=uncertainty, **places)
+        return made.fit().transform(FEW_Y), data, made.uncertainty
+
+    vertical = {"start": np.array([2.0, 9.0, 15.0, 21.0, 33.0]), "values": 500.0 + sigma}
+    hole = {"at": np.array([25.0]), "uncertainty": sigma}
+    yield from calls("operators.CellValues.along", along, **vertical, **hole)
+    ends = {"start": np.column_stack([vertical["start"], np.linspace(-20.0, 24.0, 5)])}
+    ends["end"] = ends["start"] + [4.0, 1.0]
+    room, more = "operators.CellValues points.along", {"values": 500.0 + sigma}
+    yield from calls(room, along, **ends, **more, only=("start", "end"))
 
 
 def of_geometry():

@@ -17,6 +17,7 @@ RECORDS = {
     "inverters.AlphaCurve",
     "inverters.LatentResult",
     "inverters.RegularizedResult",
+    "inverters.ReliefResult",
     "noise.Trend",
     "operators.OperatorPlan",
     "operators.SVD",

@@ -294,7 +294,8 @@ def test_clones_and_pickles_keep_the_parameters(tiny):
     "bounds", [(12, 0), (1, 1), (0, np.nan), (0, 1, 2), ("a", 1), [None, 1], (np.inf, np.inf)]
 )
 def test_bounds_that_are_none_are_refused(bounds):
-    with pytest.raises(ValueError, match=r"'bounds' is .*, the lower below the upper\. Give"):
+    asked = r"'bounds' is .*, the lower below the upper, or two arrays .* for each cell\. Give"
+    with pytest.raises(ValueError, match=asked):
         Projection(bounds=bounds).solve(np.eye(2), [[1.0, 2.0]])
 
 

@@ -9,8 +9,10 @@ from conftest import dot_test_error
 from test_operators import OFF_LATTICE, ON_LATTICE, SECTION, VOLUME
 
 from skgrav import (
+    CellValues,
     CNNInverter,
     ForwardOperator,
+    JointOperator,
     LatentInverter,
     MatrixOperator,
     Mesh,
@@ -221,3 +223,23 @@ def test_bad_input_is_refused():
         module.adjoint(torch.ones(1, 7))
     with pytest.raises(ValueError, match=r"method='rows' computes rows by NumPy"):
         ForwardOperator(VOLUME, method="rows").fit().to_torch()
+
+
+def joined():
+    mesh = Mesh.regular((2, 3), 10.0)
+    survey = Survey(Survey.line(mesh).stations, ("z",), uncertainty=0.1)
+    return JointOperator([ForwardOperator(mesh, survey), CellValues(mesh, [1], uncertainty=9.0)])
+
+
+@pytest.mark.parametrize("part", [joined(), *joined().operators], ids=lambda p: type(p).__name__)
+def test_devices_that_torch_cannot_use_are_refused(part):
+    for device in ("gpu", "auto", torch.device("cuda", 99)):
+        with pytest.raises(ValueError, match=r"'device' is '(gpu|auto|cuda:99)', which torch"):
+            part.fit().to_torch(device=device)
+
+
+@pytest.mark.parametrize("part", [joined(), *joined().operators], ids=lambda p: type(p).__name__)
+def test_torchs_default_device_does_not_matter(part):
+    with torch.device("meta"):
+        module = part.fit().to_torch()
+    assert module(torch.ones(1, 6)).device.type == "cpu"

@@ -111,13 +111,14 @@ class Survey(ValueObject):
             )
         n_data = len(stations) * len(components)
         if uncertainty is not None:
+            sigma = check_uncertainty(uncertainty, n_data)
             if np.ndim(uncertainty) == 0 and len({len(c) for c in components}) > 1:
                 raise ValueError(
                     f"'uncertainty' is {uncertainty!r} for the components {components}, of gravity "
                     f"in mGal and of gradients in E; give one for each of {n_data} data, as by "
                     "np.repeat([of each component], n_stations)."
                 )
-            uncertainty = frozen(check_uncertainty(uncertainty, n_data), "uncertainty")
+            uncertainty = frozen(sigma, "uncertainty")
         if isinstance(trend, Integral) and not isinstance(trend, bool):
             trend = int(trend)
             if trend not in (0, 1, 2):

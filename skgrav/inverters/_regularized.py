@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from skgrav._checks import real_array, validate_data
+from skgrav._checks import LARGEST, real_array, validate_data
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array, Indices, Mask
 from skgrav._warnings import warn
@@ -316,11 +316,12 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         if self.cell_weights is None:
             return
         weights = real_array(self.cell_weights, "cell_weights")
-        if weights.shape != (self.n_outputs_,) or not (weights > 0).all():
+        if weights.shape != (self.n_outputs_,) or not (weights >= 1.0 / LARGEST).all():
             raise ValueError(
                 f"'cell_weights' has shape {weights.shape} and minimum "
-                f"{weights.min(initial=np.inf):g}; it must be a positive number for each of "
-                f"{self.n_outputs_} cells. To fix a density, give equal 'bounds'."
+                f"{weights.min(initial=np.inf):g}; it must be a positive number, of at least "
+                f"{1.0 / LARGEST:g}, for each of {self.n_outputs_} cells. To fix a density, give "
+                "equal 'bounds'."
             )
         self._cell_weights = weights
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
-from skgrav._checks import real_array
+from skgrav._checks import LARGEST, real_array
 from skgrav._typing import Array, Indices
 from skgrav.geometry import AXES, Mesh
 from skgrav.io import saved, sized
@@ -217,10 +217,11 @@ def _wells(
             f"({axes}), z the depth of the interface."
         )
     sigma = real_array(std, "wells_std")
-    if sigma.shape not in ((), (len(points),)) or not (sigma > 0).all():
+    if sigma.shape not in ((), (len(points),)) or not (sigma >= 1.0 / LARGEST).all():
         raise ValueError(
-            f"'wells_std' is {std!r}; it must be one positive number or one for each of "
-            f"{len(points)} wells, the standard deviation of their depths in metres."
+            f"'wells_std' is {std!r}; it must be one positive number, of at least "
+            f"{1.0 / LARGEST:g}, or one for each of {len(points)} wells, the standard deviation of "
+            "their depths in metres."
         )
     index = [
         np.searchsorted(e, c, side="right") - 1

@@ -267,9 +267,9 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            If rows are computed on the fly.
+            If rows are computed on the fly, or torch cannot use the device.
         """
-        from skgrav.operators._torch import TorchOperator
+        from skgrav.operators._torch import TorchOperator, made_on
 
         check_is_fitted(self)
         if isinstance(whole_cells(self.products_), RowOperator):
@@ -277,7 +277,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
                 "method='rows' computes rows by NumPy for each product, which torch cannot "
                 "differentiate. Take method='anywhere', or method='dense' if memory allows."
             )
-        return TorchOperator(self, dtype).to(device)
+        return made_on(device, lambda: TorchOperator(self, dtype))
 
     def _checked_data(self, X: ArrayLike) -> Array:
         check_is_fitted(self)

@@ -197,11 +197,11 @@ class CellValues(BaseOperator):
         if not length.all():
             length = np.ones(len(first))
         weights, means = averaged(crossed_cells(mesh, first, last), length)
-        if uncertainty is not None and np.ndim(uncertainty):
-            sigma = check_uncertainty(
-                log_values(uncertainty, len(first), "uncertainty"), len(first)
-            )
-            uncertainty = np.sqrt(means @ sigma**2)
+        if uncertainty is not None:
+            sigma = real_array(uncertainty, "uncertainty")
+            if sigma.ndim:
+                sigma = log_values(sigma, len(first), "uncertainty")
+                uncertainty = np.sqrt(means @ check_uncertainty(sigma, len(first)) ** 2)
         return cls(mesh, weights, uncertainty=uncertainty), means @ samples
 
     def fit(self, X: ArrayLike | None = None, y: object = None) -> Self:
@@ -287,9 +287,9 @@ class CellValues(BaseOperator):
         return "cells", matrix.shape, digest
 
     def to_torch(self, *, device: Any = "cpu", dtype: Any = None) -> TorchOperator:
-        from skgrav.operators._torch import TorchCells
+        from skgrav.operators._torch import TorchCells, made_on
 
-        return TorchCells(self, dtype).to(device)
+        return made_on(device, lambda: TorchCells(self, dtype))
 
     to_torch.__doc__ = BaseOperator.to_torch.__doc__
 

@@ -263,8 +263,7 @@ class JointOperator(_BaseComposition, BaseOperator):
     def to_torch(self, *, device: Any = "cpu", dtype: Any = None) -> TorchOperator:
         from skgrav.operators._torch import TorchJoint
 
-        modules = [operator.to_torch(device=device, dtype=dtype) for operator in self.operators_]
-        return TorchJoint(modules).to(device)
+        return TorchJoint([part.to_torch(device=device, dtype=dtype) for part in self.operators_])
 
     to_torch.__doc__ = BaseOperator.to_torch.__doc__
 

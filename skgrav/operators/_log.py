@@ -23,7 +23,7 @@ def log_ends(mesh: Mesh, start: ArrayLike, end: ArrayLike | None, at: Any) -> tu
             f"'start' has shape {first.shape}, but 'end' {last.shape}; each sample has one of both."
         )
     if first.ndim == 1:
-        place = real_array([] if at is None else np.atleast_1d(at), "at")
+        place = np.atleast_1d(real_array([] if at is None else at, "at"))
         if place.shape != (mesh.ndim - 1,):
             raise ValueError(
                 f"'start' has depths alone and 'at' is {at!r}; give 'at', the position "

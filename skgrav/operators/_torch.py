@@ -271,6 +271,19 @@ def _restore(spectra: Tensor, lengths: tuple[int, ...], counts: tuple[int, ...])
     return irfft(spectra, lengths[-1])[..., : counts[-1]]
 
 
+def made_on(device: Any, make: Callable[[], TorchOperator]) -> TorchOperator:
+    """Make a module whatever torch's default device is, and move it to a device."""
+    with torch.device("cpu"):
+        module = make()
+    try:
+        return module.to(device)
+    except Exception as error:  # the class depends on the device
+        raise ValueError(
+            f"'device' is {str(device)!r}, which torch cannot use here: {error}. Take 'cpu', or "
+            "'cuda' where there is a GPU."
+        ) from error
+
+
 def _check(name: str, values: Tensor, width: int) -> None:
     if values.ndim != 2 or values.shape[1] != width:
         raise ValueError(
