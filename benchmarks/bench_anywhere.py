@@ -2,8 +2,8 @@
 
 Stations are scattered over hills of some tens of metres, each 1 to 2 m above the ground, which the
 mesh begins at. The lattice is what the same mesh costs with one level station above each column.
-Matrices too large for the machine are timed on a share of the stations and scaled, as their work is
-proportional to them. The second table has the sizes at which a matrix is faster, beside what
+Matrices are timed on a share of the stations, one of 4, 32 and 512 by size, and what is computed
+anew on a quarter of those, and scaled, as their work is proportional to them. The second table has the sizes at which a matrix is faster, beside what
 `method="auto"` takes; the third an inversion on a mesh with and without padding columns.
 """
 
@@ -83,12 +83,27 @@ def applied(mesh, survey, **parameters):
     return functools.partial(operator.forward, rho), functools.partial(operator.adjoint, g)
 
 
-def simpeg(mesh, survey):
-    """Return the product and the adjoint of SimPEG's stored matrix."""
-    matrix = simpeg_simulation(mesh, survey).G
-    rho = np.random.default_rng(0).uniform(-1, 1, mesh.n_cells).astype(np.float32)
-    g = np.ones(survey.n_data, np.float32)
+def simpeg(mesh, survey, store):
+    """Return the product and the adjoint of SimPEG's sensitivity, stored or not."""
+    # What is not stored is computed in float64 whatever the type.
+    dtype = np.float32 if store == "ram" else np.float64
+    matrix = simpeg_simulation(mesh, survey, store, dtype).G
+    rho = np.random.default_rng(0).uniform(-1, 1, mesh.n_cells).astype(dtype)
+    g = np.ones(survey.n_data, dtype)
     return lambda: matrix @ rho, lambda: matrix.T @ g
+
+
+def first_simpeg(geometry, *args, store):
+    """Return what builds SimPEG's sensitivity and applies it and its adjoint once, compiled."""
+
+    def run(mesh, survey):
+        for apply in simpeg(mesh, survey, store):
+            apply()
+
+    mesh, survey = geometry(*args)
+    small = Mesh.regular((2, 4, 4), SPACING)
+    run(small, Survey.grid(small, height=1.0))
+    return lambda: run(mesh, survey)
 
 
 def true_error(operator_of, shape, n_stations):
@@ -123,8 +138,10 @@ def compared(shape, n_stations, share):
     runs = {name: applied(*geometry, **p) for name, (geometry, p, _) in engines.items()}
     shares = {name: k for name, (_, _, k) in engines.items()}
     if importlib.util.find_spec("simpeg"):  # its own environment has it
-        runs["SimPEG, ram, float32"] = simpeg(*hills(shape, n_stations, share))
-        shares["SimPEG, ram, float32"] = share
+        for store, few in (("ram", share), ("forward_only", 4 * share)):
+            name = f"SimPEG, {store}" + (", float32" if store == "ram" else "")
+            runs[name] = simpeg(*hills(shape, n_stations, few), store)
+            shares[name] = few
     products, adjoints = (
         {
             name: seconds * shares[name]
@@ -137,24 +154,33 @@ def compared(shape, n_stations, share):
     base = "lattice, level stations"
     rows = []
     for name in runs:
-        first, memory, stored, error = "-", "-", "-", "-"
-        if name.startswith(("lattice", "anywhere")):
-            _, parameters, _ = engines[name]
-            geometry = (level, shape) if name == base else (hills, shape, n_stations)
-            seconds, megabytes, _ = in_fresh_process(
-                functools.partial(first_gravity, **parameters), *geometry
-            )
-            first, memory = f"{seconds:.3g}", f"{megabytes:,.0f}"
+        memory, stored, error = "-", "-", "-"
+        if name == base:
+            geometry = level, shape
+        else:
+            geometry = hills, shape, n_stations, shares[name]
+        if name.startswith("SimPEG"):
+            store = "ram" if "ram" in name else "forward_only"
+            prepare = functools.partial(first_simpeg, store=store)
+        else:
+            prepare = functools.partial(first_gravity, **engines[name][1])
+        seconds, megabytes, _ = in_fresh_process(prepare, *geometry)
+        first = seconds * shares[name]
+        if shares[name] == 1:
+            memory = f"{megabytes:,.0f}"
         if name.startswith("anywhere"):
-            off, n_bytes = true_error(parameters, shape, n_stations)
+            off, n_bytes = true_error(engines[name][1], shape, n_stations)
             stored, error = f"{n_bytes / 1e6:,.0f}", f"{off:.0e}"
+        elif name == "matrix" or "ram" in name:
+            n_bytes = (8 if name == "matrix" else 4) * n_stations * np.prod(shape)
+            stored = f"{n_bytes / 1e6:,.0f}"
         rows.append(
             [
                 " x ".join(map(str, shape[::-1])),
                 f"{n_stations:,}",
                 name,
                 error,
-                first,
+                f"{first:.3g}",
                 f"{1e3 * products[name]:.3g}",
                 f"{products[name] / products[base]:.3g}",
                 f"{1e3 * adjoints[name]:.3g}",
@@ -260,7 +286,7 @@ def main():
         "random cells and of constant density. First g is set-up, a product and an adjoint, peak "
         "the memory that takes over import, in a process of its own. One thread, median CPU time "
         f"of 5 alternating runs; {processor()}; "
-        f"{versions('skgrav', 'simpeg', 'numpy', 'scipy')}",
+        f"{versions('skgrav', 'simpeg', 'choclo', 'numba', 'numpy', 'scipy')}",
     )
     crossover()
     report_padding()

@@ -216,8 +216,7 @@ def prism_node(offsets: tuple[Array, ...], component: Component) -> Array:
     logs += _odd_log(c, b, r, a * a + c * c)
     # Even in a, as in `rectangle_node`; [...] makes arrays of scalars, for `out`.
     depth = np.abs(a)
-    node = (depth * r)[...]
-    np.arctan2(b * c, node, out=node)
+    node = _positive_angle(b * c, (depth * r)[...])
     node *= depth
     node -= logs
     return node
@@ -228,8 +227,7 @@ def _prism_gradient(offsets: tuple[Array, ...], i: int, j: int) -> Array:
     if i == j:
         a = offsets[i]
         b, c = (d for k, d in enumerate(offsets) if k != i)
-        node = (np.abs(a) * np.sqrt(a * a + b * b + c * c))[...]
-        np.arctan2(b * c, node, out=node)
+        node = _positive_angle(b * c, (np.abs(a) * np.sqrt(a * a + b * b + c * c))[...])
         node *= -_side(a, i)
         return node
     c = offsets[3 - i - j]
@@ -241,6 +239,14 @@ def _prism_gradient(offsets: tuple[Array, ...], i: int, j: int) -> Array:
     if on_edge.any():
         node = np.where(on_edge, np.sign(c) * _log_or_zero(2.0 * np.abs(c)), node)
     return node
+
+
+def _positive_angle(y: Array, x: Array) -> Array:
+    """Return ``arctan2(y, x)`` in the place of `x`, at least 0, in half the time."""
+    np.maximum(x, np.finfo(np.float64).tiny, out=x)
+    with np.errstate(over="ignore"):
+        np.divide(y, x, out=x)
+    return np.arctan(x, out=x)
 
 
 def _side(a: Array, axis: int) -> Array:

@@ -27,8 +27,8 @@ _BLOCK_SIZE = 2**18
 #: setting up, each stored entry of a sparse matrix and each layer at a lattice point in a product.
 _EXACT, _SPECTRUM, _ENTRY, _POINT = 6e-8, 1e-7, 1.3e-9, 7e-9
 
-#: Stations whose rows are compared.
-_N_CHECKED = 10
+#: Stations whose rows are compared, and entries of all rows of one component beyond three.
+_N_CHECKED, _CHECKED_ENTRIES = 10, 2**22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +84,11 @@ SETTINGS = {
         width=6,
         n_planes=4,
         reach=5,
-        n_points=10,
+        n_points=9,
         svd_cut=1e-11,
         shells=(1.0, 3.0),
-        entry_cut=2e-8,
-        wave_cut=1e-8,
+        entry_cut=5e-8,
+        wave_cut=1e-7,
         moments=8,
         kept=0.5,
     ),
@@ -222,7 +222,8 @@ class AnywhereOperator:
         Of random densities, in which near cells count most, and constant ones, in which all do.
         """
         rng = np.random.default_rng(0)
-        n = min(_N_CHECKED, len(layout.stations))
+        n = max(3, min(_N_CHECKED, _CHECKED_ENTRIES // self.shape[1]))
+        n = min(n, len(layout.stations))
         checked = np.sort(rng.permutation(layout.stations)[:n])
         rho = np.stack([rng.uniform(-1, 1, self.shape[1]), np.ones(self.shape[1])])
         g = self.forward(rho).reshape(2, self.n_components, -1)

@@ -14,6 +14,8 @@ from skgrav.kernels import parity
 from skgrav.operators._anywhere_lattice import Nodes
 from skgrav.operators._cells import Geometry, attraction
 
+#: Fraction of a layer up to which distances are equal.
+_SAME = 1e-9
 
 #: Values along an axis up to which a matrix is faster than FFTs.
 _MATRIX = 256
@@ -71,20 +73,23 @@ class FarField:
         edges = [
             h * np.arange(n // 2 + 1.0) for h, n in zip(nodes.spacings, nodes.lengths, strict=True)
         ]
-        for p, plane in enumerate(nodes.planes):
-            z = nodes.layers[layers.start : layers.stop + 1] - plane
-            for c, component in enumerate(geometry.axes):
-                offsets = [e[None] for e in (z, *edges)]
+        z = nodes.layers[layers.start : layers.stop + 1]
+        for c, component in enumerate(geometry.axes):
+            for planes, depths, first in _distinct(z, nodes.planes):
+                table: NDArray[Any] = np.empty((*needed, len(depths) - 1), dtype=self.real)
+                offsets = [e[None] for e in (depths, *edges)]
                 for part, (cells,) in attraction(offsets, geometry.kernel, component):
-                    table = (geometry.factor(component) * cells) ** self.power
+                    values = (geometry.factor(component) * cells) ** self.power
                     for axis, n in enumerate(needed):
                         sign = parity(component, axis + 1) ** self.power
                         length, furthest = nodes.lengths[axis], nodes.furthest[axis]
                         to_spectrum = _half_transform(length, furthest, n, sign)
-                        table = np.moveaxis(
-                            np.tensordot(to_spectrum, table, axes=(1, axis + 1)), 0, axis + 1
+                        values = np.moveaxis(
+                            np.tensordot(to_spectrum, values, axes=(1, axis + 1)), 0, axis + 1
                         )
-                    spectra[..., p, c, part] = np.moveaxis(table, 0, -1)
+                    table[..., part] = np.moveaxis(values, 0, -1)
+                for p, start in zip(planes, first, strict=True):
+                    spectra[..., p, c, :] = table[..., start : start + n_layers]
         return spectra.reshape(*needed, -1, n_layers)
 
     def _phase(self, geometry: Geometry, axis: int) -> NDArray[Any]:
@@ -120,7 +125,8 @@ class FarField:
             part = _parts_first(part, ndim)
             for axis in range(ndim):
                 part = _on_axis(self.at_nodes[c][axis].adjoint, part, axis, nodes.lengths[axis])
-            fields[(*np.ix_(*nodes.used), kept)] = part
+            at_used: Any = *np.ix_(*nodes.used), kept
+            fields[at_used] = part
         return fields
 
     def adjoint(self, fields: NDArray[Any]) -> NDArray[Any]:
@@ -131,7 +137,8 @@ class FarField:
         total = np.empty((*whole, *(2,) * ndim, n_samples, n_fields), dtype=self.real)
         for c in range(self.n_components):
             kept = slice(c, None, self.n_components)
-            part: Any = np.ascontiguousarray(fields[(*np.ix_(*nodes.used), kept)])
+            at_used: Any = *np.ix_(*nodes.used), kept
+            part: Any = np.ascontiguousarray(fields[at_used])
             for axis in reversed(range(ndim)):
                 part = _on_axis(self.at_nodes[c][axis].forward, part, axis, whole[axis])
             part = _parts_last(part, ndim)
@@ -167,7 +174,7 @@ class _Waves:
         self.matrix: NDArray[Any] | None = None
         n = len(used) if weights is None else weights.shape[1]
         if n <= _MATRIX:
-            unit = np.eye(n, dtype=real)[None]
+            unit: NDArray[Any] = np.eye(n, dtype=real)[None]
             self.matrix = self._transform(unit, length // 2 + 1)[0].astype(real)
 
     def forward(self, values: NDArray[Any], needed: int) -> NDArray[Any]:
@@ -209,7 +216,9 @@ def _on_axis(apply: Any, values: NDArray[Any], axis: int, n: int) -> NDArray[Any
 
 def _parts_last(values: NDArray[Any], ndim: int) -> NDArray[Any]:
     """Move real and imaginary parts, which alternate along each axis, behind all axes."""
-    pairs = values.reshape(*(x for n in values.shape[:ndim] for x in (n // 2, 2)), *values.shape[ndim:])
+    pairs = values.reshape(
+        *(x for n in values.shape[:ndim] for x in (n // 2, 2)), *values.shape[ndim:]
+    )
     order = [*range(0, 2 * ndim, 2), *range(1, 2 * ndim, 2), *range(2 * ndim, pairs.ndim)]
     return pairs.transpose(order)
 
@@ -241,6 +250,23 @@ def _half_transform(length: int, n_fixed: int, needed: int, sign: int) -> Array:
     found = np.zeros_like(first)
     found[:, :n_fixed] = first[:, :n_fixed] + first[:, n_fixed:] @ chosen
     return found
+
+
+def _distinct(z: Array, planes: Array) -> list[tuple[Indices, Array, Indices]]:
+    """Return planes, edges of layers less their depths, and the first edge of each plane.
+
+    Planes whose distances are whole layers of one thickness see the same layers, shifted.
+    """
+    thickness = float((z[-1] - z[0]) / (len(z) - 1))
+    steps = (planes[-1] - planes) / thickness
+    first = np.rint(steps).astype(np.intp)
+    even = z[0] + thickness * np.arange(len(z) + first[0]) - planes[-1]
+    off = max(
+        np.abs(even[: len(z)] - (z - planes[-1])).max() / thickness, np.abs(steps - first).max()
+    )
+    if off < _SAME and len(even) < len(planes) * len(z):
+        return [(np.arange(len(planes)), even, first)]
+    return [(np.array([p]), z - plane, np.array([0])) for p, plane in enumerate(planes)]
 
 
 def _inverse(length: int, phase: NDArray[Any]) -> NDArray[Any]:
