@@ -222,7 +222,13 @@ def of_operators():
         yield from calls(f"{room}.inverse_transform", operator.inverse_transform, X=FEW_X)
         again = lambda X, operator=operator: clone(operator).fit(X).transform(FEW_Y)  # noqa: E731
         yield from calls(f"{room}.fit", again, X=Y)
+<<<<<<< HEAD
     yield from of_logs()
+=======
+    part = lambda fraction: ForwardOperator(MESH, SURVEY, fraction=fraction).fit().matrix_  # noqa: E731
+    share = np.linspace(0.5, 1.5, MESH.n_cells)
+    yield from calls("operators.ForwardOperator", part, fraction=share)
+>>>>>>> wt-frac
     given = MatrixOperator(OPERATOR.matrix_).fit(Y)
     for verb in ("transform", "adjoint", "inverse_transform"):
         good = FEW_Y if verb == "transform" else FEW_X
@@ -296,6 +302,8 @@ def of_geometry():
     below = lambda topography: block.below(topography).cells  # noqa: E731
     ground = np.linspace(z[0], z[1], block.shape[1])
     yield from calls("geometry.Mesh.below", below, topography=ground, layout=True)
+    shallow, filled = ground / 3, block.fraction_below
+    yield from calls("geometry.Mesh.fraction_below", filled, topography=shallow, layout=True)
     regular = lambda **params: Mesh.regular(**params).edges  # noqa: E731
     sizes = {"shape": np.array([3, 5]), "spacing": np.array([10.0, 20.0])}
     yield from calls("geometry.Mesh.regular", regular, **sizes)
