@@ -222,13 +222,10 @@ def of_operators():
         yield from calls(f"{room}.inverse_transform", operator.inverse_transform, X=FEW_X)
         again = lambda X, operator=operator: clone(operator).fit(X).transform(FEW_Y)  # noqa: E731
         yield from calls(f"{room}.fit", again, X=Y)
-<<<<<<< HEAD
     yield from of_logs()
-=======
     part = lambda fraction: ForwardOperator(MESH, SURVEY, fraction=fraction).fit().matrix_  # noqa: E731
     share = np.linspace(0.5, 1.5, MESH.n_cells)
     yield from calls("operators.ForwardOperator", part, fraction=share)
->>>>>>> wt-frac
     given = MatrixOperator(OPERATOR.matrix_).fit(Y)
     for verb in ("transform", "adjoint", "inverse_transform"):
         good = FEW_Y if verb == "transform" else FEW_X
