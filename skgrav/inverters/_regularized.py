@@ -22,7 +22,14 @@ from skgrav.inverters._plausible import warn_implausible, warn_not_gravity
 from skgrav.io import Field
 from skgrav.noise import Noise, Trend, Whitening, no_noise, noise_with_rounding
 from skgrav.operators import BaseOperator, is_lazy, operator_of_data, resolve_operator
-from skgrav.solvers import DEPTH_WEIGHTING, Status, check_bounds, warn_below_noise, warn_unfitted
+from skgrav.solvers import (
+    DEPTH_WEIGHTING,
+    Iterations,
+    Status,
+    check_bounds,
+    warn_below_noise,
+    warn_unfitted,
+)
 
 #: Chi factor, or its inverse, at which a choice of alpha contradicts the stated noise.
 _CONTRADICTED = 10.0
@@ -55,6 +62,9 @@ class RegularizedResult:
         Mean square of the residual in units of the noise; NaN where the noise is not known.
     trend : Trend
         Trend of the residual.
+    iterations : list of Iterations, default=None
+        Course of the iteration of each sample with mixed norms: arrays `chi_factor`, `alpha`,
+        `change` and `largest`, of shape (n_iter,).
 
     See Also
     --------
@@ -79,6 +89,7 @@ class RegularizedResult:
     sigma: Array
     chi_factor: Array
     trend: Trend
+    iterations: list[Iterations] | None = None
 
     @property
     def converged(self) -> Mask:
@@ -153,13 +164,11 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         """Prepare the inversion of data with a whitening."""
 
     @abstractmethod
-    def _solve(
-        self, white: Array, sigma: Array, choice: str | float
-    ) -> tuple[Array, Array, Indices, Indices, Array]:
+    def _solve(self, white: Array, sigma: Array, choice: str | float) -> tuple[Any, ...]:
         """Return departures from the reference, damping, n_iter, status and noise of whitened data.
 
         `choice` is alpha, or the name of its choice; damping is alpha times `sigma` squared. The
-        noise is `sigma`, or estimated by the choice.
+        noise is `sigma`, or estimated by the choice. Methods that iterate may add their course.
         """
 
     @abstractmethod
@@ -219,7 +228,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         white = noise.whitening(X - self.operator_.transform(self.reference_[None]))
         if choice == "discrepancy":
             warn_below_noise(white, sigma)
-        departure, damping, n_iter, status, found = self._solve(white, sigma, choice)
+        departure, damping, n_iter, status, found, *iterations = self._solve(white, sigma, choice)
         rho = self.reference_ + departure
         if self._bounds is not None:
             rho = np.clip(rho, *self._bounds)  # exceeded by rounding only
@@ -245,6 +254,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             sigma=found if noise.is_known or isinstance(choice, str) else np.full(len(X), np.nan),
             chi_factor=chi if noise.is_known else np.full(len(X), np.nan),
             trend=noise.trend(residual, known, spread=spread),
+            iterations=iterations[0] if iterations else None,
         )
 
     def _noise(self, noise_level: ArrayLike | None) -> Noise:
