@@ -38,7 +38,7 @@ _SHARPEN, _LEAST = 1.5, (1e-4, 1e-2)
 #: Radius of a body relative to the geometric mean of its depth and of the size of cells, where no
 #: contrast is given. Depth alone leaves a factor of two between bodies that are commonly sought,
 #: cells alone more; that of cells tells what detail is expected.
-_RADIUS = 1.2
+_RADIUS = 1.3
 
 #: Factor of the length that compensates for data and weights; 1 for a ball in uniform weights.
 _SHARPNESS = 2.75
@@ -53,14 +53,16 @@ _SIZED, _BOUNDED = 12, 8
 #: Largest growth of the expected density beyond the largest one.
 _GROWTH = 1.4
 
-#: Iteration from which weights of densities are adapted to a contrast, its power and its limits.
-_ADAPTED, _POWER, _LIMITS = 10, 0.75, (0.8, 1.25)
+#: Iteration from which weights of densities are adapted to a contrast, the share of iterations
+#: after which they are not, power and limits of the factor.
+_ADAPTED, _SETTLED, _POWER, _LIMITS = 8, 0.8, 0.4, (0.85, 1.2)
 
 #: Chi factors this close to one need no other alpha, and are reached by the last iteration.
 _CLOSE, _REACHED = 0.08, 0.1
 
-#: Solves of an iteration with alphas that approach the noise, and limits of the factor of alpha.
-_SOLVES, _FACTORS = 2, (0.3, 3.0)
+#: Solves of an iteration, and of the last, with alphas that approach the noise, and limits of the
+#: factor of alpha.
+_SOLVES, _LAST_SOLVES, _FACTORS = 2, 6, (0.3, 3.0)
 
 
 class Iterations(NamedTuple):
@@ -228,7 +230,7 @@ class _Run:
                 (least[0], least[1]),
             )
             last = self.rho
-            for _ in range(_SOLVES):
+            for _ in range(_LAST_SOLVES if i == self.problem.max_iter - 1 else _SOLVES):
                 chi = self._minimise(stiffness, i)
                 if self.alpha is not None:
                     break
@@ -312,7 +314,8 @@ class _Sizes:
         if i <= _SIZED:
             self._estimate(rho)
         self.size = min(self.expected.max(), _GROWTH * self.largest.max())
-        if self.problem.contrast is not None and i >= _ADAPTED:
+        adapts = _ADAPTED <= i < _SETTLED * self.problem.max_iter
+        if self.problem.contrast is not None and adapts:
             self._adapt()
         self.last = self.largest
 
@@ -341,8 +344,8 @@ class _Sizes:
         """Raise the weight of densities where bodies stay below their contrast, or lower it."""
         ratio = self.expected / np.maximum(self.largest, 1e-3 * self.size)
         # Not while they grow by themselves.
-        growing = (ratio > 1) & (self.largest > 1.02 * self.last)
-        step = np.clip(ratio**_POWER, *_LIMITS) ** 0.5
+        growing = (ratio > 1) & (self.largest > 1.05 * self.last)
+        step = np.clip(ratio**_POWER, *_LIMITS)
         self.factors = self.factors * np.where(growing, 1.0, step)
 
 
