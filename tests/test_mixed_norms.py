@@ -263,6 +263,17 @@ def test_data_within_their_noise_give_the_reference(line):
     assert np.isinf(found.alpha).all()
 
 
+def test_noise_that_is_understated_is_warned_of_and_not_fitted(line):
+    operator, rho, g = line
+    few = Mesh([[0.0, 100.0, 200.0], np.linspace(-200.0, 200.0, 5)])
+    operator = ForwardOperator(few, operator.survey_).fit()
+    inverter = SparseInverter(operator=operator).fit(g)
+    with pytest.warns(UserWarning, match="2 of 2 samples .*have more noise than stated"):
+        found = inverter.invert(g)
+    assert (found.status == 2).all()
+    assert np.abs(found.rho).max() < 3 * rho.max()
+
+
 def test_alpha_may_be_given_or_found_without_the_noise(line):
     operator, _, g = line
     chosen = SparseInverter(operator=operator).fit(g).invert(g)

@@ -107,6 +107,8 @@ class FaceNorm:
         """
         p = self.norms[0]
         cells = self.cells * sizes ** (2 - p) * (rho**2 + least[0] ** 2) ** (p / 2 - 1)
+        # Beyond their size densities cost as squares again, which keeps bodies from shrinking.
+        cells *= np.maximum(np.abs(rho) / sizes, 1.0) ** (2 - p)
         faces = []
         slopes = self.slopes(rho)
         for p, weights, step, slope in zip(

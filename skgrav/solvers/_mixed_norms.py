@@ -25,11 +25,14 @@ _SMOOTH = 0.3
 #: A smooth start is out of reach of the noise when this many alphas gain less than this share.
 _STALLED, _GAIN = 4, 0.02
 
+#: Chi factor that is then aimed at, relative to the least found.
+_MORE = 1.05
+
 #: Largest number of alphas of the smooth start.
 _STARTS = 40
 
 #: How often alpha is doubled again where the smooth start fits better than this share of the noise.
-_RAISED, _OVERFITTED = 4, 0.7
+_RAISED, _OVERFITTED = 12, 0.9
 
 #: Factor by which the magnitudes that count as zero fall, and the least, of densities and slopes,
 #: relative to the largest of the smooth start.
@@ -38,10 +41,10 @@ _SHARPEN, _LEAST = 1.5, (1e-4, 1e-2)
 #: Radius of a body relative to the geometric mean of its depth and of the size of cells, where no
 #: contrast is given. Depth alone leaves a factor of two between bodies that are commonly sought,
 #: cells alone more; that of cells tells what detail is expected.
-_RADIUS = 1.3
+_RADIUS = 1.4
 
 #: Factor of the length that compensates for data and weights; 1 for a ball in uniform weights.
-_SHARPNESS = 2.75
+_SHARPNESS = 3.5
 
 #: Bodies are where densities exceed this share of the largest.
 _BODY = 0.25
@@ -208,10 +211,10 @@ class _Run:
             self.beta /= np.clip(chi, *_FALL)
         if chi > 1:
             # Noise, or signal that the mesh does not explain, must not become density.
-            self.target, self.status = chi, Status.OUT_OF_REACH
-            self.beta *= _FALL[0] ** _STALLED
+            self.target, self.status = _MORE * chi, Status.OUT_OF_REACH
+        least = self.target if self.status else _OVERFITTED
         for _ in range(_RAISED):
-            if chi >= _OVERFITTED * self.target:
+            if chi >= least:
                 break
             self.beta *= 2
             chi = self._minimise(stiffness, -1)
@@ -241,7 +244,7 @@ class _Run:
             change = np.linalg.norm(self.rho - last) / (np.linalg.norm(self.rho) or 1.0)
             largest = float(np.max(np.abs(self.rho)))
             course.append((chi, float(self.beta), float(change), largest))
-            if change < self.problem.tol and i > _SIZED:
+            if change < self.problem.tol and i > _SIZED and not self.sizes.adapts(i):
                 break
         if self.alpha is None and abs(chi / self.target - 1) > _REACHED and self.status == 0:
             bounded_ = np.isfinite(self.problem.lower) | np.isfinite(self.problem.upper)
@@ -314,10 +317,13 @@ class _Sizes:
         if i <= _SIZED:
             self._estimate(rho)
         self.size = min(self.expected.max(), _GROWTH * self.largest.max())
-        adapts = _ADAPTED <= i < _SETTLED * self.problem.max_iter
-        if self.problem.contrast is not None and adapts:
+        if i >= _ADAPTED and self.adapts(i):
             self._adapt()
         self.last = self.largest
+
+    def adapts(self, i: int) -> bool:
+        """Return whether weights are adapted to a contrast in iteration i or later."""
+        return self.problem.contrast is not None and i < _SETTLED * self.problem.max_iter
 
     def of_cells(self, rho: Array) -> Array:
         """Return the expected density of each cell, by its sign."""
