@@ -65,7 +65,8 @@ class SparseInverter(RegularizedInverter):
     contrast : float or tuple of two floats, default=None
         Expected departure of bodies, a magnitude or the lowest and highest one; the weight of
         departures is adapted until the largest departures are about these. None expects bodies
-        whose radius is about half their depth. Data hardly determine it.
+        whose radius is 1.4 times the geometric mean of their depth and of the size of cells, so
+        that smaller cells give smaller and denser bodies. Data hardly determine it.
     depth_weighting : float, "sensitivity" or None, default=None
         Weights of departures that fall with depth, as in `TikhonovInverter`. With mixed norms,
         ``"sensitivity"`` weighs each cell by its own sensitivity per volume, and None does so, too.
@@ -133,9 +134,10 @@ class SparseInverter(RegularizedInverter):
     from a smooth start, with magnitudes below which a density or slope counts as zero that fall
     in each iteration. alpha changes along with them, so that the residual remains the noise.
 
-    Gravity determines mass and centre of a body, but hardly its radius r and density. For a ball
-    of density C the norm is least at ``L = 3 r``, so L and C choose the size. They follow from
-    the mass of the last densities and from `contrast`, or else from their depth.
+    Gravity determines mass and centre of a body, but hardly its radius and density, which C and L
+    choose: L is proportional to the radius of a ball of density C with the mass of the last
+    densities. C is the `contrast`, or follows from this mass and the expected radius. Beyond C,
+    departures count as squares.
 
     With norms=1, R is ``sum(v w |m|)`` [1]_, or with the discrepancy principle the sum alone is
     minimised, subject to a bound of the misfit. Each iteration is a proximal point, whose dual has

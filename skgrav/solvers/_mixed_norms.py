@@ -22,21 +22,19 @@ _FIRST, _FALL = 10.0, (1.5, 4.0)
 #: Length of the smooth start, as a share of the mean depth by sensitivity.
 _SMOOTH = 0.3
 
-#: A smooth start is out of reach of the noise when this many alphas gain less than this share.
-_STALLED, _GAIN = 4, 0.02
-
-#: Chi factor that is then aimed at, relative to the least found.
-_MORE = 1.05
+#: The noise is out of reach where this many alphas lower the chi factor by less than this share
+#: each.
+_STALLED, _GAIN = 3, 0.1
 
 #: Largest number of alphas of the smooth start.
 _STARTS = 40
 
 #: How often alpha is doubled again where the smooth start fits better than this share of the noise.
-_RAISED, _OVERFITTED = 12, 0.9
+_RAISED, _OVERFITTED = 4, 0.7
 
 #: Factor by which the magnitudes that count as zero fall, and the least, of densities and slopes,
 #: relative to the largest of the smooth start.
-_SHARPEN, _LEAST = 1.5, (1e-4, 1e-2)
+_SHARPEN, _LEAST = 1.5, (1e-2, 1e-2)
 
 #: Radius of a body relative to the geometric mean of its depth and of the size of cells, where no
 #: contrast is given. Depth alone leaves a factor of two between bodies that are commonly sought,
@@ -44,7 +42,10 @@ _SHARPEN, _LEAST = 1.5, (1e-4, 1e-2)
 _RADIUS = 1.4
 
 #: Factor of the length that compensates for data and weights; 1 for a ball in uniform weights.
-_SHARPNESS = 3.5
+_SHARPNESS = 4.0
+
+#: Factor of the length where slopes count axis by axis, whose sum is larger than the norm.
+_BY_AXES = 0.4
 
 #: Bodies are where densities exceed this share of the largest.
 _BODY = 0.25
@@ -199,22 +200,20 @@ class _Run:
         if self.alpha is not None:
             self._minimise(stiffness, -1)
             return
-        stalled, last = 0, np.inf
+        passed: list[tuple[float, float, Array]] = []
         for _ in range(_STARTS):
             chi = self._minimise(stiffness, -1)
             if chi <= 1:
                 break
-            stalled = stalled + 1 if chi > (1 - _GAIN) * last else 0
-            if stalled == _STALLED:
-                break
-            last = min(chi, last)
+            passed = [*passed, (chi, self.beta, self.rho)][-1 - _STALLED :]
+            if len(passed) > _STALLED and chi > (1 - _GAIN) ** _STALLED * passed[0][0]:
+                # Noise, or signal that the mesh does not explain, must not become density.
+                self.target, self.beta, self.rho = passed[0]
+                self.status = Status.OUT_OF_REACH
+                return
             self.beta /= np.clip(chi, *_FALL)
-        if chi > 1:
-            # Noise, or signal that the mesh does not explain, must not become density.
-            self.target, self.status = _MORE * chi, Status.OUT_OF_REACH
-        least = self.target if self.status else _OVERFITTED
         for _ in range(_RAISED):
-            if chi >= least:
+            if chi >= _OVERFITTED:
                 break
             self.beta *= 2
             chi = self._minimise(stiffness, -1)
@@ -344,7 +343,8 @@ class _Sizes:
         else:
             self.expected = np.array(problem.contrast, dtype=float)
             radius = (ball / self.expected.max()) ** (1 / ndim)
-        self.length = float(ndim * radius / _SHARPNESS)
+        share = 1.0 if problem.norm.isotropic else _BY_AXES
+        self.length = float(share * ndim * radius / _SHARPNESS)
 
     def _adapt(self) -> None:
         """Raise the weight of densities where bodies stay below their contrast, or lower it."""
