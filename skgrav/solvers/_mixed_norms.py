@@ -30,11 +30,11 @@ _STALLED, _GAIN = 3, 0.1
 _STARTS = 40
 
 #: How often alpha is doubled again where the smooth start fits better than this share of the noise.
-_RAISED, _OVERFITTED = 4, 0.7
+_RAISED, _OVERFITTED = 12, 0.9
 
 #: Factor by which the magnitudes that count as zero fall, and the least, of densities and slopes,
 #: relative to the largest of the smooth start.
-_SHARPEN, _LEAST = 1.5, (1e-2, 1e-2)
+_SHARPEN, _LEAST = 1.5, (1e-4, 1e-2)
 
 #: Radius of a body relative to the geometric mean of its depth and of the size of cells, where no
 #: contrast is given. Depth alone leaves a factor of two between bodies that are commonly sought,
@@ -42,10 +42,10 @@ _SHARPEN, _LEAST = 1.5, (1e-2, 1e-2)
 _RADIUS = 1.4
 
 #: Factor of the length that compensates for data and weights; 1 for a ball in uniform weights.
-_SHARPNESS = 4.0
+_SHARPNESS = 3.5
 
 #: Factor of the length where slopes count axis by axis, whose sum is larger than the norm.
-_BY_AXES = 0.4
+_BY_AXES = 0.6
 
 #: Bodies are where densities exceed this share of the largest.
 _BODY = 0.25
