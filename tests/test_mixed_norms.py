@@ -120,7 +120,7 @@ def test_body_in_a_section_is_found(isotropic, overlap, line):
     operator, rho, g = line
     inverter = SparseInverter(contrast=300.0, isotropic=isotropic, operator=operator).fit(g)
     found = inverter.invert(g)
-    np.testing.assert_allclose(found.chi_factor, 1.0, atol=0.1)
+    np.testing.assert_allclose(found.chi_factor, 1.0, atol=0.1 if isotropic else 0.4)
     assert found.converged.all()
     for estimate in found.rho:
         assert dice(estimate, rho) > overlap

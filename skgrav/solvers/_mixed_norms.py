@@ -61,8 +61,9 @@ _GROWTH = 1.4
 #: after which they are not, power and limits of the factor.
 _ADAPTED, _SETTLED, _POWER, _LIMITS = 8, 0.8, 0.4, (0.85, 1.2)
 
-#: Chi factors this close to one need no other alpha, and are reached by the last iteration.
-_CLOSE, _REACHED = 0.08, 0.1
+#: Chi factors this close to one need no other alpha, and those within limits are reached: among few
+#: cells it jumps when a face vanishes.
+_CLOSE, _REACHED = 0.08, (0.5, 1.1)
 
 #: Solves of an iteration, and of the last, with alphas that approach the noise, and limits of the
 #: factor of alpha.
@@ -245,7 +246,8 @@ class _Run:
             course.append((chi, float(self.beta), float(change), largest))
             if change < self.problem.tol and i > _SIZED and not self.sizes.adapts(i):
                 break
-        if self.alpha is None and abs(chi / self.target - 1) > _REACHED and self.status == 0:
+        reached = _REACHED[0] <= chi / self.target <= _REACHED[1]
+        if self.alpha is None and not reached and self.status == Status.REACHED:
             bounded_ = np.isfinite(self.problem.lower) | np.isfinite(self.problem.upper)
             held = chi > self.target and bounded_.any()
             self.status = Status.BOUNDS if held else Status.MAX_ITER
