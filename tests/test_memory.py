@@ -49,7 +49,7 @@ DECOMPOSED = {
     "gcv": by_tikhonov("gcv"),
     "derivatives": by_tikhonov(order=1, depth_weighting="sensitivity"),
     "bounds": by_tikhonov("gcv", bounds=(-1e4, 1e4)),
-    "sparse": lambda operator, g: SparseInverter(operator=operator, max_iter=1).fit(g).predict(g),
+    "sparse": lambda operator, g: SparseInverter(norms=1, operator=operator).fit(g).predict(g),
     "solver": lambda operator, g: CGLS().solve(operator.fit(), g, sigma=0.02),
 }
 

@@ -128,7 +128,7 @@ def test_gap_between_stations_attracts_no_mass(order):
 def test_other_methods_share_the_weights(estimate, line):
     operator, _, g = line
     if estimate == "sparse":
-        inverter = SparseInverter(depth_weighting="sensitivity", operator=operator)
+        inverter = SparseInverter(operator=operator)
         rho = inverter.fit(g[None]).predict(g[None])
     else:
         solver = CGLS(depth_weighting="sensitivity")

@@ -26,6 +26,7 @@ from skgrav.operators import BaseOperator, is_lazy, operator_of_data, resolve_op
 from skgrav.solvers import (
     DEPTH_WEIGHTING,
     Bounds,
+    Iterations,
     Status,
     check_bounds,
     warn_below_noise,
@@ -63,6 +64,9 @@ class RegularizedResult:
         Mean square of the residual in units of the noise; NaN where the noise is not known.
     trend : Trend
         Trend of the residual.
+    iterations : list of Iterations, default=None
+        Course of the iteration of each sample with mixed norms: arrays `chi_factor`, `alpha`,
+        `change` and `largest`, of shape (n_iter,).
 
     See Also
     --------
@@ -87,6 +91,7 @@ class RegularizedResult:
     sigma: Array
     chi_factor: Array
     trend: Trend
+    iterations: list[Iterations] | None = None
 
     @property
     def converged(self) -> Mask:
@@ -106,6 +111,8 @@ class Departure(NamedTuple):
     status: Indices
     #: The noise of each sample, as given or as estimated by the choice of alpha.
     sigma: Array
+    #: The course of each sample, for methods that iterate.
+    iterations: list[Iterations] | None = None
 
 
 class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
@@ -245,7 +252,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         parts = PartsFit(self.operator_, noise)
         if choice == "discrepancy" and parts.applies:
             self._fit_parts(parts, white, X, sigma, solved)
-        departure, model_norm, damping, n_iter, status, found = solved
+        departure, model_norm, damping, n_iter, status, found, iterations = solved
         rho = self.reference_ + departure
         if self._bounds is not None:
             rho = np.clip(rho, *self._bounds)  # exceeded by rounding only
@@ -272,6 +279,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             sigma=found if noise.is_known or isinstance(choice, str) else np.full(len(X), np.nan),
             chi_factor=chi if noise.is_known else np.full(len(X), np.nan),
             trend=noise.trend(residual, known, spread=of_trend),
+            iterations=iterations,
         )
 
     def _fit_parts(

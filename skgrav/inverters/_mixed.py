@@ -1,0 +1,161 @@
+"""The mixed norm of an operator: what `SparseInverter` prepares of it, and its solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from skgrav._typing import Array, Indices
+from skgrav.inverters._damping import DampedLeastSquares
+from skgrav.inverters._model_norm import ModelNorm
+from skgrav.io import saved, sized
+from skgrav.noise import Whitening, no_noise
+from skgrav.operators import shared
+from skgrav.solvers import FaceNorm, Iterations, MixedNormLeastSquares, depth_weights
+
+#: Least weight by sensitivity relative to the largest, and the largest relative to the quantile
+#: of its layer: logs in boreholes make single cells far more sensitive than the others.
+_LEAST, _QUANTILE, _MOST = 1e-3, 0.9, 3.0
+
+
+@saved
+@dataclass(frozen=True)
+class MixedNorms:
+    """Powers and weights of a mixed norm, with the sensitivity and the depth of cells."""
+
+    #: Powers and weights of densities, and of slopes along each axis, in the order of the mesh.
+    norms: tuple[float, ...]
+    norm_weights: tuple[float, ...]
+    isotropic: bool
+    weights: Array = field(metadata=sized("c"))
+    #: Weights of departures alone, without their slopes.
+    cell_weights: Array = field(metadata=sized("c"))
+    #: Squared norms of the columns for whitened data.
+    norms2: Array = field(metadata=sized("c"))
+    #: Distance from the nearest station.
+    depth: Array = field(metadata=sized("c"))
+
+    @classmethod
+    def of(
+        cls,
+        operator: Any,
+        whitening: Whitening,
+        norms: Sequence[float],
+        norm_weights: Sequence[float],
+        isotropic: bool,
+        depth_weighting: float | str | None,
+        cell_weights: Array | None,
+    ) -> Self:
+        """Prepare the norm for a fitted operator; norms are (s, x, y, z) or (s, x, z)."""
+        norms2 = operator.products_.column_norms2(whitening.weights**-2)
+        mesh = operator.mesh_
+        if depth_weighting in (None, "sensitivity"):
+            weights = _sensitivity_weights(mesh, norms2)
+        else:
+            weights = depth_weights(operator, depth_weighting, whitening)
+        return cls(
+            _by_axes(norms),
+            _by_axes(norm_weights),
+            isotropic,
+            weights / weights.max(),
+            np.ones(len(weights)) if cell_weights is None else cell_weights,
+            norms2,
+            _depth(operator, mesh),
+        )
+
+    def solve(
+        self,
+        operator: Any,
+        whitening: Whitening,
+        white: Array,
+        sigma: Array,
+        choice: str | float,
+        *,
+        contrast: tuple[float, float] | None,
+        bounds: tuple[Array | float, Array | float],
+        max_iter: int,
+        tol: float,
+    ) -> tuple[Array, Array, Indices, Indices, Array, list[Iterations]]:
+        """Return departures, damping, n_iter, status, noise and course of whitened data."""
+        mesh = operator.mesh_
+        products = operator.products_
+        lower, upper = (np.broadcast_to(b, len(self.weights)) for b in bounds)
+        problem = MixedNormLeastSquares(
+            lambda rho: whitening(products.forward(rho)),
+            lambda d: products.adjoint(whitening.adjoint(d)),
+            self.norms2,
+            mesh,
+            self._on(mesh),
+            self.depth,
+            contrast,
+            lower,
+            upper,
+            max_iter,
+            tol,
+        )
+        alpha = None if isinstance(choice, str) else np.full(len(white), float(choice))
+        if choice == "gcv":
+            sigma = _cross_validated_noise(operator, whitening, white)
+        rho, damping, n_iter, status, courses = problem.solve(white, sigma, alpha)
+        return rho, damping, n_iter, status, sigma, courses
+
+    def value(self, operator: Any, departure: Array) -> Array:
+        """Return the norm of departures, (n_samples,)."""
+        mesh = operator.mesh_
+        norm = self._on(mesh)
+        return np.array([norm.value(rho) for rho in mesh.unflatten(departure, fill=0.0)])
+
+    def _on(self, mesh: Any) -> FaceNorm:
+        """Return the norm of densities on a mesh."""
+        return FaceNorm.of(
+            mesh, self.weights, self.norms, self.norm_weights, self.isotropic, self.cell_weights
+        )
+
+
+def _by_axes(values: Sequence[float]) -> tuple[float, ...]:
+    """Return values of (s, x, y, z) in the order (s, z, y, x) of the mesh."""
+    first, *slopes = (float(v) for v in values)
+    return (first, *slopes[::-1])
+
+
+def _sensitivity_weights(mesh: Any, norms2: Array) -> Array:
+    """Return the norm of each column per volume, within limits."""
+    weights = np.sqrt(norms2) / mesh.volumes
+    layer = np.unravel_index(mesh.cells, mesh.shape)[0]
+    for k in np.unique(layer):
+        cells = layer == k
+        most = _MOST * np.quantile(weights[cells], _QUANTILE)
+        weights[cells] = np.minimum(weights[cells], most) if most > 0 else weights[cells]
+    if not weights.any():
+        raise ValueError("'operator' maps every density to zero; give one with sensitivity.")
+    return np.maximum(weights, _LEAST * weights.max())
+
+
+def _depth(operator: Any, mesh: Any) -> Array:
+    """Return the distance of each cell from the nearest station, or its depth without any."""
+    centers = mesh.cell_centers
+    survey = getattr(operator, "survey_", None)
+    surveys = [s for s, _ in getattr(operator, "surveys_", ())] or [survey]
+    if surveys[0] is None:
+        return np.asarray(centers[:, 0] - mesh.edges[0][0])
+    distance, _ = KDTree(np.vstack([s.stations for s in surveys])).query(centers)
+    return np.asarray(distance)
+
+
+def _cross_validated_noise(operator: Any, whitening: Whitening, white: Array) -> Array:
+    """Return the noise that cross-validation of smooth densities finds."""
+    if not operator.is_decomposable_:
+        raise ValueError(no_noise("alpha='gcv' of so large an operator", "alpha=1.0"))
+
+    def build() -> DampedLeastSquares:
+        norm = ModelNorm.of(operator, 1, None, whitening)
+        matrix = norm.operator_modes(whitening.matrix(operator.matrix_))
+        return DampedLeastSquares.of(matrix, norm.stiffness)
+
+    curves = shared((*operator.identity_, *whitening.key, "mixed norms"), build)
+    c = curves.coordinates(white)
+    return curves.noise(c, curves.search(c, "gcv"))
