@@ -3,8 +3,9 @@
 Stations are scattered over hills of some tens of metres, each 1 to 2 m above the ground, which the
 mesh begins at. The lattice is what the same mesh costs with one level station above each column.
 Matrices are timed on a share of the stations, one of 4, 32 and 512 by size, and what is computed
-anew on a quarter of those, and scaled, as their work is proportional to them. The second table has the sizes at which a matrix is faster, beside what
-`method="auto"` takes; the third an inversion on a mesh with and without padding columns.
+anew on a quarter of those, and scaled, as their work is proportional to them. The second table has
+the sizes at which a matrix is faster, beside what `method="auto"` takes; the third an inversion on
+a mesh with and without padding columns.
 """
 
 import functools
