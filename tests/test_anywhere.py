@@ -133,14 +133,15 @@ def test_agrees_with_the_matrix_wherever_the_stations_are(name):
     assert operator.products_.n_bytes < matrix.nbytes
 
 
-@pytest.mark.parametrize("kernel", ["cell", "point"])
 @pytest.mark.parametrize(
-    ("tol", "name"),
+    ("tol", "name", "kernel"),
     [
-        (t, n)
+        (t, n, k)
         for t in (1e-4, 1e-6, 1e-8)
         for n in ("above", "padding", "2D")
-        if (t, n) != (1e-8, "padding")
+        for k in ("cell", "point")
+        # The mass of a wide column at its centre is some 1e-8 off.
+        if (t, n, k) != (1e-8, "padding", "point")
     ],
 )
 def test_error_follows_tol_with_both_kernels(tol, name, kernel):

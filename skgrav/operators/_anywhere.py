@@ -101,7 +101,7 @@ SETTINGS = {
         shells=(1.0, 1.5, 3.0, 10.0),
         entry_cut=2e-10,
         wave_cut=1e-10,
-        moments=12,
+        moments=14,
         kept=0.7,
     ),
 }
