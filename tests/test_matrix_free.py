@@ -197,9 +197,11 @@ def test_plan_says_what_was_chosen_what_it_needs_and_why(caplog):
     plan = operator.plan()
     assert plan.n_bytes == operator.memory_usage()
     text = (
-        "fft, 12.9 MB, in an inversion up to 50.0 MB: spectra of 10000 data x 400000 cells; "
+        f"fft, 12.9 MB, in an inversion up to 50.0 MB, about {plan.build_seconds:.2g} s to build "
+        f"and {plan.product_seconds:.2g} s per product: spectra of 10000 data x 400000 cells; "
         "a matrix would take 32.0 GB"
     )
+    assert 0 < plan.product_seconds < plan.build_seconds < 1
     assert str(plan) == text
     small = ForwardOperator(VOLUME, method="fft")
     with caplog.at_level(logging.INFO, logger="skgrav"):

@@ -25,7 +25,7 @@ _BLOCK_SIZE = 2**18
 
 #: Seconds on one core of 2026, to a factor of about 3: for each exact entry and value of spectra in
 #: setting up, each stored entry of a sparse matrix and each layer at a lattice point in a product.
-_EXACT, _SPECTRUM, _ENTRY, _POINT = 6e-8, 1e-7, 1.3e-9, 7e-9
+_EXACT, _SPECTRUM, _ENTRY, _POINT = 1e-7, 1e-7, 1.3e-9, 7e-9
 
 #: Stations whose rows are compared, and entries of all rows of one component beyond three.
 _N_CHECKED, _CHECKED_ENTRIES = 10, 2**22
@@ -101,7 +101,7 @@ SETTINGS = {
         shells=(1.0, 1.5, 3.0, 10.0),
         entry_cut=2e-10,
         wave_cut=1e-10,
-        moments=12,
+        moments=14,
         kept=0.7,
     ),
 }
@@ -274,6 +274,6 @@ class Forecast:
         #: About the bytes of all arrays.
         self.n_bytes = itemsize * rows + (itemsize + 4) * entries + spectra
         build = 0.1 + _EXACT * (rows + near) + _SPECTRUM * spectra / itemsize
-        product = _ENTRY * (rows / 8 + entries) + _POINT * points
+        product = 3e-4 + _ENTRY * (rows / 8 + entries) + _POINT * points
         #: Seconds to build it and of one product, on one core.
         self.seconds = build, product

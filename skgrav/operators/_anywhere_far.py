@@ -20,6 +20,9 @@ _SAME = 1e-9
 #: Values along an axis up to which a matrix is faster than FFTs.
 _MATRIX = 256
 
+#: Smallest singular value that counts in choosing unused entries; less would make them huge.
+_RCOND = 1e-5
+
 
 class FarField:
     """Fields of all layers on all planes, as products of spectra.
@@ -246,7 +249,7 @@ def _half_transform(length: int, n_fixed: int, needed: int, sign: int) -> Array:
     first, free = matrix[:needed], matrix[needed:, n_fixed:]
     if not free.size:
         return first
-    chosen = -np.linalg.pinv(free, rcond=1e-8) @ matrix[needed:, :n_fixed]
+    chosen = -np.linalg.pinv(free, rcond=_RCOND) @ matrix[needed:, :n_fixed]
     found = np.zeros_like(first)
     found[:, :n_fixed] = first[:, :n_fixed] + first[:, n_fixed:] @ chosen
     return found

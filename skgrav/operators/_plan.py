@@ -53,14 +53,16 @@ class OperatorPlan:
     product_seconds: float = 0.0
 
     def __str__(self) -> str:
-        approximate = (
-            f", error up to {self.error:g}, about {self.build_seconds:.2g} s to build and "
-            f"{self.product_seconds:.2g} s per product"
-        )
-        return (
-            f"{self.method}, {readable(self.n_bytes)}, in an inversion up to "
-            f"{readable(self.inversion_bytes)}{approximate if self.error else ''}: {self.reason}"
-        )
+        parts = [self.method, readable(self.n_bytes)]
+        parts.append(f"in an inversion up to {readable(self.inversion_bytes)}")
+        if self.error:
+            parts.append(f"error up to {self.error:g}")
+        if self.product_seconds:
+            parts.append(
+                f"about {self.build_seconds:.2g} s to build and {self.product_seconds:.2g} s per "
+                "product"
+            )
+        return f"{', '.join(parts)}: {self.reason}"
 
 
 def make_plan(

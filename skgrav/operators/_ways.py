@@ -28,8 +28,8 @@ _SCATTERED_BYTES, _SCATTERED_BATCH = {2: 2**25, 3: 2**26}, 4
 
 #: Seconds on one core of 2026, to a factor of about 3: for each entry computed and each byte of a
 #: matrix read, and for each byte of spectra made and applied.
-_ENTRY, _BYTE = 12e-9, 1.2e-10
-_SPECTRA_MADE, _SPECTRA_APPLIED = 3e-9, 4e-10
+_ENTRY, _BYTE = 4e-8, 1e-10
+_SPECTRA_MADE, _SPECTRA_APPLIED = 4e-9, 8e-10
 
 
 class Way(ABC):
