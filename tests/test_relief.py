@@ -459,6 +459,13 @@ def test_columns_with_gaps_are_refused():
         inverter(mesh=Mesh(SECTION.edges, active))
 
 
+def test_gradients_are_refused():
+    survey = Survey(line(X), ("z", "zz"), uncertainty=np.repeat([0.3, 1.0], len(X)))
+    estimator = ReliefInverter(-500.0, operator=ForwardOperator(SECTION, survey))
+    with pytest.raises(ValueError, match=r"gradients \['zz'\]; .* components out of \('z', 'x'\)"):
+        estimator.fit(np.ones((1, 2 * len(X))))
+
+
 def test_gx_helps_gz():
     survey = Survey(line(X), ("x", "z"), uncertainty=0.3)
     estimator = ReliefInverter(-500.0, operator=ForwardOperator(SECTION, survey))

@@ -110,6 +110,12 @@ def make_relief(
             "Give a ForwardOperator with its mesh and survey."
         )
     mesh = operator.mesh_
+    gradients = [c for c in operator.survey_.components if len(c) > 1]
+    if gradients:
+        raise ValueError(
+            f"'operator' has a survey of the gradients {gradients}; an interface is found from "
+            f"gravity alone. Give a survey of components out of {AXES[mesh.ndim]}."
+        )
     columns, ground, bottom = _columns(mesh)
     n_block = int(np.prod(mesh.shape[1:]))
     values = _of_columns(contrast, "contrast", columns, n_block)
