@@ -284,6 +284,16 @@ def test_alpha_may_be_given_or_found_without_the_noise(line):
     np.testing.assert_allclose(found.sigma, operator.survey_.uncertainty[0], rtol=0.4)
 
 
+def test_zero_data_among_others_have_zero_density_without_the_noise(line):
+    operator, _, g = line
+    unknown = ForwardOperator(operator.mesh_, Survey(operator.survey_.stations, ("z",)))
+    inverter = SparseInverter(operator=unknown).fit(g)
+    found = inverter.invert(np.vstack([g[:1], 0 * g[:1]]))
+    np.testing.assert_array_equal(found.rho[0], inverter.predict(g)[0])
+    np.testing.assert_array_equal(found.rho[1], 0.0)
+    assert not np.isnan(found.alpha).any()
+
+
 def test_saved_inverter_predicts_the_same(line, tmp_path):
     operator, _, g = line
     inverter = SparseInverter(norms=(0, 1, 1), contrast=(-1, 300), operator=operator).fit(g)
@@ -302,6 +312,7 @@ def test_saved_inverter_predicts_the_same(line, tmp_path):
         ({"norms": (0, 1, 3)}, r"'norms' is \(0, 1, 3\); it must have 3 numbers, from 0 to 2"),
         ({"norms": 2}, "'norms' is 2; it must be 1, the exact sum"),
         ({"norm_weights": (1, 1, -1)}, "'norm_weights' is .*; it must have 3 numbers, not neg"),
+        ({"norm_weights": (0, 0, 0)}, "'norm_weights' is .*; at least one weight must be pos"),
         ({"contrast": (5.0, -5.0)}, r"'contrast' is \(5.0, -5.0\); it must be a positive number"),
         ({"contrast": -5.0}, "'contrast' parameter"),
     ],

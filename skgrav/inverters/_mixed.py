@@ -100,7 +100,9 @@ class MixedNorms:
         alpha = None if isinstance(choice, str) else np.full(len(white), float(choice))
         if choice == "gcv":
             sigma = _cross_validated_noise(operator, whitening, white)
-        rho, damping, n_iter, status, courses = problem.solve(white, sigma, alpha)
+        # Data that are zero have no noise in their residuals, and any unit will do.
+        unit = np.where(sigma > 0, sigma, 1.0)
+        rho, damping, n_iter, status, courses = problem.solve(white, unit, alpha)
         return rho, damping, n_iter, status, sigma, courses
 
     def value(self, operator: Any, departure: Array) -> Array:

@@ -239,6 +239,11 @@ class SparseInverter(RegularizedInverter):
             _check_contrast(self.contrast)
             given = np.ones(len(norms)) if self.norm_weights is None else self.norm_weights
             weights = _check_powers(given, "norm_weights", len(norms), np.inf)
+            if not any(weights):
+                raise ValueError(
+                    f"'norm_weights' is {self.norm_weights!r}, so that no density counts; at least "
+                    "one weight must be positive."
+                )
             self._mixed = MixedNorms.of(
                 self.operator_,
                 whitening,
