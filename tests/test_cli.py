@@ -202,6 +202,13 @@ def test_file_of_another_kind_is_refused_before_the_work(profile, command, name,
     assert f"--out is '{out}'; end its name in '{suffix}'" in capsys.readouterr().err
 
 
+def test_table_instead_of_a_section_is_refused(profile, capsys):
+    pytest.importorskip("xarray")
+    out = str(profile.with_name("gravity.csv"))
+    assert main(["forward", str(profile), "--out", out]) == 1
+    assert "is no netCDF file; give one that `invert` wrote" in capsys.readouterr().err
+
+
 def test_folder_of_the_picture_is_checked_before_the_work(profile, capsys):
     assert invert(profile, "--noise", "0.1", "--plot", str(profile.parent / "no" / "s.png")) == 1
     assert "does not exist. Create it" in capsys.readouterr().err

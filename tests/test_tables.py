@@ -206,6 +206,7 @@ def test_units_rows_count(table):
         ('x,gz\n"0,1\n1",2\n', "has a quotation that does not end on its line"),
         ('x,gz\n0,1\n"1,2\n', "cannot be read as a table: .*EOF|quotation that does not end"),
         ("x,gz,gz\n0,1,5\n1,2,5\n", "has columns of the same name"),
+        (b"\0\1\xdc\0", "profile.csv is no text and no sheet"),
     ],
 )
 def test_bad_tables_are_refused(table, text, match):

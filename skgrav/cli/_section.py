@@ -170,7 +170,12 @@ def below_survey(mesh: Mesh, stations: Array, rho: Array) -> Array:
 
 def read_section(path: Path) -> tuple[Mesh, Array, Array | None, Array | None]:
     """Return mesh and density of a file, and if it has them x of the stations and the fraction."""
-    dataset = import_optional("xarray", str(path), "io").load_dataset(path)
+    xarray = import_optional("xarray", str(path), "io")
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    if start[:3] != b"CDF" and start[1:] != b"HDF":
+        raise ValueError(f"{path} is no netCDF file; give one that `invert` wrote.")
+    dataset = xarray.load_dataset(path)
     if "density" not in dataset:
         raise ValueError(f"{path} has the variables {list(dataset)}; 'density' must be among them.")
     mesh = Mesh.from_xarray(dataset["density"])

@@ -194,7 +194,12 @@ def _text(path: Path) -> str:
     if raw[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         return raw.decode("utf-16")
     if raw[1:2] == b"\0" or raw[:1] == b"\0":
-        return raw.decode("utf-16-le" if raw[1:2] == b"\0" else "utf-16-be")
+        try:
+            return raw.decode("utf-16-le" if raw[1:2] == b"\0" else "utf-16-be")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path} is no text and no sheet. Export it as text or .xlsx."
+            ) from error
     # DOS editors mark the end of a file by the character 26.
     raw = raw.partition(b"\x1a")[0]
     try:
