@@ -306,6 +306,13 @@ def test_it_says_what_it_chose(capsys, caplog):
     assert "half the 4000 m of the survey" in said
 
 
+@pytest.mark.parametrize(("z", "said"), [(-300.0, True), (-20.0, False)])
+def test_it_says_how_high_stations_are_above_a_given_ground(z, said, capsys):
+    Mesh.for_survey(line(z), topography=0.0, verbose=True)
+    text = "; half of the stations are 300 m or more above it"
+    assert (text in capsys.readouterr().out) is said
+
+
 def test_repr_and_edges_tell_metres_at_utm_coordinates():
     mesh = Mesh.for_survey(grid(5.0))
     low, high = re.search(r"y ([\d.]+) to ([\d.]+) m", repr(mesh)).groups()

@@ -124,7 +124,7 @@ def automatic_mesh(survey: Any, topography: Any, sizes: Sizes, positive: str) ->
         ground = np.pad(ground, [(n, n) for n in columns.n_padding], mode="edge")
     text = "\n".join(
         [
-            f"ground: {terrain.text}",
+            f"ground: {terrain.text}{terrain.clearance(min(columns.widths) / 2)}",
             f"columns: {coarser or columns.text}",
             f"layers: {layers.text}",
             f"depth: {depth:.6g} m below the {'lowest ' if relief else ''}ground, "
@@ -359,6 +359,12 @@ class _Terrain:
         self._buried = stations[:, 0] - at_stations
         self.height = max(0.0, -float(np.median(self._buried)))
         return depth
+
+    def clearance(self, least: float) -> str:
+        """Say how high the stations are above a ground that is given, if that is much."""
+        if self._is_guess or self.height <= least:
+            return ""
+        return f"; half of the stations are {self.height:.4g} m or more above it"
 
     def warn_of_stations(self, width: float, thickness: float) -> None:
         """Warn of stations below the ground, or where it is not known."""
