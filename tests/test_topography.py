@@ -120,6 +120,18 @@ def test_far_coordinates_such_as_utm_keep_their_digits():
     np.testing.assert_allclose(ForwardOperator(mesh, survey).fit().transform(rho), near, 1e-6)
 
 
+def test_columns_of_a_data_frame_are_taken_by_name():
+    pandas = pytest.importorskip("pandas")
+    mesh = Mesh.regular((4, 5), 100.0)
+    points = pandas.DataFrame({"x": [-250.0, 250.0], "z": [50.0, 350.0]})
+    assert mesh.below(points) == mesh.below(points[["z", "x"]].to_numpy())
+    survey = Survey(np.column_stack([np.full(6, -10.0), np.linspace(-250, 250, 6)]), "z")
+    ground = points[["z", "x"]].to_numpy()
+    assert Mesh.for_survey(survey, points) == Mesh.for_survey(survey, ground)
+    with pytest.raises(ValueError, match=r"'topography' has the columns \['x', 'elevation'\]"):
+        mesh.below(points.rename(columns={"z": "elevation"}))
+
+
 def test_stations_make_the_cells_above_them_air():
     survey = Survey([[11.0, 5.0], [10.0, 20.0], [-5.0, 45.0], [25.0, 99.0]])
     mesh = SECTION.below(np.zeros(5), survey=survey)

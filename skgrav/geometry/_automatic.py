@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from skgrav._checks import real_array
 from skgrav._typing import Array
 from skgrav._warnings import warn
-from skgrav.geometry._stations import Layout, degrees
+from skgrav.geometry._stations import Layout, by_axis_names, degrees
 from skgrav.geometry._topography import ground_below
 from skgrav.geometry._values import AXES, whole_numbers
 
@@ -310,7 +310,7 @@ class _Terrain:
         if callable(topography) or hasattr(topography, "stations") or hasattr(topography, "dims"):
             self._topography = topography
             return
-        values = real_array(topography, "topography")
+        values = real_array(by_axis_names(topography, "topography"), "topography")
         if values.shape == ():
             self.top = sign * float(values)
             self.text = f"flat at z = {self.top:.7g} m, as given"

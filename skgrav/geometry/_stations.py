@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -143,4 +144,20 @@ def degrees(stations: Array) -> str | None:
     return (
         f"has stations at {' and '.join(ranges)}, {layout.spacing:.2g} apart: these seem to be "
         f"degrees, or kilometres; give metres. {way}"
+    )
+
+
+def by_axis_names(points: Any, name: str) -> Any:
+    """Return the columns of a data frame in the order of axes; other points as they are."""
+    names = list(getattr(points, "columns", ()))
+    if not any(isinstance(n, str) for n in names):
+        return points
+    for axes in AXES.values():
+        if len(names) == len(axes) and set(names) == set(axes):
+            return points[list(axes)]
+    geographic = any(str(n).lower().startswith(("lon", "lat")) for n in names)
+    raise ValueError(
+        f"'{name}' has the columns {names}; they must be z, x or z, y, x, in metres and z "
+        f"positive down. Select and rename them, or drop the names by {name}.to_numpy()."
+        + (f" {PROJECTION}" if geographic else "")
     )

@@ -15,7 +15,7 @@ from skgrav._checks import check_basis, check_dummies, check_uncertainty, real_a
 from skgrav._typing import Array
 from skgrav.geometry import _xarray
 from skgrav.geometry._mesh import Mesh
-from skgrav.geometry._stations import PROJECTION
+from skgrav.geometry._stations import by_axis_names
 from skgrav.geometry._values import AXES, COMPONENTS, ValueObject, frozen, whole_numbers
 
 
@@ -93,7 +93,7 @@ class Survey(ValueObject):
         uncertainty: ArrayLike | None = None,
         trend: ArrayLike | None = None,
     ) -> None:
-        stations = frozen(_by_axis_names(stations), "stations")
+        stations = frozen(by_axis_names(stations, "stations"), "stations")
         if stations.ndim != 2 or stations.shape[1] not in AXES or stations.shape[0] == 0:
             raise ValueError(
                 f"'stations' has shape {stations.shape}; it must be (n_stations, 2) with columns "
@@ -391,19 +391,3 @@ class Survey(ValueObject):
         elif self.trend is not None:
             trend = f", trend of {self.trend.shape[1]} coefficients"
         return f"Survey({self.n_stations} stations, components {', '.join(self.components)}{trend})"
-
-
-def _by_axis_names(stations: Any) -> Any:
-    """Return the columns of a data frame in the order of axes; other stations as they are."""
-    names = list(getattr(stations, "columns", ()))
-    if not any(isinstance(name, str) for name in names):
-        return stations
-    for axes in AXES.values():
-        if len(names) == len(axes) and set(names) == set(axes):
-            return stations[list(axes)]
-    geographic = any(str(name).lower().startswith(("lon", "lat")) for name in names)
-    raise ValueError(
-        f"'stations' has the columns {names}; they must be z, x or z, y, x, in metres and z "
-        "positive down. Select and rename them, or drop the names by stations.to_numpy()."
-        + (f" {PROJECTION}" if geographic else "")
-    )

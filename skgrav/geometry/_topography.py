@@ -14,6 +14,7 @@ from skgrav._checks import named, real_array
 from skgrav._typing import Array, Mask
 from skgrav._warnings import warn
 from skgrav.geometry import _xarray
+from skgrav.geometry._stations import by_axis_names
 from skgrav.geometry._values import AXES
 
 #: Depths and positions that are equal up to this share of the extent of the mesh.
@@ -134,7 +135,7 @@ def ground_below(edges: list[Array], topography: Any, positive: str) -> Ground:
         return _from_points(topography.stations, columns)
     if callable(topography):
         return _at_each(sign * _from_function(topography, columns))
-    values = real_array(topography, "topography")
+    values = real_array(by_axis_names(topography, "topography"), "topography")
     if values.shape == shape:
         return _at_each(sign * values)
     if values.ndim == 2 and values.shape[1] == len(edges) + 1:
