@@ -158,6 +158,8 @@ def of_inverters():
         yield from calls(f"inverters.{name}", within, bounds=bounds)
         weights = np.linspace(0.5, 2.0, MESH.n_cells)
         yield from calls(f"inverters.{name}", told, cell_weights=weights)
+    bodies = lambda contrast, told=told: told(contrast=pair(contrast))  # noqa: E731
+    yield from calls("inverters.SparseInverter", bodies, contrast=np.array([-300.0, 800.0]))
     yield from of_relief()
     for name, good in {"training_noise": [0.0, 0.1], "density_range": [0.0, 1000.0]}.items():
 

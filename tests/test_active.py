@@ -230,7 +230,7 @@ def test_every_estimator_estimates_the_active_cells_alone(name, tmp_path):
     np.testing.assert_allclose(estimate(fit(on_hill(name), X, Y)), rho, 1e-10, 1e-10)
     if isinstance(estimator, DensityGenerator):
         assert estimator.sample(3, random_state=0).shape == (3, SECTION.n_cells)
-    elif not name.startswith(("paper", "sparse")):
+    elif not name.startswith(("paper", "sparse", "relief")):  # whose densities others exceed
         error = np.linalg.norm(rho - Y[:5]) / np.linalg.norm(Y[:5])
         assert error < 1.0
 
@@ -239,7 +239,7 @@ def plain(operator):
     """Give inverters that know no mesh, by name."""
     return {
         "bayes": BayesLinearInverter(0.01, operator=operator),
-        "sparse": SparseInverter(noise_level=0.01, operator=operator),
+        "sparse": SparseInverter(norms=1, noise_level=0.01, operator=operator),
         "tikhonov": TikhonovInverter(noise_level=0.01, operator=operator),
         "latent": LatentInverter(PCA(8), noise_level=0.01, operator=operator),
         **{

@@ -556,7 +556,7 @@ def test_bad_parameters_are_refused(kind, params, text):
         (np.where(X[3, 3] == X, np.nan, X), "Input X contains NaN"),
         (np.where(X[3, 3] == X, np.inf, X), "Input X contains infinity"),
         (X[:1], r"Found array with 1 sample\(s\)"),
-        (X[0], "Expected 2D array, got 1D array"),
+        (X[0], r"Expected 2D array, but 'X' has shape \(144,\)"),
     ],
     ids=["NaN", "infinity", "one section", "vector"],
 )

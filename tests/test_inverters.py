@@ -412,7 +412,7 @@ BAD_PAIRS = [
     (X.T, Y.T, r"inconsistent numbers of samples: \[48, 64\]"),
     (X[:7], Y, r"inconsistent numbers of samples: \[7, 50\]"),
     (X[:0], Y[:0], r"0 sample\(s\)"),
-    (X[0], Y[:1], "Expected 2D array, got 1D array"),
+    (X[0], Y[:1], r"Expected 2D array, but 'X' has shape \(48,\)"),
 ]
 
 

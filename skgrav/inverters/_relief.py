@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -327,7 +328,7 @@ class ReliefInverter(InverterMixin, BaseEstimator):
             X, y = validate_data(self, X, y)
             self._y_ndim, rho = y.ndim, y.reshape(len(y), -1)
             if self.operator is None:
-                operator = _assumed(rho, X.shape[1])
+                operator = _assumed(rho, X)
             else:
                 operator = resolve_operator(self.operator, rho, X, noise_level=self.noise_level)
         self._relief = make_relief(
@@ -483,8 +484,14 @@ class ReliefInverter(InverterMixin, BaseEstimator):
         return tags
 
 
-def _assumed(rho: Array, n_data: int) -> ForwardOperator:
-    """Return the operator of a default geometry for the sizes of pairs, with a warning."""
+def _assumed(rho: Array, X: Array) -> ForwardOperator:
+    """Return the operator of a default geometry, with a warning unless it reproduces the pairs."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = resolve_operator(None, rho, X)
+    if isinstance(found, ForwardOperator) and not caught:
+        return found
+    n_data = X.shape[1]
     operator = ForwardOperator(units="normalized").fit(rho)
     if operator.n_data_ != n_data:
         mesh = operator.mesh_

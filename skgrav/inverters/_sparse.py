@@ -377,5 +377,8 @@ def _check_contrast(contrast: Any) -> tuple[float, float] | None:
             f"'contrast' is {contrast!r}; it must be a positive number, or two, the lowest "
             "departure, not above 0, and the highest, not below 0."
         )
-    least = 1e-3 * float(np.max(np.abs(values)))
+    largest = float(np.max(np.abs(values)))
+    if largest < 1e-100:
+        raise ValueError(f"'contrast' is {contrast!r}, whose powers overflow; check its unit.")
+    least = 1e-3 * largest
     return max(-float(values[0]), least), max(float(values[1]), least)

@@ -335,7 +335,7 @@ class _Sizes:
         problem, ndim = self.problem, self.problem.mesh.ndim
         mass = np.abs(rho) * problem.volumes
         bodies = _masses_of_bodies(rho, mass)
-        n_bodies = bodies.sum() ** 2 / np.sum(bodies**2)
+        n_bodies = 1.0 / np.sum((bodies / bodies.sum()) ** 2)
         ball = mass.sum() / n_bodies / (4 / 3 * np.pi if ndim == 3 else np.pi)
         if problem.contrast is None:
             body = np.where(np.abs(rho) > _BODY * np.max(np.abs(rho)), mass, 0.0)

@@ -19,6 +19,9 @@ from skgrav.solvers._bounded import BoundedProjection
 from skgrav.solvers._status import Status
 from skgrav.solvers._system import SVDSystem, make_system
 
+#: Least difference of bounds, whose square is a normal number.
+_LEAST_WIDTH = 1e-140
+
 #: Least share of the target, a squared norm, for the residual in reach, however much of it lies
 #: along singular values that are cut.
 IN_REACH = 0.25
@@ -233,6 +236,11 @@ def check_bounds(bounds: Any, n_cells: int) -> Bounds | None:
             raise ValueError(
                 f"'bounds' is {bounds!r}; it must be two numbers, the lower below the upper, or "
                 f"two arrays with a number for each cell. {example}"
+            )
+        if upper - lower < _LEAST_WIDTH:
+            raise ValueError(
+                f"'bounds' is {bounds!r}, whose difference has a square that underflows. Check the "
+                "unit of density."
             )
         return float(lower), float(upper)
     for b in (lower, upper):
