@@ -19,10 +19,10 @@ _STRIDE, _SHARE = 10, 0.1
 
 
 class KrylovLeastSquares:
-    """Minimisers of ``||d - A q||^2 + alpha sum(stiffness q^2)`` by products with A.
+    """Minimisers of ``||d - A q||^2 + alpha q^T K q`` by products with A and the inverse of K.
 
-    With ``B = A diag(stiffness)^-1/2``, Lanczos iterations on ``B B^T`` build from the data of each
-    sample a space in which that matrix is tridiagonal. It serves all alphas, which change only the
+    Lanczos iterations on ``A K^-1 A^T`` build from the data of each sample a space in which that
+    matrix is tridiagonal. It serves all alphas, which change only the
     diagonal [1]_, so alpha is chosen anew as the space grows. The vectors have the size of the
     data, not of the model, and are reorthogonalised.
 
@@ -36,7 +36,7 @@ class KrylovLeastSquares:
         self,
         forward: Map,
         adjoint: Map,
-        stiffness: Array,
+        compliance: Map,
         *,
         n_data: int,
         max_iter: int,
@@ -44,7 +44,8 @@ class KrylovLeastSquares:
     ) -> None:
         self.forward, self.adjoint = forward, adjoint
         self.n_data, self.max_iter, self.tol = n_data, max_iter, tol
-        self.compliance = 1.0 / stiffness
+        #: Product of rows with the inverse of K.
+        self.compliance = compliance
 
     def solve(
         self, d: Array, sigma: Array, choose: Choice
@@ -60,8 +61,8 @@ class KrylovLeastSquares:
         The effective number of parameters is estimated from one random vector, to about its root,
         so standard deviations are right to about a tenth.
         """
-        prior = (maps * self.compliance) @ maps.T
-        explained = self.forward(self.compliance * maps)
+        prior = self.compliance(maps) @ maps.T
+        explained = self.forward(self.compliance(maps))
         signs = np.random.default_rng(0).choice([-1.0, 1.0], self.n_data)
         covariances = np.zeros((len(damping), len(maps), len(maps)))
         for i in np.flatnonzero(np.isfinite(damping) & (norm2 > 0)):
@@ -113,12 +114,12 @@ class KrylovLeastSquares:
             converged = bool(exhausted or left <= self.tol * alpha * np.linalg.norm(y))
         if np.isfinite(alpha):
             w = y @ basis[:k]
-        # ``S^-1 A^T (A S^-1 A^T + alpha)^-1 d``, with the stiffness S.
-        q = self.compliance * self.adjoint(w[None])[0]
+        # ``K^-1 A^T (A K^-1 A^T + alpha)^-1 d``
+        q = self.compliance(self.adjoint(w[None]))[0]
         status = Status.REACHED if converged else Status.MAX_ITER
         if exceeds:
             status = Status.OUT_OF_REACH
         return q, alpha, max(k, 1), status
 
     def _normal(self, w: Array) -> Array:
-        return self.forward(self.compliance * self.adjoint(w[None]))[0]
+        return self.forward(self.compliance(self.adjoint(w[None])))[0]

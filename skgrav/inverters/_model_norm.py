@@ -113,6 +113,10 @@ class ModelNorm:
         pairs = zip(self.modes, self.masses, strict=True)
         return _along_axes(u, [v.T * mass for v, mass in pairs])
 
+    def compliance(self, q: Array) -> Array:
+        """Return the product of rows with the inverse of the matrix of the squared norm."""
+        return q / self.stiffness
+
     def norm(self, q: Array) -> Array:
         """Return the norm of the coefficients of each sample, (n_samples,)."""
         return np.sqrt(q**2 @ self.stiffness)

@@ -349,7 +349,7 @@ class TikhonovInverter(RegularizedInverter):
         self._system = KrylovLeastSquares(
             partial(_modal_forward, *products),
             partial(_modal_adjoint, *products),
-            self._norm.stiffness,
+            self._norm.compliance,
             n_data=whitening.n_white,
             max_iter=int(self.max_iter),
             tol=self.tol,
