@@ -5,6 +5,7 @@ from skgrav.datasets._bushveld import fetch_bushveld
 from skgrav.datasets._crust import make_margin_models
 from skgrav.datasets._download import get_data_home
 from skgrav.datasets._gravity import make_gravity_dataset
+from skgrav.datasets._huang import fetch_huang2021
 from skgrav.datasets._laguna import fetch_laguna_del_maule
 from skgrav.datasets._models import make_density_models
 from skgrav.datasets._negahdari import fetch_negahdari2025
@@ -22,6 +23,7 @@ from skgrav.io import (
 __all__ = [
     "fetch_block_halfspace",
     "fetch_bushveld",
+    "fetch_huang2021",
     "fetch_laguna_del_maule",
     "fetch_negahdari2025",
     "fetch_pelotas_profile",

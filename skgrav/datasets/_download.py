@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,6 +41,7 @@ def get_data_home(data_home: str | os.PathLike[str] | None = None) -> Path:
     fetch_laguna_del_maule : Gravity measured over a magma reservoir, in 3D.
     fetch_block_halfspace : A block with its truth, in 3D.
     fetch_bushveld : Gravity measured over a layered intrusion, in 3D.
+    fetch_huang2021 : Sparse bodies in 3D, the set that 3D networks are compared on.
     fetch_two_bodies : Gravity of two known bodies below a valley, in 3D.
     fetch_negahdari2025 : The simulated sections of the paper.
 
@@ -100,6 +101,15 @@ def github_file(repository: str, commit: str, path: str) -> tuple[str, str]:
         f"https://raw.githubusercontent.com/{repository}/{commit}/{path}",
         f"upstream/{repository}/{commit}/{path}",
     )
+
+
+def progress(values: Sequence[str], description: str) -> Iterable[str]:
+    """Return values, with a bar of how many are done where tqdm is installed."""
+    if find_spec("tqdm") is None:
+        return values
+    from tqdm.auto import tqdm
+
+    return tqdm(values, description)
 
 
 def file_sha256(path: Path) -> str:
