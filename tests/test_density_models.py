@@ -6,10 +6,11 @@ from sklearn.utils import check_random_state
 
 from skgrav import Mesh
 from skgrav.datasets import make_density_models
-from skgrav.datasets._families import FAMILIES
+from skgrav.datasets._families import DEFAULTS, FAMILIES
 from skgrav.datasets._models import _BLOCK
 
 NAMES = list(FAMILIES)
+DEFAULT_NAMES = list(DEFAULTS[2])
 
 # Layers that thicken with depth, wider than deep, columns of changing width.
 UNEVEN = Mesh([np.cumsum(np.r_[0, np.geomspace(50, 400, 17)]), np.r_[0:3000:13j, 3500:9000:12j]])
@@ -91,7 +92,7 @@ def test_families_have_equal_shares(n_samples):
     rho, family = make_density_models(n_samples, random_state=0, return_family=True)
     assert family.shape == (n_samples,)
     assert len(rho) == n_samples
-    counts = [np.sum(family == name) for name in NAMES]
+    counts = [np.sum(family == name) for name in DEFAULT_NAMES]
     assert sum(counts) == n_samples
     assert max(counts) - min(counts) <= 1
 
@@ -141,10 +142,7 @@ def test_empty_or_repeated_families_are_refused():
 
 
 def test_mesh_is_checked():
-    volume = Mesh([[0, 1, 2]] * 3)
-    with pytest.raises(ValueError, match=r"'mesh' must be a .* of two dimensions .*got Mesh"):
-        make_density_models(2, mesh=volume)
-    with pytest.raises(ValueError, match=r"'mesh' must be a skgrav.Mesh .*, got \(50, 50\)"):
+    with pytest.raises(ValueError, match=r"'mesh' must be a skgrav.Mesh, got \(50, 50\)"):
         make_density_models(2, mesh=(50, 50))
 
 

@@ -18,6 +18,16 @@ def check_n_samples(n_samples: Any) -> int:
     return int(n_samples)
 
 
+def check_mesh(mesh: Any) -> Mesh:
+    """Return a mesh, or raise ValueError."""
+    if not isinstance(mesh, Mesh):
+        raise ValueError(
+            f"'mesh' must be a skgrav.Mesh, got {mesh!r}; build one with Mesh([z_edges, x_edges]) "
+            "or Mesh([z_edges, y_edges, x_edges])."
+        )
+    return mesh
+
+
 def check_section_mesh(mesh: Any) -> Mesh:
     """Return a mesh of two dimensions, or raise ValueError."""
     if not isinstance(mesh, Mesh) or mesh.ndim != 2:

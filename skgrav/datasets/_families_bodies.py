@@ -36,10 +36,11 @@ def _dome(draw, where, base, unit):
     lean = draw.uniform(-0.35, 0.35) * unit
     wiggle = 1 + 0.1 * draw.along_z(7, 1.0)
     axis = where + lean * (depth - base) + 0.03 * draw.along_z(4)
-    offset = draw.across - axis
+    across, beside = draw.around(axis)
+    offset = np.hypot(across, beside)
     # The head spreads more to one side, as an overhang.
     skew = draw.uniform(-0.5, 0.5) * np.exp(-(((depth - top) / (0.4 * height)) ** 2))
-    offset = np.abs(offset) / (1 + skew * np.sign(offset))
+    offset = offset / (1 + skew * across / np.maximum(offset, 1e-12))
     outside = offset - half_width(depth) * wiggle
     salt = (outside < 0) & (depth > top) & (depth < base)
     cap = salt & (offset > half_width(depth - 0.035) * wiggle) & (depth < top + 0.3 * height)
@@ -96,12 +97,16 @@ def salt_domes(draw):
     return np.where(capped, draw.uniform(0.55, 0.95), density)
 
 
-def _blob(draw, across, depth, where, at, size):
+def _blob(draw, where, width, at, size):
     """Draw a smooth, elongated outline, whose radius is a random Fourier series of the angle."""
+    depth = draw.depth
+    across, beside = draw.around(where, width)
+    # Round at its ends along strike.
+    closing = np.sqrt(np.maximum(1 - (beside / (1.5 * size)) ** 2, 0.0))
     angle = draw.uniform(-0.6, 0.6)
     stretch = np.exp(draw.uniform(-0.7, 0.5))
     turn = np.exp(1j * angle)
-    point = ((across - where) + 1j * (depth - at)) * turn
+    point = (across + 1j * (depth - at)) * turn
     point = point.real * stretch + 1j * (point.imag / stretch)
     distance = np.abs(point)
     direction = point / np.maximum(distance, 1e-12)
@@ -110,26 +115,25 @@ def _blob(draw, across, depth, where, at, size):
         power = power * direction
         swing = draw.uniform(0, 0.75) / k**1.4
         radius = radius + swing * (power * np.exp(2j * np.pi * draw.uniform(0, 1))).real
-    body = distance < size * np.clip(radius, 0.35, None)
+    body = distance < size * closing * np.clip(radius, 0.35, None)
     # Some have a root, which widens downward and leans with the body.
     below = depth - at
     flare = size * draw.uniform(0.3, 0.6) / np.maximum(stretch, 1)
     flare = flare + draw.uniform(0, 0.25) * below
-    root = (np.abs(across - where + 0.4 * angle * below) < flare) & (below > 0)
+    root = (np.abs(across + 0.4 * angle * below) < flare * closing) & (below > 0)
     return body | (root & draw.chance(0.2))
 
 
 def intrusions(draw):
     """One to four plutons, dense or light, with smooth random outlines in country rock."""
     width, depth = draw.aspect**0.5, draw.depth
-    across = (draw.x - 0.5) * width
     density, _ = draw.host()
     background = density.mean(axis=(1, 2), keepdims=True)
     for present in (1.0, 0.65, 0.4, 0.2):
         where = draw.uniform(-0.8, 0.8) * (0.5 * width)
         at = draw.uniform(0.15, 0.9)
         size = draw.log_uniform(0.07, 0.27)
-        body = _blob(draw, across, depth, where, at, size)
+        body = _blob(draw, where, width, at, size)
         rock = draw.contrasting(background) + draw.uniform(-0.1, 0.1) * (depth - at)
         density = np.where(body & draw.chance(present), rock, density)
     return np.clip(density, 0, 1)
@@ -138,7 +142,6 @@ def intrusions(draw):
 def blocks(draw):
     """One to six rectangular blocks, upright or rotated, lighter or denser than their host."""
     width, depth = draw.aspect**0.5, draw.depth
-    across = (draw.x - 0.5) * width
     density, _ = draw.host(n_layers=(1, 5))
     background = density.mean(axis=(1, 2), keepdims=True)
     rotated, common = draw.chance(0.5), draw.uniform(-45, 45)
@@ -146,13 +149,15 @@ def blocks(draw):
     for present in (1.0, 0.85, 0.65, 0.45, 0.3, 0.2):
         own = np.where(aligned, common, draw.uniform(-45, 45))
         angle = np.radians(rotated * own)
-        offset = across - draw.uniform(-0.9, 0.9) * (0.5 * width)
+        where = draw.uniform(-0.9, 0.9) * (0.5 * width)
+        offset, beside = draw.around(where, width)
         below = depth - draw.uniform(0.08, 0.95)
         along = offset * np.cos(angle) + below * np.sin(angle)
         upward = below * np.cos(angle) - offset * np.sin(angle)
         length = draw.log_uniform(0.05, 0.25)
         height = draw.log_uniform(0.04, 0.22)
         inside = (np.abs(along) < length) & (np.abs(upward) < height)
+        inside = inside & (np.abs(beside) < length)
         rock = draw.contrasting(background)
         density = np.where(inside & draw.chance(present), rock, density)
     return density
@@ -165,8 +170,7 @@ def dykes(draw):
     background = density.mean(axis=(1, 2), keepdims=True)
     rock = draw.contrasting(background, weakest=0.4, dense=True)
     # A sheet thinner than a cell would break up into loose cells.
-    cell = np.diff(draw.x).max(initial=0) * aspect or aspect
-    thinnest = max(0.008, 0.52 * cell)
+    thinnest = max(0.008, 0.52 * draw.cell * aspect)
     dip = draw.uniform(55, 90)
     facing = draw.sign()
     middle, spread = draw.uniform(0.3, 0.7), draw.uniform(0.5, 1.2)
@@ -176,7 +180,7 @@ def dykes(draw):
         tangent = np.tan(np.radians(np.minimum(dip + draw.uniform(-5, 5), 89.5)))
         place = (slots[:, k] + draw.uniform(0.1, 0.9)) / 8 - 0.5
         where = (middle + spread * place - 0.5) * aspect
-        trace = where + facing * (depth - 0.5) / tangent
+        trace = where + facing * (depth - 0.5) / tangent + draw.oblique(8)
         trace = trace + 0.012 * draw.along_z(6, 1.0)
         top = np.maximum(draw.uniform(-0.3, 0.7), 0)
         tip = np.clip((depth - top) / 0.1 + (top == 0), 0, 1) ** 0.35
@@ -184,9 +188,32 @@ def dykes(draw):
         half = half * (1 + 0.2 * draw.along_z()) * tip
         half = np.maximum(half, thinnest) * (depth > top)
         sheet = np.abs(across - trace) < half * np.hypot(1, 1 / tangent)
+        sheet = sheet & (draw.fading() > 0.5)
         shade = rock + draw.uniform(-0.06, 0.06)
         density = np.where(sheet & draw.chance(present), shade, density)
     sill = np.abs(s - draw.uniform(0.2, 0.9)) < draw.uniform(0.012, 0.035)
     extent = np.abs(across / aspect + 0.5 - middle) < draw.uniform(0.1, 0.4)
+    extent = extent & (draw.fading() > 0.5)
     density = np.where(sill & extent & draw.chance(0.35), rock, density)
     return np.clip(density, 0, 1)
+
+
+def random_walks(draw):
+    """One or two winding bodies of constant density, grown along random walks in country rock."""
+    depth, width = draw.depth, draw.aspect**0.5
+    density, _ = draw.host(n_layers=(1, 4))
+    background = density.mean(axis=(1, 2), keepdims=True)
+    for present in (1.0, 0.4):
+        where, at = draw.uniform(-0.7, 0.7) * (0.5 * width), draw.uniform(0.1, 0.8)
+        radius = draw.log_uniform(0.05, 0.14)
+        across, beside = draw.around(where, width)
+        body = np.zeros(density.shape, dtype=bool)
+        for _ in range(9):
+            near2 = across**2 + beside**2 + (depth - at) ** 2
+            body |= near2 < (radius * draw.uniform(0.7, 1.3)) ** 2
+            step = draw.direction(radius)
+            across, beside, at = across - step[0], beside - step[1], at + step[2]
+            at = np.clip(at, 0.05, 0.95)
+        rock = draw.contrasting(background)
+        density = np.where(body & draw.chance(present), rock, density)
+    return density

@@ -9,7 +9,7 @@ import numpy as np
 def flat_layers(draw):
     """Horizontal layers, undisturbed: density varies with depth only."""
     column = np.broadcast_to(draw.depth, (draw.n_samples, draw.depth.size, 1))
-    return np.repeat(draw.strata(column, n_layers=(2, 14)), draw.x.size, axis=2)
+    return np.repeat(draw.strata(column, n_layers=(2, 14)), draw.x.shape[-1], axis=2)
 
 
 def _fold_train(draw):
@@ -24,7 +24,7 @@ def _fold_train(draw):
     # Limbs steeper than some 60 degrees would need overturned folds.
     amplitude = np.minimum(0.3, 0.22 * wavelength) * draw.uniform(0.25, 1)
     dying = draw.uniform(-0.6, 0.6)
-    return amplitude * shape * (1 + dying * (2 * depth - 1))
+    return amplitude * shape * draw.fading() * (1 + dying * (2 * depth - 1))
 
 
 def folded_layers(draw):
@@ -37,7 +37,7 @@ def folded_layers(draw):
     flexure = drop * np.tanh((across - where + 0.3 * (depth - 0.5)) / width)
     share = np.where(draw.chance(0.2), 0.15, 1.0)
     uplift = share * folds + np.where(draw.chance(0.15) | (share < 1), flexure, 0)
-    s = draw.gentle(steepest=10) + uplift
+    s = draw.gentle(steepest=10) + uplift + 0.3 * draw.oblique(20)
     return draw.cover(draw.strata(s, n_layers=(4, 13)), probability=0.3)
 
 
@@ -72,7 +72,7 @@ def faults(draw):
         where = ((slots[:, k] + draw.uniform(0.15, 0.85)) / 4 - 0.5) * aspect
         throw = largest * (1.0 if k == 0 else draw.uniform(0.25, 1))
         throw = np.where(reverse, -throw, throw) * draw.chance(present)
-        trace = where + facing_k * cotangent * (depth - 0.5)
+        trace = where + facing_k * cotangent * (depth - 0.5) + draw.oblique(20)
         hanging = facing_k * (across - trace) > 0
         across = across - hanging * (facing_k * cotangent * throw)
         depth = depth - hanging * throw
@@ -96,7 +96,7 @@ def _sag(draw):
         deepest = np.minimum(0.85, 1.6 * draw.aspect * np.minimum(left, right))
         deepest = deepest * draw.uniform(0.6, 1.1)
         flank = draw.uniform(1.6, 3.2)
-        floor = np.maximum(floor, share * deepest * np.exp(-(ratio**flank)))
+        floor = np.maximum(floor, share * deepest * draw.fading() * np.exp(-(ratio**flank)))
     return floor
 
 
@@ -113,7 +113,7 @@ def _half_graben(draw):
         ramp = deepest * (1 + (x - fault) / length)
         steep = np.tan(np.radians(draw.uniform(50, 75)))
         scarp = deepest + steep * draw.aspect * (fault - x)
-        floor = np.maximum(floor, np.minimum(ramp, scarp))
+        floor = np.maximum(floor, np.minimum(ramp, scarp) * draw.fading())
         fault = fault - length * draw.uniform(0.5, 0.9)
     return floor
 

@@ -13,12 +13,12 @@ from skgrav.datasets._models import make_density_models
 from skgrav.geometry import Mesh, Survey, component_unit
 from skgrav.operators import ForwardOperator
 
-_DESCR = """Simulated gravity of {n_samples} random density sections.
+_DESCR = """Simulated gravity of {n_samples} random density models.
 
-data    gravity, {n_data} data per section, component-major: all stations of {components}; {unit}
-target  density, {n_cells} cells per section, flattened from {shape}, top layer first
+data    gravity, {n_data} data each, component-major: all stations of {components}; {unit}
+target  density, {n_cells} cells each, flattened from {shape}, top layer first
         within {density_range}
-noise   Gaussian, {noise_level:g} times the rms of each section's data{apart}
+noise   Gaussian, {noise_level:g} times the rms of each sample's data{apart}
 """
 
 #: How the noise of data of two units is meant.
@@ -42,16 +42,16 @@ def make_gravity_dataset(
     Parameters
     ----------
     n_samples : int, default=1000
-        Number of sections.
+        Number of sections, or of volumes.
     mesh : Mesh, default=None
-        A 2D mesh; None takes ``Mesh.square(50)``, 50 x 50 cells.
+        A mesh in 2D or 3D; None takes ``Mesh.square(50)``, 50 x 50 cells.
     survey : Survey, default=None
         Stations and components; None takes gx and gz at ``Survey.line(mesh)``, three stations
-        per column over three model widths.
+        per column over three model widths, and in 3D gz above each column.
     families : str or sequence of str, default=None
         Geological families, as in `make_density_models`.
     density_range : tuple of two floats, default=(0.0, 12.0)
-        Densities of the sections. The default is the paper's, in its units.
+        Range of densities. The default is the paper's, in its units.
     noise_level : float, default=0.0
         Standard deviation of Gaussian noise added to the data, relative to the rms of each
         sample; that of gravity and of gradients to their own.
@@ -67,7 +67,7 @@ def make_gravity_dataset(
     -------
     dataset : Bunch
         `data` of shape (n_samples, n_data), `target` of shape (n_samples, n_cells), the fitted
-        `operator`, `family` of each section, `noise_level` and `DESCR`.
+        `operator`, `family` of each sample, `noise_level` and `DESCR`.
 
     See Also
     --------

@@ -1,7 +1,8 @@
-"""Random density sections of named geological families."""
+"""Random density sections and volumes of named geological families."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from difflib import get_close_matches
 from zlib import crc32
@@ -12,14 +13,14 @@ from sklearn.utils import check_random_state
 
 from skgrav._checks import check_range
 from skgrav._typing import Array
-from skgrav.datasets._checks import check_n_samples, check_section_mesh
-from skgrav.datasets._families import FAMILIES
-from skgrav.datasets._stratigraphy import Draw
+from skgrav.datasets._checks import check_mesh, check_n_samples
+from skgrav.datasets._families import DEFAULTS, FAMILIES
+from skgrav.datasets._stratigraphy import Draw, VolumeDraw
 from skgrav.geometry import Mesh
 
 # Samples drawn together, to bound memory. Each block has its own generator, so another size gives
 # other sections for the same seed.
-_BLOCK = 256
+_BLOCK, _VOLUMES = 256, 16
 
 # Lightest relative density: density stays strictly above its lower bound.
 _FLOOR = 1e-3
@@ -34,49 +35,50 @@ def make_density_models(
     random_state: int | np.random.RandomState | None = None,
     return_family: bool = False,
 ) -> Array | tuple[Array, NDArray[np.str_]]:
-    """Draw random density sections of named geological families.
+    """Draw random density sections or volumes of named geological families.
 
     Flat, folded, dipping and faulted layers, basins, and bodies in country rock: salt domes,
-    intrusions, blocks and dykes. Density tends to grow with depth, with inversions.
+    intrusions, blocks, dykes and random walks. Density tends to grow with depth, with inversions.
 
     Parameters
     ----------
     n_samples : int, default=100
-        Number of sections, at least 1.
-    mesh : Mesh of two dimensions, default=None
-        Mesh of the sections; None takes ``Mesh.square()``, 50 x 50 cells. Spacing may vary.
+        Number of sections or volumes, at least 1.
+    mesh : Mesh, default=None
+        Mesh of two or three dimensions; None takes ``Mesh.square()``, 50 x 50 cells. Spacing may
+        vary, and cells may be inactive.
     families : str or sequence of str, default=None
-        Families to draw from, in equal shares (counts differ by one at most); None takes
-        all: "flat_layers", "folded_layers", "dipping_layers", "faults", "salt_domes",
-        "intrusions", "basins", "blocks", "dykes".
+        Families to draw from, in equal shares (counts differ by one at most): "flat_layers",
+        "folded_layers", "dipping_layers", "faults", "salt_domes", "intrusions", "basins",
+        "blocks", "dykes", "random_walks". None takes all, in 2D without the last.
     density_range : tuple of two floats, default=(0.0, 12.0)
         Lower and upper bound of density, lower < upper: densities lie in (lower, upper], in
         any unit. The default is that of Negahdari et al. [1]_; a crustal section in kg/m3 might
         take (1800, 3300), or (-500, 500) for contrasts.
     random_state : int, RandomState instance or None, default=None
-        Seed of the sections; an int gives the same sections each time. Another number of
-        sections from the same seed repeats many of them: draw training and test sections from
-        different seeds.
+        Seed of the samples; an int gives the same each time. Another number of samples from the
+        same seed repeats many of them: draw training and test samples from different seeds.
     return_family : bool, default=False
-        Whether to return the name of each section's family too.
+        Whether to return the name of each sample's family too.
 
     Returns
     -------
     rho : ndarray of shape (n_samples, n_cells), float64
-        Densities, flattened in C order from ``mesh.shape``, the top layer first, in the unit of
-        `density_range`.
+        Densities of active cells, flattened in C order from ``mesh.shape``, the top layer first,
+        in the unit of `density_range`.
     family : ndarray of shape (n_samples,) of str
-        Name of each section's family; only if `return_family` is True.
+        Name of each sample's family; only if `return_family` is True.
 
     Raises
     ------
     ValueError
-        If `n_samples` isn't a positive integer, `mesh` isn't two-dimensional, `families` has
-        an unknown or repeated name or none, or `density_range` isn't finite and increasing.
+        If `n_samples` isn't a positive integer, `mesh` isn't a Mesh, `families` has an unknown or
+        repeated name or none, or `density_range` isn't finite and increasing.
 
     See Also
     --------
-    make_gravity_dataset : Sections together with their gravity.
+    make_gravity_dataset : Densities together with their gravity.
+    fetch_huang2021 : Bodies in 3D on which networks are compared.
 
     Notes
     -----
@@ -84,6 +86,9 @@ def make_density_models(
     before it was folded, faulted or dragged. A random stack of layers gives density as a function
     of :math:`s`; bodies replace the rock they intrude. The geometry does not depend on the cells,
     so a finer mesh shows nearly the same sections of a seed in finer detail, with true dips.
+
+    In 3D the structure of a sample strikes in a random direction, along which it bends, fades and
+    ends; bodies are closed, and faults and dykes are a little oblique to each other.
 
     References
     ----------
@@ -102,8 +107,8 @@ def make_density_models(
     10
     """
     n_samples = check_n_samples(n_samples)
-    mesh = Mesh.square() if mesh is None else check_section_mesh(mesh)
-    names = _check_families(families)
+    mesh = Mesh.square() if mesh is None else check_mesh(mesh)
+    names = _check_families(families, mesh.ndim)
     low, high = _check_density_range(density_range)
     # One draw from the caller's generator; the stream of each family and block derives from it.
     entropy = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
@@ -112,10 +117,11 @@ def make_density_models(
     rows = zip(names, np.array_split(order, len(names)), strict=True)
     rho = np.empty((n_samples, mesh.n_cells))
     family = np.empty(n_samples, dtype=np.array(names).dtype)
+    block = _BLOCK if mesh.ndim == 2 else _VOLUMES
     for name, members in rows:
         family[members] = name
-        for start in range(0, len(members), _BLOCK):
-            some = members[start : start + _BLOCK]
+        for start in range(0, len(members), block):
+            some = members[start : start + block]
             rng = np.random.default_rng([entropy, crc32(name.encode()), start])
             rho[some] = _scale(_draw(name, len(some), mesh, rng), low, high)
     return (rho, family) if return_family else rho
@@ -123,11 +129,19 @@ def make_density_models(
 
 def _draw(name: str, n_samples: int, mesh: Mesh, rng: np.random.Generator) -> Array:
     """Draw relative density of one family on a mesh, (n_samples, n_cells)."""
-    depth, width = (edges[-1] - edges[0] for edges in mesh.edges)
-    z = (mesh.centers[0] - mesh.edges[0][0]) / depth
-    x = (mesh.centers[1] - mesh.edges[1][0]) / width
-    draw = Draw(rng, n_samples, x[None, None, :], z[None, :, None], width / depth)
-    return mesh.flatten(FAMILIES[name](draw))
+    depth, *widths = (edges[-1] - edges[0] for edges in mesh.edges)
+    z, *plan = (c - edges[0] for c, edges in zip(mesh.centers, mesh.edges, strict=True))
+    z = z[None, :, None] / depth
+    spacing = [np.diff(c).max(initial=0) for c in plan]
+    if mesh.ndim == 2:
+        (x,), (width,) = plan, widths
+        cell = spacing[0] / width or 1.0
+        draw = Draw(rng, n_samples, x[None, None, :] / width, z, width / depth, cell)
+        return mesh.flatten(FAMILIES[name](draw))
+    y, x = ((c - w / 2) / depth for c, w in zip(plan, widths, strict=True))
+    width = math.sqrt(math.prod(widths))
+    draw = VolumeDraw.on(rng, n_samples, z, x, y, width / depth, max(spacing) / width)
+    return mesh.flatten(FAMILIES[name](draw).reshape(n_samples, *mesh.shape))
 
 
 def _scale(relative: Array, low: float, high: float) -> Array:
@@ -136,10 +150,10 @@ def _scale(relative: Array, low: float, high: float) -> Array:
     return np.minimum(density, high, out=density)
 
 
-def _check_families(families: str | Sequence[str] | None) -> list[str]:
+def _check_families(families: str | Sequence[str] | None, ndim: int) -> list[str]:
     known = list(FAMILIES)
     if families is None:
-        return known
+        return list(DEFAULTS[ndim])
     names = [families] if isinstance(families, str) else list(families)
     if not names:
         raise ValueError(

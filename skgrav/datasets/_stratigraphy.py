@@ -32,6 +32,8 @@ class Draw:
         Depths of cell centres, from 0 to 1.
     aspect : float
         True width of the section over its depth.
+    cell : float
+        Largest width of a cell relative to that of the section.
     """
 
     rng: np.random.Generator
@@ -39,11 +41,33 @@ class Draw:
     x: Array
     depth: Array
     aspect: float
+    cell: float
 
     @property
     def across(self):
         """Horizontal distance from the middle, in units of the section's depth."""
         return (self.x - 0.5) * self.aspect
+
+    def around(self, where, width=None):
+        """Return the distances from the axis of a body, across and along it, in units of the depth.
+
+        A section is infinitely long: the second is zero. `width` is another width of the section.
+        """
+        width = self.aspect if width is None else width
+        return (self.x - 0.5) * width - where, 0.0
+
+    def direction(self, length):
+        """Draw a step of given length: across, along and down."""
+        angle = self.uniform(0, 2 * np.pi)
+        return length * np.cos(angle), 0.0, length * np.sin(angle)
+
+    def oblique(self, angle):
+        """Draw how far a structure turned by up to an angle, in degrees, is shifted across."""
+        return 0.0
+
+    def fading(self):
+        """Draw the share of a structure that is left along its strike."""
+        return 1.0
 
     def uniform(self, low, high):
         """Draw a number per sample."""
@@ -195,3 +219,73 @@ class Draw:
             dense = self.rng.random(background.shape) > background
         share = self.uniform(weakest, 0.98)
         return np.where(dense, background + share * (1 - background), background * (1 - share))
+
+
+@dataclass(frozen=True)
+class VolumeDraw(Draw):
+    """Random draws for volumes, by the same families: their horizontal axes are one, flattened.
+
+    The structure of each sample strikes in a random direction, along which it bends, fades and
+    ends. `x` and `across` are measured across the strike.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, 1, ny * nx)
+        Distance across the strike, 0.5 in the middle, 1 over the mean width of the volume.
+    along : ndarray of shape (n_samples, 1, ny * nx)
+        Distance along the strike from the middle, in units of the depth.
+    plan : ndarray of shape (2, ny * nx)
+        Horizontal cell centres, from 0 to 1 over the larger width.
+    """
+
+    along: Array
+    plan: Array
+
+    @classmethod
+    def on(cls, rng, n_samples, depth, x, y, aspect, cell):
+        """Draw the strikes; `x` and `y` are cell centres in units of the depth, from the middle."""
+        strike = rng.uniform(0, np.pi, (n_samples, 1, 1))
+        north, east = (a.ravel() for a in np.meshgrid(y, x, indexing="ij"))
+        across = np.cos(strike) * east + np.sin(strike) * north
+        along = np.cos(strike) * north - np.sin(strike) * east
+        # A gentle bend, within which structures turn by up to some 30 degrees.
+        wavelength = aspect * rng.uniform(0.8, 2.5, (n_samples, 1, 1))
+        height = rng.uniform(0, 0.08, (n_samples, 1, 1)) * wavelength
+        phase = rng.uniform(0, 2 * np.pi, (n_samples, 1, 1))
+        across = across + height * np.sin(2 * np.pi * along / wavelength + phase)
+        largest = max(np.ptp(north), np.ptp(east)) or 1.0
+        plan = np.stack([north, east]) / largest + 0.5
+        return cls(rng, n_samples, across / aspect + 0.5, depth, aspect, cell, along, plan)
+
+    def around(self, where, width=None):
+        across, _ = super().around(where, width)
+        stretch = (self.aspect if width is None else width) / self.aspect
+        beside = stretch * (self.along - self.uniform(-0.4, 0.4) * self.aspect)
+        angle, longer = np.radians(self.uniform(-90, 90)), self.log_uniform(0.8, 2.5)
+        turned = np.cos(angle) * across + np.sin(angle) * beside
+        return turned, (np.cos(angle) * beside - np.sin(angle) * across) / longer
+
+    def direction(self, length):
+        down = self.uniform(-1, 1)
+        angle, level = self.uniform(0, 2 * np.pi), np.sqrt(1 - down**2)
+        return length * level * np.cos(angle), length * level * np.sin(angle), length * down
+
+    def oblique(self, angle):
+        return np.tan(np.radians(self.uniform(-angle, angle))) * self.along
+
+    def fading(self):
+        middle, half = self.uniform(-0.3, 0.3), self.log_uniform(0.25, 2.0)
+        return np.exp(-(((self.along / self.aspect - middle) / half) ** 4))
+
+    def along_x(self, n_modes=6, decay=1.5):
+        """Draw smooth fields over the plan, (n_samples, 1, ny * nx)."""
+        modes = np.arange(1, n_modes + 1)
+        weights = modes**-decay
+        weights *= np.sqrt(2 / np.sum(weights**2))
+        field = 0.0
+        for mode, weight in zip(modes, weights, strict=True):
+            angle, phase = self.uniform(0, 2 * np.pi), self.uniform(0, 2 * np.pi)
+            place = np.cos(angle) * self.plan[0] + np.sin(angle) * self.plan[1]
+            wave = np.cos(np.pi * mode * place + phase)
+            field = field + weight * self.uniform(0.5, 1.3) * wave
+        return field
