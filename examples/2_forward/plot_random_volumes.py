@@ -26,6 +26,7 @@ mesh = Mesh.regular((20, 40, 40), 50.0)
 data = make_gravity_dataset(20, mesh=mesh, density_range=(-300, 300), units="mGal", random_state=3)
 families = np.unique(data.family)
 rows = [np.flatnonzero(data.family == family)[0] for family in families]
+print(data.DESCR)
 
 # %%
 # Look
