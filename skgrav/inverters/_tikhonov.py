@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
-from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
@@ -14,12 +15,17 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import check_array, validate_data
 from skgrav._constraints import Interval, Options, StrOptions
 from skgrav._typing import Array, Indices
-from skgrav.inverters._damping import DampedLeastSquares, DampingCurves
+from skgrav.inverters._damping import CRITERIA, DampedLeastSquares, warn_open
 from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.inverters._regularized import Departure, RegularizedInverter
+from skgrav.inverters._uncertainty import (
+    GaussianPosterior,
+    resolved_by_vectors,
+    resolved_in_closed_form,
+)
 from skgrav.io import Field, saved
-from skgrav.noise import Whitening, no_noise
+from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator, DenseMatrix, shared
 from skgrav.solvers import BoundedLeastNorm, Status
 
@@ -246,7 +252,10 @@ class TikhonovInverter(RegularizedInverter):
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
         alphas : array-like of shape (n_alphas,), default=None
-            Positive alphas; None takes the grid on which criteria are searched.
+            Positive alphas; None takes the grid on which criteria are searched. Of operators too
+            large to decompose it is only that part of the grid where curves are known after the
+            iterations that criteria need, and for alphas that would take more than `max_iter`
+            curves are NaN, with a warning.
         noise_level : float or array-like of shape (n_samples,), default=None
             Relative noise of each sample; None takes the parameter of the estimator.
 
@@ -257,35 +266,27 @@ class TikhonovInverter(RegularizedInverter):
         """
         check_is_fitted(self, "n_iter_")
         X = validate_data(self, X, reset=False)
-        if not self.operator_.is_decomposable_:
-            raise ValueError(
-                f"'operator' has {X.shape[1]} data, too many for curves over all alphas. Compare "
-                "misfit and model norm that `invert` returns for a few numbers as 'alpha'."
-            )
         noise = self._noise(noise_level)
-        system = self._system
-        if isinstance(system, KrylovLeastSquares):
-            system = self._decomposition(noise.whitening)
         sigma = self._scale(noise, X)
-        if alphas is None:
-            damping = np.tile(system.grid(), (len(X), 1))
-        else:
+        if alphas is not None:
             alphas = check_array(alphas, "alphas", ensure_2d=False)
             if alphas.ndim != 1 or not (alphas > 0).all():
                 raise ValueError(
                     f"'alphas' has shape {alphas.shape} and minimum {alphas.min():g}; give a "
                     "vector of positive numbers."
                 )
-            damping = alphas * sigma[:, None] ** 2
+            alphas = alphas * sigma[:, None] ** 2
         white = noise.whitening(X - self.operator_.transform(self.reference_[None]))
-        c = system.coordinates(white)
-        residual2, norm2 = system.curve(c, damping)
+        system = self._system
+        if isinstance(system, KrylovLeastSquares) and self.operator_.is_decomposable_:
+            system = self._decomposition(noise.whitening)
+        damping, residual2, norm2, gcv = system.all_curves(white, alphas)
         chi = residual2.T / sigma**2
         return AlphaCurve(
             alpha=damping.T / sigma**2,
             misfit=np.sqrt(chi),
             model_norm=np.sqrt(norm2).T,
-            gcv=system.gcv(c, damping).T / sigma**2,
+            gcv=gcv.T / sigma**2,
             chi_factor=chi / noise.whitening.n_white,
         )
 
@@ -306,16 +307,12 @@ class TikhonovInverter(RegularizedInverter):
         self._modal: Any = None if self._bounds is None else self._modal_matrix(whitening)
 
     @property
-    def _needs_decomposition(self) -> bool:
-        """Whether bounds or the choice of alpha need the spectrum of the operator."""
-        unknown = self.alpha == "auto" and not self._noise(None).is_known
-        return self.bounds is not None or self.alpha in ("gcv", "lcurve") or unknown
-
-    @property
     def _decomposes(self) -> bool:
         """Whether the decomposition is affordable, and needed or cheaper than products."""
         operator = self.operator_
-        if self._needs_decomposition:
+        unknown = self.alpha == "auto" and not self._noise(None).is_known
+        # Traces of the operator, which these choices of alpha need, take many products.
+        if self.bounds is not None or self.alpha in CRITERIA or unknown:
             return operator.is_decomposable_
         cheap = operator.n_data_**2 * operator.n_cells_ <= _DECOMPOSED
         return operator.is_decomposable_ and (cheap or isinstance(operator.products_, DenseMatrix))
@@ -335,24 +332,15 @@ class TikhonovInverter(RegularizedInverter):
 
     def _prepare_krylov(self, whitening: Whitening) -> None:
         """Prepare the inversion by products with the operator."""
-        if self._needs_decomposition:
-            given = f"'alpha' is {self.alpha!r}" if self.bounds is None else "'bounds' are given"
+        if self.bounds is not None:
             raise ValueError(
-                f"{given}, which needs the decomposition of the "
+                "'bounds' are given, which needs the decomposition of the "
                 f"operator, but {self.operator_.n_data_} data are too many for it. Take "
-                "bounds=None, and a number as 'alpha', or alpha='discrepancy' with 'noise_level' "
-                "or the survey's 'uncertainty'."
+                "bounds=None."
             )
-        # Bound to the operator, not to its products, which are not pickled.
-        products = self.operator_, self._norm, whitening
         self._modal = None
-        self._system = KrylovLeastSquares(
-            partial(_modal_forward, *products),
-            partial(_modal_adjoint, *products),
-            self._norm.compliance,
-            n_data=whitening.n_white,
-            max_iter=int(self.max_iter),
-            tol=self.tol,
+        self._system = KrylovLeastSquares.of(
+            self.operator_, self._norm, whitening, max_iter=int(self.max_iter), tol=self.tol
         )
 
     def _file_state(self) -> dict[str, Any]:
@@ -366,19 +354,20 @@ class TikhonovInverter(RegularizedInverter):
             self._prepare_krylov(self._noise(None).whitening)
 
     def _solve(self, white: Array, sigma: Array, choice: str | float) -> Departure:
-        choose = partial(_damping, choice)
         if isinstance(self._system, KrylovLeastSquares):
-            if choice in ("gcv", "lcurve"):
-                raise ValueError(
-                    no_noise(f"alpha={self.alpha!r} of so large an operator", "alpha=1.0")
-                )
-            q, damping, n_iter, status = self._system.solve(white, sigma, choose)
-            return Departure(*self._departure(q), damping, n_iter, status, sigma)
+            q, damping, n_iter, status, found, is_open = self._system.solve(white, sigma, choice)
+            if choice in CRITERIA:
+                warn_open(str(choice), is_open)
+            else:
+                found = sigma
+            return Departure(*self._departure(q), damping, n_iter, status, found)
         c = self._system.coordinates(white)
-        damping = choose(self._system, c, sigma)
+        damping, is_open, _ = self._system.choose(choice, c, sigma)
+        if choice in CRITERIA:
+            warn_open(str(choice), is_open)
         q = self._system.estimate(white, damping)
         n_iter, status = np.ones(len(white), dtype=int), np.zeros(len(white), dtype=int)
-        found = self._system.noise(c, damping) if choice in ("gcv", "lcurve") else sigma
+        found = self._system.noise(c, damping) if choice in CRITERIA else sigma
         if choice == "discrepancy":
             status[self._system.exceeds(c, sigma)] = Status.OUT_OF_REACH
         if self._bounds is not None:
@@ -412,6 +401,61 @@ class TikhonovInverter(RegularizedInverter):
             model_norm**2,
         )
 
+    def _residual_noise(self, white: Array, solved: Departure) -> Array:
+        return self._system.residual_noise(white, solved.damping)
+
+    def _posterior(self, white: Array, sigma: Array) -> GaussianPosterior:
+        whitening = self._noise(None).whitening
+        return GaussianPosterior.of(
+            self.operator_, self._norm, whitening, self._system, white, sigma
+        )
+
+    def _draws(
+        self,
+        white: Array,
+        sigma: Array,
+        solved: Departure,
+        n_draws: int,
+        rng: np.random.RandomState,
+    ) -> Array:
+        posterior = self._posterior(white, sigma)
+        if self._bounds is None:
+            return posterior.draws(white, n_draws, rng)
+        drawn = np.full((*solved.rho.shape, n_draws), np.nan)
+        perturbed = copy(self)
+        for i in np.flatnonzero(np.isfinite(posterior.damping)):
+            prior, _ = posterior.prior_draws(i, n_draws, rng)
+            data = posterior.perturbed(white[i], prior, sigma[i], rng)
+            alpha = float(posterior.damping[i] / sigma[i] ** 2)
+            for k, rho in enumerate(prior):
+                perturbed.reference_ = self.reference_ + rho
+                found = perturbed._solve(data[k : k + 1], sigma[i : i + 1], alpha)
+                drawn[i, :, k] = rho + found.rho[0]
+        return drawn
+
+    def _std(self, white: Array, sigma: Array, solved: Departure, departure: Array) -> Array:
+        if self._bounds is None and isinstance(self._system, DampedLeastSquares):
+            std = self._posterior(white, sigma).std(white, departure)
+            if std is not None:
+                return std
+        return super()._std(white, sigma, solved, departure)
+
+    def _linear_estimate(self, solved: Departure) -> Callable[[int, Array], Array]:
+        def estimate(i: int, data: Array) -> Array:
+            damping = solved.damping[i]
+            if np.isinf(damping):
+                return np.zeros((len(data), self.n_outputs_))
+            return self._departure(self._system.estimate(data, np.full(len(data), damping)))[0]
+
+        return estimate
+
+    def _resolved(self, solved: Departure) -> Array:
+        system, whitening = self._system, self._noise(None).whitening
+        problem = self.operator_, self._norm, whitening
+        if isinstance(system, DampedLeastSquares):
+            return resolved_in_closed_form(*problem, system, solved.damping)
+        return resolved_by_vectors(*problem, system, solved.damping)
+
     def _within(
         self,
         choice: str | float,
@@ -440,25 +484,3 @@ class TikhonovInverter(RegularizedInverter):
         assert isinstance(self._system, DampedLeastSquares)  # as bounds need it
         target2 = self._system.target2(self._system.coordinates(d), sigma)
         return problem.solve(d, start, radius=np.sqrt(target2))
-
-
-def _damping(choice: str | float, curves: DampingCurves, c: Array, sigma: Array) -> Array:
-    """Return alpha times the variance of the noise of each sample, chosen by its coordinates."""
-    if choice == "discrepancy":
-        return curves.discrepancy(c, sigma)
-    if isinstance(choice, str):
-        return curves.search(c, choice)
-    return choice * sigma**2
-
-
-def _modal_forward(
-    operator: BaseOperator, norm: ModelNorm, whitening: Whitening, q: Array
-) -> Array:
-    """Return the whitened gravity of coefficients of modes."""
-    return whitening(operator.products_.forward(norm.weighted(q) / norm.weights))
-
-
-def _modal_adjoint(
-    operator: BaseOperator, norm: ModelNorm, whitening: Whitening, d: Array
-) -> Array:
-    return norm.operator_modes(operator.products_.adjoint(whitening.adjoint(d)))
