@@ -258,12 +258,12 @@ class DampingCurves:
     def _most_likely(self, c: Array, choice: str, sigma: Array) -> Choice:
         grid = self.grid()
         cost = self.unlikelihood(c, sigma, grid)
-        first = int(np.searchsorted(grid, self.least))
+        first = min(int(np.searchsorted(grid, self.least)), len(grid) - 1)
         cost[:, :first] = np.inf
         rows, best = np.arange(len(c)), np.asarray(np.argmin(cost, axis=1))
         settled = (cost[:, first] - cost[rows, best] > 2 * _UNLIKELY) | (self.least == 0)
         finest = lambda c, alpha: self.unlikelihood(c, sigma, alpha)  # noqa: E731
-        alpha = _refined(finest, c, grid, best)
+        alpha = _refined(finest, c, grid, np.maximum(best, first + 1))
         # Where the largest alpha is the most likely one, the data show nothing but noise.
         alpha[best == len(grid) - 1] = np.inf
         return Choice(alpha, np.zeros(len(c), dtype=bool), settled)

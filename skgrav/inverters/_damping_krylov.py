@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skgrav._typing import Array, Indices, Mask
 from skgrav._warnings import warn
-from skgrav.inverters._damping import DampingCurves
+from skgrav.inverters._damping import Choice, DampingCurves
 from skgrav.inverters._krylov_spectrum import Spectrum
 from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator
@@ -161,17 +161,22 @@ class KrylovLeastSquares:
         one = np.ones(1)
         return np.array([self._solve(d[i], one, float(alpha[i]))[0] for i in range(len(d))])
 
-    def most_likely(self, d: Array, sigma: Array) -> tuple[Array, Mask]:
-        """Return the alphas of the most likely prior variance, and whether they are settled."""
-        found = []
+    def choose(self, choice: str, d: Array, sigma: Array) -> tuple[Choice, Array]:
+        """Return the choices of `DampingCurves.choose`, and the noise of the residuals there."""
+        found, noise = [], np.empty(len(d))
         for i in range(len(d)):
             for space in self.spaces(d[i], traces=True):
-                alpha, _, settled = space.curves.choose("likelihood", space.c, sigma[i : i + 1])
-                if settled[0]:
+                chosen = space.curves.choose(choice, space.c, sigma[i : i + 1])
+                if chosen.is_settled[0]:
                     break
-            found.append((alpha[0], settled[0]))
-        alphas, are_settled = zip(*found, strict=True)
-        return np.array(alphas), np.array(are_settled)
+            found.append(chosen)
+            noise[i] = space.curves.noise(space.c, chosen.alpha)[0]
+        return Choice(*(np.concatenate(values) for values in zip(*found, strict=True))), noise
+
+    def most_likely(self, d: Array, sigma: Array) -> tuple[Array, Mask]:
+        """Return the alphas of the most likely prior variance, and whether they are settled."""
+        chosen, _ = self.choose("likelihood", d, sigma)
+        return chosen.alpha, chosen.is_settled
 
     def all_curves(self, d: Array, alpha: Array | None) -> tuple[Array, Array, Array, Array]:
         """Return curves as `DampedLeastSquares.all_curves`, NaN where they are not known."""
