@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skgrav._typing import Array, Indices, Mask
 from skgrav._warnings import warn
 from skgrav.inverters._damping import Choice, DampingCurves
+from skgrav.inverters._krylov_block import block_spaces, solved_together
 from skgrav.inverters._krylov_spectrum import Spectrum
 from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator
@@ -26,6 +27,12 @@ _STRIDE, _SHARE = 10, 0.1
 
 #: Curves are known at alphas where they change by at most this share from one choice to the next.
 _SETTLED = 2e-3
+
+#: Size of the space of random vectors, in which there are several, relative to that of the data.
+_NODES = 2
+
+#: Vectors that are solved together.
+_TOGETHER = 50
 
 #: Choices of alpha that need traces.
 _OF_TRACES = ("gcv", "lcurve", "likelihood")
@@ -158,8 +165,14 @@ class KrylovLeastSquares:
 
     def estimate(self, d: Array, alpha: Array) -> Array:
         """Return the minimisers, (n_samples, n_coefficients), for the alpha of each sample."""
-        one = np.ones(1)
-        return np.array([self._solve(d[i], one, float(alpha[i]))[0] for i in range(len(d))])
+        w, converged = np.zeros_like(d), np.ones(len(d), dtype=bool)
+        for value in np.unique(alpha):
+            for rows in _blocks(np.flatnonzero(alpha == value)):
+                w[rows], converged[rows] = solved_together(
+                    self._normal, d[rows], float(value), self.max_iter, self.tol
+                )
+        self._warn(converged)
+        return self.compliance(self.adjoint(w))
 
     def choose(self, choice: str, d: Array, sigma: Array) -> tuple[Choice, Array]:
         """Return the choices of `DampingCurves.choose`, and the noise of the residuals there."""
@@ -210,17 +223,28 @@ class KrylovLeastSquares:
 
     def inverse_roots(self, d: Array, alpha: Array) -> Array:
         """Return products of rows with ``(A K^-1 A^T + alpha)^(-1/2)``, (n_alphas, n, n_data)."""
-        least, found = alpha.min(), np.empty((len(alpha), *d.shape))
-        for i in range(len(d)):
-            for space in self.spaces(d[i], traces=False):
-                values, c = space.curves.variance, space.c[0]
-                y = space.vectors @ (c / (values + least))
-                if space.is_whole or space.beyond * abs(y[-1]) <= self.tol * least * np.linalg.norm(
-                    y
-                ):
+        least, found = float(alpha.min()), np.empty((len(alpha), *d.shape))
+        converged = np.ones(len(d), dtype=bool)
+        for rows in _blocks(np.arange(len(d))):
+            for space in block_spaces(self._normal, d[rows], self.max_iter):
+                solution, left = space.solve(d[rows], least)
+                converged[rows] = left <= self.tol * least * np.linalg.norm(solution, axis=1)
+                if converged[rows].all():
                     break
-            found[:, i] = (c / np.sqrt(values + alpha[:, None])) @ space.vectors.T @ space.basis
+            values, vectors = np.linalg.eigh(space.matrix)
+            c = d[rows] @ space.basis.T @ vectors
+            kept = 1.0 / np.sqrt(np.maximum(values, 0.0) + alpha[:, None])
+            found[:, rows] = (c * kept[:, None]) @ vectors.T @ space.basis
+        self._warn(converged)
         return found
+
+    def _warn(self, converged: Mask) -> None:
+        if not converged.all():
+            warn(
+                f"{np.sum(~converged)} of {len(converged)} solutions of draws or of resolution did "
+                "not converge within 'max_iter'. Raise it, or loosen 'tol'.",
+                ConvergenceWarning,
+            )
 
     def _known(self, d: Array, alpha: Array | None) -> Space:
         """Return a space where curves are known at alphas, or at all that criteria may choose."""
@@ -291,8 +315,7 @@ class KrylovLeastSquares:
     ) -> KrylovCurves:
         """Return curves with traces, and from which alpha they hardly differ from the last."""
         # A space of the data that cannot grow says nothing of those of random vectors.
-        n = self.max_iter if whole else k
-        nodes, weights = self._spectrum.quadrature(n)
+        nodes, weights = self._spectrum.quadrature(_NODES * (self.max_iter if whole else k))
         curves = KrylovCurves(values, self.n_data, nodes, weights)
         if whole:
             return curves
@@ -338,6 +361,11 @@ class KrylovLeastSquares:
     def _normal(self, w: Array) -> Array:
         """Return the product of rows with ``A K^-1 A^T``."""
         return self.forward(self.compliance(self.adjoint(w)))
+
+
+def _blocks(rows: Indices) -> list[Indices]:
+    """Return rows in blocks that are solved together."""
+    return [rows[i : i + _TOGETHER] for i in range(0, len(rows), _TOGETHER)]
 
 
 def _modal_forward(operator: BaseOperator, norm: Any, whitening: Whitening, q: Array) -> Array:

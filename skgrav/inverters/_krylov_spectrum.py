@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from scipy.linalg import eigh_tridiagonal
 
 from skgrav._typing import Array
+from skgrav.inverters._krylov_block import BlockSpace, Product
 
-#: Largest size at which the matrix itself is computed, and rows in a block of it.
-_EXACT, _ROWS = 500, 16
+#: Residual of an eigenvector in the space, relative to its eigenvalue, at which it counts as found.
+_FOUND = 1e-2
 
-#: Number of random vectors: this many over the size of the matrix, within limits.
-_VECTORS, _FEWEST, _MOST = 8000, 2, 16
-
-
-class _Course(NamedTuple):
-    """Lanczos iterations of several vectors."""
-
-    #: Entries of the tridiagonal matrices, (n_iterations, n_vectors).
-    diagonal: Array
-    off: Array
-    vector: Array
-    previous: Array
+#: Number of random vectors, and of rows in a block.
+_VECTORS = 16
 
 
 class Spectrum:
     """Eigenvalues of a symmetric matrix with weights, as traces of its functions need them.
 
-    Each random vector of signs z gives in its Krylov space the quadrature of ``z^T f(B) z``, whose
-    expectation is the trace of f(B), with the standard deviation ``sqrt(2 tr(f(B)^2) / n)`` at
-    most for n vectors [1]_. The vectors have a fixed seed. They are not reorthogonalised, which
-    only delays the quadrature, so there is no basis to keep.
+    Random vectors of signs z give in their common Krylov space the quadratures of ``z^T f(B) z``,
+    whose expectation is the trace of f(B), with the standard deviation ``sqrt(2 tr(f(B)^2) / n)``
+    at most for n vectors [1]_, and less since eigenvalues that the space contains count as they
+    are. The vectors have a fixed seed.
 
     References
     ----------
@@ -41,63 +30,40 @@ class Spectrum:
        quadrature, SIAM Journal on Matrix Analysis and Applications 38.
     """
 
-    def __init__(self, product: Callable[[Array], Array], size: int) -> None:
+    def __init__(self, product: Product, size: int) -> None:
         #: Product of rows with the matrix.
         self.product = product
         self.size = size
-        self._course: _Course | None = None
-        self._eigenvalues: Array | None = None
+        self._space: BlockSpace | None = None
+        self._known: dict[int, tuple[Array, Array]] = {}
 
-    def quadrature(self, n_iter: int) -> tuple[Array, Array]:
-        """Return nodes and weights, whose sum is the size, after a number of iterations.
+    def quadrature(self, n_nodes: int) -> tuple[Array, Array]:
+        """Return at least as many nodes, and weights, whose sum is the size.
 
-        They do not depend on the iterations that were made before.
+        They do not depend on those that were asked for before.
         """
-        if self.size <= _EXACT:
-            if self._eigenvalues is None:
-                rows = [
-                    self.product(np.eye(min(_ROWS, self.size - i), self.size, i))
-                    for i in range(0, self.size, _ROWS)
-                ]
-                matrix = np.concatenate(rows)
-                self._eigenvalues = np.maximum(np.linalg.eigvalsh((matrix + matrix.T) / 2), 0.0)
-            return self._eigenvalues, np.ones(self.size)
-        n_iter = min(n_iter, self.size)
-        course = self._course or self._start()
-        if len(course.diagonal) < n_iter:
-            course = self._continued(course, n_iter)
-            self._course = course  # as a whole, for threads
-        nodes, weights = [], []
-        n_vectors = course.diagonal.shape[1]
-        for j in range(n_vectors):
-            values, vectors = eigh_tridiagonal(
-                course.diagonal[:n_iter, j], course.off[: n_iter - 1, j]
-            )
-            nodes.append(np.maximum(values, 0.0))
-            weights.append(vectors[0] ** 2 * (self.size / n_vectors))
-        return np.concatenate(nodes), np.concatenate(weights)
+        n_nodes = min(self.size, -(-n_nodes // _VECTORS) * _VECTORS)
+        if n_nodes not in self._known:
+            self._known[n_nodes] = self._drawn(n_nodes)
+        return self._known[n_nodes]
 
-    def _start(self) -> _Course:
-        n = int(np.clip(-(-_VECTORS // self.size), _FEWEST, _MOST))
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], (n, self.size))
-        none = np.zeros((0, n))
-        return _Course(none, none, signs / np.sqrt(self.size), np.zeros_like(signs))
-
-    def _continued(self, course: _Course, n_iter: int) -> _Course:
-        diagonal, off, vector, previous = course
-        diagonals, offs = list(diagonal), list(off)
-        while len(diagonals) < n_iter:
-            image = self.product(vector)
-            if offs:
-                image -= offs[-1][:, None] * previous
-            diagonals.append(np.sum(vector * image, axis=1))
-            image -= diagonals[-1][:, None] * vector
-            offs.append(np.linalg.norm(image, axis=1))
-            # Where nothing is left, zeros follow, which have no weight.
-            size = np.where(offs[-1] > 0, offs[-1], 1.0)
-            vector, previous = image / size[:, None], vector
-        return _Course(np.array(diagonals), np.array(offs), vector, previous)
+    def _drawn(self, n_nodes: int) -> tuple[Array, Array]:
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], (_VECTORS, self.size))
+        space = self._space or BlockSpace.of(signs)
+        while len(space.basis) < n_nodes and not space.is_whole:
+            space = space.grown(self.product)
+        self._space = space  # as a whole, for threads
+        n_nodes = min(n_nodes, len(space.basis))
+        values, vectors = np.linalg.eigh(space.matrix[:n_nodes, :n_nodes])
+        # The vectors lie in the first block of the basis.
+        c = (signs @ space.basis[:_VECTORS].T) @ vectors[:_VECTORS]
+        weights = np.mean(c**2, axis=0)
+        # Eigenvalues that the space contains have the weight 1, and only the others a random one.
+        found = np.linalg.norm(space.coupling(n_nodes) @ vectors, axis=0) <= _FOUND * values
+        weights[~found] *= (self.size - found.sum()) / max(weights[~found].sum(), 1e-300)
+        weights[found] = 1.0
+        return np.maximum(values, 0.0), weights
 
     def __getstate__(self) -> dict[str, Any]:
         # What can be computed again is not pickled.
-        return vars(self) | {"_course": None, "_eigenvalues": None}
+        return vars(self) | {"_space": None, "_known": {}}

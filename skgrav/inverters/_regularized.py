@@ -164,7 +164,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         rho = self._result(problem, spread=False).rho
         if not return_std:
             return self._as_fitted(rho)
-        std = self._std(problem.white, self._sigma(problem), problem.solved, rho - self.reference_)
+        std = self._std(problem.white, self._sigma(problem), problem.solved, rho)
         return self._as_fitted(rho), self._as_fitted(std)
 
     def sample_y(
@@ -204,10 +204,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         rng = check_random_state(random_state)
         sigma = self._sigma(problem)
         departures = self._draws(problem.white, sigma, problem.solved, n_samples, rng)
-        draws = self.reference_[:, None] + departures
-        if self._bounds is not None:
-            # Exceeded by rounding only.
-            draws = np.moveaxis(np.clip(np.moveaxis(draws, 1, 2), *self._bounds), 2, 1)
+        draws = np.moveaxis(self._densities(np.moveaxis(departures, 1, 2)), 2, 1)
         return draws[:, 0] if self._y_ndim == 1 else draws
 
     def resolution(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> Resolution:
@@ -288,9 +285,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         """Return the estimates with their misfits, and warn of what is wrong with them."""
         X, noise, _, sigma, choice, solved = problem
         departure, model_norm, damping, n_iter, status, found, iterations = solved
-        rho = self.reference_ + departure
-        if self._bounds is not None:
-            rho = np.clip(rho, *self._bounds)  # exceeded by rounding only
+        rho = self._densities(departure)
         residual = X - self.operator_.transform(rho)
         misfit = np.linalg.norm(noise.whitening(residual), axis=1) / sigma
         chi = misfit**2 / noise.whitening.n_white
@@ -316,6 +311,12 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             trend=noise.trend(residual, known, spread=of_trend),
             iterations=iterations,
         )
+
+    def _densities(self, departure: Array) -> Array:
+        """Return the densities of departures, whose last axis is that of cells."""
+        rho = self.reference_ + departure
+        # Bounds are exceeded by rounding only.
+        return rho if self._bounds is None else np.clip(rho, *self._bounds)
 
     def _sigma(self, problem: Problem) -> Array:
         """Return the noise of each sample as known, as found with alpha, or of the residuals."""
@@ -346,15 +347,15 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             "norms."
         )
 
-    def _std(self, white: Array, sigma: Array, solved: Departure, departure: Array) -> Array:
-        """Return the rms difference of draws from the departures of the estimate."""
-        std = np.empty_like(departure)
+    def _std(self, white: Array, sigma: Array, solved: Departure, rho: Array) -> Array:
+        """Return the rms difference of draws from estimated densities."""
+        std = np.empty_like(rho)
         for i in range(len(white)):
             one = slice(i, i + 1)
             # The same seed for each sample, so that none depends on the others.
             rng = np.random.RandomState(0)
             draws = self._draws(white[one], sigma[one], solved.of(i), N_DRAWS, rng)[0]
-            std[i] = np.sqrt(np.mean((draws - departure[i][:, None]) ** 2, axis=1))
+            std[i] = np.sqrt(np.mean((self._densities(draws.T) - rho[i]) ** 2, axis=0))
         return std
 
     def _linear_estimate(self, solved: Departure) -> Callable[[int, Array], Array]:

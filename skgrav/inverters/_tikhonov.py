@@ -433,12 +433,12 @@ class TikhonovInverter(RegularizedInverter):
                 drawn[i, :, k] = rho + found.rho[0]
         return drawn
 
-    def _std(self, white: Array, sigma: Array, solved: Departure, departure: Array) -> Array:
+    def _std(self, white: Array, sigma: Array, solved: Departure, rho: Array) -> Array:
         if self._bounds is None and isinstance(self._system, DampedLeastSquares):
-            std = self._posterior(white, sigma).std(white, departure)
+            std = self._posterior(white, sigma).std(white, rho - self.reference_)
             if std is not None:
                 return std
-        return super()._std(white, sigma, solved, departure)
+        return super()._std(white, sigma, solved, rho)
 
     def _linear_estimate(self, solved: Departure) -> Callable[[int, Array], Array]:
         def estimate(i: int, data: Array) -> Array:
