@@ -118,6 +118,11 @@ class DampingCurves:
         """Return the logarithm of the determinant of ``1 + A K^-1 A^T / alpha``."""
         return np.sum(np.log1p(self.variance / alpha[..., None]), axis=-1)
 
+    @property
+    def _mean_variance(self) -> float:
+        """Mean eigenvalue of the operator times its transpose."""
+        return float(self.variance.sum() / self.n_data)
+
     def gcv(self, c: Array, alpha: Array) -> Array:
         """Return robust generalised cross-validation, shaped as by `curve`.
 
@@ -246,8 +251,8 @@ class DampingCurves:
         cost: Callable[[Array, Array], Array] = self.gcv
         open_ = self._is_open(c, grid, value, best)
         first = np.argmax(inside)
-        rise = value[:, first] / value[rows, best]
-        settled = (first == determined) | (rise > (_PLAUSIBLE if criterion == "lcurve" else _RISE))
+        rise = _PLAUSIBLE if criterion == "lcurve" else _RISE
+        settled = (first == determined) | (value[:, first] > rise * value[rows, best])
         if criterion == "lcurve":
             cost = lambda c, alpha: -self.curvature(c, alpha)  # noqa: E731
             plausible = value <= _PLAUSIBLE * value[rows, best][:, None]
@@ -264,9 +269,11 @@ class DampingCurves:
         settled = (cost[:, first] - cost[rows, best] > 2 * _UNLIKELY) | (self.least == 0)
         finest = lambda c, alpha: self.unlikelihood(c, sigma, alpha)  # noqa: E731
         alpha = _refined(finest, c, grid, np.maximum(best, first + 1))
-        # Where the largest alpha is the most likely one, the data show nothing but noise.
-        alpha[best == len(grid) - 1] = np.inf
-        return Choice(alpha, np.zeros(len(c), dtype=bool), settled)
+        # Where the largest alpha is the most likely one, the data show nothing but noise, which
+        # would hide a prior whose data are about as large.
+        is_open = best == len(grid) - 1
+        alpha[is_open] = self._mean_variance
+        return Choice(alpha, is_open, settled)
 
     def _is_open(self, c: Array, grid: Array, value: Array, best: Indices) -> Mask:
         """Return for which samples alphas of very different misfit are about as good."""
@@ -348,10 +355,9 @@ class DampedLeastSquares(DampingCurves):
         """Return the noise that residuals show at the alpha of each sample."""
         return self.noise(self.coordinates(d), alpha)
 
-    def most_likely(self, d: Array, sigma: Array) -> tuple[Array, Mask]:
-        """Return the alphas of the most likely prior variance, and whether they are settled."""
-        alpha, _, settled = self.choose("likelihood", self.coordinates(d), sigma)
-        return alpha, settled
+    def most_likely(self, d: Array, sigma: Array) -> Choice:
+        """Return the alphas of the most likely prior variance."""
+        return self.choose("likelihood", self.coordinates(d), sigma)
 
     def covariance_of(self, maps: Array, damping: Array, sigma: Array, norm2: Array) -> Array:
         """Return posterior covariances of linear functions of the coefficients, the rows of `maps`.

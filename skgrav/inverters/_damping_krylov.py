@@ -63,6 +63,10 @@ class KrylovCurves(DampingCurves):
     def _log_determinant(self, alpha: Array) -> Array:
         return np.log1p(self.nodes / alpha[..., None]) @ self.weights
 
+    @property
+    def _mean_variance(self) -> float:
+        return float(self.nodes @ self.weights / self.n_data)
+
     def change(self, c: Array, other: KrylovCurves, other_c: Array, alpha: Array) -> Array:
         """Return the largest relative change from other curves at alphas, (n_alphas,)."""
         pairs = [
@@ -186,10 +190,9 @@ class KrylovLeastSquares:
             noise[i] = space.curves.noise(space.c, chosen.alpha)[0]
         return Choice(*(np.concatenate(values) for values in zip(*found, strict=True))), noise
 
-    def most_likely(self, d: Array, sigma: Array) -> tuple[Array, Mask]:
-        """Return the alphas of the most likely prior variance, and whether they are settled."""
-        chosen, _ = self.choose("likelihood", d, sigma)
-        return chosen.alpha, chosen.is_settled
+    def most_likely(self, d: Array, sigma: Array) -> Choice:
+        """Return the alphas of the most likely prior variance."""
+        return self.choose("likelihood", d, sigma)[0]
 
     def all_curves(self, d: Array, alpha: Array | None) -> tuple[Array, Array, Array, Array]:
         """Return curves as `DampedLeastSquares.all_curves`, NaN where they are not known."""

@@ -364,8 +364,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         It takes the number of the sample and data (n, n_white).
         """
         raise ValueError(
-            f"{self!r} has no resolution: its estimate is not even nearly linear in the data. "
-            "Take TikhonovInverter, or SparseInverter with mixed norms."
+            f"{self!r} has no resolution: its model norm weighs cells by their densities, so its "
+            "estimate is not linear in the data. Take TikhonovInverter."
         )
 
     def _resolved(self, solved: Departure) -> Array:

@@ -421,15 +421,16 @@ class TikhonovInverter(RegularizedInverter):
         posterior = self._posterior(white, sigma)
         if self._bounds is None:
             return posterior.draws(white, n_draws, rng)
-        drawn = np.full((*solved.rho.shape, n_draws), np.nan)
+        drawn = np.empty((*solved.rho.shape, n_draws))
         perturbed = copy(self)
-        for i in np.flatnonzero(np.isfinite(posterior.damping)):
+        for i in range(len(white)):
             prior, _ = posterior.prior_draws(i, n_draws, rng)
             data = posterior.perturbed(white[i], prior, sigma[i], rng)
-            alpha = float(posterior.damping[i] / sigma[i] ** 2)
+            unit = sigma[i : i + 1] if sigma[i] > 0 else np.ones(1)
+            alpha = float(posterior.damping[i] / unit[0] ** 2)
             for k, rho in enumerate(prior):
                 perturbed.reference_ = self.reference_ + rho
-                found = perturbed._solve(data[k : k + 1], sigma[i : i + 1], alpha)
+                found = perturbed._solve(data[k : k + 1], unit, alpha)
                 drawn[i, :, k] = rho + found.rho[0]
         return drawn
 

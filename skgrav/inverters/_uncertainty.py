@@ -107,7 +107,7 @@ class GaussianPosterior:
     whitening: Whitening
     system: DampedLeastSquares | KrylovLeastSquares
     sigma: Array
-    #: The variance of the noise over v; infinite where the data show nothing but noise.
+    #: The variance of the noise over v.
     damping: Array
 
     @classmethod
@@ -121,24 +121,23 @@ class GaussianPosterior:
         sigma: Array,
     ) -> GaussianPosterior:
         """Find the variance of the prior from whitened data, and warn where there is none."""
-        damping, settled = system.most_likely(white, np.where(sigma > 0, sigma, 1.0))
+        damping, is_noise, settled = system.most_likely(white, np.where(sigma > 0, sigma, 1.0))
         if not settled.all():
             warn(
                 f"The variance of the prior of {np.sum(~settled)} of {len(white)} samples did not "
                 "converge within 'max_iter'. Raise it.",
                 ConvergenceWarning,
             )
-        unknown = np.isinf(damping)
-        if unknown.any():
+        if is_noise.any():
             warn(
-                f"{unknown.sum()} of {len(white)} samples differ from 'reference' by no more than "
-                "noise would, so the variance of the prior is not known from them, and their "
-                "standard deviations and draws are NaN. Give a smaller 'noise_level' or "
+                f"{is_noise.sum()} of {len(white)} samples differ from 'reference' by no more than "
+                "noise would, so their variance of the prior is not known. It is taken as that of "
+                "densities whose data are as large as the noise. Give a smaller 'noise_level' or "
                 "'uncertainty'."
             )
         return cls(operator, norm, whitening, system, sigma, damping)
 
-    def prior_draws(self, i: Any, n_draws: int, rng: Any) -> tuple[Array, Array]:
+    def prior_draws(self, i: int, n_draws: int, rng: Any) -> tuple[Array, Array]:
         """Return departures and coefficients of draws from the prior of one sample, in rows."""
         q = self.sigma[i] / np.sqrt(self.damping[i]) * self.norm.draw(rng, n_draws)
         return self.norm.weighted(q) / self.norm.weights, q
@@ -150,8 +149,8 @@ class GaussianPosterior:
 
     def draws(self, white: Array, n_draws: int, rng: Any) -> Array:
         """Return draws of departures, (n_samples, n_cells, n_draws), one solve each."""
-        drawn = np.full((len(white), len(self.norm.weights), n_draws), np.nan)
-        for i in np.flatnonzero(np.isfinite(self.damping)):
+        drawn = np.empty((len(white), len(self.norm.weights), n_draws))
+        for i in range(len(white)):
             rho, q = self.prior_draws(i, n_draws, rng)
             data = self.perturbed(white[i], rho, self.sigma[i], rng)
             q = q + self.system.estimate(data, np.full(n_draws, self.damping[i]))
@@ -163,19 +162,14 @@ class GaussianPosterior:
         prior, system = self.norm.variance, self.system
         if prior is None or not isinstance(system, DampedLeastSquares):
             return None
-        known = np.flatnonzero(np.isfinite(self.damping))
-        damping = self.damping[known]
-        kept = 1.0 / (system.variance + damping[:, None])
-        explained = np.zeros((len(known), len(prior)))
+        kept = 1.0 / (system.variance + self.damping[:, None])
+        explained = np.zeros_like(departure)
         for rows, estimates in _covariances(system, self.norm):
             explained += kept[:, rows] @ estimates**2
-        v = self.sigma[known] ** 2 / damping
-        mean = self.norm.weighted(system.estimate(white[known], damping)) / self.norm.weights
+        v = (self.sigma**2 / self.damping)[:, None]
+        mean = self.norm.weighted(system.estimate(white, self.damping)) / self.norm.weights
         # By rounding, what is known exactly would have a negative variance.
-        variance = v[:, None] * np.maximum(prior - explained, 0.0)
-        std = np.full_like(departure, np.nan)
-        std[known] = np.sqrt(variance + (departure[known] - mean) ** 2)
-        return std
+        return np.sqrt(v * np.maximum(prior - explained, 0.0) + (departure - mean) ** 2)
 
 
 def resolved_in_closed_form(
