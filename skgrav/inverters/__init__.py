@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from skgrav.inverters._alpha_curve import AlphaCurve
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._bayes_linear import BayesLinearInverter
 from skgrav.inverters._latent import LatentInverter
@@ -12,7 +13,7 @@ from skgrav.inverters._refiner import Refiner
 from skgrav.inverters._regularized_result import RegularizedResult
 from skgrav.inverters._relief import ReliefInverter, ReliefResult
 from skgrav.inverters._sparse import SparseInverter
-from skgrav.inverters._tikhonov import AlphaCurve, TikhonovInverter
+from skgrav.inverters._tikhonov import TikhonovInverter
 from skgrav.inverters._uncertainty import Resolution
 
 if TYPE_CHECKING:

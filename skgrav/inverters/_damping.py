@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from scipy.special import chdtri
 
 from skgrav._typing import Array, Indices, Mask
-from skgrav._warnings import warn
+from skgrav.inverters._alpha_search import Choice, most_damped_corner, refined, warn_open
 from skgrav.io import saved, sized
 from skgrav.operators import decomposition_bytes, require
 from skgrav.solvers import DataSpace, discrepancy_strength, noise_in_data
@@ -44,36 +43,14 @@ _UNLIKELY = 5.0
 #: values.
 _ROUNDING, _ROUNDING_OF_SQUARES = 1e-14, 1e-20
 
-#: Of corners with at least this share of the largest curvature, the one with most damping is taken,
-#: and of all if the largest is below the second number: in data of little but noise, corners
-#: of little damping fit the noise.
-_SHARP, _FAINT = 0.25, 0.5
-
 #: Eigenvalues above this share of the largest span the part of the data that densities can fit.
 _IN_REACH = 1e-14
-
-#: Step of log alpha to which minima are rounded.
-_FINE = 1e-3
 
 #: Columns in a block of the triangular decomposition.
 _COLUMNS = 4096
 
 #: Samples whose curves are computed together.
 _BLOCK = 256
-
-
-#: Choices of alpha that need no noise level.
-CRITERIA = ("gcv", "lcurve")
-
-
-class Choice(NamedTuple):
-    """Alphas chosen by a criterion, times the variance of the noise, for each sample."""
-
-    alpha: Array
-    #: Whether the data do not determine it.
-    is_open: Mask
-    #: Whether the alphas at which curves are known include all that may be as good.
-    is_settled: Mask
 
 
 @dataclass(frozen=True)
@@ -121,7 +98,7 @@ class DampingCurves:
     @property
     def _mean_variance(self) -> float:
         """Mean eigenvalue of the operator times its transpose."""
-        return float(self.variance.sum() / self.n_data)
+        return float(self.variance.sum() / self.n_data) or 1.0
 
     def gcv(self, c: Array, alpha: Array) -> Array:
         """Return robust generalised cross-validation, shaped as by `curve`.
@@ -256,9 +233,9 @@ class DampingCurves:
         if criterion == "lcurve":
             cost = lambda c, alpha: -self.curvature(c, alpha)  # noqa: E731
             plausible = value <= _PLAUSIBLE * value[rows, best][:, None]
-            best, found = _most_damped_corner(-cost(c, grid), plausible, best)
+            best, found = most_damped_corner(-cost(c, grid), plausible, best)
             open_ |= ~found & np.any(c != 0, axis=1)
-        return Choice(_refined(cost, c, grid, best), open_, settled)
+        return Choice(refined(cost, c, grid, best), open_, settled)
 
     def _most_likely(self, c: Array, choice: str, sigma: Array) -> Choice:
         grid = self.grid()
@@ -268,7 +245,7 @@ class DampingCurves:
         rows, best = np.arange(len(c)), np.asarray(np.argmin(cost, axis=1))
         settled = (cost[:, first] - cost[rows, best] > 2 * _UNLIKELY) | (self.least == 0)
         finest = lambda c, alpha: self.unlikelihood(c, sigma, alpha)  # noqa: E731
-        alpha = _refined(finest, c, grid, np.maximum(best, first + 1))
+        alpha = refined(finest, c, grid, np.maximum(best, first + 1))
         # Where the largest alpha is the most likely one, the data show nothing but noise, which
         # would hide a prior whose data are about as large.
         is_open = best == len(grid) - 1
@@ -384,56 +361,3 @@ def _triangle(matrix: Array) -> Array:
         block = matrix[:, start : start + _COLUMNS]
         triangle = np.asarray(np.linalg.qr(np.vstack([triangle, block.T]), mode="r"))
     return triangle
-
-
-def _most_damped_corner(
-    curvature: Array, plausible: Mask, otherwise: Indices
-) -> tuple[Indices, Mask]:
-    """Return the index of the last plausible peak of each row not far below the highest.
-
-    The second array says whether there is one; where not, the index is `otherwise`.
-    """
-    inner = curvature[:, 1:-1]
-    peak = (inner >= curvature[:, :-2]) & (inner >= curvature[:, 2:]) & (inner > 0)
-    peak &= plausible[:, 1:-1]
-    highest = np.max(inner, axis=1, where=peak, initial=0.0)
-    peak &= inner >= np.where(highest > _FAINT, _SHARP * highest, 0.0)[:, None]
-    last = inner.shape[1] - np.argmax(peak[:, ::-1], axis=1)
-    found = np.asarray(peak.any(axis=1))
-    return np.where(found, last, otherwise), found
-
-
-def warn_open(criterion: str, is_open: Mask) -> None:
-    """Warn where the data do not determine alpha."""
-    if is_open.any():
-        warn(
-            f"'alpha' is {criterion!r}, but {is_open.sum()} of {len(is_open)} samples do not "
-            "determine it: alphas of very different misfit are about as good, so that their "
-            "estimates may fit noise or miss signal. Give 'noise_level', or the survey an "
-            "'uncertainty', for alpha='discrepancy', or take a number or a higher 'order'."
-        )
-
-
-def _refined(cost: Callable[[Array, Array], Array], c: Array, grid: Array, best: Indices) -> Array:
-    """Return minimisers between the neighbours on the grid of the best alphas."""
-    best = np.clip(best, 1, len(grid) - 2)
-    low, high = np.log(grid[best - 1]), np.log(grid[best + 1])
-    log = _golden(lambda log: cost(c, np.exp(log)[:, None])[:, 0], low, high)
-    # A minimum is flat, so rounding errors, as from removing a trend, move it by
-    # their square root. Rounded to a fine grid, alpha does not depend on them.
-    return np.asarray(np.exp(_FINE * np.round(log / _FINE)))
-
-
-def _golden(cost: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """Return minimisers between bounds by golden-section search, for all samples at once."""
-    ratio = (np.sqrt(5) - 1) / 2
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    at_left, at_right = cost(left), cost(right)
-    for _ in range(32):
-        lower = at_left <= at_right
-        low, high = np.where(lower, low, left), np.where(lower, right, high)
-        new = np.where(lower, high - ratio * (high - low), low + ratio * (high - low))
-        at_new = cost(new)
-        left, right = np.where(lower, new, right), np.where(lower, left, new)
-        at_left, at_right = np.where(lower, at_new, at_right), np.where(lower, at_left, at_new)
-    return (low + high) / 2

@@ -13,7 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skgrav._typing import Array, Indices, Mask
 from skgrav._warnings import warn
-from skgrav.inverters._damping import Choice, DampingCurves
+from skgrav.inverters._alpha_search import Choice
+from skgrav.inverters._damping import DampingCurves
 from skgrav.inverters._krylov_block import block_spaces, solved_together
 from skgrav.inverters._krylov_spectrum import Spectrum
 from skgrav.noise import Whitening

@@ -10,7 +10,8 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from skgrav._typing import Array, Indices
-from skgrav.inverters._damping import DampedLeastSquares, warn_open
+from skgrav.inverters._alpha_search import warn_open
+from skgrav.inverters._damping import DampedLeastSquares
 from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.io import saved, sized

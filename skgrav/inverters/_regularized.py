@@ -13,12 +13,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from skgrav._checks import LARGEST, real_array, validate_data
+from skgrav._checks import validate_data
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._parts import PartsFit
 from skgrav.inverters._plausible import warn_implausible, warn_not_gravity
+from skgrav.inverters._reference import checked_cell_weights, checked_reference
 from skgrav.inverters._regularized_result import (
     Departure,
     Problem,
@@ -97,8 +98,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             self.operator_ = resolve_operator(self.operator, rho, X, noise_level=self.noise_level)
         self.n_outputs_ = self.operator_.n_cells_
         self._bounds = check_bounds(self.bounds, self.n_outputs_)
-        self._check_cell_weights()
-        self.reference_ = self._reference(rho)
+        self._cell_weights = checked_cell_weights(self.cell_weights, self.n_outputs_)
+        self.reference_ = checked_reference(self.reference, rho, self.n_outputs_)
         noise = self._noise(None)
         warn_not_gravity(X)
         self._data_rms = float(np.sqrt(np.mean(noise.rms(X) ** 2))) or 1.0
@@ -414,35 +415,6 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         if noise.is_relative:
             return noise_with_rounding(sigma, noise.rms(X), self._data_rms)
         return sigma
-
-    def _check_cell_weights(self) -> None:
-        self._cell_weights = None
-        if self.cell_weights is None:
-            return
-        weights = real_array(self.cell_weights, "cell_weights")
-        if weights.shape != (self.n_outputs_,) or not (weights >= 1.0 / LARGEST).all():
-            raise ValueError(
-                f"'cell_weights' has shape {weights.shape} and minimum "
-                f"{weights.min(initial=np.inf):g}; it must be a positive number, of at least "
-                f"{1.0 / LARGEST:g}, for each of {self.n_outputs_} cells. To fix a density, give "
-                "equal 'bounds'."
-            )
-        self._cell_weights = weights
-
-    def _reference(self, rho: Array | None) -> Array:
-        if self.reference is None:
-            return np.zeros(self.n_outputs_)
-        if isinstance(self.reference, str):
-            if rho is None:
-                raise ValueError("'reference' is 'mean', but y is None. Give densities or numbers.")
-            return rho.mean(axis=0)
-        reference = real_array(self.reference, "reference")
-        if reference.shape not in ((), (self.n_outputs_,)):
-            raise ValueError(
-                f"'reference' has shape {reference.shape}; it must be a finite number, one for "
-                f"each of {self.n_outputs_} cells, 'mean' or None."
-            )
-        return np.broadcast_to(reference, (self.n_outputs_,)).copy()
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
