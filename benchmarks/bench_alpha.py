@@ -52,7 +52,7 @@ def draws(n):
             )
 
 
-def grid(n_stations, layers=20):
+def grid(n_stations, layers):
     """Print what a grid of stations over as many columns takes."""
     mesh = Mesh.regular((layers, n_stations, n_stations), 50.0)
     survey = Survey.grid(mesh, height=25.0)
@@ -86,8 +86,9 @@ def main():
     with threadpool_limits(1):
         if not arguments.only_grids:
             draws(arguments.draws)
-        for n in (100, 316) if arguments.large else (100,):
-            grid(n)
+        grid(100, 20)
+        if arguments.large:
+            grid(316, 12)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """How sure regularised densities are: standard deviations, draws and resolution."""
 
+import pickle
+
 import numpy as np
 import pytest
 from conftest import norms
@@ -222,7 +224,7 @@ def test_resolution_is_that_of_dense_algebra(order, case):
     g = operator.fit().transform(rng.normal(0, 50, (2, mesh.n_cells)))
     inverter = TikhonovInverter(order=order, depth_weighting=None, operator=operator).fit(g)
     found = inverter.resolution(g)
-    spread = found.point_spread([5, 50])
+    spread = pickle.loads(pickle.dumps(found)).point_spread([5, 50])
     damping = inverter.invert(g).alpha * np.mean(inverter._noise(None).scale(g) ** 2)
     for i in range(2):
         expected = dense_resolution(inverter, operator, damping[i])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from copy import copy
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self, overload
 
@@ -227,18 +228,11 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             investigation.
         """
         problem = self._solved(X, noise_level)
-        solved, n = problem.solved, len(problem.white)
-        whitening, products = problem.noise.whitening, self.operator_.products_
-        estimate = self._linear_estimate(solved)
-
-        def columns(rho: Array) -> Array:
-            """Return the estimates of the data of densities, (n_samples, n_densities, n_cells)."""
-            data = whitening(products.forward(rho))
-            return np.array([estimate(i, data) for i in range(n)]).reshape(n, *rho.shape)
-
+        # A copy, as another fit must not change what was found by this one.
+        estimates = partial(copy(self)._estimates_of, problem.solved)
         # Estimates from two constant references at the same alpha differ by this share.
-        doi = np.abs(1.0 - columns(np.ones((1, self.n_outputs_)))[:, 0])
-        return Resolution(self._resolved(solved), doi, columns)
+        doi = np.abs(1.0 - estimates(np.ones((1, self.n_outputs_)))[:, 0])
+        return Resolution(self._resolved(problem.solved), doi, estimates)
 
     def invert(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> RegularizedResult:
         """Estimate densities, with alpha, misfit and trend of each sample.
@@ -359,25 +353,33 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             std[i] = np.sqrt(np.mean((self._densities(draws.T) - rho[i]) ** 2, axis=0))
         return std
 
-    def _linear_estimate(self, solved: Departure) -> Callable[[int, Array], Array]:
-        """Return the map from whitened data to departures, linear, at the solution of a sample.
+    def _linear_estimate(self, solved: Departure, i: int, data: Array) -> Array:
+        """Return the departures (n, n_cells) of whitened data (n, n_white).
 
-        It takes the number of the sample and data (n, n_white).
+        By the map of sample i, linear as it is at its solution.
         """
         raise ValueError(
             f"{self!r} has no resolution: its model norm weighs cells by their densities, so its "
             "estimate is not linear in the data. Take TikhonovInverter."
         )
 
+    def _estimates_of(self, solved: Departure, rho: Array) -> Array:
+        """Return the estimates of the data of densities (n, n_cells), (n_samples, n, n_cells)."""
+        data = self._noise(None).whitening(self.operator_.products_.forward(rho))
+        n = len(solved.rho)
+        found = [self._linear_estimate(solved, i, data) for i in range(n)]
+        return np.array(found).reshape(n, *rho.shape)
+
     def _resolved(self, solved: Departure) -> Array:
         """Return the diagonal of the model resolution matrix of each sample."""
-        estimate, whitening = self._linear_estimate(solved), self._noise(None).whitening
-        adjoint = self.operator_.products_.adjoint
+        whitening = self._noise(None).whitening
         signs = np.random.RandomState(0).choice([-1.0, 1.0], (N_DRAWS, whitening.n_white))
-        columns = adjoint(whitening.adjoint(signs))
-        return np.array(
-            [drawn_diagonal(estimate(i, signs), columns) for i in range(len(solved.rho))]
-        )
+        columns = self.operator_.products_.adjoint(whitening.adjoint(signs))
+        found = [
+            drawn_diagonal(self._linear_estimate(solved, i, signs), columns)
+            for i in range(len(solved.rho))
+        ]
+        return np.reshape(found, solved.rho.shape)
 
     def _fit_parts(
         self, parts: PartsFit, white: Array, X: Array, sigma: Array, solved: Departure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import copy
 from numbers import Real
 from typing import Any, ClassVar, Literal
@@ -49,9 +48,9 @@ class TikhonovInverter(RegularizedInverter):
         minimises robust generalised cross-validation. ``"lcurve"`` takes the corner of misfit
         against model norm where cross-validation is not much above its minimum; of several about as
         sharp, or all faint, the one with most damping.
-        These two need no noise level, ignore bounds, warn where the data do not determine alpha,
-        as exact data do not, and are for operators small enough to decompose. ``"auto"`` is
-        ``"discrepancy"`` where the noise is known and ``"gcv"`` where it is not.
+        These two need no noise level, ignore bounds, and warn where the data do not determine
+        alpha, as exact data do not. ``"auto"`` is ``"discrepancy"`` where the noise is known and
+        ``"gcv"`` where it is not.
     order : {0, 1, 2}, default=0
         Derivative whose mean square over volume is minimised: the departure from the reference
         itself, its gradient, or its Laplacian with a vanishing slope at the edges of the mesh. The
@@ -134,13 +133,23 @@ class TikhonovInverter(RegularizedInverter):
 
     One eigendecomposition of ``A (W^T W)^-1 A^T`` serves all alphas of all samples. Where the
     matrix would not fit into memory, or its decomposition would take longer than inverting several
-    samples, Lanczos iterations build a Krylov space for each sample, which serves all alphas.
+    samples, Lanczos iterations build a Krylov space for each sample, which serves all alphas. It
+    takes ``n_data`` times the number of iterations numbers, and where alpha is chosen without the
+    noise, that of random vectors, for the traces, twice as many.
 
     Generalised cross-validation [3]_ is multiplied by ``0.1 + 0.9 tr(H^2) / n``, where H maps n
     data to predictions [5]_, which excludes chance minima at very small alphas; alphas that leave
     less than a tenth of the data as degrees of freedom are excluded. The corner is the point of
     largest curvature [4]_. With bounds, the alternating direction method of multipliers is used,
     and the discrepancy principle bounds the misfit.
+
+    Standard deviations and draws are those of a posterior [6]_: the prior is Gaussian about the
+    reference with the covariance ``v (W^T W)^-1``, and v is found from the data of each sample, as
+    that under which they are most likely given their noise. Of models drawn from this prior,
+    intervals cover what they say to 0.02, and somewhat less where few data leave v open. Of other
+    geology they say nothing: where the data are silent, which is most of the model, the norm alone
+    decides how much densities vary and over which distance, and bodies of constant density with
+    sharp edges are not what it expects. The resolution at an alpha does not depend on v.
 
     References
     ----------
@@ -152,6 +161,8 @@ class TikhonovInverter(RegularizedInverter):
        Review 34.
     .. [5] Lukas (2006), Robust generalized cross-validation for choosing the regularization
        parameter, Inverse Problems 22.
+    .. [6] Tarantola (2005), Inverse Problem Theory and Methods for Model Parameter Estimation,
+       SIAM, section 3.2.
 
     Examples
     --------
@@ -159,7 +170,12 @@ class TikhonovInverter(RegularizedInverter):
     >>> from skgrav.datasets import make_gravity_dataset
     >>> data = make_gravity_dataset(5, mesh=Mesh.square(8), noise_level=0.01, random_state=0)
     >>> inverter = TikhonovInverter(order=1, noise_level=0.01, operator=data.operator)
-    >>> inverter.fit(data.data).predict(data.data).shape
+    >>> rho, std = inverter.fit(data.data).predict(data.data, return_std=True)
+    >>> rho.shape, std.shape
+    ((5, 64), (5, 64))
+    >>> inverter.sample_y(data.data, n_samples=3).shape
+    (5, 64, 3)
+    >>> inverter.resolution(data.data).depth_of_investigation.shape
     (5, 64)
     """
 
@@ -402,14 +418,11 @@ class TikhonovInverter(RegularizedInverter):
                 return std
         return super()._std(white, sigma, solved, rho)
 
-    def _linear_estimate(self, solved: Departure) -> Callable[[int, Array], Array]:
-        def estimate(i: int, data: Array) -> Array:
-            damping = solved.damping[i]
-            if np.isinf(damping):
-                return np.zeros((len(data), self.n_outputs_))
-            return self._departure(self._system.estimate(data, np.full(len(data), damping)))[0]
-
-        return estimate
+    def _linear_estimate(self, solved: Departure, i: int, data: Array) -> Array:
+        if np.isinf(solved.damping[i]):
+            return np.zeros((len(data), self.n_outputs_))
+        q = self._system.estimate(data, np.full(len(data), solved.damping[i]))
+        return self._departure(q)[0]
 
     def _resolved(self, solved: Departure) -> Array:
         system, whitening = self._system, self._noise(None).whitening

@@ -42,6 +42,8 @@ class Resolution:
         Index of Oldenburg and Li [1]_: the difference of estimates from two constant references at
         the same alpha, relative to that of the references. 0 where the data alone determine the
         density, about 1 where they say nothing of it.
+    estimates : callable
+        Map from densities (n, n_cells) to the estimates of their data, (n_samples, n, n_cells).
 
     See Also
     --------
@@ -65,8 +67,7 @@ class Resolution:
 
     diagonal: Array
     depth_of_investigation: Array
-    #: Estimates of the data of densities (n, n_cells), (n_samples, n, n_cells).
-    _estimates: Callable[[Array], Array] = field(repr=False, compare=False)
+    estimates: Callable[[Array], Array] = field(repr=False, compare=False)
 
     def point_spread(self, cells: ArrayLike) -> Array:
         """Compute columns of the model resolution matrix, one solve for each cell and sample.
@@ -91,7 +92,7 @@ class Resolution:
             )
         unit = np.zeros((len(index), n_cells))
         unit[np.arange(len(index)), index.astype(int)] = 1.0
-        return np.moveaxis(self._estimates(unit), 1, 2)
+        return np.moveaxis(self.estimates(unit), 1, 2)
 
 
 @dataclass(frozen=True)
