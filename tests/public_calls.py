@@ -141,6 +141,13 @@ def of_inverters():
                 yield from calls(room, at, noise_level=levels, tolerance=1e-4)
     bayes = lambda **arrays: fitted("BayesLinearInverter").sample_y(**arrays)  # noqa: E731
     yield from calls("inverters.BayesLinearInverter.sample_y", bayes, X=FEW_X, noise_level=levels)
+    for name in ("TikhonovInverter", "SparseInverter"):
+        drawn = fitted(name).sample_y
+        yield from calls(f"inverters.{name}.sample_y", drawn, X=FEW_X, noise_level=levels)
+    resolved = lambda **a: fitted("TikhonovInverter").resolution(**a).diagonal  # noqa: E731
+    yield from calls("inverters.TikhonovInverter.resolution", resolved, X=FEW_X, noise_level=levels)
+    spread = fitted("TikhonovInverter").resolution(FEW_X).point_spread
+    yield from calls("inverters.Resolution.point_spread", spread, cells=np.array([1.0, 3.0, 20.0]))
     curve = lambda X, **a: fitted("TikhonovInverter").alpha_curve(X, **a).misfit  # noqa: E731
     arrays = {"X": FEW_X, "alphas": np.array([1e-3, 1e-2, 0.1, 1.0]), "noise_level": levels}
     yield from calls("inverters.TikhonovInverter.alpha_curve", curve, **arrays)

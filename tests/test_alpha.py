@@ -4,10 +4,13 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
-from skgrav import ForwardOperator, Mesh, Survey, TikhonovInverter
+from skgrav import ForwardOperator, Mesh, SparseInverter, Survey, TikhonovInverter
 from skgrav.datasets import make_gravity_dataset
 from skgrav.inverters._damping import DampedLeastSquares
+from skgrav.inverters._krylov_spectrum import Spectrum
+from skgrav.operators import _base
 
 CRITERIA = ["gcv", "lcurve"]
 
@@ -122,3 +125,93 @@ def test_alphas_that_contradict_the_stated_noise_are_warned_of(criterion, factor
         assert wrong.mean() > 0.9
         assert f"'alpha' is '{criterion}'" in texts[0]
         assert f"the worst of {wrong.sum()} of 20 samples" in texts[0]
+
+
+# Operators too large to decompose
+
+
+def grid_draws(n_stations, n_samples, level=0.02):
+    """Give noisy gravity of a ball over a grid of stations, and its noise."""
+    mesh = Mesh.regular((4, 9, 9), 50.0)
+    survey = Survey.grid(mesh, height=20.0, shape=(n_stations, n_stations))
+    operator = ForwardOperator(mesh, survey).fit()
+    z, y, x = (mesh.cell_centers - [100.0, 200.0, 250.0]).T
+    clean = operator.transform(300.0 * (z**2 + y**2 + x**2 < 90.0**2)[None])
+    sigma = level * np.sqrt(np.mean(clean**2))
+    noise = np.random.default_rng(0).standard_normal((n_samples, clean.shape[1]))
+    return operator, clean + sigma * noise, sigma
+
+
+def by_both_ways(monkeypatch, g, **params):
+    """Give the fitted inverter that decomposes the operator and the one that does not."""
+    decomposed = TikhonovInverter(**params).fit(g)
+    monkeypatch.setattr(_base, "SVD_SIZE", 1)
+    return decomposed, TikhonovInverter(**params).fit(g)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_products_alone_choose_the_same_alpha(criterion, order, monkeypatch):
+    operator, g, sigma = grid_draws(17, 3)
+    both = by_both_ways(monkeypatch, g, alpha=criterion, order=order, operator=operator)
+    decomposed, applied = (inverter.invert(g) for inverter in both)
+    assert applied.converged.all()
+    np.testing.assert_allclose(applied.alpha, decomposed.alpha, rtol=0.02)
+    np.testing.assert_allclose(applied.sigma, decomposed.sigma, rtol=2e-3)
+    np.testing.assert_allclose(applied.sigma, sigma, rtol=0.3)
+
+
+def test_traces_from_a_space_of_random_vectors_are_those_of_the_matrix():
+    rng = np.random.default_rng(0)
+    rotation = np.linalg.qr(rng.normal(size=(600, 600)))[0]
+    values = 0.9 ** np.arange(600)
+    matrix = (rotation * values) @ rotation.T
+    spectrum = Spectrum(lambda rows: rows @ matrix, 600)
+    nodes, weights = spectrum.quadrature(160)
+    assert len(nodes) == 160
+    assert weights.sum() == pytest.approx(600)
+    # Eigenvalues far above alpha are found, and leave no randomness.
+    for alpha, tolerance in ((1e-4, 0.1), (1e-2, 1e-3)):
+        exact = np.sum(values / (values + alpha))
+        assert weights @ (nodes / (nodes + alpha)) == pytest.approx(exact, rel=tolerance)
+    # Whether more iterations were made before does not matter.
+    again = spectrum.quadrature(20)
+    fresh = Spectrum(lambda rows: rows @ matrix, 600).quadrature(20)
+    for one, other in zip(again, fresh, strict=True):
+        np.testing.assert_allclose(one, other)
+
+
+def test_curves_by_products_are_those_of_the_decomposition(monkeypatch):
+    operator, g, _ = grid_draws(9, 2)
+    # `alpha_curve` would decompose what can be.
+    decomposed, applied = by_both_ways(monkeypatch, g, order=1, noise_level=0.02, operator=operator)
+    alphas = decomposed.invert(g).alpha.mean() * np.array([0.1, 1.0, 10.0])
+    expected, found = (inverter.alpha_curve(g, alphas=alphas) for inverter in (decomposed, applied))
+    for name in ("alpha", "misfit", "model_norm", "gcv", "chi_factor"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=2e-2)
+    whole = applied.alpha_curve(g)
+    assert whole.alpha.shape == whole.gcv.shape
+    assert np.isfinite(whole.gcv).all()
+    assert (np.diff(whole.misfit, axis=0) >= 0).all()
+    short = TikhonovInverter(order=1, noise_level=0.02, operator=operator, max_iter=12).fit(g)
+    with pytest.warns(ConvergenceWarning, match="did not converge within 'max_iter' at"):
+        curve = short.alpha_curve(g, alphas=1e-6 * alphas)
+    assert np.isnan(curve.misfit).any()
+
+
+def test_exact_data_leave_alpha_open_by_products(monkeypatch):
+    operator, g, _ = grid_draws(9, 2, level=0.0)
+    monkeypatch.setattr(_base, "SVD_SIZE", 1)
+    inverter = TikhonovInverter("gcv", order=1, operator=operator).fit(g)
+    with pytest.warns(UserWarning, match="'alpha' is 'gcv', but 2 of 2 samples do not determine"):
+        inverter.invert(g)
+
+
+def test_mixed_norms_find_the_noise_by_products(monkeypatch):
+    operator, g, _ = grid_draws(12, 1)
+    inverter = SparseInverter("gcv", operator=operator, max_iter=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        expected = inverter.fit(g).invert(g).sigma
+        monkeypatch.setattr(_base, "SVD_SIZE", 1)
+        np.testing.assert_allclose(inverter.fit(g).invert(g).sigma, expected, rtol=5e-3)

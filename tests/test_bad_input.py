@@ -18,6 +18,7 @@ RECORDS = {
     "inverters.LatentResult",
     "inverters.RegularizedResult",
     "inverters.ReliefResult",
+    "inverters.Resolution",
     "noise.Trend",
     "operators.OperatorPlan",
     "operators.SVD",
@@ -31,10 +32,11 @@ BASES = {"generators.DensityGenerator", "inverters.InverterMixin", "solvers.Solv
 #: Skorch calls their methods, with what the library has made.
 HOOKS = {"training.SharedTraining"}
 
-#: They take what an estimator, or another method of the same object, has checked.
+#: They take what an estimator, or another method of the same object, has checked, or refuse all.
 CHECKED = (
     r"noise\.Whitening|noise\.Noise\.(rms|comparable|relative|scale|scale_or|chi_factor|estimated|missing)\("
     r"|noise\.Noise\.(of\(source|trend\(spread)|solvers\.\w+\.solve_whitened"
+    r"|inverters\.SparseInverter\.resolution"
 )
 
 

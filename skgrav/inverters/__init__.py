@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from skgrav.inverters._alpha_curve import AlphaCurve
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._bayes_linear import BayesLinearInverter
 from skgrav.inverters._latent import LatentInverter
 from skgrav.inverters._latent_search import LatentResult
 from skgrav.inverters._refiner import Refiner
-from skgrav.inverters._regularized import RegularizedResult
+from skgrav.inverters._regularized_result import RegularizedResult
 from skgrav.inverters._relief import ReliefInverter, ReliefResult
 from skgrav.inverters._sparse import SparseInverter
-from skgrav.inverters._tikhonov import AlphaCurve, TikhonovInverter
+from skgrav.inverters._tikhonov import TikhonovInverter
+from skgrav.inverters._uncertainty import Resolution
 
 if TYPE_CHECKING:
     from skgrav.inverters._cnn import CNNInverter
@@ -28,6 +30,7 @@ __all__ = [
     "RegularizedResult",
     "ReliefInverter",
     "ReliefResult",
+    "Resolution",
     "SparseInverter",
     "TikhonovInverter",
 ]

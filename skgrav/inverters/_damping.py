@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import chdtri
 
 from skgrav._typing import Array, Indices, Mask
-from skgrav._warnings import warn
+from skgrav.inverters._alpha_search import Choice, most_damped_corner, refined, warn_open
 from skgrav.io import saved, sized
 from skgrav.operators import decomposition_bytes, require
 from skgrav.solvers import DataSpace, discrepancy_strength, noise_in_data
@@ -27,24 +27,24 @@ _ROBUST = 0.1
 #: Corners of the L-curve are searched where cross-validation is within this factor of its minimum.
 _PLAUSIBLE = 2.0
 
+#: Of curves known only above some alpha, the minimum of cross-validation is taken as that of all if
+#: it rises by this factor toward that alpha.
+_RISE = 1.1
+
 #: The data do not determine alpha if alphas about as good by cross-validation have squared misfits
 #: that differ by this factor.
 _UNDETERMINED = 10.0
+
+#: The likelihood of a prior variance is known where it is searched down to this far below its
+#: maximum, in its logarithm.
+_UNLIKELY = 5.0
 
 #: Eigenvalues below this share of the largest are rounding: of a product, and of squared singular
 #: values.
 _ROUNDING, _ROUNDING_OF_SQUARES = 1e-14, 1e-20
 
-#: Of corners with at least this share of the largest curvature, the one with most damping is taken,
-#: and of all if the largest is below the second number: in data of little but noise, corners
-#: of little damping fit the noise.
-_SHARP, _FAINT = 0.25, 0.5
-
 #: Eigenvalues above this share of the largest span the part of the data that densities can fit.
 _IN_REACH = 1e-14
-
-#: Step of log alpha to which minima are rounded.
-_FINE = 1e-3
 
 #: Columns in a block of the triangular decomposition.
 _COLUMNS = 4096
@@ -79,8 +79,26 @@ class DampingCurves:
 
     def effective_parameters(self, alpha: Array) -> Array:
         """Return the trace of the matrix that maps data to predictions, shaped as alpha."""
+        return self._trace(alpha, 1)
+
+    @property
+    def least(self) -> float:
+        """Smallest alpha at which curves are known."""
+        return 0.0
+
+    def _trace(self, alpha: Array, power: int) -> Array:
+        """Return the trace of a power of the matrix that maps data to predictions."""
         h = self.variance
-        return np.sum(h / (h + alpha[..., None]), axis=-1)
+        return np.sum((h / (h + alpha[..., None])) ** power, axis=-1)
+
+    def _log_determinant(self, alpha: Array) -> Array:
+        """Return the logarithm of the determinant of ``1 + A K^-1 A^T / alpha``."""
+        return np.sum(np.log1p(self.variance / alpha[..., None]), axis=-1)
+
+    @property
+    def _mean_variance(self) -> float:
+        """Mean eigenvalue of the operator times its transpose."""
+        return float(self.variance.sum() / self.n_data) or 1.0
 
     def gcv(self, c: Array, alpha: Array) -> Array:
         """Return robust generalised cross-validation, shaped as by `curve`.
@@ -89,9 +107,9 @@ class DampingCurves:
         freedom. The robust one grows with the share of the noise that the estimate fits.
         """
         residual2, _ = self.curve(c, alpha)
-        n, h = self.n_data, self.variance
+        n = self.n_data
         left = n - self.effective_parameters(alpha)
-        fitted = np.sum((h / (h + alpha[..., None])) ** 2, axis=-1) / n
+        fitted = self._trace(alpha, 2) / n
         plain = n * residual2 / np.maximum(left, np.finfo(float).tiny) ** 2
         return plain * (_ROBUST + (1 - _ROBUST) * fitted)
 
@@ -119,10 +137,38 @@ class DampingCurves:
 
     def noise(self, c: Array, alpha: Array) -> Array:
         """Return the noise estimated from the residuals at the alpha of each sample."""
-        h = self.variance
         residual2, _ = self.curve(c, alpha[:, None])
-        trace = self.n_data - np.sum(h / (h + alpha[:, None]), axis=1)
-        return np.sqrt(residual2[:, 0] / np.maximum(trace, 1.0))
+        left = self.n_data - self.effective_parameters(alpha)
+        return np.sqrt(residual2[:, 0] / np.maximum(left, 1.0))
+
+    def unlikelihood(self, c: Array, sigma: Array, alpha: Array) -> Array:
+        """Return -2 log likelihood, but for a constant, of data under the prior of an alpha.
+
+        It is Gaussian with the covariance ``sigma^2 / alpha K^-1``. Shaped as by `curve`.
+        """
+        total = self.variance + alpha[..., None]
+        if alpha.ndim == 1:
+            misfit = c**2 @ (alpha[:, None] / total).T
+        else:
+            misfit = np.sum(c[:, None] ** 2 * (alpha[..., None] / total), axis=2)
+        return misfit / sigma[:, None] ** 2 + self._log_determinant(alpha)
+
+    def choose(self, choice: str | float, c: Array, sigma: Array) -> Choice:
+        """Return alpha times the variance of the noise of each sample, chosen by coordinates.
+
+        `choice` is alpha, "discrepancy", a criterion of `search`, or "likelihood", which gives the
+        alpha of the most likely variance of a Gaussian prior.
+        """
+        n = len(c)
+        never, always = np.zeros(n, dtype=bool), np.ones(n, dtype=bool)
+        if not isinstance(choice, str):
+            return Choice(choice * sigma**2, never, always)
+        if choice == "discrepancy":
+            return Choice(self.discrepancy(c, sigma), never, always)
+        search = self._most_likely if choice == "likelihood" else self._search
+        blocks = [slice(i, i + _BLOCK) for i in range(0, n, _BLOCK)]
+        parts = [search(c[block], choice, sigma[block]) for block in blocks]
+        return Choice(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
     def discrepancy(self, c: Array, sigma: Array) -> Array:
         """Return the alphas whose residuals are as large as the noise; infinity if zero fits.
@@ -164,38 +210,47 @@ class DampingCurves:
 
         Warns where the data do not determine alpha.
         """
-        parts = [self._search(c[i : i + _BLOCK], criterion) for i in range(0, len(c), _BLOCK)]
-        alpha, open_ = (np.concatenate(values) for values in zip(*parts, strict=True))
-        if open_.any():
-            warn(
-                f"'alpha' is {criterion!r}, but {open_.sum()} of {len(c)} samples do not determine "
-                "it: alphas of very different misfit are about as good, so that their estimates "
-                "may fit noise or miss signal. Give 'noise_level', or the survey an 'uncertainty', "
-                "for alpha='discrepancy', or take a number or a higher 'order'."
-            )
-        return alpha
+        found = self.choose(criterion, c, np.ones(len(c)))
+        warn_open(criterion, found.is_open)
+        return found.alpha
 
-    def _search(self, c: Array, criterion: str) -> tuple[Array, Mask]:
-        """Return alphas, and which of them the data do not determine."""
+    def _search(self, c: Array, criterion: str, sigma: Array) -> Choice:
         grid = self.grid()
         used = self.effective_parameters(grid)
         inside = used <= (1 - _LEFT) * self.n_data
         inside &= used >= min(1.0, used.max() / 2)
+        determined = np.flatnonzero(inside)[:1]
+        inside &= grid >= self.least
+        if not inside.any():  # the curves are known where data are hardly fitted, as yet
+            return Choice(grid[-1:].repeat(len(c)), *np.zeros((2, len(c)), dtype=bool))
         value = np.where(inside, self.gcv(c, grid), np.inf)
         rows, best = np.arange(len(c)), np.asarray(np.argmin(value, axis=1))
         cost: Callable[[Array, Array], Array] = self.gcv
         open_ = self._is_open(c, grid, value, best)
+        first = np.argmax(inside)
+        rise = _PLAUSIBLE if criterion == "lcurve" else _RISE
+        settled = (first == determined) | (value[:, first] > rise * value[rows, best])
         if criterion == "lcurve":
             cost = lambda c, alpha: -self.curvature(c, alpha)  # noqa: E731
             plausible = value <= _PLAUSIBLE * value[rows, best][:, None]
-            best, found = _most_damped_corner(-cost(c, grid), plausible, best)
+            best, found = most_damped_corner(-cost(c, grid), plausible, best)
             open_ |= ~found & np.any(c != 0, axis=1)
-        best = np.clip(best, 1, len(grid) - 2)
-        low, high = np.log(grid[best - 1]), np.log(grid[best + 1])
-        log = _golden(lambda log: cost(c, np.exp(log)[:, None])[:, 0], low, high)
-        # A minimum is flat, so rounding errors, as from removing a trend, move it by
-        # their square root. Rounded to a fine grid, alpha does not depend on them.
-        return np.exp(_FINE * np.round(log / _FINE)), open_
+        return Choice(refined(cost, c, grid, best), open_, settled)
+
+    def _most_likely(self, c: Array, choice: str, sigma: Array) -> Choice:
+        grid = self.grid()
+        cost = self.unlikelihood(c, sigma, grid)
+        first = min(int(np.searchsorted(grid, self.least)), len(grid) - 1)
+        cost[:, :first] = np.inf
+        rows, best = np.arange(len(c)), np.asarray(np.argmin(cost, axis=1))
+        settled = (cost[:, first] - cost[rows, best] > 2 * _UNLIKELY) | (self.least == 0)
+        finest = lambda c, alpha: self.unlikelihood(c, sigma, alpha)  # noqa: E731
+        alpha = refined(finest, c, grid, np.maximum(best, first + 1))
+        # Where the largest alpha is the most likely one, the data show nothing but noise, which
+        # would hide a prior whose data are about as large.
+        is_open = best == len(grid) - 1
+        alpha[is_open] = self._mean_variance
+        return Choice(alpha, is_open, settled)
 
     def _is_open(self, c: Array, grid: Array, value: Array, best: Indices) -> Mask:
         """Return for which samples alphas of very different misfit are about as good."""
@@ -264,6 +319,23 @@ class DampedLeastSquares(DampingCurves):
         """Return the minimisers, (n_samples, n_cells), for the alpha of each sample."""
         return self.space.estimate(d, alpha)
 
+    def all_curves(self, d: Array, alpha: Array | None) -> tuple[Array, Array, Array, Array]:
+        """Return alphas, squared norms of residuals and estimates, and cross-validation of data.
+
+        Alphas are (n_samples, n_alphas), None for the grid.
+        """
+        c = self.coordinates(d)
+        alpha = np.tile(self.grid(), (len(d), 1)) if alpha is None else alpha
+        return alpha, *self.curve(c, alpha), self.gcv(c, alpha)
+
+    def residual_noise(self, d: Array, alpha: Array) -> Array:
+        """Return the noise that residuals show at the alpha of each sample."""
+        return self.noise(self.coordinates(d), alpha)
+
+    def most_likely(self, d: Array, sigma: Array) -> Choice:
+        """Return the alphas of the most likely prior variance."""
+        return self.choose("likelihood", self.coordinates(d), sigma)
+
     def covariance_of(self, maps: Array, damping: Array, sigma: Array, norm2: Array) -> Array:
         """Return posterior covariances of linear functions of the coefficients, the rows of `maps`.
 
@@ -289,35 +361,3 @@ def _triangle(matrix: Array) -> Array:
         block = matrix[:, start : start + _COLUMNS]
         triangle = np.asarray(np.linalg.qr(np.vstack([triangle, block.T]), mode="r"))
     return triangle
-
-
-def _most_damped_corner(
-    curvature: Array, plausible: Mask, otherwise: Indices
-) -> tuple[Indices, Mask]:
-    """Return the index of the last plausible peak of each row not far below the highest.
-
-    The second array says whether there is one; where not, the index is `otherwise`.
-    """
-    inner = curvature[:, 1:-1]
-    peak = (inner >= curvature[:, :-2]) & (inner >= curvature[:, 2:]) & (inner > 0)
-    peak &= plausible[:, 1:-1]
-    highest = np.max(inner, axis=1, where=peak, initial=0.0)
-    peak &= inner >= np.where(highest > _FAINT, _SHARP * highest, 0.0)[:, None]
-    last = inner.shape[1] - np.argmax(peak[:, ::-1], axis=1)
-    found = np.asarray(peak.any(axis=1))
-    return np.where(found, last, otherwise), found
-
-
-def _golden(cost: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """Return minimisers between bounds by golden-section search, for all samples at once."""
-    ratio = (np.sqrt(5) - 1) / 2
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    at_left, at_right = cost(left), cost(right)
-    for _ in range(32):
-        lower = at_left <= at_right
-        low, high = np.where(lower, low, left), np.where(lower, right, high)
-        new = np.where(lower, high - ratio * (high - low), low + ratio * (high - low))
-        at_new = cost(new)
-        left, right = np.where(lower, new, right), np.where(lower, left, new)
-        at_left, at_right = np.where(lower, at_new, at_right), np.where(lower, at_left, at_new)
-    return (low + high) / 2

@@ -10,16 +10,21 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from skgrav._typing import Array, Indices
+from skgrav.inverters._alpha_search import warn_open
 from skgrav.inverters._damping import DampedLeastSquares
+from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.io import saved, sized
-from skgrav.noise import Whitening, no_noise
+from skgrav.noise import Whitening
 from skgrav.operators import shared
 from skgrav.solvers import FaceNorm, Iterations, MixedNormLeastSquares, depth_weights
 
 #: Least weight by sensitivity relative to the largest, and the largest relative to the quantile
 #: of its layer: logs in boreholes make single cells far more sensitive than the others.
 _LEAST, _QUANTILE, _MOST = 1e-3, 0.9, 3.0
+
+#: Largest number of iterations, and tolerance, of the noise by products.
+_NOISE_ITER, _NOISE_TOL = 1000, 1e-3
 
 
 @saved
@@ -150,11 +155,16 @@ def _depth(operator: Any, mesh: Any) -> Array:
 
 def _cross_validated_noise(operator: Any, whitening: Whitening, white: Array) -> Array:
     """Return the noise that cross-validation of smooth densities finds."""
+    norm = ModelNorm.of(operator, 1, None, whitening)
     if not operator.is_decomposable_:
-        raise ValueError(no_noise("alpha='gcv' of so large an operator", "alpha=1.0"))
+        system = KrylovLeastSquares.of(
+            operator, norm, whitening, max_iter=_NOISE_ITER, tol=_NOISE_TOL
+        )
+        chosen, noise = system.choose("gcv", white, np.ones(len(white)))
+        warn_open("gcv", chosen.is_open | ~chosen.is_settled)
+        return noise
 
     def build() -> DampedLeastSquares:
-        norm = ModelNorm.of(operator, 1, None, whitening)
         matrix = norm.operator_modes(whitening.matrix(operator.matrix_))
         return DampedLeastSquares.of(matrix, norm.stiffness)
 

@@ -117,6 +117,16 @@ class ModelNorm:
         """Return the product of rows with the inverse of the matrix of the squared norm."""
         return q / self.stiffness
 
+    @property
+    def variance(self) -> Array:
+        """Diagonal of the inverse of the matrix of the squared norm, in cells, (n_cells,)."""
+        squares = _along_axes(1.0 / self.stiffness[None], [m**2 for m in self.modes])
+        return np.asarray(self.on_cells(squares)[0] / self.weights**2)
+
+    def draw(self, rng: Any, n: int) -> Array:
+        """Return coefficients whose covariance is that inverse, (n, n_coefficients)."""
+        return np.asarray(rng.standard_normal((n, len(self.stiffness))) / np.sqrt(self.stiffness))
+
     def norm(self, q: Array) -> Array:
         """Return the norm of the coefficients of each sample, (n_samples,)."""
         return np.sqrt(q**2 @ self.stiffness)

@@ -3,116 +3,42 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from numbers import Real
-from typing import Any, ClassVar, NamedTuple, Self
+from copy import copy
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from skgrav._checks import LARGEST, real_array, validate_data
+from skgrav._checks import validate_data
 from skgrav._constraints import Interval, StrOptions
-from skgrav._typing import Array, Indices, Mask
-from skgrav._warnings import warn
+from skgrav._typing import Array
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._parts import PartsFit
 from skgrav.inverters._plausible import warn_implausible, warn_not_gravity
+from skgrav.inverters._reference import checked_cell_weights, checked_reference
+from skgrav.inverters._regularized_result import (
+    Departure,
+    Problem,
+    RegularizedResult,
+    warn_contradicted,
+)
+from skgrav.inverters._uncertainty import N_DRAWS, Resolution, drawn_diagonal
 from skgrav.io import Field
-from skgrav.noise import Noise, Trend, Whitening, no_noise, noise_with_rounding
+from skgrav.noise import Noise, Whitening, no_noise, noise_with_rounding
 from skgrav.operators import BaseOperator, is_lazy, operator_of_data, resolve_operator
 from skgrav.solvers import (
     DEPTH_WEIGHTING,
     Bounds,
-    Iterations,
     Status,
     check_bounds,
     warn_below_noise,
     warn_unfitted,
 )
-
-#: Chi factor, or its inverse, at which a choice of alpha contradicts the stated noise.
-_CONTRADICTED = 10.0
-
-
-@dataclass(frozen=True)
-class RegularizedResult:
-    """Densities of each sample, with alpha, misfit and trend.
-
-    Parameters
-    ----------
-    rho : ndarray of shape (n_samples, n_cells)
-        The densities.
-    alpha : ndarray of shape (n_samples,)
-        Weight of the model norm; infinite where the reference already fits the data to their noise.
-    misfit : ndarray of shape (n_samples,)
-        Norm of the whitened residual ``(g - A rho - trend) / sigma``, in the unit of the data
-        where the noise is not known.
-    model_norm : ndarray of shape (n_samples,)
-        Norm of ``W (rho - reference)``.
-    n_iter : ndarray of shape (n_samples,)
-        Number of iterations; 1 for a closed form.
-    status : ndarray of shape (n_samples,)
-        0 where the data are fitted as requested, 1 where `max_iter` was reached, 2 where no density
-        fits the data to their noise, 3 where no density within the bounds does.
-    sigma : ndarray of shape (n_samples,)
-        Standard deviation of the noise, given or estimated by cross-validation; NaN where alpha is
-        a number and the noise is not known. For data with uncertainties, their rms.
-    chi_factor : ndarray of shape (n_samples,)
-        Mean square of the residual in units of the noise; NaN where the noise is not known.
-    trend : Trend
-        Trend of the residual.
-    iterations : list of Iterations, default=None
-        Course of the iteration of each sample with mixed norms: arrays `chi_factor`, `alpha`,
-        `change` and `largest`, of shape (n_iter,).
-
-    See Also
-    --------
-    TikhonovInverter, SparseInverter : Return it.
-
-    Examples
-    --------
-    >>> from skgrav import Mesh, TikhonovInverter
-    >>> from skgrav.datasets import make_gravity_dataset
-    >>> data = make_gravity_dataset(5, mesh=Mesh.square(8), noise_level=0.01, random_state=0)
-    >>> inverter = TikhonovInverter("gcv", operator=data.operator).fit(data.data)
-    >>> inverter.invert(data.data).alpha.shape
-    (5,)
-    """
-
-    rho: Array
-    alpha: Array
-    misfit: Array
-    model_norm: Array
-    n_iter: Indices
-    status: Indices
-    sigma: Array
-    chi_factor: Array
-    trend: Trend
-    iterations: list[Iterations] | None = None
-
-    @property
-    def converged(self) -> Mask:
-        """Whether the data are fitted as requested, (n_samples,)."""
-        return self.status == Status.REACHED
-
-
-class Departure(NamedTuple):
-    """Departures from the reference that fit whitened data."""
-
-    #: (n_samples, n_cells).
-    rho: Array
-    model_norm: Array
-    #: Alpha times the squared noise `sigma`.
-    damping: Array
-    n_iter: Indices
-    status: Indices
-    #: The noise of each sample, as given or as estimated by the choice of alpha.
-    sigma: Array
-    #: The course of each sample, for methods that iterate.
-    iterations: list[Iterations] | None = None
 
 
 class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
@@ -173,8 +99,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             self.operator_ = resolve_operator(self.operator, rho, X, noise_level=self.noise_level)
         self.n_outputs_ = self.operator_.n_cells_
         self._bounds = check_bounds(self.bounds, self.n_outputs_)
-        self._check_cell_weights()
-        self.reference_ = self._reference(rho)
+        self._cell_weights = checked_cell_weights(self.cell_weights, self.n_outputs_)
+        self.reference_ = checked_reference(self.reference, rho, self.n_outputs_)
         noise = self._noise(None)
         warn_not_gravity(X)
         self._data_rms = float(np.sqrt(np.mean(noise.rms(X) ** 2))) or 1.0
@@ -197,8 +123,96 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         """Return the covariance of the trend due to the uncertainty of densities, if known."""
         return None
 
-    def predict(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> Array:
-        """Estimate densities.
+    @overload
+    def predict(
+        self,
+        X: ArrayLike,
+        return_std: Literal[False] = False,
+        *,
+        noise_level: ArrayLike | None = None,
+    ) -> Array: ...
+
+    @overload
+    def predict(
+        self, X: ArrayLike, return_std: Literal[True], *, noise_level: ArrayLike | None = None
+    ) -> tuple[Array, Array]: ...
+
+    def predict(
+        self, X: ArrayLike, return_std: bool = False, *, noise_level: ArrayLike | None = None
+    ) -> Array | tuple[Array, Array]:
+        """Estimate densities, and their standard deviations.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_data)
+            Gravity, component-major.
+        return_std : bool, default=False
+            Whether to return the standard deviation of each cell as well.
+        noise_level : float or array-like of shape (n_samples,), default=None
+            Relative noise of each sample; None takes the parameter of the estimator.
+
+        Returns
+        -------
+        rho : ndarray of shape (n_samples, n_cells) or (n_samples,)
+            Densities.
+        std : ndarray of shape (n_samples, n_cells) or (n_samples,)
+            Root mean square difference of the draws of `sample_y` from `rho`: in closed form where
+            the operator is decomposed and there are no bounds, otherwise from 50 draws, right to
+            about a tenth. Only if `return_std` is True.
+        """
+        if is_lazy(X):
+            return self._lazily(self.predict, X, return_std=return_std, noise_level=noise_level)
+        problem = self._solved(X, noise_level)
+        rho = self._result(problem, spread=False).rho
+        if not return_std:
+            return self._as_fitted(rho)
+        std = self._std(problem.white, self._sigma(problem), problem.solved, rho)
+        return self._as_fitted(rho), self._as_fitted(std)
+
+    def sample_y(
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        random_state: int | np.random.RandomState | None = 0,
+        *,
+        noise_level: ArrayLike | None = None,
+    ) -> Array:
+        """Draw densities that fit the data to their noise, from the posterior of the model norm.
+
+        A draw from the prior whose logarithm is the model norm is corrected by the estimate from
+        the misfit of its own noisy data: one solve each. Within bounds, perturbed data are fitted
+        by departures from a perturbed reference.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples_X, n_data)
+            Gravity, component-major.
+        n_samples : int, default=1
+            Number of draws for each row of `X`.
+        random_state : int, RandomState instance or None, default=0
+            Seed of the draws.
+        noise_level : float or array-like of shape (n_samples_X,), default=None
+            Relative noise of each sample; None takes the parameter of the estimator.
+
+        Returns
+        -------
+        rho : ndarray of shape (n_samples_X, n_cells, n_samples) or (n_samples_X, n_samples)
+            Draws. They say how sure densities are if the model norm describes the geology, and
+            nothing otherwise.
+        """
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        problem = self._solved(X, noise_level)
+        self._result(problem, spread=False)  # warns of data that are not fitted
+        rng = check_random_state(random_state)
+        sigma = self._sigma(problem)
+        departures = self._draws(problem.white, sigma, problem.solved, n_samples, rng)
+        draws = np.moveaxis(self._densities(np.moveaxis(departures, 1, 2)), 2, 1)
+        return draws[:, 0] if self._y_ndim == 1 else draws
+
+    def resolution(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> Resolution:
+        """Compute what the estimates of single cells would be at the alpha of each sample.
+
+        Without bounds, as if the estimate were linear in the data.
 
         Parameters
         ----------
@@ -209,12 +223,16 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
 
         Returns
         -------
-        rho : ndarray of shape (n_samples, n_cells) or (n_samples,)
-            Densities.
+        resolution : Resolution
+            The diagonal of the model resolution matrix, its columns, and the depth of
+            investigation.
         """
-        if is_lazy(X):
-            return self._lazily(self.predict, X, noise_level=noise_level)
-        return self._as_fitted(self._invert(X, noise_level, spread=False).rho)
+        problem = self._solved(X, noise_level)
+        # A copy, as another fit must not change what was found by this one.
+        estimates = partial(copy(self)._estimates_of, problem.solved)
+        # Estimates from two constant references at the same alpha differ by this share.
+        doi = np.abs(1.0 - estimates(np.ones((1, self.n_outputs_)))[:, 0])
+        return Resolution(self._resolved(problem.solved), doi, estimates)
 
     def invert(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> RegularizedResult:
         """Estimate densities, with alpha, misfit and trend of each sample.
@@ -237,6 +255,10 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
     def _invert(
         self, X: ArrayLike, noise_level: ArrayLike | None, *, spread: bool = True
     ) -> RegularizedResult:
+        return self._result(self._solved(X, noise_level), spread=spread)
+
+    def _solved(self, X: ArrayLike, noise_level: ArrayLike | None) -> Problem:
+        """Fit data by departures from the reference."""
         check_is_fitted(self, "n_iter_")
         X = validate_data(self, X, reset=False)
         noise = self._noise(noise_level)
@@ -252,17 +274,20 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         parts = PartsFit(self.operator_, noise)
         if choice == "discrepancy" and parts.applies:
             self._fit_parts(parts, white, X, sigma, solved)
+        return Problem(X, noise, white, sigma, choice, solved)
+
+    def _result(self, problem: Problem, *, spread: bool) -> RegularizedResult:
+        """Return the estimates with their misfits, and warn of what is wrong with them."""
+        X, noise, _, sigma, choice, solved = problem
         departure, model_norm, damping, n_iter, status, found, iterations = solved
-        rho = self.reference_ + departure
-        if self._bounds is not None:
-            rho = np.clip(rho, *self._bounds)  # exceeded by rounding only
+        rho = self._densities(departure)
         residual = X - self.operator_.transform(rho)
         misfit = np.linalg.norm(noise.whitening(residual), axis=1) / sigma
         chi = misfit**2 / noise.whitening.n_white
         warn_unfitted(status, chi, residual, noise, self.operator_)
         if noise.is_known and choice in ("gcv", "lcurve"):
             stated = noise.scale_or(X, 0.0) > 0  # noise of 0 counts as rounding
-            _warn_contradicted(choice, chi[stated & (status == Status.REACHED)])
+            warn_contradicted(choice, chi[stated & (status == Status.REACHED)])
         warn_implausible(rho, self.operator_)
         known = of_trend = None
         if noise.is_known and noise.has_trend:
@@ -281,6 +306,80 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             trend=noise.trend(residual, known, spread=of_trend),
             iterations=iterations,
         )
+
+    def _densities(self, departure: Array) -> Array:
+        """Return the densities of departures, whose last axis is that of cells."""
+        rho = self.reference_ + departure
+        # Bounds are exceeded by rounding only.
+        return rho if self._bounds is None else np.clip(rho, *self._bounds)
+
+    def _sigma(self, problem: Problem) -> Array:
+        """Return the noise of each sample as known, as found with alpha, or of the residuals."""
+        if problem.noise.is_known or isinstance(problem.choice, str):
+            return problem.solved.sigma
+        return self._residual_noise(problem.white, problem.solved)
+
+    def _residual_noise(self, white: Array, solved: Departure) -> Array:
+        """Return the noise that residuals show where neither it nor a choice of alpha is known."""
+        fitted = self._noise(None).whitening(self.operator_.products_.forward(solved.rho))
+        return np.sqrt(np.mean((white - fitted) ** 2, axis=1))
+
+    def _draws(
+        self,
+        white: Array,
+        sigma: Array,
+        solved: Departure,
+        n_draws: int,
+        rng: np.random.RandomState,
+    ) -> Array:
+        """Return draws of departures from the posterior, (n_samples, n_cells, n_draws).
+
+        `sigma` is the noise of each sample, `solved` its estimate.
+        """
+        raise ValueError(
+            f"{self!r} has no draws or standard deviations: its estimate says too little of the "
+            "densities that are as likely. Take TikhonovInverter, or SparseInverter with mixed "
+            "norms."
+        )
+
+    def _std(self, white: Array, sigma: Array, solved: Departure, rho: Array) -> Array:
+        """Return the rms difference of draws from estimated densities."""
+        std = np.empty_like(rho)
+        for i in range(len(white)):
+            one = slice(i, i + 1)
+            # The same seed for each sample, so that none depends on the others.
+            rng = np.random.RandomState(0)
+            draws = self._draws(white[one], sigma[one], solved.of(i), N_DRAWS, rng)[0]
+            std[i] = np.sqrt(np.mean((self._densities(draws.T) - rho[i]) ** 2, axis=0))
+        return std
+
+    def _linear_estimate(self, solved: Departure, i: int, data: Array) -> Array:
+        """Return the departures (n, n_cells) of whitened data (n, n_white).
+
+        By the map of sample i, linear as it is at its solution.
+        """
+        raise ValueError(
+            f"{self!r} has no resolution: its model norm weighs cells by their densities, so its "
+            "estimate is not linear in the data. Take TikhonovInverter."
+        )
+
+    def _estimates_of(self, solved: Departure, rho: Array) -> Array:
+        """Return the estimates of the data of densities (n, n_cells), (n_samples, n, n_cells)."""
+        data = self._noise(None).whitening(self.operator_.products_.forward(rho))
+        n = len(solved.rho)
+        found = [self._linear_estimate(solved, i, data) for i in range(n)]
+        return np.array(found).reshape(n, *rho.shape)
+
+    def _resolved(self, solved: Departure) -> Array:
+        """Return the diagonal of the model resolution matrix of each sample."""
+        whitening = self._noise(None).whitening
+        signs = np.random.RandomState(0).choice([-1.0, 1.0], (N_DRAWS, whitening.n_white))
+        columns = self.operator_.products_.adjoint(whitening.adjoint(signs))
+        found = [
+            drawn_diagonal(self._linear_estimate(solved, i, signs), columns)
+            for i in range(len(solved.rho))
+        ]
+        return np.reshape(found, solved.rho.shape)
 
     def _fit_parts(
         self, parts: PartsFit, white: Array, X: Array, sigma: Array, solved: Departure
@@ -319,49 +418,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             return noise_with_rounding(sigma, noise.rms(X), self._data_rms)
         return sigma
 
-    def _check_cell_weights(self) -> None:
-        self._cell_weights = None
-        if self.cell_weights is None:
-            return
-        weights = real_array(self.cell_weights, "cell_weights")
-        if weights.shape != (self.n_outputs_,) or not (weights >= 1.0 / LARGEST).all():
-            raise ValueError(
-                f"'cell_weights' has shape {weights.shape} and minimum "
-                f"{weights.min(initial=np.inf):g}; it must be a positive number, of at least "
-                f"{1.0 / LARGEST:g}, for each of {self.n_outputs_} cells. To fix a density, give "
-                "equal 'bounds'."
-            )
-        self._cell_weights = weights
-
-    def _reference(self, rho: Array | None) -> Array:
-        if self.reference is None:
-            return np.zeros(self.n_outputs_)
-        if isinstance(self.reference, str):
-            if rho is None:
-                raise ValueError("'reference' is 'mean', but y is None. Give densities or numbers.")
-            return rho.mean(axis=0)
-        reference = real_array(self.reference, "reference")
-        if reference.shape not in ((), (self.n_outputs_,)):
-            raise ValueError(
-                f"'reference' has shape {reference.shape}; it must be a finite number, one for "
-                f"each of {self.n_outputs_} cells, 'mean' or None."
-            )
-        return np.broadcast_to(reference, (self.n_outputs_,)).copy()
-
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
         return tags
-
-
-def _warn_contradicted(choice: str, chi: Array) -> None:
-    """Warn where an alpha chosen without the stated noise leaves a misfit of another order."""
-    apart = np.maximum(chi, 1.0 / np.maximum(chi, np.finfo(float).tiny))
-    wrong = apart > _CONTRADICTED
-    if wrong.any():
-        warn(
-            f"'alpha' is {choice!r}, which leaves a chi factor of {chi[np.argmax(apart)]:.2g} in "
-            f"the worst of {wrong.sum()} of {len(chi)} samples: the noise that the data show is "
-            "not the one stated, or they do not determine alpha. Take alpha='discrepancy' if the "
-            "stated noise is right, otherwise correct 'noise_level' or 'uncertainty'."
-        )

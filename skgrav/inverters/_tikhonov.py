@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from copy import copy
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
@@ -14,58 +13,25 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import check_array, validate_data
 from skgrav._constraints import Interval, Options, StrOptions
 from skgrav._typing import Array, Indices
-from skgrav.inverters._damping import DampedLeastSquares, DampingCurves
+from skgrav.inverters._alpha_curve import AlphaCurve
+from skgrav.inverters._alpha_search import CRITERIA, warn_open
+from skgrav.inverters._damping import DampedLeastSquares
 from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.inverters._regularized import Departure, RegularizedInverter
+from skgrav.inverters._uncertainty import (
+    GaussianPosterior,
+    resolved_by_vectors,
+    resolved_in_closed_form,
+)
 from skgrav.io import Field, saved
-from skgrav.noise import Whitening, no_noise
+from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator, DenseMatrix, shared
 from skgrav.solvers import BoundedLeastNorm, Status
 
 #: Largest n_data**2 * n_cells at which an operator without a stored matrix is decomposed. It takes
 #: less than a second, in which tens of samples are inverted by products.
 _DECOMPOSED = 2e9
-
-
-@dataclass(frozen=True)
-class AlphaCurve:
-    """Misfit, model norm and criteria of Tikhonov estimates as functions of alpha.
-
-    Parameters
-    ----------
-    alpha : ndarray of shape (n_alphas, n_samples)
-        Weights of the model norm, in ascending order.
-    misfit : ndarray of shape (n_alphas, n_samples)
-        Norms of the residual ``(g - A rho) / sigma``.
-    model_norm : ndarray of shape (n_alphas, n_samples)
-        Norms of ``W (rho - reference)``.
-    gcv : ndarray of shape (n_alphas, n_samples)
-        Values of the robust generalised cross-validation function.
-    chi_factor : ndarray of shape (n_alphas, n_samples)
-        Chi factors, 1 where the residual is as large as the noise.
-
-    See Also
-    --------
-    TikhonovInverter : Returns it.
-    skgrav.plotting.LCurveDisplay : Draws it.
-
-    Examples
-    --------
-    >>> from skgrav import Mesh, TikhonovInverter
-    >>> from skgrav.datasets import make_gravity_dataset
-    >>> data = make_gravity_dataset(5, mesh=Mesh.square(8), noise_level=0.01, random_state=0)
-    >>> inverter = TikhonovInverter("lcurve", operator=data.operator).fit(data.data)
-    >>> curve = inverter.alpha_curve(data.data, alphas=[0.01, 0.1, 1.0])
-    >>> curve.misfit.shape, curve.model_norm.shape
-    ((3, 5), (3, 5))
-    """
-
-    alpha: Array
-    misfit: Array
-    model_norm: Array
-    gcv: Array
-    chi_factor: Array
 
 
 @saved
@@ -82,9 +48,9 @@ class TikhonovInverter(RegularizedInverter):
         minimises robust generalised cross-validation. ``"lcurve"`` takes the corner of misfit
         against model norm where cross-validation is not much above its minimum; of several about as
         sharp, or all faint, the one with most damping.
-        These two need no noise level, ignore bounds, warn where the data do not determine alpha,
-        as exact data do not, and are for operators small enough to decompose. ``"auto"`` is
-        ``"discrepancy"`` where the noise is known and ``"gcv"`` where it is not.
+        These two need no noise level, ignore bounds, and warn where the data do not determine
+        alpha, as exact data do not. ``"auto"`` is ``"discrepancy"`` where the noise is known and
+        ``"gcv"`` where it is not.
     order : {0, 1, 2}, default=0
         Derivative whose mean square over volume is minimised: the departure from the reference
         itself, its gradient, or its Laplacian with a vanishing slope at the edges of the mesh. The
@@ -167,13 +133,23 @@ class TikhonovInverter(RegularizedInverter):
 
     One eigendecomposition of ``A (W^T W)^-1 A^T`` serves all alphas of all samples. Where the
     matrix would not fit into memory, or its decomposition would take longer than inverting several
-    samples, Lanczos iterations build a Krylov space for each sample, which serves all alphas.
+    samples, Lanczos iterations build a Krylov space for each sample, which serves all alphas. It
+    takes ``n_data`` times the number of iterations numbers, and where alpha is chosen without the
+    noise, that of random vectors, for the traces, twice as many.
 
     Generalised cross-validation [3]_ is multiplied by ``0.1 + 0.9 tr(H^2) / n``, where H maps n
     data to predictions [5]_, which excludes chance minima at very small alphas; alphas that leave
     less than a tenth of the data as degrees of freedom are excluded. The corner is the point of
     largest curvature [4]_. With bounds, the alternating direction method of multipliers is used,
     and the discrepancy principle bounds the misfit.
+
+    Standard deviations and draws are those of a posterior [6]_: the prior is Gaussian about the
+    reference with the covariance ``v (W^T W)^-1``, and v is found from the data of each sample, as
+    that under which they are most likely given their noise. Of models drawn from this prior,
+    intervals cover what they say to 0.02, and somewhat less where few data leave v open. Of other
+    geology they say nothing: where the data are silent, which is most of the model, the norm alone
+    decides how much densities vary and over which distance, and bodies of constant density with
+    sharp edges are not what it expects. The resolution at an alpha does not depend on v.
 
     References
     ----------
@@ -185,6 +161,8 @@ class TikhonovInverter(RegularizedInverter):
        Review 34.
     .. [5] Lukas (2006), Robust generalized cross-validation for choosing the regularization
        parameter, Inverse Problems 22.
+    .. [6] Tarantola (2005), Inverse Problem Theory and Methods for Model Parameter Estimation,
+       SIAM, section 3.2.
 
     Examples
     --------
@@ -192,7 +170,12 @@ class TikhonovInverter(RegularizedInverter):
     >>> from skgrav.datasets import make_gravity_dataset
     >>> data = make_gravity_dataset(5, mesh=Mesh.square(8), noise_level=0.01, random_state=0)
     >>> inverter = TikhonovInverter(order=1, noise_level=0.01, operator=data.operator)
-    >>> inverter.fit(data.data).predict(data.data).shape
+    >>> rho, std = inverter.fit(data.data).predict(data.data, return_std=True)
+    >>> rho.shape, std.shape
+    ((5, 64), (5, 64))
+    >>> inverter.sample_y(data.data, n_samples=3).shape
+    (5, 64, 3)
+    >>> inverter.resolution(data.data).depth_of_investigation.shape
     (5, 64)
     """
 
@@ -246,7 +229,10 @@ class TikhonovInverter(RegularizedInverter):
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
         alphas : array-like of shape (n_alphas,), default=None
-            Positive alphas; None takes the grid on which criteria are searched.
+            Positive alphas; None takes the grid on which criteria are searched. Of operators too
+            large to decompose it is only that part of the grid where curves are known after the
+            iterations that criteria need, and for alphas that would take more than `max_iter`
+            curves are NaN, with a warning.
         noise_level : float or array-like of shape (n_samples,), default=None
             Relative noise of each sample; None takes the parameter of the estimator.
 
@@ -257,35 +243,27 @@ class TikhonovInverter(RegularizedInverter):
         """
         check_is_fitted(self, "n_iter_")
         X = validate_data(self, X, reset=False)
-        if not self.operator_.is_decomposable_:
-            raise ValueError(
-                f"'operator' has {X.shape[1]} data, too many for curves over all alphas. Compare "
-                "misfit and model norm that `invert` returns for a few numbers as 'alpha'."
-            )
         noise = self._noise(noise_level)
-        system = self._system
-        if isinstance(system, KrylovLeastSquares):
-            system = self._decomposition(noise.whitening)
         sigma = self._scale(noise, X)
-        if alphas is None:
-            damping = np.tile(system.grid(), (len(X), 1))
-        else:
+        if alphas is not None:
             alphas = check_array(alphas, "alphas", ensure_2d=False)
             if alphas.ndim != 1 or not (alphas > 0).all():
                 raise ValueError(
                     f"'alphas' has shape {alphas.shape} and minimum {alphas.min():g}; give a "
                     "vector of positive numbers."
                 )
-            damping = alphas * sigma[:, None] ** 2
+            alphas = alphas * sigma[:, None] ** 2
         white = noise.whitening(X - self.operator_.transform(self.reference_[None]))
-        c = system.coordinates(white)
-        residual2, norm2 = system.curve(c, damping)
+        system = self._system
+        if isinstance(system, KrylovLeastSquares) and self.operator_.is_decomposable_:
+            system = self._decomposition(noise.whitening)
+        damping, residual2, norm2, gcv = system.all_curves(white, alphas)
         chi = residual2.T / sigma**2
         return AlphaCurve(
             alpha=damping.T / sigma**2,
             misfit=np.sqrt(chi),
             model_norm=np.sqrt(norm2).T,
-            gcv=system.gcv(c, damping).T / sigma**2,
+            gcv=gcv.T / sigma**2,
             chi_factor=chi / noise.whitening.n_white,
         )
 
@@ -306,16 +284,12 @@ class TikhonovInverter(RegularizedInverter):
         self._modal: Any = None if self._bounds is None else self._modal_matrix(whitening)
 
     @property
-    def _needs_decomposition(self) -> bool:
-        """Whether bounds or the choice of alpha need the spectrum of the operator."""
-        unknown = self.alpha == "auto" and not self._noise(None).is_known
-        return self.bounds is not None or self.alpha in ("gcv", "lcurve") or unknown
-
-    @property
     def _decomposes(self) -> bool:
         """Whether the decomposition is affordable, and needed or cheaper than products."""
         operator = self.operator_
-        if self._needs_decomposition:
+        unknown = self.alpha == "auto" and not self._noise(None).is_known
+        # Traces of the operator, which these choices of alpha need, take many products.
+        if self.bounds is not None or self.alpha in CRITERIA or unknown:
             return operator.is_decomposable_
         cheap = operator.n_data_**2 * operator.n_cells_ <= _DECOMPOSED
         return operator.is_decomposable_ and (cheap or isinstance(operator.products_, DenseMatrix))
@@ -335,24 +309,15 @@ class TikhonovInverter(RegularizedInverter):
 
     def _prepare_krylov(self, whitening: Whitening) -> None:
         """Prepare the inversion by products with the operator."""
-        if self._needs_decomposition:
-            given = f"'alpha' is {self.alpha!r}" if self.bounds is None else "'bounds' are given"
+        if self.bounds is not None:
             raise ValueError(
-                f"{given}, which needs the decomposition of the "
+                "'bounds' are given, which needs the decomposition of the "
                 f"operator, but {self.operator_.n_data_} data are too many for it. Take "
-                "bounds=None, and a number as 'alpha', or alpha='discrepancy' with 'noise_level' "
-                "or the survey's 'uncertainty'."
+                "bounds=None."
             )
-        # Bound to the operator, not to its products, which are not pickled.
-        products = self.operator_, self._norm, whitening
         self._modal = None
-        self._system = KrylovLeastSquares(
-            partial(_modal_forward, *products),
-            partial(_modal_adjoint, *products),
-            self._norm.compliance,
-            n_data=whitening.n_white,
-            max_iter=int(self.max_iter),
-            tol=self.tol,
+        self._system = KrylovLeastSquares.of(
+            self.operator_, self._norm, whitening, max_iter=int(self.max_iter), tol=self.tol
         )
 
     def _file_state(self) -> dict[str, Any]:
@@ -366,19 +331,20 @@ class TikhonovInverter(RegularizedInverter):
             self._prepare_krylov(self._noise(None).whitening)
 
     def _solve(self, white: Array, sigma: Array, choice: str | float) -> Departure:
-        choose = partial(_damping, choice)
         if isinstance(self._system, KrylovLeastSquares):
-            if choice in ("gcv", "lcurve"):
-                raise ValueError(
-                    no_noise(f"alpha={self.alpha!r} of so large an operator", "alpha=1.0")
-                )
-            q, damping, n_iter, status = self._system.solve(white, sigma, choose)
-            return Departure(*self._departure(q), damping, n_iter, status, sigma)
+            q, damping, n_iter, status, found, is_open = self._system.solve(white, sigma, choice)
+            if choice in CRITERIA:
+                warn_open(str(choice), is_open)
+            else:
+                found = sigma
+            return Departure(*self._departure(q), damping, n_iter, status, found)
         c = self._system.coordinates(white)
-        damping = choose(self._system, c, sigma)
+        damping, is_open, _ = self._system.choose(choice, c, sigma)
+        if choice in CRITERIA:
+            warn_open(str(choice), is_open)
         q = self._system.estimate(white, damping)
         n_iter, status = np.ones(len(white), dtype=int), np.zeros(len(white), dtype=int)
-        found = self._system.noise(c, damping) if choice in ("gcv", "lcurve") else sigma
+        found = self._system.noise(c, damping) if choice in CRITERIA else sigma
         if choice == "discrepancy":
             status[self._system.exceeds(c, sigma)] = Status.OUT_OF_REACH
         if self._bounds is not None:
@@ -412,6 +378,59 @@ class TikhonovInverter(RegularizedInverter):
             model_norm**2,
         )
 
+    def _residual_noise(self, white: Array, solved: Departure) -> Array:
+        return self._system.residual_noise(white, solved.damping)
+
+    def _posterior(self, white: Array, sigma: Array) -> GaussianPosterior:
+        whitening = self._noise(None).whitening
+        return GaussianPosterior.of(
+            self.operator_, self._norm, whitening, self._system, white, sigma
+        )
+
+    def _draws(
+        self,
+        white: Array,
+        sigma: Array,
+        solved: Departure,
+        n_draws: int,
+        rng: np.random.RandomState,
+    ) -> Array:
+        posterior = self._posterior(white, sigma)
+        if self._bounds is None:
+            return posterior.draws(white, n_draws, rng)
+        drawn = np.empty((*solved.rho.shape, n_draws))
+        perturbed = copy(self)
+        for i in range(len(white)):
+            prior, _ = posterior.prior_draws(i, n_draws, rng)
+            data = posterior.perturbed(white[i], prior, sigma[i], rng)
+            unit = sigma[i : i + 1] if sigma[i] > 0 else np.ones(1)
+            alpha = float(posterior.damping[i] / unit[0] ** 2)
+            for k, rho in enumerate(prior):
+                perturbed.reference_ = self.reference_ + rho
+                found = perturbed._solve(data[k : k + 1], unit, alpha)
+                drawn[i, :, k] = rho + found.rho[0]
+        return drawn
+
+    def _std(self, white: Array, sigma: Array, solved: Departure, rho: Array) -> Array:
+        if self._bounds is None and isinstance(self._system, DampedLeastSquares):
+            std = self._posterior(white, sigma).std(white, rho - self.reference_)
+            if std is not None:
+                return std
+        return super()._std(white, sigma, solved, rho)
+
+    def _linear_estimate(self, solved: Departure, i: int, data: Array) -> Array:
+        if np.isinf(solved.damping[i]):
+            return np.zeros((len(data), self.n_outputs_))
+        q = self._system.estimate(data, np.full(len(data), solved.damping[i]))
+        return self._departure(q)[0]
+
+    def _resolved(self, solved: Departure) -> Array:
+        system, whitening = self._system, self._noise(None).whitening
+        problem = self.operator_, self._norm, whitening
+        if isinstance(system, DampedLeastSquares):
+            return resolved_in_closed_form(*problem, system, solved.damping)
+        return resolved_by_vectors(*problem, system, solved.damping)
+
     def _within(
         self,
         choice: str | float,
@@ -440,25 +459,3 @@ class TikhonovInverter(RegularizedInverter):
         assert isinstance(self._system, DampedLeastSquares)  # as bounds need it
         target2 = self._system.target2(self._system.coordinates(d), sigma)
         return problem.solve(d, start, radius=np.sqrt(target2))
-
-
-def _damping(choice: str | float, curves: DampingCurves, c: Array, sigma: Array) -> Array:
-    """Return alpha times the variance of the noise of each sample, chosen by its coordinates."""
-    if choice == "discrepancy":
-        return curves.discrepancy(c, sigma)
-    if isinstance(choice, str):
-        return curves.search(c, choice)
-    return choice * sigma**2
-
-
-def _modal_forward(
-    operator: BaseOperator, norm: ModelNorm, whitening: Whitening, q: Array
-) -> Array:
-    """Return the whitened gravity of coefficients of modes."""
-    return whitening(operator.products_.forward(norm.weighted(q) / norm.weights))
-
-
-def _modal_adjoint(
-    operator: BaseOperator, norm: ModelNorm, whitening: Whitening, d: Array
-) -> Array:
-    return norm.operator_modes(operator.products_.adjoint(whitening.adjoint(d)))
