@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Real
@@ -88,8 +89,17 @@ class TikhonovInverter(RegularizedInverter):
     order : {0, 1, 2}, default=0
         Derivative whose mean square over volume is minimised: the departure from the reference
         itself, its gradient, or its Laplacian with a vanishing slope at the edges of the mesh. The
-        last two have a smallness term of equal weight at a length of a quarter of the thickness of
-        the mesh, at least three cells, without which a constant would not be damped.
+        last two have a smallness term, without which a constant would not be damped; see
+        `norm_weights`.
+    norm_weights : tuple of float, default=None
+        Weights ``(a_s, a_x, a_y, a_z)``, in 2D ``(a_s, a_x, a_z)``, of squared departures and of
+        squared slopes along each axis, for orders 1 and 2; None is 1 for all. Not negative, the
+        first positive. Slopes are per length of `length_scales`, so these weights have no unit.
+        In UBC's and SimPEG's words ``alpha_x / alpha_s = a_x L_x**2 / a_s``, a squared length.
+    length_scales : float or tuple of float, default=None
+        Length L in metres at which smallness and slopes have equal weight, for orders 1 and 2: one,
+        or one for each axis, ``(L_x, L_y, L_z)``, in 2D ``(L_x, L_z)``; densities are smoothest
+        along the longest. None is a quarter of the thickness of the mesh, at least three cells.
     depth_weighting : float, "sensitivity" or None, default=None
         Weights of departures that fall with depth as the sensitivity does, so that these are not
         confined to the top. A number is the beta of ``(z + z0)**(-beta / 2)``, with the depth
@@ -159,11 +169,11 @@ class TikhonovInverter(RegularizedInverter):
     Notes
     -----
     Minimises ``||(g - A rho) / sigma||^2 + alpha ||W (rho - reference)||^2`` [1]_. With departures
-    m, depth weights w [2]_, the length L of `order`, and ``<f>`` the mean of f over volume times
-    the number of cells, the square of the second norm is ``<(w m)^2>`` for order 0 and
-    ``<(w m)^2> / L^2 + <(w grad m)^2>`` for 1, where a face between layers has the mean of their
-    squared weights; for 2 it is ``<(w D m)^2>``, with D such that the norm of order 1 is
-    ``<w^2 m D m>``.
+    m, weights w [2]_, the geometric mean L of `length_scales` L_i, and ``<f>`` the mean of f over
+    volume times the number of cells, the square of the second norm is ``<(w m)^2>`` for order 0 and
+    ``a_s <(w m)^2> / L^2 + sum_i a_i (L_i / L)^2 <(w dm/dx_i)^2>`` for 1, where a face has the mean
+    of the squared weights of its two cells; for 2 it is ``<(w D m)^2>``, with D such that the norm
+    of order 1 is ``<w^2 m D m>``. Slopes are those of departures, so a reference keeps its edges.
 
     One eigendecomposition of ``A (W^T W)^-1 A^T`` serves all alphas of all samples. Where the
     matrix would not fit into memory, or its decomposition would take longer than inverting several
@@ -203,6 +213,8 @@ class TikhonovInverter(RegularizedInverter):
             Interval(Real, 0, None, closed="neither"),
         ],
         "order": [Options(int, {0, 1, 2})],
+        "norm_weights": ["array-like", None],
+        "length_scales": ["array-like", Real, None],
     }
     _file_fields: ClassVar = (
         *RegularizedInverter._file_fields,
@@ -216,6 +228,8 @@ class TikhonovInverter(RegularizedInverter):
         alpha: float | Literal["auto", "discrepancy", "gcv", "lcurve"] = "auto",
         *,
         order: Literal[0, 1, 2] = 0,
+        norm_weights: Sequence[float] | None = None,
+        length_scales: Sequence[float] | float | None = None,
         depth_weighting: float | Literal["sensitivity"] | None = None,
         reference: ArrayLike | Literal["mean"] | None = None,
         bounds: tuple[ArrayLike, ArrayLike] | None = None,
@@ -227,6 +241,8 @@ class TikhonovInverter(RegularizedInverter):
     ) -> None:
         self.alpha = alpha
         self.order = order
+        self.norm_weights = norm_weights
+        self.length_scales = length_scales
         self.depth_weighting = depth_weighting
         self.reference = reference
         self.bounds = bounds
@@ -295,8 +311,20 @@ class TikhonovInverter(RegularizedInverter):
                 f"'cell_weights' are given, but 'order' is {self.order}: a derivative has no "
                 "weights of cells. Take order=0, or 'bounds' per cell."
             )
+        for name in ("norm_weights", "length_scales"):
+            if self.order == 0 and getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name!r} is {getattr(self, name)!r}, but 'order' is 0, a norm without "
+                    "slopes. Take order=1 or 2, or None."
+                )
         self._norm = ModelNorm.of(
-            self.operator_, self.order, self.depth_weighting, whitening, self._cell_weights
+            self.operator_,
+            self.order,
+            self.depth_weighting,
+            whitening,
+            self._cell_weights,
+            self.norm_weights,
+            self.length_scales,
         )
         self._system: DampedLeastSquares | KrylovLeastSquares
         if not self._decomposes:
@@ -323,7 +351,11 @@ class TikhonovInverter(RegularizedInverter):
     def _decomposition(self, whitening: Whitening) -> DampedLeastSquares:
         """Return the decomposition, shared by inverters of the same operator and norm."""
         weights = None if self._cell_weights is None else self._cell_weights.tobytes()
-        norm = "tikhonov", self.order, self.depth_weighting, weights
+        axes = [
+            None if v is None else np.asarray(v, float).tobytes()
+            for v in (self.norm_weights, self.length_scales)
+        ]
+        norm = "tikhonov", self.order, self.depth_weighting, weights, *axes
         return shared(
             (*self.operator_.identity_, *whitening.key, *norm),
             lambda: DampedLeastSquares.of(self._modal_matrix(whitening), self._norm.stiffness),
