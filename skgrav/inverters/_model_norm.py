@@ -124,6 +124,14 @@ class ModelNorm:
         """Return the product of rows with the inverse of the matrix of the squared norm."""
         return q / self.stiffness
 
+    def product(self, u: Array) -> Array:
+        """Return the product of weighted densities of the block with the squared norm's matrix."""
+        return self.block_masses * self.synthesis(self.stiffness * self.coefficients(u))
+
+    def inverse(self, u: Array) -> Array:
+        """Return the product of rows over the block with the inverse of that matrix."""
+        return self.synthesis(_along_axes(u, [m.T for m in self.modes]) / self.stiffness)
+
     def norm(self, q: Array) -> Array:
         """Return the norm of the coefficients of each sample, (n_samples,)."""
         return np.sqrt(q**2 @ self.stiffness)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_array, validate_data
 from skgrav._constraints import Interval, Options, StrOptions
-from skgrav._typing import Array, Indices
+from skgrav._typing import Array
 from skgrav.inverters._damping import DampedLeastSquares, DampingCurves
 from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
@@ -22,7 +22,7 @@ from skgrav.inverters._regularized import Departure, RegularizedInverter
 from skgrav.io import Field, saved
 from skgrav.noise import Whitening, no_noise
 from skgrav.operators import BaseOperator, DenseMatrix, shared
-from skgrav.solvers import BoundedLeastNorm, Status
+from skgrav.solvers import BoundedLeastSquares, Status
 
 #: Largest n_data**2 * n_cells at which an operator without a stored matrix is decomposed. It takes
 #: less than a second, in which tens of samples are inverted by products.
@@ -220,7 +220,6 @@ class TikhonovInverter(RegularizedInverter):
         *RegularizedInverter._file_fields,
         Field("_norm", ModelNorm),
         Field("_system", DampedLeastSquares | None),
-        Field("_modal", Array | None, ("n_white", "n_modes")),
     )
 
     def __init__(
@@ -331,13 +330,12 @@ class TikhonovInverter(RegularizedInverter):
             self._prepare_krylov(whitening)
             return
         self._system = self._decomposition(whitening)
-        self._modal: Any = None if self._bounds is None else self._modal_matrix(whitening)
 
     @property
     def _needs_decomposition(self) -> bool:
-        """Whether bounds or the choice of alpha need the spectrum of the operator."""
+        """Whether the choice of alpha needs the spectrum of the operator."""
         unknown = self.alpha == "auto" and not self._noise(None).is_known
-        return self.bounds is not None or self.alpha in ("gcv", "lcurve") or unknown
+        return self.alpha in ("gcv", "lcurve") or unknown
 
     @property
     def _decomposes(self) -> bool:
@@ -368,16 +366,13 @@ class TikhonovInverter(RegularizedInverter):
     def _prepare_krylov(self, whitening: Whitening) -> None:
         """Prepare the inversion by products with the operator."""
         if self._needs_decomposition:
-            given = f"'alpha' is {self.alpha!r}" if self.bounds is None else "'bounds' are given"
             raise ValueError(
-                f"{given}, which needs the decomposition of the "
-                f"operator, but {self.operator_.n_data_} data are too many for it. Take "
-                "bounds=None, and a number as 'alpha', or alpha='discrepancy' with 'noise_level' "
-                "or the survey's 'uncertainty'."
+                f"'alpha' is {self.alpha!r}, which needs the decomposition of the operator, but "
+                f"{self.operator_.n_data_} data are too many for it. Take a number as 'alpha', or "
+                "alpha='discrepancy' with 'noise_level' or the survey's 'uncertainty'."
             )
         # Bound to the operator, not to its products, which are not pickled.
         products = self.operator_, self._norm, whitening
-        self._modal = None
         self._system = KrylovLeastSquares(
             partial(_modal_forward, *products),
             partial(_modal_adjoint, *products),
@@ -405,29 +400,19 @@ class TikhonovInverter(RegularizedInverter):
                     no_noise(f"alpha={self.alpha!r} of so large an operator", "alpha=1.0")
                 )
             q, damping, n_iter, status = self._system.solve(white, sigma, choose)
-            return Departure(*self._departure(q), damping, n_iter, status, sigma)
-        c = self._system.coordinates(white)
-        damping = choose(self._system, c, sigma)
-        q = self._system.estimate(white, damping)
-        n_iter, status = np.ones(len(white), dtype=int), np.zeros(len(white), dtype=int)
-        found = self._system.noise(c, damping) if choice in ("gcv", "lcurve") else sigma
-        if choice == "discrepancy":
-            status[self._system.exceeds(c, sigma)] = Status.OUT_OF_REACH
+            found = sigma
+        else:
+            c = self._system.coordinates(white)
+            damping = choose(self._system, c, sigma)
+            q = self._system.estimate(white, damping)
+            n_iter, status = np.ones(len(white), dtype=int), np.zeros(len(white), dtype=int)
+            found = self._system.noise(c, damping) if choice in ("gcv", "lcurve") else sigma
+            if choice == "discrepancy":
+                status[self._system.exceeds(c, sigma)] = Status.OUT_OF_REACH
+        solved = Departure(*self._departure(q), damping, n_iter, status, found)
         if self._bounds is not None:
-            u = self._norm.synthesis(q)
-            low, high = self._bounds
-            weights = self._norm.weights
-            lower = self._norm.on_block(weights * (low - self.reference_), -np.inf)
-            upper = self._norm.on_block(weights * (high - self.reference_), np.inf)
-            outside = np.flatnonzero(np.any((u < lower) | (u > upper), axis=1))
-            if outside.size:
-                parts = (values[outside] for values in (white, sigma, damping, u))
-                within, damping[outside], n_iter[outside], ended = self._within(
-                    choice, lower, upper, *parts
-                )
-                q[outside] = self._norm.coefficients(within)
-                status[outside] = np.where(ended == Status.REACHED, status[outside], ended)
-        return Departure(*self._departure(q), damping, n_iter, status, found)
+            self._restrict(solved, choice, q, white, sigma)
+        return solved
 
     def _departure(self, q: Array) -> tuple[Array, Array]:
         """Return the departures from the reference of coefficients, and their norms."""
@@ -444,34 +429,40 @@ class TikhonovInverter(RegularizedInverter):
             model_norm**2,
         )
 
-    def _within(
-        self,
-        choice: str | float,
-        lower: Array,
-        upper: Array,
-        d: Array,
-        sigma: Array,
-        damping: Array,
-        start: Array,
-    ) -> tuple[Array, Array, Indices, Indices]:
-        """Return weighted departures within bounds, their damping, n_iter and status."""
-        norm = self._norm
-        problem = BoundedLeastNorm(
-            self._modal,
-            norm.stiffness,
-            norm.synthesis,
-            norm.coefficients,
+    def _restrict(
+        self, solved: Departure, choice: str | float, q: Array, white: Array, sigma: Array
+    ) -> None:
+        """Replace departures beyond bounds by those of least cost within."""
+        norm, (low, high) = self._norm, self._bounds
+        u = norm.synthesis(q)
+        lower = norm.on_block(norm.weights * (low - self.reference_), -np.inf)
+        upper = norm.on_block(norm.weights * (high - self.reference_), np.inf)
+        i = np.flatnonzero(np.any((u < lower) | (u > upper), axis=1))
+        if not i.size:
+            return
+        whitening = self._noise(None).whitening
+        products = self.operator_, norm, whitening
+        problem = BoundedLeastSquares(
+            partial(_block_forward, *products),
+            partial(_block_adjoint, *products),
+            norm.product,
+            norm.inverse,
             lower,
             upper,
-            norm.block_masses,
             max_iter=int(self.max_iter),
             tol=self.tol,
         )
-        if choice != "discrepancy":
-            return problem.solve(d, start, alpha=damping)
-        assert isinstance(self._system, DampedLeastSquares)  # as bounds need it
-        target2 = self._system.target2(self._system.coordinates(d), sigma)
-        return problem.solve(d, start, radius=np.sqrt(target2))
+        radius = None
+        if choice == "discrepancy":
+            # Without bounds the misfit is the target, unless zero fits better than that.
+            misfit = np.linalg.norm(white[i] - problem.forward(u[i]), axis=1)
+            radius = np.maximum(misfit, np.sqrt(whitening.n_white) * sigma[i])
+        u[i], solved.damping[i], n_iter, status = problem.solve(
+            white[i], u[i], alpha=solved.damping[i], radius=radius
+        )
+        solved.rho[i], solved.model_norm[i] = self._departure(norm.coefficients(u[i]))
+        solved.n_iter[i] += n_iter
+        solved.status[i] = np.where(status == Status.REACHED, solved.status[i], status)
 
 
 def _damping(choice: str | float, curves: DampingCurves, c: Array, sigma: Array) -> Array:
@@ -494,3 +485,16 @@ def _modal_adjoint(
     operator: BaseOperator, norm: ModelNorm, whitening: Whitening, d: Array
 ) -> Array:
     return norm.operator_modes(operator.products_.adjoint(whitening.adjoint(d)))
+
+
+def _block_forward(
+    operator: BaseOperator, norm: ModelNorm, whitening: Whitening, u: Array
+) -> Array:
+    """Return the whitened gravity of weighted densities of the block."""
+    return whitening(operator.products_.forward(norm.on_cells(u) / norm.weights))
+
+
+def _block_adjoint(
+    operator: BaseOperator, norm: ModelNorm, whitening: Whitening, d: Array
+) -> Array:
+    return norm.on_block(operator.products_.adjoint(whitening.adjoint(d)) / norm.weights, 0.0)
