@@ -200,7 +200,7 @@ def test_bounds_by_products_are_those_of_a_matrix(order, alpha, monkeypatch):
     lower, upper = np.full((2, rho.shape[1]), [[0.1], [0.9]])
     lower[-6:] = upper[-6:] = 0.5  # known
     inverter = TikhonovInverter(
-        alpha, order=order, bounds=(lower, upper), noise_level=0.01, operator=OPERATOR, tol=1e-6
+        alpha, order=order, bounds=(lower, upper), noise_level=0.01, operator=OPERATOR, tol=1e-5
     )
     expected = inverter.fit(g).invert(g)
     monkeypatch.setattr(_base, "SVD_SIZE", 1)
@@ -210,7 +210,7 @@ def test_bounds_by_products_are_those_of_a_matrix(order, alpha, monkeypatch):
     assert (found.rho <= upper).all()
     np.testing.assert_allclose(found.chi_factor, expected.chi_factor, rtol=1e-4)
     np.testing.assert_allclose(found.rho, expected.rho, atol=1e-3)
-    assert ((found.rho == lower) | (found.rho == upper)).sum() > 20
+    assert ((found.rho == lower) | (found.rho == upper)).sum() > 18
 
 
 def test_alpha_curve_is_refused_without_the_decomposition(undecomposed):

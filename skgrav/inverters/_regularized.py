@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, NamedTuple, Self
@@ -235,8 +236,14 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         return self._invert(X, noise_level)
 
     def _invert(
-        self, X: ArrayLike, noise_level: ArrayLike | None, *, spread: bool = True
+        self,
+        X: ArrayLike,
+        noise_level: ArrayLike | None,
+        *,
+        spread: bool = True,
+        start: Array | None = None,
     ) -> RegularizedResult:
+        """Estimate densities; `start` has a reference of each sample, (n_samples, n_cells)."""
         check_is_fitted(self, "n_iter_")
         X = validate_data(self, X, reset=False)
         noise = self._noise(noise_level)
@@ -245,15 +252,16 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             choice = "discrepancy" if noise.is_known else "gcv"
         elif choice == "discrepancy" and not noise.is_known:
             raise ValueError(no_noise("alpha='discrepancy'", "alpha='auto'"))
-        white = noise.whitening(X - self.operator_.transform(self.reference_[None]))
-        if choice == "discrepancy":
+        reference = self.reference_[None] if start is None else start
+        white = noise.whitening(X - self.operator_.transform(reference))
+        if choice == "discrepancy" and start is None:
             warn_below_noise(white, sigma)
-        solved = self._solve(white, sigma, choice)
+        solved = self._solve_from(reference, white, sigma, choice)
         parts = PartsFit(self.operator_, noise)
         if choice == "discrepancy" and parts.applies:
-            self._fit_parts(parts, white, X, sigma, solved)
+            self._fit_parts(parts, reference, white, X, sigma, solved)
         departure, model_norm, damping, n_iter, status, found, iterations = solved
-        rho = self.reference_ + departure
+        rho = reference + departure
         if self._bounds is not None:
             rho = np.clip(rho, *self._bounds)  # exceeded by rounding only
         residual = X - self.operator_.transform(rho)
@@ -282,13 +290,35 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             iterations=iterations,
         )
 
+    def _solve_from(
+        self, reference: Array, white: Array, sigma: Array, choice: str | float
+    ) -> Departure:
+        """Fit whitened data by departures from one reference, or from one of each sample."""
+        if self._bounds is None or np.array_equal(reference, self.reference_[None]):
+            return self._solve(white, sigma, choice)
+        found = []
+        for k in range(len(white)):
+            one = copy(self)
+            one.reference_ = reference[k]  # from which bounds are counted
+            found.append(one._solve(white[k : k + 1], sigma[k : k + 1], choice))
+        courses = [course for one in found for course in one.iterations or ()]
+        rows: Any = zip(*(one[:-1] for one in found), strict=True)
+        return Departure._make([*map(np.concatenate, rows), courses or None])
+
     def _fit_parts(
-        self, parts: PartsFit, white: Array, X: Array, sigma: Array, solved: Departure
+        self,
+        parts: PartsFit,
+        reference: Array,
+        white: Array,
+        X: Array,
+        sigma: Array,
+        solved: Departure,
     ) -> None:
         """Lower alpha in `solved` where a part of a joint operator is not fitted to its noise."""
+        reference = np.broadcast_to(reference, solved.rho.shape)
 
         def chi_of(departure: Array, k: Any) -> Array:
-            rho = self.reference_ + departure
+            rho = reference[k] + departure
             return parts.chi(X[k] - self.operator_.transform(rho), sigma[k])
 
         chi = chi_of(solved.rho, slice(None))
@@ -298,7 +328,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             one = slice(k, k + 1)
 
             def trial(alpha: float, one: slice = one) -> tuple[Any, float]:
-                found = self._solve(white[one], sigma[one], alpha)
+                found = self._solve_from(reference[one], white[one], sigma[one], alpha)
                 return found, float(chi_of(found.rho, one).max())
 
             found = parts.search(solved.damping[k] / sigma[k] ** 2, chi[k].max(), trial)

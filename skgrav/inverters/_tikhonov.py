@@ -433,7 +433,7 @@ class TikhonovInverter(RegularizedInverter):
         self, solved: Departure, choice: str | float, q: Array, white: Array, sigma: Array
     ) -> None:
         """Replace departures beyond bounds by those of least cost within."""
-        norm, (low, high) = self._norm, self._bounds
+        norm, (low, high) = self._norm, self._bounds or (-np.inf, np.inf)
         u = norm.synthesis(q)
         lower = norm.on_block(norm.weights * (low - self.reference_), -np.inf)
         upper = norm.on_block(norm.weights * (high - self.reference_), np.inf)

@@ -178,7 +178,7 @@ class _Sample:
     def _step(self, r: Array, z: Array, free: Mask, least: float) -> Array:
         """Return the step of the free cells by preconditioned conjugate gradients."""
         p = self.problem
-        x, direction, rho = np.zeros_like(r), z, r @ z
+        x, direction, rho = np.zeros_like(r), z, float(r @ z)
         least = max(least, _FORCING**2 * rho)
         while rho > least and self.n_iter < p.max_iter:
             image = p.adjoint(p.forward(direction[None]))[0]
@@ -188,7 +188,7 @@ class _Sample:
             x += length * direction
             r = r - length * image
             z = self._scaled(r, free)
-            rho, before = r @ z, rho
+            rho, before = float(r @ z), rho
             direction = z + (rho / before) * direction
             self.n_iter += 1
         return x
@@ -215,7 +215,7 @@ class _Sample:
         for _ in range(_ALPHAS):
             self.minimise(alpha, tol)
             value = np.log(np.linalg.norm(self.residual) / radius)
-            if value > 0 and out_of_reach(self._least(), radius):
+            if value > 0 and out_of_reach(np.array(self._least()), np.array(radius)):
                 self._compromise(alpha)
                 return
             if self.status == Status.MAX_ITER or (abs(value) <= _WITHIN * p.tol >= tol * _WITHIN):
