@@ -77,12 +77,19 @@ class ModelNorm:
                 f"'order' is {order}, but {operator!r} has no mesh to take derivatives on. Give "
                 "'operator', a ForwardOperator with its mesh, or take order=0."
             )
-        layers = _by_layer(mesh, weights**2, volumes)
+        smallness, slopes = axis_weights(mesh, norm_weights, length_scales)
+        return cls.of_layers(mesh, weights**2, order, smallness, slopes)
+
+    @classmethod
+    def of_layers(
+        cls, mesh: Any, weights2: Array, order: int, smallness: float, slopes: Array
+    ) -> ModelNorm:
+        """Build the norm of order 1 or 2 whose layers have the mean of squared weights of cells."""
+        layers = _by_layer(mesh, weights2, mesh.volumes / mesh.volumes.mean())
         axes = [
             _axis_modes(centers, widths, layers if axis == 0 else np.ones(len(widths)))
             for axis, (centers, widths) in enumerate(zip(mesh.centers, mesh.widths, strict=True))
         ]
-        smallness, slopes = axis_weights(mesh, norm_weights, length_scales)
         pairs = zip(slopes, axes, strict=True)
         laplacian = reduce(np.add.outer, (weight * values for weight, (values, _, _) in pairs))
         # Powers of length^-2 - Laplacian: both orders have the same modes, of vanishing slope at
@@ -90,7 +97,7 @@ class ModelNorm:
         stiffness = (laplacian.ravel() + smallness) ** order
         modes, masses = (tuple(a[k] for a in axes) for k in (1, 2))
         cells = None if mesh.active is None else mesh.cells
-        return cls(np.ones(len(weights)), modes, masses, stiffness, cells)
+        return cls(np.ones(mesh.n_cells), modes, masses, stiffness, cells)
 
     @property
     def block_masses(self) -> Array:

@@ -68,7 +68,7 @@ class SparseInverter(RegularizedInverter):
         departures is adapted until the largest departures are about these. None expects bodies
         whose radius is 1.4 times the geometric mean of their depth and of the size of cells, so
         that smaller cells give smaller and denser bodies. Data hardly determine it.
-    depth_weighting : float, "sensitivity" or None, default=None
+    depth_weighting : float, "sensitivity", "distance" or None, default=None
         Weights of departures that fall with depth, as in `TikhonovInverter`. With mixed norms,
         ``"sensitivity"`` weighs each cell by its own sensitivity per volume, and None does so, too.
     reference : float, array-like of shape (n_cells,), "mean" or None, default=None
@@ -202,7 +202,7 @@ class SparseInverter(RegularizedInverter):
         norm_weights: Sequence[float] | None = None,
         isotropic: bool = True,
         contrast: float | tuple[float, float] | None = None,
-        depth_weighting: float | Literal["sensitivity"] | None = None,
+        depth_weighting: float | Literal["sensitivity", "distance"] | None = None,
         reference: ArrayLike | Literal["mean"] | None = None,
         bounds: tuple[ArrayLike, ArrayLike] | None = None,
         cell_weights: ArrayLike | None = None,

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import check_array, validate_data
 from skgrav._constraints import Interval, Options, StrOptions
 from skgrav._typing import Array
+from skgrav.inverters._cell_norm import CellNorm
 from skgrav.inverters._damping import DampedLeastSquares, DampingCurves
 from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
@@ -100,7 +101,7 @@ class TikhonovInverter(RegularizedInverter):
         Length L in metres at which smallness and slopes have equal weight, for orders 1 and 2: one,
         or one for each axis, ``(L_x, L_y, L_z)``, in 2D ``(L_x, L_z)``; densities are smoothest
         along the longest. None is a quarter of the thickness of the mesh, at least three cells.
-    depth_weighting : float, "sensitivity" or None, default=None
+    depth_weighting : float, "sensitivity", "distance" or None, default=None
         Weights of departures that fall with depth as the sensitivity does, so that these are not
         confined to the top. A number is the beta of ``(z + z0)**(-beta / 2)``, with the depth
         z + z0 below the mean station; the kernel decays with exponent 1 in 2D and 2 in 3D.
@@ -115,8 +116,8 @@ class TikhonovInverter(RegularizedInverter):
         infinities are allowed, and equal ones fix the density of a cell.
     cell_weights : array-like of shape (n_cells,), default=None
         Positive weight of each cell, which multiplies its squared departure in the model
-        norm: a large one holds the density near the reference, a small one lets it depart. For
-        order 0 only.
+        norm and, as the mean of two cells, squared slopes across faces: a large one holds the
+        density near the reference, a small one lets it depart.
     noise_level : float or "auto", default=None
         Standard deviation of the noise relative to the rms of each sample's own data without
         their trend. None takes the uncertainty of the operator's survey. Where it is not known,
@@ -182,8 +183,10 @@ class TikhonovInverter(RegularizedInverter):
     Generalised cross-validation [3]_ is multiplied by ``0.1 + 0.9 tr(H^2) / n``, where H maps n
     data to predictions [5]_, which excludes chance minima at very small alphas; alphas that leave
     less than a tenth of the data as degrees of freedom are excluded. The corner is the point of
-    largest curvature [4]_. With bounds, the alternating direction method of multipliers is used,
-    and the discrepancy principle bounds the misfit.
+    largest curvature [4]_. Within bounds, conjugate gradients solve for the cells that are not at a
+    bound, by products alone, and the discrepancy principle chooses alpha anew. So they do without
+    bounds where ``"distance"`` or `cell_weights` weigh each cell of a large mesh for orders 1 and
+    2; these norms end at inactive cells, others continue into them.
 
     References
     ----------
@@ -195,6 +198,8 @@ class TikhonovInverter(RegularizedInverter):
        Review 34.
     .. [5] Lukas (2006), Robust generalized cross-validation for choosing the regularization
        parameter, Inverse Problems 22.
+    .. [6] Li and Oldenburg (2000), Joint inversion of surface and three-component borehole
+       magnetic data, Geophysics 65.
 
     Examples
     --------
@@ -218,7 +223,7 @@ class TikhonovInverter(RegularizedInverter):
     }
     _file_fields: ClassVar = (
         *RegularizedInverter._file_fields,
-        Field("_norm", ModelNorm),
+        Field("_norm", ModelNorm | CellNorm),
         Field("_system", DampedLeastSquares | None),
     )
 
@@ -229,7 +234,7 @@ class TikhonovInverter(RegularizedInverter):
         order: Literal[0, 1, 2] = 0,
         norm_weights: Sequence[float] | None = None,
         length_scales: Sequence[float] | float | None = None,
-        depth_weighting: float | Literal["sensitivity"] | None = None,
+        depth_weighting: float | Literal["sensitivity", "distance"] | None = None,
         reference: ArrayLike | Literal["mean"] | None = None,
         bounds: tuple[ArrayLike, ArrayLike] | None = None,
         cell_weights: ArrayLike | None = None,
@@ -278,8 +283,14 @@ class TikhonovInverter(RegularizedInverter):
                 "misfit and model norm that `invert` returns for a few numbers as 'alpha'."
             )
         noise = self._noise(noise_level)
+        if not self._has_coefficients:
+            raise ValueError(
+                f"'depth_weighting' or 'cell_weights' weigh each of {self.n_outputs_} cells, too "
+                "many for curves over all alphas. Compare misfit and model norm that `invert` "
+                "returns for a few numbers as 'alpha'."
+            )
         system = self._system
-        if isinstance(system, KrylovLeastSquares):
+        if not isinstance(system, DampedLeastSquares):
             system = self._decomposition(noise.whitening)
         sigma = self._scale(noise, X)
         if alphas is None:
@@ -305,18 +316,25 @@ class TikhonovInverter(RegularizedInverter):
         )
 
     def _prepare(self, whitening: Whitening) -> None:
-        if self._cell_weights is not None and self.order:
-            raise ValueError(
-                f"'cell_weights' are given, but 'order' is {self.order}: a derivative has no "
-                "weights of cells. Take order=0, or 'bounds' per cell."
-            )
         for name in ("norm_weights", "length_scales"):
             if self.order == 0 and getattr(self, name) is not None:
                 raise ValueError(
                     f"{name!r} is {getattr(self, name)!r}, but 'order' is 0, a norm without "
                     "slopes. Take order=1 or 2, or None."
                 )
-        self._norm = ModelNorm.of(
+        self._norm = self._norm_of(whitening)
+        self._system: DampedLeastSquares | KrylovLeastSquares | None
+        if not self._decomposes:
+            self._prepare_krylov(whitening)
+            return
+        self._system = self._decomposition(whitening)
+
+    def _norm_of(self, whitening: Whitening) -> ModelNorm | CellNorm:
+        """Return the norm, by cells where these have weights of their own."""
+        by_cell = self._cell_weights is not None or self.depth_weighting == "distance"
+        has_mesh = getattr(self.operator_, "mesh_", None) is not None
+        build = CellNorm.of if self.order and by_cell and has_mesh else ModelNorm.of
+        return build(
             self.operator_,
             self.order,
             self.depth_weighting,
@@ -325,11 +343,6 @@ class TikhonovInverter(RegularizedInverter):
             self.norm_weights,
             self.length_scales,
         )
-        self._system: DampedLeastSquares | KrylovLeastSquares
-        if not self._decomposes:
-            self._prepare_krylov(whitening)
-            return
-        self._system = self._decomposition(whitening)
 
     @property
     def _needs_decomposition(self) -> bool:
@@ -341,10 +354,17 @@ class TikhonovInverter(RegularizedInverter):
     def _decomposes(self) -> bool:
         """Whether the decomposition is affordable, and needed or cheaper than products."""
         operator = self.operator_
+        if not self._has_coefficients:
+            return False
         if self._needs_decomposition:
             return operator.is_decomposable_
         cheap = operator.n_data_**2 * operator.n_cells_ <= _DECOMPOSED
         return operator.is_decomposable_ and (cheap or isinstance(operator.products_, DenseMatrix))
+
+    @property
+    def _has_coefficients(self) -> bool:
+        """Whether the norm is a sum of squares of coefficients, else of densities by products."""
+        return isinstance(self._norm, ModelNorm) or self._norm.is_factored
 
     def _decomposition(self, whitening: Whitening) -> DampedLeastSquares:
         """Return the decomposition, shared by inverters of the same operator and norm."""
@@ -366,11 +386,17 @@ class TikhonovInverter(RegularizedInverter):
     def _prepare_krylov(self, whitening: Whitening) -> None:
         """Prepare the inversion by products with the operator."""
         if self._needs_decomposition:
+            why = f"{self.operator_.n_data_} data are too many for it"
+            if not self._has_coefficients:
+                why = f"weights of each of {self.n_outputs_} cells are too many for it"
             raise ValueError(
                 f"'alpha' is {self.alpha!r}, which needs the decomposition of the operator, but "
-                f"{self.operator_.n_data_} data are too many for it. Take a number as 'alpha', or "
+                f"{why}. Take a number as 'alpha', or "
                 "alpha='discrepancy' with 'noise_level' or the survey's 'uncertainty'."
             )
+        if not self._has_coefficients:
+            self._system = None
+            return
         # Bound to the operator, not to its products, which are not pickled.
         products = self.operator_, self._norm, whitening
         self._system = KrylovLeastSquares(
@@ -394,6 +420,8 @@ class TikhonovInverter(RegularizedInverter):
 
     def _solve(self, white: Array, sigma: Array, choice: str | float) -> Departure:
         choose = partial(_damping, choice)
+        if self._system is None:
+            return self._by_products(white, sigma, choice)
         if isinstance(self._system, KrylovLeastSquares):
             if choice in ("gcv", "lcurve"):
                 raise ValueError(
@@ -419,6 +447,8 @@ class TikhonovInverter(RegularizedInverter):
         return self._norm.weighted(q) / self._norm.weights, self._norm.norm(q)
 
     def _trend_spread(self, damping: Array, sigma: Array, model_norm: Array) -> Array | None:
+        if self._system is None:
+            return None
         whitening = self._noise(None).whitening
         # The trend that is fitted to the gravity of densities, as a map of these.
         of_densities = self.operator_.products_.adjoint(whitening.coefficient_matrix)
@@ -440,29 +470,51 @@ class TikhonovInverter(RegularizedInverter):
         i = np.flatnonzero(np.any((u < lower) | (u > upper), axis=1))
         if not i.size:
             return
-        whitening = self._noise(None).whitening
-        products = self.operator_, norm, whitening
-        problem = BoundedLeastSquares(
-            partial(_block_forward, *products),
-            partial(_block_adjoint, *products),
-            norm.product,
-            norm.inverse,
-            lower,
-            upper,
-            max_iter=int(self.max_iter),
-            tol=self.tol,
-        )
+        problem, n_white = self._within(lower, upper), self._noise(None).whitening.n_white
         radius = None
         if choice == "discrepancy":
             # Without bounds the misfit is the target, unless zero fits better than that.
             misfit = np.linalg.norm(white[i] - problem.forward(u[i]), axis=1)
-            radius = np.maximum(misfit, np.sqrt(whitening.n_white) * sigma[i])
+            radius = np.maximum(misfit, np.sqrt(n_white) * sigma[i])
         u[i], solved.damping[i], n_iter, status = problem.solve(
             white[i], u[i], alpha=solved.damping[i], radius=radius
         )
         solved.rho[i], solved.model_norm[i] = self._departure(norm.coefficients(u[i]))
         solved.n_iter[i] += n_iter
         solved.status[i] = np.where(status == Status.REACHED, solved.status[i], status)
+
+    def _within(self, lower: Array, upper: Array) -> BoundedLeastSquares:
+        """Return least squares by products within bounds of weighted densities of the block."""
+        products = self.operator_, self._norm, self._noise(None).whitening
+        return BoundedLeastSquares(
+            partial(_block_forward, *products),
+            partial(_block_adjoint, *products),
+            self._norm.product,
+            self._norm.inverse,
+            lower,
+            upper,
+            max_iter=int(self.max_iter),
+            tol=self.tol,
+        )
+
+    def _by_products(self, white: Array, sigma: Array, choice: str | float) -> Departure:
+        """Fit whitened data where the norm has no coefficients."""
+        if choice in ("gcv", "lcurve"):
+            raise ValueError(no_noise(f"alpha={self.alpha!r} with so many weights", "alpha=1.0"))
+        low, high = self._bounds or (-np.inf, np.inf)
+        every = np.ones(self.n_outputs_)
+        problem = self._within(every * (low - self.reference_), every * (high - self.reference_))
+        n_white, radius = self._noise(None).whitening.n_white, None
+        alpha = np.full(len(white), np.inf)
+        if choice == "discrepancy":
+            radius = np.sqrt(n_white) * sigma
+        else:
+            alpha = float(choice) * sigma**2
+        start = np.zeros((len(white), self.n_outputs_))
+        u, damping, n_iter, status = problem.solve(white, start, alpha=alpha, radius=radius)
+        if self._bounds is None:
+            status[status == Status.BOUNDS] = Status.OUT_OF_REACH
+        return Departure(*self._departure(u), damping, np.maximum(n_iter, 1), status, sigma)
 
 
 def _damping(choice: str | float, curves: DampingCurves, c: Array, sigma: Array) -> Array:
@@ -475,26 +527,26 @@ def _damping(choice: str | float, curves: DampingCurves, c: Array, sigma: Array)
 
 
 def _modal_forward(
-    operator: BaseOperator, norm: ModelNorm, whitening: Whitening, q: Array
+    operator: BaseOperator, norm: ModelNorm | CellNorm, whitening: Whitening, q: Array
 ) -> Array:
     """Return the whitened gravity of coefficients of modes."""
     return whitening(operator.products_.forward(norm.weighted(q) / norm.weights))
 
 
 def _modal_adjoint(
-    operator: BaseOperator, norm: ModelNorm, whitening: Whitening, d: Array
+    operator: BaseOperator, norm: ModelNorm | CellNorm, whitening: Whitening, d: Array
 ) -> Array:
     return norm.operator_modes(operator.products_.adjoint(whitening.adjoint(d)))
 
 
 def _block_forward(
-    operator: BaseOperator, norm: ModelNorm, whitening: Whitening, u: Array
+    operator: BaseOperator, norm: ModelNorm | CellNorm, whitening: Whitening, u: Array
 ) -> Array:
     """Return the whitened gravity of weighted densities of the block."""
     return whitening(operator.products_.forward(norm.on_cells(u) / norm.weights))
 
 
 def _block_adjoint(
-    operator: BaseOperator, norm: ModelNorm, whitening: Whitening, d: Array
+    operator: BaseOperator, norm: ModelNorm | CellNorm, whitening: Whitening, d: Array
 ) -> Array:
     return norm.on_block(operator.products_.adjoint(whitening.adjoint(d)) / norm.weights, 0.0)

@@ -8,7 +8,7 @@ from skgrav.io import saved
 from skgrav.solvers._base import Solver, SolverResult
 from skgrav.solvers._bounded_cg import BoundedLeastSquares
 from skgrav.solvers._cgls import CGLS
-from skgrav.solvers._face_norm import FaceNorm
+from skgrav.solvers._face_norm import FaceNorm, Stiffness
 from skgrav.solvers._gaussian import DataSpace
 from skgrav.solvers._gradient_descent import GradientDescent
 from skgrav.solvers._guard import Guard
