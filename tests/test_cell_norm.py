@@ -62,6 +62,21 @@ def test_equal_weights_are_the_norm_by_modes(mesh, order):
 
 
 @ORDERS
+def test_draws_have_the_covariance_of_the_prior(order, factored):
+    operator = problem(irregular((4, 5)))[0]
+    own = cell_norm(operator, order, np.random.default_rng(0).uniform(0.5, 2.0, 20))
+    covariance = np.linalg.inv(own.product(np.eye(20)))
+    np.testing.assert_allclose(own.weighted(own.compliance(own.operator_modes(np.eye(20)))),
+        covariance, atol=1e-6 * covariance.max())  # fmt: skip
+    draws = own.weighted(own.draw(np.random.default_rng(1), 400 + 3600 * factored))
+    np.testing.assert_allclose(np.cov(draws.T), covariance, atol=0.25 * covariance.max())
+    if factored:
+        np.testing.assert_allclose(own.variance, np.diag(covariance))
+    else:
+        assert own.variance is None
+
+
+@ORDERS
 def test_faces_to_inactive_cells_do_not_count(order):
     active = np.ones((6, 8), dtype=bool)
     active[:2, :3] = False

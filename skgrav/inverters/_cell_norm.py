@@ -20,6 +20,12 @@ from skgrav.solvers import FaceNorm, Stiffness, depth_weights, relative_volumes
 #: Largest number of entries of a triangular factor.
 _FACTORED = 1e7
 
+#: Largest number of cells whose prior variances are computed, and rows at a time.
+_DIAGONAL, _ROWS = 5000, 64
+
+#: Residual of the inverse of D by conjugate gradients, relative to the first.
+_ACCURACY = 1e-8
+
 
 @saved
 @dataclass(frozen=True)
@@ -28,8 +34,8 @@ class CellNorm:
 
     Slopes are those across faces between active cells, with the mean of the weights of both. The
     matrix D of order 1 is factored where its band is narrow; coefficients are then such that the
-    squared norm is the sum of their squares. Otherwise they are densities, and there is only a
-    preconditioner, of the norm whose layers have the mean weights.
+    squared norm is the sum of their squares. Otherwise they are densities, and D is inverted by
+    conjugate gradients preconditioned by the norm whose layers have the mean weights.
     """
 
     order: int
@@ -72,7 +78,7 @@ class CellNorm:
         layer = np.unravel_index(mesh.cells, mesh.shape)[0]
         volume = np.bincount(layer, volumes)
         mean = np.bincount(layer, volumes * weights2) / np.where(volume > 0, volume, 1.0)
-        layered = ModelNorm.of_layers(mesh, mean[layer], order, smallness, slopes)
+        layered = ModelNorm.of_layers(mesh, mean[layer], 1, smallness, slopes)
         factor, places = _factored(norm, mesh)
         return cls(
             order, norm.cells, norm.faces, volumes * weights2, np.sqrt(weights2 / mean[layer]),
@@ -136,16 +142,42 @@ class CellNorm:
 
     def inverse(self, u: Array) -> Array:
         """Return the product of rows with the inverse of that matrix, or with nearly that."""
-        if self.factor is not None:
-            solved = self._solved(u)
-            return self._solved(solved * self.masses) if self.order == 2 else solved
-        layered = self.layered
-        block = layered.inverse(layered.on_block(u / self.lateral, 0.0))
-        return layered.on_cells(block) / self.lateral
+        if self.order == 2:
+            return self._solved(self._solved(u) * self.masses)
+        # As a preconditioner the norm by layers does.
+        return self._solved(u) if self.is_factored else self._by_layers(u)
 
     def compliance(self, q: Array) -> Array:
         """Return the product of coefficients with the inverse of the matrix of the squared norm."""
-        return q
+        if self.is_factored:
+            return q
+        return self.inverse(q) if self.order == 2 else self._solved(q)
+
+    @property
+    def variance(self) -> Array | None:
+        """Diagonal of that inverse in cells, (n_cells,); None where it takes too long."""
+        n = len(self.masses)
+        if not self.is_factored or n > _DIAGONAL:
+            return None
+        blocks = (np.eye(min(_ROWS, n - k), n, k) for k in range(0, n, _ROWS))
+        return np.concatenate([np.sum(self.operator_modes(b) ** 2, axis=1) for b in blocks])
+
+    def draw(self, rng: Any, n: int) -> Array:
+        """Return coefficients whose covariance is that inverse, (n, n_coefficients)."""
+        white = rng.standard_normal((n, len(self.masses)))
+        if self.is_factored:
+            return np.asarray(white)
+        if self.order == 2:
+            return self._solved(white * np.sqrt(self.masses))
+        # D is a sum of squares of densities and of differences across faces.
+        pull = np.zeros((n, *self.smallness.shape))
+        pull.reshape(n, -1)[:, self.cells] = white
+        pull *= np.sqrt(self.smallness)
+        for axis, faces in enumerate(self.slopes, start=1):
+            flow = np.sqrt(faces) * rng.standard_normal((n, *faces.shape))
+            none = np.zeros_like(np.take(pull, [0], axis))
+            pull -= np.diff(flow, axis=axis, prepend=none, append=none)
+        return self._solved(pull.reshape(n, -1)[:, self.cells])
 
     def norm(self, q: Array) -> Array:
         """Return the norm of the coefficients of each sample, (n_samples,)."""
@@ -175,9 +207,31 @@ class CellNorm:
 
     def _solved(self, rows: Array) -> Array:
         """Return the products of rows with the inverse of D."""
+        if self.factor is None:
+            return np.array([self._conjugate(row[None])[0] for row in rows])
         ranked = np.empty_like(rows)
         ranked[:, self.places] = rows
         return np.asarray(cho_solve_banded((self.factor, False), ranked.T).T[:, self.places])
+
+    def _by_layers(self, u: Array) -> Array:
+        """Return nearly the products with the inverse of D."""
+        block = self.layered.inverse(self.layered.on_block(u / self.lateral, 0.0))
+        return self.layered.on_cells(block) / self.lateral
+
+    def _conjugate(self, residual: Array) -> Array:
+        """Return the product of a row with the inverse of D, by conjugate gradients."""
+        solution, direction = np.zeros_like(residual), self._by_layers(residual)
+        rho = float(np.sum(residual * direction))
+        least = _ACCURACY**2 * rho
+        while rho > least:
+            image = self._flow(direction)
+            length = rho / np.sum(direction * image)
+            solution += length * direction
+            residual = residual - length * image
+            scaled = self._by_layers(residual)
+            rho, last = float(np.sum(residual * scaled)), rho
+            direction = scaled + (rho / last) * direction
+        return solution
 
     def _triangular(self, rows: Array, transposed: str) -> Array:
         """Return coefficients times the inverse factor ("N"), or its transpose times rows ("T")."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -35,6 +35,9 @@ class ModelNorm:
     active cells is the least norm of any continuation into the inactive ones, as if these belonged
     to the prior and no datum were sensitive to them.
     """
+
+    #: Whether coefficients make the squared norm a sum of weighted squares.
+    is_factored: ClassVar[bool] = True
 
     #: Weight of each active cell where the modes are the cells; otherwise 1, as the masses include
     #: it.

@@ -184,9 +184,10 @@ class TikhonovInverter(RegularizedInverter):
     data to predictions [5]_, which excludes chance minima at very small alphas; alphas that leave
     less than a tenth of the data as degrees of freedom are excluded. The corner is the point of
     largest curvature [4]_. Within bounds, conjugate gradients solve for the cells that are not at a
-    bound, by products alone, and the discrepancy principle chooses alpha anew. So they do without
-    bounds where ``"distance"`` or `cell_weights` weigh each cell of a large mesh for orders 1 and
-    2; these norms end at inactive cells, others continue into them.
+    bound, by products alone, and the discrepancy principle chooses alpha anew.
+
+    Norms of orders 1 and 2 with ``"distance"`` or `cell_weights` end at inactive cells, others
+    continue into them. On large meshes they are inverted by conjugate gradients.
 
     References
     ----------
@@ -283,7 +284,7 @@ class TikhonovInverter(RegularizedInverter):
                 "misfit and model norm that `invert` returns for a few numbers as 'alpha'."
             )
         noise = self._noise(noise_level)
-        if not self._has_coefficients:
+        if not self._norm.is_factored:
             raise ValueError(
                 f"'depth_weighting' or 'cell_weights' weigh each of {self.n_outputs_} cells, too "
                 "many for curves over all alphas. Compare misfit and model norm that `invert` "
@@ -323,7 +324,7 @@ class TikhonovInverter(RegularizedInverter):
                     "slopes. Take order=1 or 2, or None."
                 )
         self._norm = self._norm_of(whitening)
-        self._system: DampedLeastSquares | KrylovLeastSquares | None
+        self._system: DampedLeastSquares | KrylovLeastSquares
         if not self._decomposes:
             self._prepare_krylov(whitening)
             return
@@ -354,17 +355,12 @@ class TikhonovInverter(RegularizedInverter):
     def _decomposes(self) -> bool:
         """Whether the decomposition is affordable, and needed or cheaper than products."""
         operator = self.operator_
-        if not self._has_coefficients:
+        if not self._norm.is_factored:
             return False
         if self._needs_decomposition:
             return operator.is_decomposable_
         cheap = operator.n_data_**2 * operator.n_cells_ <= _DECOMPOSED
         return operator.is_decomposable_ and (cheap or isinstance(operator.products_, DenseMatrix))
-
-    @property
-    def _has_coefficients(self) -> bool:
-        """Whether the norm is a sum of squares of coefficients, else of densities by products."""
-        return isinstance(self._norm, ModelNorm) or self._norm.is_factored
 
     def _decomposition(self, whitening: Whitening) -> DampedLeastSquares:
         """Return the decomposition, shared by inverters of the same operator and norm."""
@@ -387,16 +383,13 @@ class TikhonovInverter(RegularizedInverter):
         """Prepare the inversion by products with the operator."""
         if self._needs_decomposition:
             why = f"{self.operator_.n_data_} data are too many for it"
-            if not self._has_coefficients:
+            if not self._norm.is_factored:
                 why = f"weights of each of {self.n_outputs_} cells are too many for it"
             raise ValueError(
                 f"'alpha' is {self.alpha!r}, which needs the decomposition of the operator, but "
                 f"{why}. Take a number as 'alpha', or "
                 "alpha='discrepancy' with 'noise_level' or the survey's 'uncertainty'."
             )
-        if not self._has_coefficients:
-            self._system = None
-            return
         # Bound to the operator, not to its products, which are not pickled.
         products = self.operator_, self._norm, whitening
         self._system = KrylovLeastSquares(
@@ -420,8 +413,6 @@ class TikhonovInverter(RegularizedInverter):
 
     def _solve(self, white: Array, sigma: Array, choice: str | float) -> Departure:
         choose = partial(_damping, choice)
-        if self._system is None:
-            return self._by_products(white, sigma, choice)
         if isinstance(self._system, KrylovLeastSquares):
             if choice in ("gcv", "lcurve"):
                 raise ValueError(
@@ -447,8 +438,6 @@ class TikhonovInverter(RegularizedInverter):
         return self._norm.weighted(q) / self._norm.weights, self._norm.norm(q)
 
     def _trend_spread(self, damping: Array, sigma: Array, model_norm: Array) -> Array | None:
-        if self._system is None:
-            return None
         whitening = self._noise(None).whitening
         # The trend that is fitted to the gravity of densities, as a map of these.
         of_densities = self.operator_.products_.adjoint(whitening.coefficient_matrix)
@@ -496,25 +485,6 @@ class TikhonovInverter(RegularizedInverter):
             max_iter=int(self.max_iter),
             tol=self.tol,
         )
-
-    def _by_products(self, white: Array, sigma: Array, choice: str | float) -> Departure:
-        """Fit whitened data where the norm has no coefficients."""
-        if choice in ("gcv", "lcurve"):
-            raise ValueError(no_noise(f"alpha={self.alpha!r} with so many weights", "alpha=1.0"))
-        low, high = self._bounds or (-np.inf, np.inf)
-        every = np.ones(self.n_outputs_)
-        problem = self._within(every * (low - self.reference_), every * (high - self.reference_))
-        n_white, radius = self._noise(None).whitening.n_white, None
-        alpha = np.full(len(white), np.inf)
-        if choice == "discrepancy":
-            radius = np.sqrt(n_white) * sigma
-        else:
-            alpha = float(choice) * sigma**2
-        start = np.zeros((len(white), self.n_outputs_))
-        u, damping, n_iter, status = problem.solve(white, start, alpha=alpha, radius=radius)
-        if self._bounds is None:
-            status[status == Status.BOUNDS] = Status.OUT_OF_REACH
-        return Departure(*self._departure(u), damping, np.maximum(n_iter, 1), status, sigma)
 
 
 def _damping(choice: str | float, curves: DampingCurves, c: Array, sigma: Array) -> Array:
