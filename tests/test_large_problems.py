@@ -185,11 +185,24 @@ def test_too_few_iterations_are_told(undecomposed):
         inverter.fit(g).predict(g)
 
 
-def test_bounds_are_refused_without_the_decomposition(undecomposed):
-    _, g = gravity(OPERATOR)
-    inverter = TikhonovInverter(bounds=(0.0, 1.0), noise_level=0.01, operator=OPERATOR)
-    with pytest.raises(ValueError, match=r"'bounds' are .* but 72 data are too many"):
-        inverter.fit(g)
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("alpha", ["discrepancy", 20.0])
+def test_bounds_by_products_are_those_of_a_matrix(order, alpha, monkeypatch):
+    rho, g = gravity(OPERATOR)
+    lower, upper = np.full((2, rho.shape[1]), [[0.1], [0.9]])
+    lower[-6:] = upper[-6:] = 0.5  # known
+    inverter = TikhonovInverter(
+        alpha, order=order, bounds=(lower, upper), noise_level=0.01, operator=OPERATOR, tol=1e-5
+    )
+    expected = inverter.fit(g).invert(g)
+    monkeypatch.setattr(_base, "SVD_SIZE", 1)
+    found = inverter.fit(g).invert(g)
+    assert found.converged.all()
+    assert (found.rho >= lower).all()
+    assert (found.rho <= upper).all()
+    np.testing.assert_allclose(found.chi_factor, expected.chi_factor, rtol=1e-4)
+    np.testing.assert_allclose(found.rho, expected.rho, atol=1e-3)
+    assert ((found.rho == lower) | (found.rho == upper)).sum() > 18
 
 
 @pytest.mark.parametrize("order", [0, 1])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from skgrav._checks import real_array
 from skgrav._typing import Array, Indices
 from skgrav.io import saved, sized
 from skgrav.noise import Whitening
@@ -34,6 +36,9 @@ class ModelNorm:
     to the prior and no datum were sensitive to them.
     """
 
+    #: Whether coefficients make the squared norm a sum of weighted squares.
+    is_factored: ClassVar[bool] = True
+
     #: Weight of each active cell where the modes are the cells; otherwise 1, as the masses include
     #: it.
     weights: Array = field(metadata=sized("a"))
@@ -54,10 +59,13 @@ class ModelNorm:
         depth_weighting: float | str | None,
         whitening: Whitening | None = None,
         cell_weights: Array | None = None,
+        norm_weights: Sequence[float] | None = None,
+        length_scales: Sequence[float] | float | None = None,
     ) -> ModelNorm:
         """Build the norm for a fitted operator and the whitening of its data.
 
-        `cell_weights` multiply squared densities, for order 0.
+        `cell_weights` multiply squared densities, for order 0; `norm_weights` and `length_scales`
+        are for orders 1 and 2.
         """
         mesh = getattr(operator, "mesh_", None)
         volumes = relative_volumes(operator)
@@ -72,18 +80,27 @@ class ModelNorm:
                 f"'order' is {order}, but {operator!r} has no mesh to take derivatives on. Give "
                 "'operator', a ForwardOperator with its mesh, or take order=0."
             )
-        layers = _by_layer(mesh, weights**2, volumes)
+        smallness, slopes = axis_weights(mesh, norm_weights, length_scales)
+        return cls.of_layers(mesh, weights**2, order, smallness, slopes)
+
+    @classmethod
+    def of_layers(
+        cls, mesh: Any, weights2: Array, order: int, smallness: float, slopes: Array
+    ) -> ModelNorm:
+        """Build the norm of order 1 or 2 whose layers have the mean of squared weights of cells."""
+        layers = _by_layer(mesh, weights2, mesh.volumes / mesh.volumes.mean())
         axes = [
             _axis_modes(centers, widths, layers if axis == 0 else np.ones(len(widths)))
             for axis, (centers, widths) in enumerate(zip(mesh.centers, mesh.widths, strict=True))
         ]
-        laplacian = reduce(np.add.outer, (values for values, _, _ in axes))
+        pairs = zip(slopes, axes, strict=True)
+        laplacian = reduce(np.add.outer, (weight * values for weight, (values, _, _) in pairs))
         # Powers of length^-2 - Laplacian: both orders have the same modes, of vanishing slope at
         # the edges of the mesh, so that order 2 does not grow linearly through the padding.
-        stiffness = (laplacian.ravel() + _length(mesh) ** -2) ** order
+        stiffness = (laplacian.ravel() + smallness) ** order
         modes, masses = (tuple(a[k] for a in axes) for k in (1, 2))
         cells = None if mesh.active is None else mesh.cells
-        return cls(np.ones(len(weights)), modes, masses, stiffness, cells)
+        return cls(np.ones(mesh.n_cells), modes, masses, stiffness, cells)
 
     @property
     def block_masses(self) -> Array:
@@ -127,6 +144,14 @@ class ModelNorm:
         """Return coefficients whose covariance is that inverse, (n, n_coefficients)."""
         return np.asarray(rng.standard_normal((n, len(self.stiffness))) / np.sqrt(self.stiffness))
 
+    def product(self, u: Array) -> Array:
+        """Return the product of weighted densities of the block with the squared norm's matrix."""
+        return self.block_masses * self.synthesis(self.stiffness * self.coefficients(u))
+
+    def inverse(self, u: Array) -> Array:
+        """Return the product of rows over the block with the inverse of that matrix."""
+        return self.synthesis(_along_axes(u, [m.T for m in self.modes]) / self.stiffness)
+
     def norm(self, q: Array) -> Array:
         """Return the norm of the coefficients of each sample, (n_samples,)."""
         return np.sqrt(q**2 @ self.stiffness)
@@ -168,6 +193,49 @@ def _by_layer(mesh: Any, values: Array, volumes: Array) -> Array:
     known = np.flatnonzero(volume)
     means = np.bincount(layer, values * volumes, n_layers)[known] / volume[known]
     return np.asarray(np.interp(np.arange(n_layers), known, means))
+
+
+def axis_weights(
+    mesh: Any, norm_weights: Sequence[float] | None, length_scales: Sequence[float] | float | None
+) -> tuple[float, Array]:
+    """Return the weight of squared densities, and of squared slopes along each axis of the mesh."""
+    n = mesh.ndim
+    weights = np.array(
+        check_per_axis([1.0] * (1 + n) if norm_weights is None else norm_weights, "norm_weights", n)
+    )
+    if not weights[0]:
+        raise ValueError(
+            f"'norm_weights' is {norm_weights!r}, so that a constant density does not count; the "
+            "first weight must be positive, if small."
+        )
+    lengths = np.full(n, _length(mesh))
+    if length_scales is not None:
+        lengths = real_array(length_scales, "length_scales")
+        if lengths.shape not in ((), (n,)) or not ((lengths > 0) & np.isfinite(lengths)).all():
+            raise ValueError(
+                f"'length_scales' is {length_scales!r}; it must be a positive number of metres, or "
+                f"one for each of the axes {'x, y, z' if n == 3 else 'x, z'}."
+            )
+        lengths = np.broadcast_to(lengths, (n,))
+    # Of (x, y, z), in the order (z, y, x) of the mesh.
+    slopes, lengths = weights[:0:-1], lengths[::-1]
+    if np.ptp(lengths) == 0:  # without the rounding of their mean
+        return float(weights[0] * lengths[0] ** -2), slopes
+    mean = np.exp(np.mean(np.log(lengths)))
+    return float(weights[0] / mean**2), slopes * (lengths / mean) ** 2
+
+
+def check_per_axis(values: Any, name: str, ndim: int, most: float = np.inf) -> tuple[float, ...]:
+    """Return one number from 0 to `most` for departures and one for each axis."""
+    numbers = real_array(values, name)
+    if numbers.shape != (1 + ndim,) or not ((numbers >= 0) & (numbers <= most)).all():
+        axes = "x, y, z" if ndim == 3 else "x, z"
+        limits = f"from 0 to {most:g}" if np.isfinite(most) else "not negative"
+        raise ValueError(
+            f"'{name}' is {values!r}; it must have {1 + ndim} numbers, {limits}: for departures, "
+            f"then for their slopes along {axes}."
+        )
+    return tuple(float(v) for v in numbers)
 
 
 def _length(mesh: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from difflib import get_close_matches
 from numbers import Real
 from typing import Any, ClassVar, Literal, Self, overload
@@ -9,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -19,7 +21,9 @@ from skgrav._typing import Array, Indices
 from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin, predicted_start, warn_unknown_noise
 from skgrav.inverters._error_model import ErrorCorrection
-from skgrav.inverters._plausible import warn_implausible
+from skgrav.inverters._plausible import IMPLAUSIBLE, warn_implausible
+from skgrav.inverters._regularized import RegularizedInverter
+from skgrav.inverters._tikhonov import TikhonovInverter
 from skgrav.io import Estimator, Field, saved
 from skgrav.noise import Noise, Whitening
 from skgrav.operators import BaseOperator, is_lazy, resolve_operator
@@ -37,17 +41,19 @@ class Refiner(InverterMixin, BaseEstimator):
     """Meta-estimator that fits another inverter's estimate to the data.
 
     The start is the estimate of the previous step of a Pipeline, or of `init`. Solvers correct it
-    within the range of A^T and keep its part in the null space of A; only ``"bayes"`` corrects
-    that part as well, as far as it is correlated with the data, and a `Projection` with bounds as
-    far as these require.
+    within the range of A^T and keep its part in the null space of A; ``"bayes"`` corrects that part
+    as well, as far as it is correlated with the data, and a `Projection` with bounds as far as
+    these require. `TikhonovInverter` and `SparseInverter` add the departure of least model norm
+    that fits the data to their noise, smooth or compact, with the start as reference.
 
     Parameters
     ----------
-    solver : str or Solver, default="lgmres"
+    solver : str, Solver, TikhonovInverter or SparseInverter, default="lgmres"
         Name out of ``"gd"``, ``"gmres"``, ``"lgmres"``, ``"icg"``, ``"cgls"``, ``"lsmr"``,
-        ``"projection"``, ``"bayes"``, or a solver with other parameters, such as
-        ``LGMRES(inner_m=30, outer_k=50)``. ``"bayes"`` corrects by the covariance of the errors of
-        the start, learned from held-out estimates.
+        ``"projection"``, ``"tikhonov"``, ``"bayes"``, or a solver with other parameters, such as
+        ``LGMRES(inner_m=30, outer_k=50)`` or ``TikhonovInverter(order=1, bounds=(0, 300))``, whose
+        bounds hold for densities. ``"bayes"`` corrects by the covariance of the errors of the
+        start, learned from held-out estimates.
     init : estimator, "zero" or None, default=None
         The start: an inverter, which is cloned and fitted inside; zero; or, with None, the columns
         before the data in X, from the previous step of a Pipeline.
@@ -71,7 +77,7 @@ class Refiner(InverterMixin, BaseEstimator):
         The fitted operator in use.
     init_ : estimator
         The fitted start, if `init` is an estimator.
-    solver_ : Solver or ErrorCorrection
+    solver_ : Solver, TikhonovInverter, SparseInverter or ErrorCorrection
         The solver in use, or the correction learned by ``"bayes"``.
     n_iter_ : ndarray of shape (n_recorded,)
         Number of iterations of the first 200 training samples.
@@ -85,8 +91,8 @@ class Refiner(InverterMixin, BaseEstimator):
     Raises
     ------
     ValueError
-        If the solver is unknown, X has no start before the data, or the operator does not fit the
-        pairs.
+        If the solver is unknown or has parameters that the refiner sets, X has no start before the
+        data, or the operator does not fit the pairs.
 
     Warns
     -----
@@ -126,7 +132,7 @@ class Refiner(InverterMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "solver": [str, Solver],
+        "solver": [str, Solver, RegularizedInverter],
         "init": [HasMethods(["fit", "predict"]), StrOptions({"zero"}), None],
         "operator": [BaseOperator, None],
         "noise_level": [Interval(Real, 0, None, closed="left"), None],
@@ -137,14 +143,14 @@ class Refiner(InverterMixin, BaseEstimator):
         *InverterMixin._file_fields,
         Field("operator_", BaseOperator),
         Field("init_", Estimator, optional=True),
-        Field("solver_", Solver | ErrorCorrection),
+        Field("solver_", Solver | ErrorCorrection | RegularizedInverter),
         Field("n_iter_", Indices, ("n_samples",)),
         Field("residual_history_", Array, ("n_iterations", "n_samples")),
     )
 
     def __init__(
         self,
-        solver: str | Solver = "lgmres",
+        solver: str | Solver | RegularizedInverter = "lgmres",
         *,
         init: BaseEstimator | Literal["zero"] | None = None,
         operator: BaseOperator | None = None,
@@ -188,8 +194,15 @@ class Refiner(InverterMixin, BaseEstimator):
         if self.init not in (None, "zero"):
             init: Any = self.init
             self.init_ = init if self.cv == "prefit" else clone(init).fit(g, y)
-        warn_unknown_noise(Noise.of(self.operator_, self.noise_level))
-        self.solver_ = self._learn_errors(X, g, y) if solver is None else solver
+        if not isinstance(solver, RegularizedInverter) or solver.alpha in ("auto", "discrepancy"):
+            warn_unknown_noise(Noise.of(self.operator_, self.noise_level))
+        self.solver_: Solver | ErrorCorrection | RegularizedInverter
+        if solver is None:
+            self.solver_ = self._learn_errors(X, g, y)
+        elif isinstance(solver, RegularizedInverter):
+            self.solver_ = self._fitted(solver, g)
+        else:
+            self.solver_ = solver
         result = self._refine(X[:_N_RECORDED])
         self.n_iter_, self.residual_history_ = result.n_iter, result.residual_history
         return self
@@ -283,9 +296,47 @@ class Refiner(InverterMixin, BaseEstimator):
 
     def _refine(self, X: Array, noise_level: ArrayLike | None = None) -> SolverResult:
         g = self._data(X)
-        return self.solver_.solve_whitened(
-            self.operator_, g, self._start(X, g, noise_level), *self._noise(g, noise_level)
-        )
+        start, noise = self._start(X, g, noise_level), self._noise(g, noise_level)
+        if isinstance(self.solver_, RegularizedInverter):
+            return self._depart(self.solver_, g, start, noise[0], noise_level)
+        return self.solver_.solve_whitened(self.operator_, g, start, *noise)
+
+    def _fitted(self, inverter: RegularizedInverter, g: Array) -> RegularizedInverter:
+        """Return the inverter of departures, fitted with the operator and the noise level."""
+        for name in ("operator", "noise_level", "reference"):
+            if getattr(inverter, name) is not None:
+                raise ValueError(
+                    f"'solver' is a {type(inverter).__name__} with {name!r}; its reference is the "
+                    "start, and operator and noise level are those of the Refiner. Give these to "
+                    "the Refiner."
+                )
+        level = self.noise_level
+        if inverter.alpha in ("auto", "discrepancy"):
+            known = Noise.of(self.operator_, level).is_known
+            level = level if known else 0.0  # as other solvers do
+        return inverter.set_params(operator=self.operator_, noise_level=level).fit(g)
+
+    def _depart(
+        self,
+        inverter: RegularizedInverter,
+        g: Array,
+        start: Array,
+        whitening: Whitening,
+        noise_level: ArrayLike | None,
+    ) -> SolverResult:
+        """Add departures of least model norm to the start."""
+        with warnings.catch_warnings():
+            # `refine` tells these in the words of all solvers.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.filterwarnings("ignore", f".*{IMPLAUSIBLE}")
+            found = inverter._invert(g, noise_level, spread=False, start=start)
+        norm = np.linalg.norm(whitening(g), axis=1)
+        misfits = [
+            np.linalg.norm(whitening(g - self.operator_.transform(rho)), axis=1)
+            for rho in (start, found.rho)
+        ]
+        history = np.divide(misfits, norm, out=np.zeros((2, len(g))), where=norm > 0)
+        return SolverResult(found.rho, found.n_iter, history, found.status)
 
     def _noise(self, g: Array, noise_level: ArrayLike | None = None) -> tuple[Whitening, Array]:
         """Return the whitening, and the whitened noise of each sample, 0 if not known."""
@@ -355,15 +406,16 @@ class Refiner(InverterMixin, BaseEstimator):
         return X[:, self.n_outputs_ :] if self.init is None else X
 
 
-def make_solver(solver: str | Solver) -> Solver:
+def make_solver(solver: str | Solver | RegularizedInverter) -> Any:
     """Return the solver of a name, or a copy of a given one."""
-    if isinstance(solver, Solver):
+    if not isinstance(solver, str):
         return clone(solver)
-    if solver not in SOLVERS:
-        names = [*SOLVERS, "bayes"]
+    solvers: dict[str, Any] = {**SOLVERS, "tikhonov": TikhonovInverter}
+    if solver not in solvers:
+        names = [*solvers, "bayes"]
         close = get_close_matches(solver.lower(), names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
             f"'solver' is {solver!r}.{hint} Allowed are {', '.join(map(repr, names))}."
         )
-    return SOLVERS[solver]()
+    return solvers[solver]()

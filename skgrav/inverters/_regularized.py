@@ -206,7 +206,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         rng = check_random_state(random_state)
         sigma = self._sigma(problem)
         departures = self._draws(problem.white, sigma, problem.solved, n_samples, rng)
-        draws = np.moveaxis(self._densities(np.moveaxis(departures, 1, 2)), 2, 1)
+        draws = self.reference_ + np.moveaxis(departures, 1, 2)
+        draws = np.moveaxis(self._within_bounds(draws), 2, 1)
         return draws[:, 0] if self._y_ndim == 1 else draws
 
     def resolution(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> Resolution:
@@ -253,12 +254,19 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         return self._invert(X, noise_level)
 
     def _invert(
-        self, X: ArrayLike, noise_level: ArrayLike | None, *, spread: bool = True
+        self,
+        X: ArrayLike,
+        noise_level: ArrayLike | None,
+        *,
+        spread: bool = True,
+        start: Array | None = None,
     ) -> RegularizedResult:
-        return self._result(self._solved(X, noise_level), spread=spread)
+        return self._result(self._solved(X, noise_level, start), spread=spread)
 
-    def _solved(self, X: ArrayLike, noise_level: ArrayLike | None) -> Problem:
-        """Fit data by departures from the reference."""
+    def _solved(
+        self, X: ArrayLike, noise_level: ArrayLike | None, start: Array | None = None
+    ) -> Problem:
+        """Fit data by departures from the reference, or from that of each sample, `start`."""
         check_is_fitted(self, "n_iter_")
         X = validate_data(self, X, reset=False)
         noise = self._noise(noise_level)
@@ -267,20 +275,21 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             choice = "discrepancy" if noise.is_known else "gcv"
         elif choice == "discrepancy" and not noise.is_known:
             raise ValueError(no_noise("alpha='discrepancy'", "alpha='auto'"))
-        white = noise.whitening(X - self.operator_.transform(self.reference_[None]))
-        if choice == "discrepancy":
+        reference = self.reference_[None] if start is None else start
+        white = noise.whitening(X - self.operator_.transform(reference))
+        if choice == "discrepancy" and start is None:
             warn_below_noise(white, sigma)
-        solved = self._solve(white, sigma, choice)
+        solved = self._solve_from(reference, white, sigma, choice)
         parts = PartsFit(self.operator_, noise)
         if choice == "discrepancy" and parts.applies:
-            self._fit_parts(parts, white, X, sigma, solved)
-        return Problem(X, noise, white, sigma, choice, solved)
+            self._fit_parts(parts, reference, white, X, sigma, solved)
+        return Problem(X, noise, reference, white, sigma, choice, solved)
 
     def _result(self, problem: Problem, *, spread: bool) -> RegularizedResult:
         """Return the estimates with their misfits, and warn of what is wrong with them."""
-        X, noise, _, sigma, choice, solved = problem
+        X, noise, reference, _, sigma, choice, solved = problem
         departure, model_norm, damping, n_iter, status, found, iterations = solved
-        rho = self._densities(departure)
+        rho = self._within_bounds(reference + departure)
         residual = X - self.operator_.transform(rho)
         misfit = np.linalg.norm(noise.whitening(residual), axis=1) / sigma
         chi = misfit**2 / noise.whitening.n_white
@@ -307,10 +316,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             iterations=iterations,
         )
 
-    def _densities(self, departure: Array) -> Array:
-        """Return the densities of departures, whose last axis is that of cells."""
-        rho = self.reference_ + departure
-        # Bounds are exceeded by rounding only.
+    def _within_bounds(self, rho: Array) -> Array:
+        """Return densities, whose last axis is that of cells, without what rounding exceeds."""
         return rho if self._bounds is None else np.clip(rho, *self._bounds)
 
     def _sigma(self, problem: Problem) -> Array:
@@ -350,7 +357,9 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             # The same seed for each sample, so that none depends on the others.
             rng = np.random.RandomState(0)
             draws = self._draws(white[one], sigma[one], solved.of(i), N_DRAWS, rng)[0]
-            std[i] = np.sqrt(np.mean((self._densities(draws.T) - rho[i]) ** 2, axis=0))
+            std[i] = np.sqrt(
+                np.mean((self._within_bounds(self.reference_ + draws.T) - rho[i]) ** 2, axis=0)
+            )
         return std
 
     def _linear_estimate(self, solved: Departure, i: int, data: Array) -> Array:
@@ -381,13 +390,35 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         ]
         return np.reshape(found, solved.rho.shape)
 
+    def _solve_from(
+        self, reference: Array, white: Array, sigma: Array, choice: str | float
+    ) -> Departure:
+        """Fit whitened data by departures from one reference, or from one of each sample."""
+        if self._bounds is None or np.array_equal(reference, self.reference_[None]):
+            return self._solve(white, sigma, choice)
+        found = []
+        for k in range(len(white)):
+            one = copy(self)
+            one.reference_ = reference[k]  # from which bounds are counted
+            found.append(one._solve(white[k : k + 1], sigma[k : k + 1], choice))
+        courses = [course for one in found for course in one.iterations or ()]
+        rows: Any = zip(*(one[:-1] for one in found), strict=True)
+        return Departure._make([*map(np.concatenate, rows), courses or None])
+
     def _fit_parts(
-        self, parts: PartsFit, white: Array, X: Array, sigma: Array, solved: Departure
+        self,
+        parts: PartsFit,
+        reference: Array,
+        white: Array,
+        X: Array,
+        sigma: Array,
+        solved: Departure,
     ) -> None:
         """Lower alpha in `solved` where a part of a joint operator is not fitted to its noise."""
+        reference = np.broadcast_to(reference, solved.rho.shape)
 
         def chi_of(departure: Array, k: Any) -> Array:
-            rho = self.reference_ + departure
+            rho = reference[k] + departure
             return parts.chi(X[k] - self.operator_.transform(rho), sigma[k])
 
         chi = chi_of(solved.rho, slice(None))
@@ -397,7 +428,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             one = slice(k, k + 1)
 
             def trial(alpha: float, one: slice = one) -> tuple[Any, float]:
-                found = self._solve(white[one], sigma[one], alpha)
+                found = self._solve_from(reference[one], white[one], sigma[one], alpha)
                 return found, float(chi_of(found.rho, one).max())
 
             found = parts.search(solved.damping[k] / sigma[k] ** 2, chi[k].max(), trial)

@@ -104,6 +104,8 @@ class Problem(NamedTuple):
 
     X: Array
     noise: Noise
+    #: Densities from which departures are measured, one row or one for each sample.
+    reference: Array
     #: Whitened departures of the data from those of the reference.
     white: Array
     #: The noise in whose square damping is measured, 1 where it is not known.

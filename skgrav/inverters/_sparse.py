@@ -16,7 +16,7 @@ from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.inverters._damping import DampingCurves
 from skgrav.inverters._mixed import MixedNorms
-from skgrav.inverters._model_norm import ModelNorm
+from skgrav.inverters._model_norm import ModelNorm, check_per_axis
 from skgrav.inverters._regularized import Departure, RegularizedInverter
 from skgrav.io import Field, saved
 from skgrav.noise import Whitening
@@ -68,7 +68,7 @@ class SparseInverter(RegularizedInverter):
         departures is adapted until the largest departures are about these. None expects bodies
         whose radius is 1.4 times the geometric mean of their depth and of the size of cells, so
         that smaller cells give smaller and denser bodies. Data hardly determine it.
-    depth_weighting : float, "sensitivity" or None, default=None
+    depth_weighting : float, "sensitivity", "distance" or None, default=None
         Weights of departures that fall with depth, as in `TikhonovInverter`. With mixed norms,
         ``"sensitivity"`` weighs each cell by its own sensitivity per volume, and None does so, too.
     reference : float, array-like of shape (n_cells,), "mean" or None, default=None
@@ -202,7 +202,7 @@ class SparseInverter(RegularizedInverter):
         norm_weights: Sequence[float] | None = None,
         isotropic: bool = True,
         contrast: float | tuple[float, float] | None = None,
-        depth_weighting: float | Literal["sensitivity"] | None = None,
+        depth_weighting: float | Literal["sensitivity", "distance"] | None = None,
         reference: ArrayLike | Literal["mean"] | None = None,
         bounds: tuple[ArrayLike, ArrayLike] | None = None,
         cell_weights: ArrayLike | None = None,
@@ -238,7 +238,7 @@ class SparseInverter(RegularizedInverter):
         if norms is not None:
             _check_contrast(self.contrast)
             given = np.ones(len(norms)) if self.norm_weights is None else self.norm_weights
-            weights = _check_powers(given, "norm_weights", len(norms), np.inf)
+            weights = check_per_axis(given, "norm_weights", len(norms) - 1)
             if not any(weights):
                 raise ValueError(
                     f"'norm_weights' is {self.norm_weights!r}, so that no density counts; at least "
@@ -349,20 +349,7 @@ class SparseInverter(RegularizedInverter):
                 f"'norms' is {self.norms!r}, but {self.operator_!r} has no mesh to take slopes on. "
                 "Give 'operator', a ForwardOperator with its mesh, or take norms=1."
             )
-        return _check_powers(self.norms, "norms", 1 + mesh.ndim, 2.0)
-
-
-def _check_powers(values: Any, name: str, n: int, most: float) -> tuple[float, ...]:
-    """Return one number from 0 to `most` for departures and one for each axis."""
-    numbers = real_array(values, name)
-    if numbers.shape != (n,) or not ((numbers >= 0) & (numbers <= most)).all():
-        axes = "x, y, z" if n == 4 else "x, z"
-        limits = f"from 0 to {most:g}" if np.isfinite(most) else "not negative"
-        raise ValueError(
-            f"'{name}' is {values!r}; it must have {n} numbers, {limits}: for departures, then "
-            f"for their slopes along {axes}."
-        )
-    return tuple(float(v) for v in numbers)
+        return check_per_axis(self.norms, "norms", mesh.ndim, 2.0)
 
 
 def _check_contrast(contrast: Any) -> tuple[float, float] | None:

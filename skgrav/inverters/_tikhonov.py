@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
+from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
@@ -12,9 +14,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_array, validate_data
 from skgrav._constraints import Interval, Options, StrOptions
-from skgrav._typing import Array, Indices
+from skgrav._typing import Array
 from skgrav.inverters._alpha_curve import AlphaCurve
 from skgrav.inverters._alpha_search import CRITERIA, warn_open
+from skgrav.inverters._cell_norm import CellNorm
 from skgrav.inverters._damping import DampedLeastSquares
 from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
@@ -27,7 +30,7 @@ from skgrav.inverters._uncertainty import (
 from skgrav.io import Field, saved
 from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator, DenseMatrix, shared
-from skgrav.solvers import BoundedLeastNorm, Status
+from skgrav.solvers import BoundedLeastSquares, Status
 
 #: Largest n_data**2 * n_cells at which an operator without a stored matrix is decomposed. It takes
 #: less than a second, in which tens of samples are inverted by products.
@@ -54,9 +57,18 @@ class TikhonovInverter(RegularizedInverter):
     order : {0, 1, 2}, default=0
         Derivative whose mean square over volume is minimised: the departure from the reference
         itself, its gradient, or its Laplacian with a vanishing slope at the edges of the mesh. The
-        last two have a smallness term of equal weight at a length of a quarter of the thickness of
-        the mesh, at least three cells, without which a constant would not be damped.
-    depth_weighting : float, "sensitivity" or None, default=None
+        last two have a smallness term, without which a constant would not be damped; see
+        `norm_weights`.
+    norm_weights : tuple of float, default=None
+        Weights ``(a_s, a_x, a_y, a_z)``, in 2D ``(a_s, a_x, a_z)``, of squared departures and of
+        squared slopes along each axis, for orders 1 and 2; None is 1 for all. Not negative, the
+        first positive. Slopes are per length of `length_scales`, so these weights have no unit.
+        In UBC's and SimPEG's words ``alpha_x / alpha_s = a_x L_x**2 / a_s``, a squared length.
+    length_scales : float or tuple of float, default=None
+        Length L in metres at which smallness and slopes have equal weight, for orders 1 and 2: one,
+        or one for each axis, ``(L_x, L_y, L_z)``, in 2D ``(L_x, L_z)``; densities are smoothest
+        along the longest. None is a quarter of the thickness of the mesh, at least three cells.
+    depth_weighting : float, "sensitivity", "distance" or None, default=None
         Weights of departures that fall with depth as the sensitivity does, so that these are not
         confined to the top. A number is the beta of ``(z + z0)**(-beta / 2)``, with the depth
         z + z0 below the mean station; the kernel decays with exponent 1 in 2D and 2 in 3D.
@@ -71,8 +83,8 @@ class TikhonovInverter(RegularizedInverter):
         infinities are allowed, and equal ones fix the density of a cell.
     cell_weights : array-like of shape (n_cells,), default=None
         Positive weight of each cell, which multiplies its squared departure in the model
-        norm: a large one holds the density near the reference, a small one lets it depart. For
-        order 0 only.
+        norm and, as the mean of two cells, squared slopes across faces: a large one holds the
+        density near the reference, a small one lets it depart.
     noise_level : float or "auto", default=None
         Standard deviation of the noise relative to the rms of each sample's own data without
         their trend. None takes the uncertainty of the operator's survey. Where it is not known,
@@ -125,11 +137,11 @@ class TikhonovInverter(RegularizedInverter):
     Notes
     -----
     Minimises ``||(g - A rho) / sigma||^2 + alpha ||W (rho - reference)||^2`` [1]_. With departures
-    m, depth weights w [2]_, the length L of `order`, and ``<f>`` the mean of f over volume times
-    the number of cells, the square of the second norm is ``<(w m)^2>`` for order 0 and
-    ``<(w m)^2> / L^2 + <(w grad m)^2>`` for 1, where a face between layers has the mean of their
-    squared weights; for 2 it is ``<(w D m)^2>``, with D such that the norm of order 1 is
-    ``<w^2 m D m>``.
+    m, weights w [2]_, the geometric mean L of `length_scales` L_i, and ``<f>`` the mean of f over
+    volume times the number of cells, the square of the second norm is ``<(w m)^2>`` for order 0 and
+    ``a_s <(w m)^2> / L^2 + sum_i a_i (L_i / L)^2 <(w dm/dx_i)^2>`` for 1, where a face has the mean
+    of the squared weights of its two cells; for 2 it is ``<(w D m)^2>``, with D such that the norm
+    of order 1 is ``<w^2 m D m>``. Slopes are those of departures, so a reference keeps its edges.
 
     One eigendecomposition of ``A (W^T W)^-1 A^T`` serves all alphas of all samples. Where the
     matrix would not fit into memory, or its decomposition would take longer than inverting several
@@ -140,8 +152,11 @@ class TikhonovInverter(RegularizedInverter):
     Generalised cross-validation [3]_ is multiplied by ``0.1 + 0.9 tr(H^2) / n``, where H maps n
     data to predictions [5]_, which excludes chance minima at very small alphas; alphas that leave
     less than a tenth of the data as degrees of freedom are excluded. The corner is the point of
-    largest curvature [4]_. With bounds, the alternating direction method of multipliers is used,
-    and the discrepancy principle bounds the misfit.
+    largest curvature [4]_. Within bounds, conjugate gradients solve for the cells that are not at a
+    bound, by products alone, and the discrepancy principle chooses alpha anew.
+
+    Norms of orders 1 and 2 with ``"distance"`` or `cell_weights` end at inactive cells, others
+    continue into them. On large meshes they are inverted by conjugate gradients.
 
     Standard deviations and draws are those of a posterior [6]_: the prior is Gaussian about the
     reference with the covariance ``v (W^T W)^-1``, and v is found from the data of each sample, as
@@ -163,6 +178,8 @@ class TikhonovInverter(RegularizedInverter):
        parameter, Inverse Problems 22.
     .. [6] Tarantola (2005), Inverse Problem Theory and Methods for Model Parameter Estimation,
        SIAM, section 3.2.
+    .. [7] Li and Oldenburg (2000), Joint inversion of surface and three-component borehole
+       magnetic data, Geophysics 65.
 
     Examples
     --------
@@ -186,12 +203,13 @@ class TikhonovInverter(RegularizedInverter):
             Interval(Real, 0, None, closed="neither"),
         ],
         "order": [Options(int, {0, 1, 2})],
+        "norm_weights": ["array-like", None],
+        "length_scales": ["array-like", Real, None],
     }
     _file_fields: ClassVar = (
         *RegularizedInverter._file_fields,
-        Field("_norm", ModelNorm),
+        Field("_norm", ModelNorm | CellNorm),
         Field("_system", DampedLeastSquares | None),
-        Field("_modal", Array | None, ("n_white", "n_modes")),
     )
 
     def __init__(
@@ -199,7 +217,9 @@ class TikhonovInverter(RegularizedInverter):
         alpha: float | Literal["auto", "discrepancy", "gcv", "lcurve"] = "auto",
         *,
         order: Literal[0, 1, 2] = 0,
-        depth_weighting: float | Literal["sensitivity"] | None = None,
+        norm_weights: Sequence[float] | None = None,
+        length_scales: Sequence[float] | float | None = None,
+        depth_weighting: float | Literal["sensitivity", "distance"] | None = None,
         reference: ArrayLike | Literal["mean"] | None = None,
         bounds: tuple[ArrayLike, ArrayLike] | None = None,
         cell_weights: ArrayLike | None = None,
@@ -210,6 +230,8 @@ class TikhonovInverter(RegularizedInverter):
     ) -> None:
         self.alpha = alpha
         self.order = order
+        self.norm_weights = norm_weights
+        self.length_scales = length_scales
         self.depth_weighting = depth_weighting
         self.reference = reference
         self.bounds = bounds
@@ -255,7 +277,11 @@ class TikhonovInverter(RegularizedInverter):
             alphas = alphas * sigma[:, None] ** 2
         white = noise.whitening(X - self.operator_.transform(self.reference_[None]))
         system = self._system
-        if isinstance(system, KrylovLeastSquares) and self.operator_.is_decomposable_:
+        if (
+            isinstance(system, KrylovLeastSquares)
+            and self.operator_.is_decomposable_
+            and self._norm.is_factored
+        ):
             system = self._decomposition(noise.whitening)
         damping, residual2, norm2, gcv = system.all_curves(white, alphas)
         chi = residual2.T / sigma**2
@@ -268,28 +294,43 @@ class TikhonovInverter(RegularizedInverter):
         )
 
     def _prepare(self, whitening: Whitening) -> None:
-        if self._cell_weights is not None and self.order:
-            raise ValueError(
-                f"'cell_weights' are given, but 'order' is {self.order}: a derivative has no "
-                "weights of cells. Take order=0, or 'bounds' per cell."
-            )
-        self._norm = ModelNorm.of(
-            self.operator_, self.order, self.depth_weighting, whitening, self._cell_weights
-        )
+        for name in ("norm_weights", "length_scales"):
+            if self.order == 0 and getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name!r} is {getattr(self, name)!r}, but 'order' is 0, a norm without "
+                    "slopes. Take order=1 or 2, or None."
+                )
+        self._norm = self._norm_of(whitening)
         self._system: DampedLeastSquares | KrylovLeastSquares
         if not self._decomposes:
             self._prepare_krylov(whitening)
             return
         self._system = self._decomposition(whitening)
-        self._modal: Any = None if self._bounds is None else self._modal_matrix(whitening)
+
+    def _norm_of(self, whitening: Whitening) -> ModelNorm | CellNorm:
+        """Return the norm, by cells where these have weights of their own."""
+        by_cell = self._cell_weights is not None or self.depth_weighting == "distance"
+        has_mesh = getattr(self.operator_, "mesh_", None) is not None
+        build = CellNorm.of if self.order and by_cell and has_mesh else ModelNorm.of
+        return build(
+            self.operator_,
+            self.order,
+            self.depth_weighting,
+            whitening,
+            self._cell_weights,
+            self.norm_weights,
+            self.length_scales,
+        )
 
     @property
     def _decomposes(self) -> bool:
         """Whether the decomposition is affordable, and needed or cheaper than products."""
         operator = self.operator_
+        if not self._norm.is_factored:
+            return False
         unknown = self.alpha == "auto" and not self._noise(None).is_known
         # Traces of the operator, which these choices of alpha need, take many products.
-        if self.bounds is not None or self.alpha in CRITERIA or unknown:
+        if self.alpha in CRITERIA or unknown:
             return operator.is_decomposable_
         cheap = operator.n_data_**2 * operator.n_cells_ <= _DECOMPOSED
         return operator.is_decomposable_ and (cheap or isinstance(operator.products_, DenseMatrix))
@@ -297,7 +338,11 @@ class TikhonovInverter(RegularizedInverter):
     def _decomposition(self, whitening: Whitening) -> DampedLeastSquares:
         """Return the decomposition, shared by inverters of the same operator and norm."""
         weights = None if self._cell_weights is None else self._cell_weights.tobytes()
-        norm = "tikhonov", self.order, self.depth_weighting, weights
+        axes = [
+            None if v is None else np.asarray(v, float).tobytes()
+            for v in (self.norm_weights, self.length_scales)
+        ]
+        norm = "tikhonov", self.order, self.depth_weighting, weights, *axes
         return shared(
             (*self.operator_.identity_, *whitening.key, *norm),
             lambda: DampedLeastSquares.of(self._modal_matrix(whitening), self._norm.stiffness),
@@ -309,13 +354,6 @@ class TikhonovInverter(RegularizedInverter):
 
     def _prepare_krylov(self, whitening: Whitening) -> None:
         """Prepare the inversion by products with the operator."""
-        if self.bounds is not None:
-            raise ValueError(
-                "'bounds' are given, which needs the decomposition of the "
-                f"operator, but {self.operator_.n_data_} data are too many for it. Take "
-                "bounds=None."
-            )
-        self._modal = None
         self._system = KrylovLeastSquares.of(
             self.operator_, self._norm, whitening, max_iter=int(self.max_iter), tol=self.tol
         )
@@ -333,35 +371,21 @@ class TikhonovInverter(RegularizedInverter):
     def _solve(self, white: Array, sigma: Array, choice: str | float) -> Departure:
         if isinstance(self._system, KrylovLeastSquares):
             q, damping, n_iter, status, found, is_open = self._system.solve(white, sigma, choice)
-            if choice in CRITERIA:
-                warn_open(str(choice), is_open)
-            else:
-                found = sigma
-            return Departure(*self._departure(q), damping, n_iter, status, found)
-        c = self._system.coordinates(white)
-        damping, is_open, _ = self._system.choose(choice, c, sigma)
+        else:
+            c = self._system.coordinates(white)
+            damping, is_open, _ = self._system.choose(choice, c, sigma)
+            q, found = self._system.estimate(white, damping), self._system.noise(c, damping)
+            n_iter, status = np.ones(len(white), dtype=int), np.zeros(len(white), dtype=int)
+            if choice == "discrepancy":
+                status[self._system.exceeds(c, sigma)] = Status.OUT_OF_REACH
         if choice in CRITERIA:
             warn_open(str(choice), is_open)
-        q = self._system.estimate(white, damping)
-        n_iter, status = np.ones(len(white), dtype=int), np.zeros(len(white), dtype=int)
-        found = self._system.noise(c, damping) if choice in CRITERIA else sigma
-        if choice == "discrepancy":
-            status[self._system.exceeds(c, sigma)] = Status.OUT_OF_REACH
+        else:
+            found = sigma
+        solved = Departure(*self._departure(q), damping, n_iter, status, found)
         if self._bounds is not None:
-            u = self._norm.synthesis(q)
-            low, high = self._bounds
-            weights = self._norm.weights
-            lower = self._norm.on_block(weights * (low - self.reference_), -np.inf)
-            upper = self._norm.on_block(weights * (high - self.reference_), np.inf)
-            outside = np.flatnonzero(np.any((u < lower) | (u > upper), axis=1))
-            if outside.size:
-                parts = (values[outside] for values in (white, sigma, damping, u))
-                within, damping[outside], n_iter[outside], ended = self._within(
-                    choice, lower, upper, *parts
-                )
-                q[outside] = self._norm.coefficients(within)
-                status[outside] = np.where(ended == Status.REACHED, status[outside], ended)
-        return Departure(*self._departure(q), damping, n_iter, status, found)
+            self._restrict(solved, choice, q, white, sigma)
+        return solved
 
     def _departure(self, q: Array) -> tuple[Array, Array]:
         """Return the departures from the reference of coefficients, and their norms."""
@@ -431,31 +455,53 @@ class TikhonovInverter(RegularizedInverter):
             return resolved_in_closed_form(*problem, system, solved.damping)
         return resolved_by_vectors(*problem, system, solved.damping)
 
-    def _within(
-        self,
-        choice: str | float,
-        lower: Array,
-        upper: Array,
-        d: Array,
-        sigma: Array,
-        damping: Array,
-        start: Array,
-    ) -> tuple[Array, Array, Indices, Indices]:
-        """Return weighted departures within bounds, their damping, n_iter and status."""
-        norm = self._norm
-        problem = BoundedLeastNorm(
-            self._modal,
-            norm.stiffness,
-            norm.synthesis,
-            norm.coefficients,
+    def _restrict(
+        self, solved: Departure, choice: str | float, q: Array, white: Array, sigma: Array
+    ) -> None:
+        """Replace departures beyond bounds by those of least cost within."""
+        norm, (low, high) = self._norm, self._bounds or (-np.inf, np.inf)
+        u = norm.synthesis(q)
+        lower = norm.on_block(norm.weights * (low - self.reference_), -np.inf)
+        upper = norm.on_block(norm.weights * (high - self.reference_), np.inf)
+        i = np.flatnonzero(np.any((u < lower) | (u > upper), axis=1))
+        if not i.size:
+            return
+        problem, n_white = self._within(lower, upper), self._noise(None).whitening.n_white
+        radius = None
+        if choice == "discrepancy":
+            # Without bounds the misfit is the target, unless zero fits better than that.
+            misfit = np.linalg.norm(white[i] - problem.forward(u[i]), axis=1)
+            radius = np.maximum(misfit, np.sqrt(n_white) * sigma[i])
+        u[i], solved.damping[i], n_iter, status = problem.solve(
+            white[i], u[i], alpha=solved.damping[i], radius=radius
+        )
+        solved.rho[i], solved.model_norm[i] = self._departure(norm.coefficients(u[i]))
+        solved.n_iter[i] += n_iter
+        solved.status[i] = np.where(status == Status.REACHED, solved.status[i], status)
+
+    def _within(self, lower: Array, upper: Array) -> BoundedLeastSquares:
+        """Return least squares by products within bounds of weighted densities of the block."""
+        products = self.operator_, self._norm, self._noise(None).whitening
+        return BoundedLeastSquares(
+            partial(_block_forward, *products),
+            partial(_block_adjoint, *products),
+            self._norm.product,
+            self._norm.inverse,
             lower,
             upper,
-            norm.block_masses,
             max_iter=int(self.max_iter),
             tol=self.tol,
         )
-        if choice != "discrepancy":
-            return problem.solve(d, start, alpha=damping)
-        assert isinstance(self._system, DampedLeastSquares)  # as bounds need it
-        target2 = self._system.target2(self._system.coordinates(d), sigma)
-        return problem.solve(d, start, radius=np.sqrt(target2))
+
+
+def _block_forward(
+    operator: BaseOperator, norm: ModelNorm | CellNorm, whitening: Whitening, u: Array
+) -> Array:
+    """Return the whitened gravity of weighted densities of the block."""
+    return whitening(operator.products_.forward(norm.on_cells(u) / norm.weights))
+
+
+def _block_adjoint(
+    operator: BaseOperator, norm: ModelNorm | CellNorm, whitening: Whitening, d: Array
+) -> Array:
+    return norm.on_block(operator.products_.adjoint(whitening.adjoint(d)) / norm.weights, 0.0)

@@ -6,8 +6,9 @@ from typing import Any
 
 from skgrav.io import saved
 from skgrav.solvers._base import Solver, SolverResult
+from skgrav.solvers._bounded_cg import BoundedLeastSquares
 from skgrav.solvers._cgls import CGLS
-from skgrav.solvers._face_norm import FaceNorm
+from skgrav.solvers._face_norm import FaceNorm, Stiffness
 from skgrav.solvers._gaussian import DataSpace
 from skgrav.solvers._gradient_descent import GradientDescent
 from skgrav.solvers._guard import Guard
@@ -23,7 +24,6 @@ from skgrav.solvers._projection import (
     discrepancy_strength,
 )
 from skgrav.solvers._sparse import SparseLeastSquares
-from skgrav.solvers._splitting import BoundedLeastNorm
 from skgrav.solvers._status import (
     SIGNIFICANCE,
     Status,

@@ -291,7 +291,7 @@ class LeastSquaresSolver(Solver):
         *,
         tol: float = 1e-6,
         max_iter: int = 1000,
-        depth_weighting: float | Literal["sensitivity"] | None = None,
+        depth_weighting: float | Literal["sensitivity", "distance"] | None = None,
         engine: Engine = "auto",
     ) -> None:
         self.tol = tol

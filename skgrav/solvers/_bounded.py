@@ -101,10 +101,11 @@ class BoundedProjection:
         i = np.flatnonzero(~fits)
         if i.size:
             rest, moved = self.take(i), rho[i] - self.rho0[i]
+            residual = rest.residual(rho[i])
             least = misfit_bound(
-                self.s[:, None] * self.Vt,
+                (residual * self.s) @ self.Vt,
                 rest.d,
-                rest.residual(rho[i]),
+                residual,
                 moved,
                 self.lower - rest.rho0,
                 self.upper - rest.rho0,

@@ -17,7 +17,7 @@ class CGLS(LeastSquaresSolver):
         Stop where ``||A^T (g - A rho)|| <= tol ||A^T g||`` or the data are fitted to their noise.
     max_iter : int, default=1000
         Largest number of iterations.
-    depth_weighting : float, "sensitivity" or None, default=None
+    depth_weighting : float, "sensitivity", "distance" or None, default=None
         Weights, falling with depth, of the norm in which corrections are smallest, as in
         `TikhonovInverter`: deep cells change as well, and the system is better conditioned.
     engine : {"auto", "svd", "operator"}, default="auto"

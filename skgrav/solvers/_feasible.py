@@ -47,7 +47,7 @@ def least_misfit(
             residual = d[i] - u[i] @ scaled.T
             misfit[i] = np.linalg.norm(residual, axis=1)
             if iteration:  # the bound needs the size of densities where bounds are infinite
-                least[i] = misfit_bound(scaled, d[i], residual, u[i], low, high)
+                least[i] = misfit_bound(residual @ scaled, d[i], residual, u[i], low, high)
             momentum[i[misfit[i] > last[i]]] = 1.0
             last[i] = misfit[i]
             i = i[(misfit[i] > enough[i]) & (least[i] <= (1 + _BEYOND) * enough[i])]
@@ -63,15 +63,16 @@ def least_misfit(
 
 
 def misfit_bound(
-    matrix: Array, d: Array, residual: Array, rho: Array, lower: float | Array, upper: float | Array
+    slope: Array, d: Array, residual: Array, rho: Array, lower: float | Array, upper: float | Array
 ) -> Array:
     """Return lower bounds of the norm of the misfit over densities within bounds, (n_samples,).
+
+    `slope` is the product of the residual with the matrix, (n_samples, n_cells).
 
     By duality: along any direction r, misfits have at least the component ``r d - max(r A rho)``,
     where the maximum over the bounds is a sum over cells. The direction of the residual at the
     minimiser makes this exact.
     """
-    slope = residual @ matrix
     # With infinite bounds the maximum is infinite, so densities are limited to _OPEN times the
     # largest one.
     finite = [np.abs(b[np.isfinite(b)]).max(initial=0.0) for b in map(np.asarray, (lower, upper))]

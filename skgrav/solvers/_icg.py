@@ -28,7 +28,7 @@ class ICG(Solver):
 
     Parameters
     ----------
-    depth_weighting : float, "sensitivity" or None, default=None
+    depth_weighting : float, "sensitivity", "distance" or None, default=None
         Weights `w_m` of the model norm that fall with depth, as in `TikhonovInverter`; the paper
         takes the decay of the kernel, 1 in 2D and 2 in 3D.
     reference : {"zero", "start"}, default="zero"
@@ -84,7 +84,7 @@ class ICG(Solver):
     def __init__(
         self,
         *,
-        depth_weighting: float | Literal["sensitivity"] | None = None,
+        depth_weighting: float | Literal["sensitivity", "distance"] | None = None,
         reference: Literal["zero", "start"] = "zero",
         damping_factor: float = 0.25,
         cut: Literal["step", "stall"] = "step",

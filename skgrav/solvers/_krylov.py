@@ -27,7 +27,7 @@ class _RestartedKrylov(Solver):
 
     tol: float
     max_iter: int
-    depth_weighting: float | Literal["sensitivity"] | None
+    depth_weighting: float | Literal["sensitivity", "distance"] | None
     engine: Literal["auto", "svd", "operator", "scipy"]
 
     _parameter_constraints: dict[str, list[Any]] = {
@@ -129,7 +129,7 @@ class GMRES(_RestartedKrylov):
         Iterations of a cycle.
     max_iter : int, default=5000
         Largest number of cycles.
-    depth_weighting : float, "sensitivity" or None, default=None
+    depth_weighting : float, "sensitivity", "distance" or None, default=None
         Weights, falling with depth, of the norm in which corrections are smallest, as in
         `TikhonovInverter`: deep cells change as well, and the system is better conditioned.
     engine : {"auto", "svd", "operator", "scipy"}, default="auto"
@@ -171,7 +171,7 @@ class GMRES(_RestartedKrylov):
         tol: float = 1e-6,
         restart: int = 20,
         max_iter: int = 5000,
-        depth_weighting: float | Literal["sensitivity"] | None = None,
+        depth_weighting: float | Literal["sensitivity", "distance"] | None = None,
         engine: Literal["auto", "svd", "operator", "scipy"] = "auto",
     ) -> None:
         self.tol = tol
@@ -198,7 +198,7 @@ class LGMRES(_RestartedKrylov):
         Number of past steps in the memory.
     max_iter : int, default=5000
         Largest number of cycles.
-    depth_weighting : float, "sensitivity" or None, default=None
+    depth_weighting : float, "sensitivity", "distance" or None, default=None
         Weights, falling with depth, of the norm in which corrections are smallest, as in
         `TikhonovInverter`: deep cells change as well, and the system is better conditioned.
     engine : {"auto", "svd", "operator", "scipy"}, default="auto"
@@ -237,7 +237,7 @@ class LGMRES(_RestartedKrylov):
         inner_m: int = 30,
         outer_k: int = 50,
         max_iter: int = 5000,
-        depth_weighting: float | Literal["sensitivity"] | None = None,
+        depth_weighting: float | Literal["sensitivity", "distance"] | None = None,
         engine: Literal["auto", "svd", "operator", "scipy"] = "auto",
     ) -> None:
         self.tol = tol

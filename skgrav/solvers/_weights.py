@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array
@@ -15,12 +16,15 @@ from skgrav.operators import BaseOperator, DenseMatrix
 
 #: Values of the parameter `depth_weighting`.
 DEPTH_WEIGHTING: list[Any] = [
-    StrOptions({"sensitivity"}),
+    StrOptions({"sensitivity", "distance"}),
     Interval(Real, 0, None, closed="left"),
     None,
 ]
 
-#: Least weight by sensitivity relative to the largest, since weights are divided by.
+#: Least distance of a station from a cell, in sizes of cells, and pairs of both in a chunk.
+_NEAR, _PAIRS = 0.5, 2_000_000
+
+#: Least weight by sensitivity or distance relative to the largest, since weights are divided by.
 _LEAST_WEIGHT = 1e-3
 
 #: Least weight by a number relative to the largest: below it, estimates are rounding.
@@ -41,7 +45,10 @@ def depth_weights(
             f"'depth_weighting' is {depth_weighting!r}, but {operator!r} has no mesh to define "
             "depths. Give 'operator', a ForwardOperator with its mesh, or take 'sensitivity'."
         )
-    depth = _depths(mesh, np.concatenate([survey.stations for survey, _ in surveys]))
+    stations = np.concatenate([survey.stations for survey, _ in surveys])
+    if depth_weighting == "distance":
+        return _distance_weights(mesh, stations)
+    depth = _depths(mesh, stations)
     least = float(depth.min())
     if least <= 0:
         raise ValueError(
@@ -72,6 +79,20 @@ def _depths(mesh: Mesh, stations: Array) -> Array:
     height = np.maximum(heights[np.isfinite(heights)], 0.0).sum() / len(heights)
     below = mesh.centers[0].reshape(-1, *[1] * (mesh.ndim - 1)) - ground
     return np.asarray(below[mesh.active] + height)
+
+
+def _distance_weights(mesh: Mesh, stations: Array) -> Array:
+    """Return weights that decay with the distance from all stations as the kernel does."""
+    # A station in or beside a cell is as far as its edges, so that no cell outweighs the others.
+    near = _NEAR * float(np.exp(np.mean([np.log(np.median(w)) for w in mesh.widths])))
+    power = 2.0 if mesh.ndim == 3 else 1.0
+    weights, centers = np.empty(mesh.n_cells), mesh.cell_centers
+    size = max(1, _PAIRS // len(stations))
+    for first in range(0, len(weights), size):
+        distance = cdist(centers[first : first + size], stations)
+        distance += near
+        weights[first : first + size] = np.sum(distance ** (-2 * power), axis=1) ** 0.25
+    return np.maximum(weights, _LEAST_WEIGHT * weights.max())
 
 
 def _sensitivity_weights(operator: Any, whitening: Whitening | None) -> Array:
