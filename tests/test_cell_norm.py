@@ -104,10 +104,6 @@ def test_distance_weighting_fits_the_data(rule, factored):
     inverter = TikhonovInverter(
         rule, order=1, depth_weighting="distance", noise_level=LEVEL, operator=operator
     )
-    if rule == "gcv" and not factored:
-        with pytest.raises(ValueError, match="weights of each of 100 cells are too many for it"):
-            inverter.fit(g)
-        return
     found = inverter.fit(g).invert(g)
     if rule == "discrepancy":
         assert found.chi_factor == pytest.approx(1.0, abs=1e-2)
