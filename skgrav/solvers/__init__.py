@@ -7,14 +7,14 @@ from typing import Any
 from skgrav.io import saved
 from skgrav.solvers._base import Solver, SolverResult
 from skgrav.solvers._cgls import CGLS
-from skgrav.solvers._face_norm import FaceNorm
+from skgrav.solvers._face_norm import FaceNorm, Scales
 from skgrav.solvers._gaussian import DataSpace
 from skgrav.solvers._gradient_descent import GradientDescent
 from skgrav.solvers._guard import Guard
 from skgrav.solvers._icg import ICG
 from skgrav.solvers._krylov import GMRES, LGMRES
 from skgrav.solvers._lsmr import LSMR
-from skgrav.solvers._mixed_norms import Iterations, MixedNormLeastSquares
+from skgrav.solvers._mixed_norms import MixedNormLeastSquares
 from skgrav.solvers._projection import (
     IN_REACH,
     Bounds,
@@ -22,6 +22,7 @@ from skgrav.solvers._projection import (
     check_bounds,
     discrepancy_strength,
 )
+from skgrav.solvers._reweighting import Iterations
 from skgrav.solvers._sparse import SparseLeastSquares
 from skgrav.solvers._splitting import BoundedLeastNorm
 from skgrav.solvers._status import (

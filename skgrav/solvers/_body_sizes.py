@@ -1,0 +1,107 @@
+"""Expected density and radius of bodies, which gravity hardly determines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from skgrav._typing import Array
+from skgrav.solvers._face_norm import Scales
+
+#: Radius of a body relative to the geometric mean of its depth and of the size of cells, where no
+#: contrast is given. Depth alone leaves a factor of two between bodies that are commonly sought,
+#: cells alone more; that of cells tells what detail is expected.
+_RADIUS = 1.4
+
+#: Factor of the length that compensates for data and weights; 1 for a ball in uniform weights.
+_SHARPNESS = 3.5
+
+#: Factor of the length where slopes count axis by axis, whose sum is larger than the norm.
+_BY_AXES = 0.6
+
+#: Bodies are where densities exceed this share of the largest.
+_BODY = 0.25
+
+#: Iterations until the expected size of bodies is fixed.
+_SIZED = 12
+
+#: Largest growth of the expected density beyond the largest one.
+_GROWTH = 1.4
+
+#: Iteration from which weights of densities are adapted to a contrast, the share of iterations
+#: after which they are not, power and limits of the factor.
+_ADAPTED, _SETTLED, _POWER, _LIMITS = 8, 0.8, 0.4, (0.85, 1.2)
+
+
+class BodySizes:
+    """Expected density and radius of bodies, which data hardly determine.
+
+    A ball of radius r, whose density follows from its mass, has the least cost where the length is
+    three times its radius, in 2D twice. The radius is a share of the depth of bodies, or follows
+    from mass and contrast. The density may grow by a factor in each iteration, since bodies of the
+    smooth start that counted as small would vanish.
+    """
+
+    def __init__(self, problem: Any) -> None:
+        self.problem = problem
+        self.factors = np.ones(2)
+        self.last = np.zeros(2)
+        self.expected = np.zeros(2)
+
+    def update(self, rho: Array, i: int) -> None:
+        """Take over the densities before iteration i."""
+        rho = np.where(self.problem.fixed, 0.0, rho)
+        self.largest = np.array([max(-rho.min(), 0.0), max(rho.max(), 0.0)])
+        if i <= _SIZED:
+            self._estimate(rho)
+        self.size = min(self.expected.max(), _GROWTH * self.largest.max())
+        if _ADAPTED <= i < _SETTLED * self.problem.max_iter and self.problem.contrast is not None:
+            self._adapt()
+        self.last = self.largest
+
+    def adapts(self, i: int) -> bool:
+        """Return whether sizes or weights may change after iteration i."""
+        settled = self.problem.contrast is None or i >= _SETTLED * self.problem.max_iter
+        return i <= _SIZED or not settled
+
+    def scales(self, least: list[float]) -> Scales:
+        """Return the units of departures and slopes; `least` counts as zero."""
+        negative, positive = self.expected * (self.size / self.expected.max()) * self.factors
+        return Scales(self.length, self.size, float(negative), float(positive), *least)
+
+    def _estimate(self, rho: Array) -> None:
+        problem, ndim = self.problem, self.problem.mesh.ndim
+        mass = np.abs(rho) * problem.volumes
+        bodies = _masses_of_bodies(rho, mass)
+        n_bodies = 1.0 / np.sum((bodies / bodies.sum()) ** 2)
+        ball = mass.sum() / n_bodies / (4 / 3 * np.pi if ndim == 3 else np.pi)
+        if problem.contrast is None:
+            body = np.where(np.abs(rho) > _BODY * np.max(np.abs(rho)), mass, 0.0)
+            depth = np.sum(body * problem.depths) / np.sum(body)
+            radius = _RADIUS * np.sqrt(depth * problem.cell_size)
+            self.expected = np.full(2, ball / radius**ndim)
+        else:
+            self.expected = np.array(problem.contrast, dtype=float)
+            radius = (ball / self.expected.max()) ** (1 / ndim)
+        share = 1.0 if problem.norm.isotropic else _BY_AXES
+        self.length = float(share * ndim * radius / _SHARPNESS)
+
+    def _adapt(self) -> None:
+        """Raise the weight of densities where bodies stay below their contrast, or lower it."""
+        ratio = self.expected / np.maximum(self.largest, 1e-3 * self.size)
+        # Not while they grow by themselves.
+        growing = (ratio > 1) & (self.largest > 1.05 * self.last)
+        step = np.clip(ratio**_POWER, *_LIMITS)
+        self.factors = self.factors * np.where(growing, 1.0, step)
+
+
+def _masses_of_bodies(rho: Array, mass: Array) -> Array:
+    """Return the mass of each connected body of one sign."""
+    least = _BODY * np.max(np.abs(rho))
+    masses = []
+    for sign in (-1.0, 1.0):
+        labels, n = ndimage.label(sign * rho > least)
+        masses.append(np.atleast_1d(ndimage.sum(mass, labels, np.arange(1, n + 1))))
+    return np.concatenate(masses)
