@@ -81,22 +81,7 @@ class MixedNorms:
         tol: float,
     ) -> tuple[Array, Array, Indices, Indices, Array, list[Iterations]]:
         """Return departures, damping, n_iter, status, noise and course of whitened data."""
-        mesh = operator.mesh_
-        products = operator.products_
-        lower, upper = (np.broadcast_to(b, len(self.weights)) for b in bounds)
-        problem = MixedNormLeastSquares(
-            lambda rho: whitening(products.forward(rho)),
-            lambda d: products.adjoint(whitening.adjoint(d)),
-            self.norms2,
-            mesh,
-            self._on(mesh),
-            self.depth,
-            contrast,
-            lower,
-            upper,
-            max_iter,
-            tol,
-        )
+        problem = self._problem(operator, whitening, contrast, bounds, max_iter, tol)
         alpha = None if isinstance(choice, str) else np.full(len(white), float(choice))
         if choice == "gcv":
             sigma = _cross_validated_noise(operator, whitening, white)
@@ -104,6 +89,54 @@ class MixedNorms:
         unit = np.where(sigma > 0, sigma, 1.0)
         rho, damping, n_iter, status, courses = problem.solve(white, unit, alpha)
         return rho, damping, n_iter, status, sigma, courses
+
+    def draws(
+        self,
+        operator: Any,
+        whitening: Whitening,
+        solved: Any,
+        n_draws: int,
+        rng: np.random.Generator,
+        *,
+        bounds: tuple[Array | float, Array | float],
+    ) -> Array:
+        """Return draws of departures about those of a `Departure`, (n_samples, n_cells, n_draws).
+
+        They are those of the Gaussian that the last reweighted squares describe.
+        """
+        problem = self._problem(operator, whitening, None, bounds, 1, 1.0)
+        drawn = np.repeat(solved.rho[:, :, None], n_draws, axis=2)
+        for k in np.flatnonzero(np.isfinite(solved.damping)):
+            scales = solved.iterations[k].scales
+            if scales.length > 0:
+                one = solved.rho[k], solved.sigma[k] or 1.0, solved.damping[k], scales
+                drawn[k] = problem.draw(*one, n_draws, rng).T
+        return drawn
+
+    def _problem(
+        self,
+        operator: Any,
+        whitening: Whitening,
+        contrast: tuple[float, float] | None,
+        bounds: tuple[Array | float, Array | float],
+        max_iter: int,
+        tol: float,
+    ) -> MixedNormLeastSquares:
+        products = operator.products_
+        lower, upper = (np.broadcast_to(b, len(self.weights)) for b in bounds)
+        return MixedNormLeastSquares(
+            lambda rho: whitening(products.forward(rho)),
+            lambda d: products.adjoint(whitening.adjoint(d)),
+            self.norms2,
+            operator.mesh_,
+            self._on(operator.mesh_),
+            self.depth,
+            contrast,
+            lower,
+            upper,
+            max_iter,
+            tol,
+        )
 
     def value(self, operator: Any, departure: Array) -> Array:
         """Return the norm of departures, (n_samples,)."""

@@ -318,6 +318,24 @@ class SparseInverter(RegularizedInverter):
         norm = np.sum(np.abs(u), axis=1)
         return Departure(u / self._weights, norm, found, n_iter, status, sigma)
 
+    def _draws(
+        self,
+        white: Array,
+        sigma: Array,
+        solved: Departure,
+        n_draws: int,
+        rng: np.random.Generator,
+    ) -> Array:
+        """Return draws of departures, (n_samples, n_cells, n_draws)."""
+        if self._mixed is None:
+            raise ValueError(
+                "'norms' is 1, the exact minimum, about which no Gaussian tells how sure it is. "
+                "Take norms=None, or a tuple with powers of slopes."
+            )
+        whitening = self._noise(None).whitening
+        bounds = self._departures_within()
+        return self._mixed.draws(self.operator_, whitening, solved, n_draws, rng, bounds=bounds)
+
     def _cross_validated_noise(self, coordinates: Array, lost2: Array) -> Array:
         """Return the noise estimated from the residuals of least squares damped by GCV."""
         # The part out of reach of densities is one more coordinate, of variance 0.

@@ -11,11 +11,14 @@ import numpy as np
 
 from skgrav._typing import Array, Indices, Mask
 from skgrav.solvers._conjugate import bounded, conjugate_gradients
-from skgrav.solvers._face_norm import FaceNorm, Stiffness
+from skgrav.solvers._face_norm import FaceNorm, Scales, Stiffness
 from skgrav.solvers._reweighting import Iterations, Quadratic, Reweighting
 
 #: Densities of all samples that are solved at once, which fit into the caches of a core.
 _AT_ONCE = 100_000
+
+#: Tolerance and largest number of steps of a draw.
+_DRAW_TOL, _DRAW_STEPS = 1e-2, 300
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,8 @@ class MixedNormLeastSquares:
         stiffness = Stiffness(_stacked([s.stiffness.cells for s in systems]),
                               tuple(_stacked(f) for f in faces))  # fmt: skip
         beta = np.array([s.beta for s in systems])
-        diagonal = self.block(self.norms2).ravel() / sigma[:, None] ** 2
-        diagonal += beta[:, None] * stiffness.diagonal.reshape(n, -1)
-        diagonal[diagonal == 0] = 1.0  # inactive cells
-        matrices = self.matrices(stiffness, beta, sigma)
+        diagonal = self._diagonal(stiffness, beta, sigma)
+        matrices = self._matrices(stiffness, beta, sigma)
         b = _stacked([s.b for s in systems]).reshape(n, -1)
         rho = _stacked([s.rho for s in systems]).reshape(n, -1)
         if systems[0].bounds is None:
@@ -100,7 +101,53 @@ class MixedNormLeastSquares:
         residual = self._forward(rho, sigma) - _stacked([s.d for s in systems])
         return rho.reshape(n, *shape), np.mean(residual**2, axis=1)
 
-    def matrices(
+    def draw(
+        self,
+        rho: Array,
+        sigma: float,
+        damping: float,
+        scales: Scales,
+        n_draws: int,
+        rng: np.random.Generator,
+    ) -> Array:
+        """Return draws from the Gaussian of the last quadratic of one sample, (n_draws, n_cells).
+
+        `rho`, `damping` and `scales` are those of its solution. Each draw is the minimum for
+        perturbed data and perturbed squares, whose covariance is the inverse of the matrix.
+        """
+        block = self.block(rho)
+        stiffness = self.norm.reweighted(block, scales)
+        beta, n_data = damping / sigma**2, self.forward(rho[None]).shape[1]
+        force = np.sqrt(beta) * stiffness.sample(rng, n_draws).reshape(n_draws, -1)
+        sigmas, start = np.full(n_draws, sigma), np.tile(block.ravel(), (n_draws, 1))
+        force += self._adjoint(rng.standard_normal((n_draws, n_data)), sigmas)
+        stiffness = Stiffness(
+            np.broadcast_to(stiffness.cells, (n_draws, *block.shape)),
+            tuple(np.broadcast_to(f, (n_draws, *f.shape)) for f in stiffness.faces),
+        )
+        matrices = self._matrices(stiffness, np.full(n_draws, beta), sigmas)
+        diagonal = self._diagonal(stiffness, np.full(n_draws, beta), sigmas)
+        if np.isinf(self.lower).all() and np.isinf(self.upper).all():
+            change = conjugate_gradients(
+                matrices, diagonal, force, 0 * start, tol=_DRAW_TOL, steps=_DRAW_STEPS
+            )
+            drawn = start + change
+        else:
+            limits = (
+                np.tile(self.block(v).ravel(), (n_draws, 1)) for v in (self.lower, self.upper)
+            )
+            b = force + matrices(start, np.arange(n_draws))
+            drawn = bounded(matrices, diagonal, b, start, *limits, tol=_DRAW_TOL, steps=_DRAW_STEPS)
+        return drawn if self.mesh.active is None else drawn[:, self.mesh.active.ravel()]
+
+    def _diagonal(self, stiffness: Stiffness, beta: Array, sigma: Array) -> Array:
+        """Return the diagonals of the matrices of samples."""
+        diagonal = self.block(self.norms2).ravel() / sigma[:, None] ** 2
+        diagonal += beta[:, None] * stiffness.diagonal.reshape(len(beta), -1)
+        diagonal[diagonal == 0] = 1.0  # inactive cells
+        return diagonal
+
+    def _matrices(
         self, stiffness: Stiffness, beta: Array, sigma: Array
     ) -> Callable[[Array, Indices], Array]:
         """Return the products of rows with the matrices of samples, which have leading axes."""
