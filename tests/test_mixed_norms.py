@@ -88,7 +88,7 @@ def test_powers_of_two_are_squares_whatever_the_densities():
     mesh = Mesh.regular((3, 4), 2.0)
     norm = FaceNorm.of(mesh, np.ones(12), (2.0, 2.0, 2.0), (1.0, 1.0, 1.0), True)
     rho = np.random.default_rng(0).normal(size=mesh.shape)
-    found = norm.reweighted(rho, Scales(7.0, 3.0, 3.0, 3.0, 0.1, 0.1))
+    found = norm.reweighted(rho, Scales(7.0, *[3.0] * 5, 0.1, 0.1))
     np.testing.assert_allclose(found(rho), norm.quadratic(7.0)(rho))
 
 
@@ -99,7 +99,7 @@ def test_sharp_body_costs_the_same_at_any_power():
     costs = []
     for p in (0.0, 0.5, 1.0, 2.0):
         norm = FaceNorm.of(mesh, np.ones(36), (p, 0.0, 0.0), (1.0, 0.0, 0.0), False)
-        matrix = norm.reweighted(rho, Scales(2.0, 5.0, 5.0, 5.0, 1e-9, 1e-9))
+        matrix = norm.reweighted(rho, Scales(2.0, *[5.0] * 5, 1e-9, 1e-9))
         costs.append(np.sum(rho * matrix(rho)))
     np.testing.assert_allclose(costs, costs[0])
 

@@ -27,6 +27,9 @@ _BODY = 0.25
 #: Iterations until the expected size of bodies is fixed.
 _SIZED = 12
 
+_UNEXPECTED = 0.25
+_LEAST_FACTOR = 0.0
+
 #: Largest growth of the expected density beyond the largest one.
 _GROWTH = 1.4
 
@@ -68,8 +71,10 @@ class BodySizes:
 
     def scales(self, least: list[float]) -> Scales:
         """Return the units of departures and slopes; `least` counts as zero."""
-        negative, positive = self.expected * (self.size / self.expected.max()) * self.factors
-        return Scales(self.length, self.size, float(negative), float(positive), *least)
+        limits = self.expected * (self.size / self.expected.max())
+        # A sign that is not expected costs no less than others.
+        units = np.maximum(limits, _UNEXPECTED * self.size) * self.factors
+        return Scales(self.length, self.size, *units.tolist(), *limits.tolist(), *least)
 
     def _estimate(self, rho: Array) -> None:
         problem, ndim = self.problem, self.problem.mesh.ndim
@@ -94,7 +99,7 @@ class BodySizes:
         # Not while they grow by themselves.
         growing = (ratio > 1) & (self.largest > 1.05 * self.last)
         step = np.clip(ratio**_POWER, *_LIMITS)
-        self.factors = self.factors * np.where(growing, 1.0, step)
+        self.factors = np.maximum(self.factors * np.where(growing, 1.0, step), _LEAST_FACTOR)
 
 
 def _masses_of_bodies(rho: Array, mass: Array) -> Array:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from skgrav._typing import Array, Indices
+from skgrav._typing import Array, Indices, Mask
 
 #: Largest number of steps, and the residual at which they stop relative to the first.
 _STEPS, _TOL = 30, 0.2
@@ -52,7 +52,7 @@ def bounded(
         gradient = product[rows] - b[rows]
         free = ~((here <= low) & (gradient > 0)) & ~((here >= high) & (gradient < 0)) & (low < high)
 
-        def within(p: Array, k: Indices, free: Array = free, rows: Indices = rows) -> Array:
+        def within(p: Array, k: Indices, free: Mask = free, rows: Indices = rows) -> Array:
             return np.where(free[k], matrices(p, rows[k]), 0.0)
 
         step = _step(within, diagonal[rows], np.where(free, -gradient, 0.0), steps, tol)
@@ -90,9 +90,8 @@ def _step(matrices: Matrices, diagonal: Array, residual: Array, steps: int, tol:
         running = rho > least
         if not running.all():
             # Samples that have arrived drop out.
-            rows, residual, direction, diagonal, rho, least = (
-                v[running] for v in (rows, residual, direction, diagonal, rho, least)
-            )
+            rows, rho, least = rows[running], rho[running], least[running]
+            residual, direction, diagonal = (v[running] for v in (residual, direction, diagonal))
         if not len(rows):
             break
         image = matrices(direction, rows)

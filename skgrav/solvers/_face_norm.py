@@ -22,6 +22,8 @@ class Scales(NamedTuple):
         Density of bodies, in whose units slopes times the length count.
     negative, positive : float
         Densities in whose units negative and positive departures count.
+    lowest, highest : float
+        Magnitudes of negative and positive departures beyond which they count as squares.
     least_density, least_slope : float
         Magnitudes below which densities and slopes count as zero.
     """
@@ -30,6 +32,8 @@ class Scales(NamedTuple):
     size: float
     negative: float
     positive: float
+    lowest: float
+    highest: float
     least_density: float
     least_slope: float
 
@@ -142,7 +146,8 @@ class FaceNorm:
         sizes = np.where(rho < 0, scales.negative, scales.positive)
         cells = self.cells * sizes ** (2 - p) * (rho**2 + scales.least_density**2) ** (p / 2 - 1)
         # Beyond their size densities cost as squares again, which keeps bodies from shrinking.
-        cells *= np.maximum(np.abs(rho) / sizes, 1.0) ** (2 - p)
+        limits = np.where(rho < 0, scales.lowest, scales.highest)
+        cells *= np.maximum(np.abs(rho) / limits, 1.0) ** (2 - p)
         faces = []
         slopes = self.slopes(rho)
         for p, weights, step, slope in zip(

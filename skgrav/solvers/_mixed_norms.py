@@ -67,20 +67,18 @@ class MixedNormLeastSquares:
     def _run(self, runs: Sequence[Reweighting]) -> None:
         """Run the iterations of samples, with the solutions of all that still run at once."""
         steps = [run.solve() for run in runs]
-        waiting = {k: next(step, None) for k, step in enumerate(steps)}
-        while True:
-            free = [k for k, system in waiting.items() if system and system.bounds is None]
-            within = [k for k, system in waiting.items() if system and system.bounds is not None]
-            if not free and not within:
-                return
+        waiting = {k: system for k, step in enumerate(steps) if (system := next(step, None))}
+        while waiting:
+            free = [k for k, system in waiting.items() if system.bounds is None]
+            within = [k for k, system in waiting.items() if system.bounds is not None]
             for rows in filter(None, (free, within)):
-                systems = [waiting[k] for k in rows]
+                systems = [waiting.pop(k) for k in rows]
                 found = self.minimise(systems, np.array([runs[k].sigma for k in rows]))
-                for k, *minimum in zip(rows, *found, strict=True):
+                for k, rho, chi in zip(rows, *found, strict=True):
                     try:
-                        waiting[k] = steps[k].send(minimum)
+                        waiting[k] = steps[k].send((rho, float(chi)))
                     except StopIteration:
-                        waiting[k] = None
+                        pass
 
     def minimise(self, systems: Sequence[Quadratic], sigma: Array) -> tuple[Array, Array]:
         """Return approximate minima of quadratics, shaped as the block, and their chi factors."""
@@ -93,11 +91,12 @@ class MixedNormLeastSquares:
         matrices = self._matrices(stiffness, beta, sigma)
         b = _stacked([s.b for s in systems]).reshape(n, -1)
         rho = _stacked([s.rho for s in systems]).reshape(n, -1)
-        if systems[0].bounds is None:
-            rho = conjugate_gradients(matrices, diagonal, b, rho)
-        else:
-            lower, upper = (np.array([s.bounds[k].ravel() for s in systems]) for k in (0, 1))
+        limits = [s.bounds for s in systems if s.bounds is not None]
+        if limits:
+            lower, upper = (_stacked(v).reshape(n, -1) for v in zip(*limits, strict=True))
             rho = bounded(matrices, diagonal, b, rho, lower, upper)
+        else:
+            rho = conjugate_gradients(matrices, diagonal, b, rho)
         residual = self._forward(rho, sigma) - _stacked([s.d for s in systems])
         return rho.reshape(n, *shape), np.mean(residual**2, axis=1)
 
@@ -127,17 +126,16 @@ class MixedNormLeastSquares:
         )
         matrices = self._matrices(stiffness, np.full(n_draws, beta), sigmas)
         diagonal = self._diagonal(stiffness, np.full(n_draws, beta), sigmas)
+        accuracy: Any = {"tol": _DRAW_TOL, "steps": _DRAW_STEPS}
         if np.isinf(self.lower).all() and np.isinf(self.upper).all():
-            change = conjugate_gradients(
-                matrices, diagonal, force, 0 * start, tol=_DRAW_TOL, steps=_DRAW_STEPS
-            )
-            drawn = start + change
+            drawn = start + conjugate_gradients(matrices, diagonal, force, 0 * start, **accuracy)
         else:
-            limits = (
-                np.tile(self.block(v).ravel(), (n_draws, 1)) for v in (self.lower, self.upper)
+            shape = (n_draws, block.size)
+            lower, upper = (
+                np.broadcast_to(self.block(v).ravel(), shape) for v in (self.lower, self.upper)
             )
             b = force + matrices(start, np.arange(n_draws))
-            drawn = bounded(matrices, diagonal, b, start, *limits, tol=_DRAW_TOL, steps=_DRAW_STEPS)
+            drawn = bounded(matrices, diagonal, b, start, lower, upper, **accuracy)
         return drawn if self.mesh.active is None else drawn[:, self.mesh.active.ravel()]
 
     def _diagonal(self, stiffness: Stiffness, beta: Array, sigma: Array) -> Array:

@@ -99,14 +99,14 @@ class Reweighting:
         self.rho = np.zeros(problem.mesh.shape)
         self.beta, self.target, self.status = np.inf, 1.0, Status.REACHED
         self.sizes = BodySizes(problem)
-        self.scales = Scales(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        self.scales = Scales(*np.zeros(len(Scales._fields)))
         self.course: list[tuple[float, float, float, float]] = []
 
     @property
     def iterations(self) -> Iterations:
         """The course so far."""
-        course = np.array(self.course).reshape(-1, 4).T
-        return Iterations(*course, self.sizes.expected, self.scales)
+        chi, alpha, change, largest = np.array(self.course).reshape(-1, 4).T
+        return Iterations(chi, alpha, change, largest, self.sizes.expected, self.scales)
 
     def solve(self) -> Steps:
         """Find densities, alpha and status, given the minima of the quadratics yielded."""
