@@ -9,17 +9,16 @@ from typing import Any, Self
 import numpy as np
 from scipy.spatial import KDTree
 
-from skgrav._typing import Array, Indices
+from skgrav._typing import Array, Indices, Mask
 from skgrav.inverters._damping import DampedLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.io import saved, sized
 from skgrav.noise import Whitening, no_noise
-from skgrav.operators import shared
+from skgrav.operators import CellValues, shared
 from skgrav.solvers import FaceNorm, Iterations, MixedNormLeastSquares, depth_weights
 
-#: Least weight by sensitivity relative to the largest, and the largest relative to the quantile
-#: of its layer: logs in boreholes make single cells far more sensitive than the others.
-_LEAST, _QUANTILE, _MOST = 1e-3, 0.9, 3.0
+#: Least weight by sensitivity relative to the largest.
+_LEAST = 1e-3
 
 
 @saved
@@ -54,7 +53,7 @@ class MixedNorms:
         norms2 = operator.products_.column_norms2(whitening.weights**-2)
         mesh = operator.mesh_
         if depth_weighting in (None, "sensitivity"):
-            weights = _sensitivity_weights(mesh, norms2)
+            weights = _sensitivity_weights(operator, whitening)
         else:
             weights = depth_weights(operator, depth_weighting, whitening)
         return cls(
@@ -134,6 +133,7 @@ class MixedNorms:
             contrast,
             lower,
             upper,
+            _measured(operator),
             max_iter,
             tol,
         )
@@ -157,17 +157,28 @@ def _by_axes(values: Sequence[float]) -> tuple[float, ...]:
     return (first, *slopes[::-1])
 
 
-def _sensitivity_weights(mesh: Any, norms2: Array) -> Array:
+def _sensitivity_weights(operator: Any, whitening: Whitening) -> Array:
     """Return the norm of each column per volume, within limits."""
-    weights = np.sqrt(norms2) / mesh.volumes
-    layer = np.unravel_index(mesh.cells, mesh.shape)[0]
-    for k in np.unique(layer):
-        cells = layer == k
-        most = _MOST * np.quantile(weights[cells], _QUANTILE)
-        weights[cells] = np.minimum(weights[cells], most) if most > 0 else weights[cells]
+    counts = whitening.weights**-2
+    known = [data for part, data in operator.parts_ if isinstance(part, CellValues)]
+    if len(known) < len(operator.parts_):
+        # A log tells of its own cells alone, whose weights must not differ from those beside them.
+        for data in known:
+            counts[data] = 0.0
+    weights = np.sqrt(operator.products_.column_norms2(counts)) / operator.mesh_.volumes
     if not weights.any():
         raise ValueError("'operator' maps every density to zero; give one with sensitivity.")
     return np.maximum(weights, _LEAST * weights.max())
+
+
+def _measured(operator: Any) -> Mask:
+    """Return which cells have a measured density, unless all have."""
+    data = np.zeros(operator.n_data_)
+    for part, own in operator.parts_:
+        if isinstance(part, CellValues):
+            data[own] = 1.0
+    measured: Mask = operator.products_.column_norms2(data) > 0
+    return measured & ~measured.all()
 
 
 def _depth(operator: Any, mesh: Any) -> Array:

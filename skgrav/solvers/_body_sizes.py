@@ -16,7 +16,7 @@ from skgrav.solvers._face_norm import Scales
 _RADIUS = 1.4
 
 #: Factor of the length that compensates for data and weights; 1 for a ball in uniform weights.
-_SHARPNESS = 3.5
+_SHARPNESS = 3.0
 
 #: Factor of the length where slopes count axis by axis, whose sum is larger than the norm.
 _BY_AXES = 0.6
@@ -27,15 +27,11 @@ _BODY = 0.25
 #: Iterations until the expected size of bodies is fixed.
 _SIZED = 12
 
+#: Cost of a body of the sign with the lower contrast, in that of the other, at least.
 _UNEXPECTED = 0.25
-_LEAST_FACTOR = 0.0
 
 #: Largest growth of the expected density beyond the largest one.
-_GROWTH = 1.4
-
-#: Iteration from which weights of densities are adapted to a contrast, the share of iterations
-#: after which they are not, power and limits of the factor.
-_ADAPTED, _SETTLED, _POWER, _LIMITS = 8, 0.8, 0.4, (0.85, 1.2)
+_GROWTH = 1.2
 
 
 class BodySizes:
@@ -49,31 +45,20 @@ class BodySizes:
 
     def __init__(self, problem: Any) -> None:
         self.problem = problem
-        self.factors = np.ones(2)
-        self.last = np.zeros(2)
         self.expected = np.zeros(2)
 
     def update(self, rho: Array, i: int) -> None:
         """Take over the densities before iteration i."""
-        rho = np.where(self.problem.fixed, 0.0, rho)
-        self.largest = np.array([max(-rho.min(), 0.0), max(rho.max(), 0.0)])
+        rho = np.where(self.problem.known, 0.0, rho)
         if i <= _SIZED:
             self._estimate(rho)
-        self.size = min(self.expected.max(), _GROWTH * self.largest.max())
-        if _ADAPTED <= i < _SETTLED * self.problem.max_iter and self.problem.contrast is not None:
-            self._adapt()
-        self.last = self.largest
-
-    def adapts(self, i: int) -> bool:
-        """Return whether sizes or weights may change after iteration i."""
-        settled = self.problem.contrast is None or i >= _SETTLED * self.problem.max_iter
-        return i <= _SIZED or not settled
+        self.size = min(self.expected.max(), _GROWTH * float(np.max(np.abs(rho))))
 
     def scales(self, least: list[float]) -> Scales:
         """Return the units of departures and slopes; `least` counts as zero."""
         limits = self.expected * (self.size / self.expected.max())
         # A sign that is not expected costs no less than others.
-        units = np.maximum(limits, _UNEXPECTED * self.size) * self.factors
+        units = np.maximum(limits, _UNEXPECTED * self.size)
         return Scales(self.length, self.size, *units.tolist(), *limits.tolist(), *least)
 
     def _estimate(self, rho: Array) -> None:
@@ -92,14 +77,6 @@ class BodySizes:
             radius = (ball / self.expected.max()) ** (1 / ndim)
         share = 1.0 if problem.norm.isotropic else _BY_AXES
         self.length = float(share * ndim * radius / _SHARPNESS)
-
-    def _adapt(self) -> None:
-        """Raise the weight of densities where bodies stay below their contrast, or lower it."""
-        ratio = self.expected / np.maximum(self.largest, 1e-3 * self.size)
-        # Not while they grow by themselves.
-        growing = (ratio > 1) & (self.largest > 1.05 * self.last)
-        step = np.clip(ratio**_POWER, *_LIMITS)
-        self.factors = np.maximum(self.factors * np.where(growing, 1.0, step), _LEAST_FACTOR)
 
 
 def _masses_of_bodies(rho: Array, mass: Array) -> Array:

@@ -28,7 +28,8 @@ def conjugate_gradients(
     steps: int = _STEPS,
 ) -> Array:
     """Return x after conjugate gradients towards ``matrices(x) = b``, (n_samples, n) each."""
-    return x + _step(matrices, diagonal, b - matrices(x, np.arange(len(x))), steps, tol)
+    step, _ = _step(matrices, diagonal, b - matrices(x, np.arange(len(x))), steps, tol)
+    return x + step
 
 
 def bounded(
@@ -55,8 +56,8 @@ def bounded(
         def within(p: Array, k: Indices, free: Mask = free, rows: Indices = rows) -> Array:
             return np.where(free[k], matrices(p, rows[k]), 0.0)
 
-        step = _step(within, diagonal[rows], np.where(free, -gradient, 0.0), steps, tol)
-        onward = np.zeros(len(rows), dtype=bool)
+        step, arrived = _step(within, diagonal[rows], np.where(free, -gradient, 0.0), steps, tol)
+        onward = ~arrived
         trying = np.arange(len(rows))
         for _ in range(_HALVINGS):
             wanted = here[trying] + step[trying]
@@ -67,25 +68,32 @@ def bounded(
             lower_cost = cost_ <= cost[number]
             kept = number[lower_cost]
             x[kept], product[kept], cost[kept] = (v[lower_cost] for v in (trial, product_, cost_))
-            # Where no bound was met the step was the minimum.
-            onward[trying[lower_cost]] = (trial != wanted)[lower_cost].any(axis=1)
+            # Where no bound was met the step was the minimum, unless steps ran out.
+            onward[trying[lower_cost]] |= (trial != wanted)[lower_cost].any(axis=1)
             trying = trying[~lower_cost]
             if not len(trying):
                 break
             step[trying] /= 2
+        onward[trying] = False
         rows = rows[onward]
         if not len(rows):
             break
     return x
 
 
-def _step(matrices: Matrices, diagonal: Array, residual: Array, steps: int, tol: float) -> Array:
-    """Return the solution of ``matrices(p) = residual`` by preconditioned conjugate gradients."""
+def _step(
+    matrices: Matrices, diagonal: Array, residual: Array, steps: int, tol: float
+) -> tuple[Array, Mask]:
+    """Return the solution of ``matrices(p) = residual`` by preconditioned conjugate gradients.
+
+    Also returns for which samples it is as accurate as `tol`.
+    """
     solution = np.zeros_like(residual)
     scaled = residual / diagonal
     direction, rho = scaled, _dot(residual, scaled)
     least = tol**2 * rho
     rows = np.arange(len(residual))
+    arrived = np.ones(len(residual), dtype=bool)
     for _ in range(steps):
         running = rho > least
         if not running.all():
@@ -101,7 +109,8 @@ def _step(matrices: Matrices, diagonal: Array, residual: Array, steps: int, tol:
         scaled = residual / diagonal
         rho, last = _dot(residual, scaled), rho
         direction = scaled + (rho / last)[:, None] * direction
-    return solution
+    arrived[rows[rho > least]] = False
+    return solution, arrived
 
 
 def _dot(a: Array, b: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -43,6 +44,8 @@ class MixedNormLeastSquares:
     #: Bounds of each cell; equal ones fix it.
     lower: Array
     upper: Array
+    #: Cells whose density was measured, of the active ones.
+    measured: Mask
     max_iter: int
     tol: float
 
@@ -75,10 +78,8 @@ class MixedNormLeastSquares:
                 systems = [waiting.pop(k) for k in rows]
                 found = self.minimise(systems, np.array([runs[k].sigma for k in rows]))
                 for k, rho, chi in zip(rows, *found, strict=True):
-                    try:
+                    with suppress(StopIteration):
                         waiting[k] = steps[k].send((rho, float(chi)))
-                    except StopIteration:
-                        pass
 
     def minimise(self, systems: Sequence[Quadratic], sigma: Array) -> tuple[Array, Array]:
         """Return approximate minima of quadratics, shaped as the block, and their chi factors."""
@@ -176,9 +177,12 @@ class MixedNormLeastSquares:
         return blocks
 
     @cached_property
-    def fixed(self) -> Mask:
-        """Which cells have a known density, shaped as the block."""
-        return self.block(self.lower == self.upper) > 0
+    def known(self) -> Mask:
+        """Which cells have a known density, shaped as the block.
+
+        They tell nothing of the size of densities that are looked for.
+        """
+        return self.block(self.measured | (self.lower == self.upper)) > 0
 
     @cached_property
     def depths(self) -> Array:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skgrav._typing import Array
-from skgrav.solvers._body_sizes import BodySizes
+from skgrav.solvers._body_sizes import _SIZED, BodySizes
 from skgrav.solvers._face_norm import Scales, Stiffness
 from skgrav.solvers._status import Status
 
@@ -16,8 +16,8 @@ from skgrav.solvers._status import Status
 #: by which it falls.
 _FIRST, _FALL = 10.0, (1.5, 4.0)
 
-#: Length of the smooth start, as a share of the mean depth by sensitivity.
-_SMOOTH = 0.3
+#: Length of the smooth start in cells.
+_SMOOTH = 2.0
 
 #: The noise is out of reach where this many alphas lower the chi factor by less than this share
 #: each.
@@ -110,7 +110,8 @@ class Reweighting:
 
     def solve(self) -> Steps:
         """Find densities, alpha and status, given the minima of the quadratics yielded."""
-        if np.mean(self.d**2) <= 1 and self.alpha is None and not self.problem.fixed.any():
+        fixed = self.problem.lower == self.problem.upper
+        if np.mean(self.d**2) <= 1 and self.alpha is None and not fixed.any():
             return
         self.b = self.problem.block(self.problem.adjoint(self.d[None])[0] / self.sigma)
         yield from self._smooth()
@@ -120,15 +121,12 @@ class Reweighting:
 
     def _smooth(self) -> Steps:
         """Fit the data with squares, lowering alpha down to the noise."""
-        norms2 = self.problem.block(self.problem.norms2) / self.sigma**2
-        share = self.problem.volumes * norms2
-        length = _SMOOTH * float(np.sum(share * self.problem.depths) / np.sum(share))
-        stiffness = self.norm.quadratic(length)
+        stiffness = self.norm.quadratic(_SMOOTH * self.problem.cell_size)
         if self.alpha is not None:
             self.beta = self.alpha
             yield from self._minimise(stiffness, -1)
             return
-        self.beta = _FIRST * float(norms2.sum() / stiffness.diagonal.sum())
+        self.beta = _FIRST * float(self.problem.norms2.sum()) / self.sigma**2 / stiffness.diagonal.sum()
         passed: list[tuple[float, float, Array]] = []
         for _ in range(_STARTS):
             chi = yield from self._minimise(stiffness, -1)
@@ -167,7 +165,7 @@ class Reweighting:
             change = np.linalg.norm(self.rho - last) / (np.linalg.norm(self.rho) or 1.0)
             largest = float(np.max(np.abs(self.rho)))
             self.course.append((chi, float(self.beta), float(change), largest))
-            if change < self.problem.tol and not self.sizes.adapts(i):
+            if change < self.problem.tol and i > _SIZED:
                 break
         reached = _REACHED[0] <= chi / self.target <= _REACHED[1]
         if self.alpha is None and not reached and self.status == Status.REACHED:
@@ -186,9 +184,9 @@ class Reweighting:
         problem = self.problem
         if i < _BOUNDED:
             # Bounds that are tight from the start keep bodies where the smooth start has them.
-            if not problem.fixed.any():
-                return None
             known = problem.lower == problem.upper
+            if not known.any():
+                return None
             lower = np.where(known, problem.lower, -np.inf)
             upper = np.where(known, problem.upper, np.inf)
         elif np.isneginf(problem.lower).all() and np.isposinf(problem.upper).all():
@@ -199,6 +197,6 @@ class Reweighting:
 
     def _largest(self) -> list[float]:
         """Return the largest density and slope of cells that are not known."""
-        rho = np.where(self.problem.fixed, 0.0, self.rho)
+        rho = np.where(self.problem.known, 0.0, self.rho)
         slopes = max(float(s.max(initial=0.0)) for s in self.norm.slopes(rho))
         return [float(np.max(np.abs(rho))), slopes]
