@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from skgrav import ForwardOperator, MatrixOperator, Mesh, SparseInverter, Survey
 from skgrav.metrics import relative_l2_error
@@ -149,7 +150,7 @@ def test_default_expects_bodies_of_a_size_that_does_not_need_a_contrast(volume):
     mesh, survey, _, g = volume
     operator = ForwardOperator(mesh, survey)
     found = SparseInverter(operator=operator).fit(g).predict(g)
-    assert 0.3 < found.max() / 300.0 < 2.0
+    assert 0.2 < found.max() / 300.0 < 2.0
     given = SparseInverter(norms=(0, 1, 1, 1), operator=operator).fit(g).predict(g)
     np.testing.assert_array_equal(found, given)
 
@@ -193,6 +194,94 @@ def test_cells_that_are_not_active_are_no_unknowns():
     found = SparseInverter(contrast=300.0, operator=operator).fit(g).predict(g)
     assert found.shape == (2, np.count_nonzero(active))
     assert dice(found[0], rho) > 0.7
+
+
+@pytest.mark.parametrize(
+    ("norms", "weights"),
+    [((2, 1, 1), (0.01, 1, 1)), ((1, 1, 1), (1, 0, 0))],
+    ids=["variation", "L1"],
+)
+def test_convex_norms_reach_the_minimum_that_scipy_finds(norms, weights, line):
+    """Total variation and the sum of absolute departures, by a quasi-Newton method."""
+    operator, _, g = line
+    alpha = 1e-3
+    inverter = SparseInverter(
+        alpha, norms=norms, norm_weights=weights, isotropic=False, max_iter=100, tol=1e-4,
+        operator=operator,
+    ).fit(g)  # fmt: skip
+    found = inverter.invert(g[:1])
+    scales, mesh = found.iterations[0].scales, operator.mesh_
+    norm = inverter._mixed._on(mesh)
+    matrix, sigma = operator.matrix_, operator.survey_.uncertainty[0]
+
+    def cost(rho):
+        image = rho.reshape(mesh.shape)
+        residual = (matrix @ rho - g[0]) / sigma
+        value, gradient = residual @ residual, 2 * matrix.T @ residual / sigma
+        terms = [(norm.cells, image, 1.0, scales.least_density, norms[0])]
+        for axis, (face, step) in enumerate(zip(norm.faces, norm.steps, strict=True)):
+            terms.append((face, step * np.diff(image, axis=axis), scales.length, 0.0, 1))
+        for axis, (weight, values, unit, _, p) in enumerate(terms, start=-1):
+            least = scales.least_slope if axis >= 0 else scales.least_density
+            if p == 2:
+                cells, slope = weight * values**2, 2 * weight * values
+            else:
+                size = unit * (scales.size if axis >= 0 else scales.positive)
+                root = np.sqrt(values**2 + least**2)
+                cells, slope = 2 * size * weight * (root - least), 2 * size * weight * values / root
+            value += alpha * cells.sum()
+            if axis < 0:
+                gradient = gradient + alpha * slope.ravel()
+            else:
+                flow = slope * norm.steps[axis]
+                pads = [[(int(k == axis), 0), (0, int(k == axis))] for k in (0, 1)]
+                before, after = (np.pad(flow, [pads[k][side] for k in (0, 1)]) for side in (0, 1))
+                gradient = gradient + alpha * (before - after).ravel()
+        return value, gradient
+
+    start = np.zeros(mesh.n_cells)
+    best = minimize(cost, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    assert cost(found.rho[0])[0] < 1.02 * best.fun
+
+
+def test_expected_contrast_is_told(line):
+    operator, _, g = line
+    found = SparseInverter(contrast=(-1, 300), operator=operator).fit(g).invert(g)
+    np.testing.assert_array_equal(found.iterations[0].contrast, [1.0, 300.0])
+    found = SparseInverter(operator=operator).fit(g).invert(g)
+    low, high = found.iterations[1].contrast
+    assert low == high == pytest.approx(found.rho[1].max(), rel=0.5)
+
+
+@pytest.mark.parametrize("bounds", [None, (0.0, 300.0)])
+def test_draws_have_the_covariance_of_the_last_quadratic(bounds, line):
+    operator, _, g = line
+    g = g[:1]
+    inverter = SparseInverter(bounds=bounds, operator=operator).fit(g)
+    noise = inverter._noise(None)
+    sigma = noise.scale_or(g, 1.0)
+    white = noise.whitening(g)
+    solved = inverter._solve(white, sigma, "discrepancy")
+    drawn = inverter._draws(white, sigma, solved, 300, np.random.default_rng(0))
+    assert drawn.shape == (*solved.rho.shape, 300)
+    fit = noise.whitening(operator.transform(drawn[0].T)) - white[0]
+    assert 0.9 < np.mean((fit / sigma[0]) ** 2) < 1.2
+    if bounds is not None:
+        assert drawn.min() >= 0
+        assert drawn.max() <= 300.0
+        return
+    mesh = operator.mesh_
+    stiffness = inverter._mixed._on(mesh).reweighted(
+        solved.rho[0].reshape(mesh.shape), solved.iterations[0].scales
+    )
+    basis = np.eye(mesh.n_cells)
+    matrix = noise.whitening(operator.transform(basis)) / sigma[0]
+    squares = np.array([stiffness(one.reshape(mesh.shape)).ravel() for one in basis])
+    covariance = np.linalg.inv(matrix @ matrix.T + solved.damping[0] / sigma[0] ** 2 * squares)
+    assert np.linalg.norm(drawn[0].mean(axis=1) - solved.rho[0]) < 0.05 * np.linalg.norm(
+        solved.rho[0]
+    )
+    np.testing.assert_allclose(drawn[0].std(axis=1), np.sqrt(np.diag(covariance)), rtol=0.2)
 
 
 # Bounds, references, samples
@@ -278,7 +367,7 @@ def test_alpha_may_be_given_or_found_without_the_noise(line):
     operator, _, g = line
     chosen = SparseInverter(operator=operator).fit(g).invert(g)
     given = SparseInverter(chosen.alpha[0], operator=operator).fit(g).invert(g)
-    assert given.chi_factor[0] == pytest.approx(1.0, abs=0.3)
+    assert given.chi_factor[0] == pytest.approx(1.0, abs=0.5)
     unknown = ForwardOperator(operator.mesh_, Survey(operator.survey_.stations, ("z",)))
     found = SparseInverter(operator=unknown).fit(g).invert(g)
     np.testing.assert_allclose(found.sigma, operator.survey_.uncertainty[0], rtol=0.4)

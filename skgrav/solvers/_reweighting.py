@@ -126,7 +126,9 @@ class Reweighting:
             self.beta = self.alpha
             yield from self._minimise(stiffness, -1)
             return
-        self.beta = _FIRST * float(self.problem.norms2.sum()) / self.sigma**2 / stiffness.diagonal.sum()
+        self.beta = (
+            _FIRST * float(self.problem.norms2.sum()) / self.sigma**2 / stiffness.diagonal.sum()
+        )
         passed: list[tuple[float, float, Array]] = []
         for _ in range(_STARTS):
             chi = yield from self._minimise(stiffness, -1)
