@@ -9,19 +9,18 @@ from typing import Any, Self
 import numpy as np
 from scipy.spatial import KDTree
 
-from skgrav._typing import Array, Indices
+from skgrav._typing import Array, Indices, Mask
 from skgrav.inverters._alpha_search import warn_open
 from skgrav.inverters._damping import DampedLeastSquares
 from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.io import saved, sized
 from skgrav.noise import Whitening
-from skgrav.operators import shared
+from skgrav.operators import CellValues, shared
 from skgrav.solvers import FaceNorm, Iterations, MixedNormLeastSquares, depth_weights
 
-#: Least weight by sensitivity relative to the largest, and the largest relative to the quantile
-#: of its layer: logs in boreholes make single cells far more sensitive than the others.
-_LEAST, _QUANTILE, _MOST = 1e-3, 0.9, 3.0
+#: Least weight by sensitivity relative to the largest.
+_LEAST = 1e-3
 
 #: Largest number of iterations, and tolerance, of the noise by products.
 _NOISE_ITER, _NOISE_TOL = 1000, 1e-3
@@ -59,7 +58,7 @@ class MixedNorms:
         norms2 = operator.products_.column_norms2(whitening.weights**-2)
         mesh = operator.mesh_
         if depth_weighting in (None, "sensitivity"):
-            weights = _sensitivity_weights(mesh, norms2)
+            weights = _sensitivity_weights(operator, whitening)
         else:
             weights = depth_weights(operator, depth_weighting, whitening)
         return cls(
@@ -86,22 +85,7 @@ class MixedNorms:
         tol: float,
     ) -> tuple[Array, Array, Indices, Indices, Array, list[Iterations]]:
         """Return departures, damping, n_iter, status, noise and course of whitened data."""
-        mesh = operator.mesh_
-        products = operator.products_
-        lower, upper = (np.broadcast_to(b, len(self.weights)) for b in bounds)
-        problem = MixedNormLeastSquares(
-            lambda rho: whitening(products.forward(rho)),
-            lambda d: products.adjoint(whitening.adjoint(d)),
-            self.norms2,
-            mesh,
-            self._on(mesh),
-            self.depth,
-            contrast,
-            lower,
-            upper,
-            max_iter,
-            tol,
-        )
+        problem = self._problem(operator, whitening, contrast, bounds, max_iter, tol)
         alpha = None if isinstance(choice, str) else np.full(len(white), float(choice))
         if choice == "gcv":
             sigma = _cross_validated_noise(operator, whitening, white)
@@ -109,6 +93,55 @@ class MixedNorms:
         unit = np.where(sigma > 0, sigma, 1.0)
         rho, damping, n_iter, status, courses = problem.solve(white, unit, alpha)
         return rho, damping, n_iter, status, sigma, courses
+
+    def draws(
+        self,
+        operator: Any,
+        whitening: Whitening,
+        solved: Any,
+        n_draws: int,
+        rng: np.random.RandomState,
+        *,
+        bounds: tuple[Array | float, Array | float],
+    ) -> Array:
+        """Return draws of departures about those of a `Departure`, (n_samples, n_cells, n_draws).
+
+        They are those of the Gaussian that the last reweighted squares describe.
+        """
+        problem = self._problem(operator, whitening, None, bounds, 1, 1.0)
+        drawn = np.repeat(solved.rho[:, :, None], n_draws, axis=2)
+        for k in np.flatnonzero(np.isfinite(solved.damping)):
+            scales = solved.iterations[k].scales
+            if scales.length > 0:
+                one = solved.rho[k], solved.sigma[k] or 1.0, solved.damping[k], scales
+                drawn[k] = problem.draw(*one, n_draws, rng).T
+        return drawn
+
+    def _problem(
+        self,
+        operator: Any,
+        whitening: Whitening,
+        contrast: tuple[float, float] | None,
+        bounds: tuple[Array | float, Array | float],
+        max_iter: int,
+        tol: float,
+    ) -> MixedNormLeastSquares:
+        products = operator.products_
+        lower, upper = (np.broadcast_to(b, len(self.weights)) for b in bounds)
+        return MixedNormLeastSquares(
+            lambda rho: whitening(products.forward(rho)),
+            lambda d: products.adjoint(whitening.adjoint(d)),
+            self.norms2,
+            operator.mesh_,
+            self._on(operator.mesh_),
+            self.depth,
+            contrast,
+            lower,
+            upper,
+            _measured(operator),
+            max_iter,
+            tol,
+        )
 
     def value(self, operator: Any, departure: Array) -> Array:
         """Return the norm of departures, (n_samples,)."""
@@ -129,17 +162,28 @@ def _by_axes(values: Sequence[float]) -> tuple[float, ...]:
     return (first, *slopes[::-1])
 
 
-def _sensitivity_weights(mesh: Any, norms2: Array) -> Array:
+def _sensitivity_weights(operator: Any, whitening: Whitening) -> Array:
     """Return the norm of each column per volume, within limits."""
-    weights = np.sqrt(norms2) / mesh.volumes
-    layer = np.unravel_index(mesh.cells, mesh.shape)[0]
-    for k in np.unique(layer):
-        cells = layer == k
-        most = _MOST * np.quantile(weights[cells], _QUANTILE)
-        weights[cells] = np.minimum(weights[cells], most) if most > 0 else weights[cells]
+    counts = whitening.weights**-2
+    known = [data for part, data in operator.parts_ if isinstance(part, CellValues)]
+    if len(known) < len(operator.parts_):
+        # A log tells of its own cells alone, whose weights must not differ from those beside them.
+        for data in known:
+            counts[data] = 0.0
+    weights = np.sqrt(operator.products_.column_norms2(counts)) / operator.mesh_.volumes
     if not weights.any():
         raise ValueError("'operator' maps every density to zero; give one with sensitivity.")
     return np.maximum(weights, _LEAST * weights.max())
+
+
+def _measured(operator: Any) -> Mask:
+    """Return which cells have a measured density, unless all have."""
+    data = np.zeros(operator.n_data_)
+    for part, own in operator.parts_:
+        if isinstance(part, CellValues):
+            data[own] = 1.0
+    measured: Mask = operator.products_.column_norms2(data) > 0
+    return measured & ~measured.all()
 
 
 def _depth(operator: Any, mesh: Any) -> Array:

@@ -436,6 +436,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
                 solved.rho[one], solved.model_norm[one] = found.rho, found.model_norm
                 solved.damping[one] = found.damping
                 solved.n_iter[one] += found.n_iter
+                if solved.iterations is not None:
+                    solved.iterations[k] = found.iterations[0]
                 missed[k] = False
         parts.warn(missed, chi)
 

@@ -45,7 +45,8 @@ class RegularizedResult:
         Trend of the residual.
     iterations : list of Iterations, default=None
         Course of the iteration of each sample with mixed norms: arrays `chi_factor`, `alpha`,
-        `change` and `largest`, of shape (n_iter,).
+        `change` and `largest`, of shape (n_iter,), and `contrast`, the magnitudes of negative and
+        positive departures that were expected.
 
     See Also
     --------

@@ -64,10 +64,11 @@ class SparseInverter(RegularizedInverter):
         Whether slopes count by the norm of the gradient at each face. Otherwise they count axis by
         axis, which favours boxes along the axes.
     contrast : float or tuple of two floats, default=None
-        Expected departure of bodies, a magnitude or the lowest and highest one; the weight of
-        departures is adapted until the largest departures are about these. None expects bodies
+        Expected departure of bodies, a magnitude or the lowest and highest one, 0 for a sign that
+        is not expected; bodies of another size than assumed deviate from it. None expects bodies
         whose radius is 1.4 times the geometric mean of their depth and of the size of cells, so
-        that smaller cells give smaller and denser bodies. Data hardly determine it.
+        that smaller cells give smaller and denser bodies. Data hardly determine it: what was
+        expected stands in `iterations` of the result.
     depth_weighting : float, "sensitivity", "distance" or None, default=None
         Weights of departures that fall with depth, as in `TikhonovInverter`. With mixed norms,
         ``"sensitivity"`` weighs each cell by its own sensitivity per volume, and None does so, too.
@@ -142,7 +143,7 @@ class SparseInverter(RegularizedInverter):
     Gravity determines mass and centre of a body, but hardly its radius and density, which C and L
     choose: L is proportional to the radius of a ball of density C with the mass of the last
     densities. C is the `contrast`, or follows from this mass and the expected radius. Beyond C,
-    departures count as squares.
+    departures count as squares. Cells with measured densities tell nothing of C and L.
 
     With norms=1, R is ``sum(v w |m|)`` [1]_, or with the discrepancy principle the sum alone is
     minimised, subject to a bound of the misfit. Each iteration is a proximal point, whose dual has
@@ -317,6 +318,19 @@ class SparseInverter(RegularizedInverter):
         status = np.where(exceeds, Status.OUT_OF_REACH, status)
         norm = np.sum(np.abs(u), axis=1)
         return Departure(u / self._weights, norm, found, n_iter, status, sigma)
+
+    def _draws(
+        self, white: Array, sigma: Array, solved: Departure, n_draws: int, rng: np.random.RandomState
+    ) -> Array:
+        """Return draws of departures, (n_samples, n_cells, n_draws)."""
+        if self._mixed is None:
+            raise ValueError(
+                "'norms' is 1, about whose exact minimum there are no draws. Take norms=None, or "
+                "a tuple of powers."
+            )
+        whitening = self._noise(None).whitening
+        bounds = self._departures_within()
+        return self._mixed.draws(self.operator_, whitening, solved, n_draws, rng, bounds=bounds)
 
     def _cross_validated_noise(self, coordinates: Array, lost2: Array) -> Array:
         """Return the noise estimated from the residuals of least squares damped by GCV."""

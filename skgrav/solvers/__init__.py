@@ -8,14 +8,14 @@ from skgrav.io import saved
 from skgrav.solvers._base import Solver, SolverResult
 from skgrav.solvers._bounded_cg import BoundedLeastSquares
 from skgrav.solvers._cgls import CGLS
-from skgrav.solvers._face_norm import FaceNorm, Stiffness
+from skgrav.solvers._face_norm import FaceNorm, Scales, Stiffness
 from skgrav.solvers._gaussian import DataSpace
 from skgrav.solvers._gradient_descent import GradientDescent
 from skgrav.solvers._guard import Guard
 from skgrav.solvers._icg import ICG
 from skgrav.solvers._krylov import GMRES, LGMRES
 from skgrav.solvers._lsmr import LSMR
-from skgrav.solvers._mixed_norms import Iterations, MixedNormLeastSquares
+from skgrav.solvers._mixed_norms import MixedNormLeastSquares
 from skgrav.solvers._projection import (
     IN_REACH,
     Bounds,
@@ -23,6 +23,7 @@ from skgrav.solvers._projection import (
     check_bounds,
     discrepancy_strength,
 )
+from skgrav.solvers._reweighting import Iterations
 from skgrav.solvers._sparse import SparseLeastSquares
 from skgrav.solvers._status import (
     SIGNIFICANCE,

@@ -4,16 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from skgrav._typing import Array
 
 
+class Scales(NamedTuple):
+    """Units of departures and slopes.
+
+    Parameters
+    ----------
+    length : float
+        Length that multiplies slopes.
+    size : float
+        Density of bodies, in whose units slopes times the length count.
+    negative, positive : float
+        Densities in whose units negative and positive departures count.
+    lowest, highest : float
+        Magnitudes of negative and positive departures beyond which they count as squares.
+    least_density, least_slope : float
+        Magnitudes below which densities and slopes count as zero.
+    """
+
+    length: float
+    size: float
+    negative: float
+    positive: float
+    lowest: float
+    highest: float
+    least_density: float
+    least_slope: float
+
+
 @dataclass(frozen=True)
 class Stiffness:
-    """Matrix of a sum of weighted squares of densities, and of differences over faces."""
+    """Matrix of a sum of weighted squares of densities, and of differences over faces.
+
+    All arrays may have one more, leading axis of samples.
+    """
 
     #: Weights of cells, shaped as the block of the mesh.
     cells: Array
@@ -23,7 +53,7 @@ class Stiffness:
     def __call__(self, rho: Array) -> Array:
         """Return the product with densities of the block."""
         product = self.cells * rho
-        for axis, weights in enumerate(self.faces):
+        for axis, weights in enumerate(self.faces, start=rho.ndim - len(self.faces)):
             low, high = _sides(axis, rho.ndim)
             flow = weights * (rho[high] - rho[low])
             product[low] -= flow
@@ -34,11 +64,21 @@ class Stiffness:
     def diagonal(self) -> Array:
         """Diagonal of the matrix, shaped as the block."""
         diagonal = self.cells.copy()
-        for axis, weights in enumerate(self.faces):
+        for axis, weights in enumerate(self.faces, start=diagonal.ndim - len(self.faces)):
             low, high = _sides(axis, diagonal.ndim)
             diagonal[low] += weights
             diagonal[high] += weights
         return diagonal
+
+    def sample(self, rng: np.random.Generator, n: int) -> Array:
+        """Return n vectors of zero mean whose covariance is the matrix, shaped as the block."""
+        drawn = np.sqrt(self.cells) * rng.standard_normal((n, *self.cells.shape))
+        for axis, weights in enumerate(self.faces, start=1):
+            low, high = _sides(axis, drawn.ndim)
+            flow = np.sqrt(weights) * rng.standard_normal((n, *weights.shape))
+            drawn[low] -= flow
+            drawn[high] += flow
+        return drawn
 
 
 @dataclass(frozen=True)
@@ -95,30 +135,25 @@ class FaceNorm:
         pairs = zip(self.faces, self.steps, strict=True)
         return Stiffness(self.cells, tuple(f * (length * s) ** 2 for f, s in pairs))
 
-    def reweighted(
-        self,
-        rho: Array,
-        length: float,
-        size: float,
-        sizes: Array,
-        least: tuple[float, float],
-    ) -> Stiffness:
+    def reweighted(self, rho: Array, scales: Scales) -> Stiffness:
         """Return the matrix whose squares are the powers at densities `rho`.
 
-        Densities in units of `sizes`, and slopes times the length in units of `size`, count as the
-        power of their magnitude, which is at least `least`: so a body of density `size` with sharp
-        edges costs the same at any power, and that of slopes grows with the length for power 1.
+        Densities, and slopes times the length, count as the power of their magnitude in units of
+        the density of bodies: so a body of that density with sharp edges costs the same at any
+        power, and that of slopes grows with the length for power 1.
         """
-        p = self.norms[0]
-        cells = self.cells * sizes ** (2 - p) * (rho**2 + least[0] ** 2) ** (p / 2 - 1)
+        p, length, size = self.norms[0], scales.length, scales.size
+        sizes = np.where(rho < 0, scales.negative, scales.positive)
+        cells = self.cells * sizes ** (2 - p) * (rho**2 + scales.least_density**2) ** (p / 2 - 1)
         # Beyond their size densities cost as squares again, which keeps bodies from shrinking.
-        cells *= np.maximum(np.abs(rho) / sizes, 1.0) ** (2 - p)
+        limits = np.where(rho < 0, scales.lowest, scales.highest)
+        cells *= np.maximum(np.abs(rho) / limits, 1.0) ** (2 - p)
         faces = []
         slopes = self.slopes(rho)
         for p, weights, step, slope in zip(
             self.norms[1:], self.faces, self.steps, slopes, strict=True
         ):
-            power = size ** (2 - p) * (slope**2 + least[1] ** 2) ** (p / 2 - 1)
+            power = size ** (2 - p) * (slope**2 + scales.least_slope**2) ** (p / 2 - 1)
             faces.append(length**p * weights * step**2 * power)
         return Stiffness(cells, tuple(faces))
 

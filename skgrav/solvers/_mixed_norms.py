@@ -2,101 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from skgrav._typing import Array, Indices, Mask
 from skgrav.solvers._conjugate import bounded, conjugate_gradients
-from skgrav.solvers._face_norm import FaceNorm, Stiffness
-from skgrav.solvers._status import Status
+from skgrav.solvers._face_norm import FaceNorm, Scales, Stiffness
+from skgrav.solvers._reweighting import Iterations, Quadratic, Reweighting
 
-#: Alphas of the smooth start: the first relative to the misfit, and the least and largest factor
-#: by which it falls.
-_FIRST, _FALL = 10.0, (1.5, 4.0)
+#: Densities of all samples that are solved at once, which fit into the caches of a core.
+_AT_ONCE = 100_000
 
-#: Length of the smooth start, as a share of the mean depth by sensitivity.
-_SMOOTH = 0.3
-
-#: The noise is out of reach where this many alphas lower the chi factor by less than this share
-#: each.
-_STALLED, _GAIN = 3, 0.1
-
-#: Largest number of alphas of the smooth start.
-_STARTS = 40
-
-#: How often alpha is doubled again where the smooth start fits better than this share of the noise.
-_RAISED, _OVERFITTED = 12, 0.9
-
-#: Factor by which the magnitudes that count as zero fall, and the least, of densities and slopes,
-#: relative to the largest of the smooth start.
-_SHARPEN, _LEAST = 1.5, (1e-4, 1e-2)
-
-#: Radius of a body relative to the geometric mean of its depth and of the size of cells, where no
-#: contrast is given. Depth alone leaves a factor of two between bodies that are commonly sought,
-#: cells alone more; that of cells tells what detail is expected.
-_RADIUS = 1.4
-
-#: Factor of the length that compensates for data and weights; 1 for a ball in uniform weights.
-_SHARPNESS = 3.5
-
-#: Factor of the length where slopes count axis by axis, whose sum is larger than the norm.
-_BY_AXES = 0.6
-
-#: Bodies are where densities exceed this share of the largest.
-_BODY = 0.25
-
-#: Iterations until the expected size of bodies is fixed, and until bounds hold that do not fix
-#: a density.
-_SIZED, _BOUNDED = 12, 8
-
-#: Largest growth of the expected density beyond the largest one.
-_GROWTH = 1.4
-
-#: Iteration from which weights of densities are adapted to a contrast, the share of iterations
-#: after which they are not, power and limits of the factor.
-_ADAPTED, _SETTLED, _POWER, _LIMITS = 8, 0.8, 0.4, (0.85, 1.2)
-
-#: Chi factors this close to one need no other alpha, and those within limits are reached: among few
-#: cells it jumps when a face vanishes.
-_CLOSE, _REACHED = 0.08, (0.5, 1.1)
-
-#: Solves of an iteration, and of the last, with alphas that approach the noise, and limits of the
-#: factor of alpha.
-_SOLVES, _LAST_SOLVES, _FACTORS = 2, 6, (0.3, 3.0)
-
-
-class Iterations(NamedTuple):
-    """Course of the reweighting of one sample.
-
-    Parameters
-    ----------
-    chi_factor : ndarray of shape (n_iter,)
-        Mean square of the residual in units of the noise after each iteration.
-    alpha : ndarray of shape (n_iter,)
-        Weight of the model norm.
-    change : ndarray of shape (n_iter,)
-        Norm of the change of densities relative to that of the densities.
-    largest : ndarray of shape (n_iter,)
-        Largest magnitude of a density.
-    """
-
-    chi_factor: Array
-    alpha: Array
-    change: Array
-    largest: Array
+#: Tolerance and largest number of steps of a draw.
+_DRAW_TOL, _DRAW_STEPS = 1e-2, 300
 
 
 @dataclass(frozen=True)
 class MixedNormLeastSquares:
     """Minimises ``||d - A rho||^2 / sigma^2 + alpha R(rho)`` with a `FaceNorm` R, by reweighting.
 
-    Samples are solved one after the other. Where alpha is not given it is chosen in each iteration
-    such that the residual approaches the noise.
+    Samples know nothing of each other, but share the products of their conjugate gradients. Where
+    alpha is not given it is chosen in each iteration such that the residual approaches the noise.
     """
 
     #: Product with densities and its adjoint, of rows of samples.
@@ -113,6 +44,8 @@ class MixedNormLeastSquares:
     #: Bounds of each cell; equal ones fix it.
     lower: Array
     upper: Array
+    #: Cells whose density was measured, of the active ones.
+    measured: Mask
     max_iter: int
     tol: float
 
@@ -120,18 +53,136 @@ class MixedNormLeastSquares:
         self, d: Array, sigma: Array, alpha: Array | None = None
     ) -> tuple[Array, Array, Indices, Indices, list[Iterations]]:
         """Return densities, alphas times sigma squared, iterations, status and their courses."""
+        size = max(1, _AT_ONCE // self.norm.cells.size)
+        alphas = [None] * len(d) if alpha is None else list(alpha)
         runs = []
-        for k in range(len(d)):
-            run = _Run(self, d[k] / sigma[k], sigma[k], None if alpha is None else alpha[k])
-            runs.append(run.solve())
-        rho, alphas, status, courses = map(list, zip(*runs, strict=True))
+        for start in range(0, len(d), size):
+            chunk = range(start, min(start + size, len(d)))
+            together = [Reweighting(self, d[k] / sigma[k], sigma[k], alphas[k]) for k in chunk]
+            self._run(together)
+            runs += together
+        rho = np.array([self.cells(run.rho) for run in runs])
+        damping = np.array([run.beta for run in runs]) * sigma**2
+        courses = [run.iterations for run in runs]
         n_iter = np.array([max(1, len(c.alpha)) for c in courses])
-        return np.array(rho), np.array(alphas) * sigma**2, n_iter, np.array(status), courses
+        return rho, damping, n_iter, np.array([run.status for run in runs]), courses
+
+    def _run(self, runs: Sequence[Reweighting]) -> None:
+        """Run the iterations of samples, with the solutions of all that still run at once."""
+        steps = [run.solve() for run in runs]
+        waiting = {k: system for k, step in enumerate(steps) if (system := next(step, None))}
+        while waiting:
+            free = [k for k, system in waiting.items() if system.bounds is None]
+            within = [k for k, system in waiting.items() if system.bounds is not None]
+            for rows in filter(None, (free, within)):
+                systems = [waiting.pop(k) for k in rows]
+                found = self.minimise(systems, np.array([runs[k].sigma for k in rows]))
+                for k, rho, chi in zip(rows, *found, strict=True):
+                    with suppress(StopIteration):
+                        waiting[k] = steps[k].send((rho, float(chi)))
+
+    def minimise(self, systems: Sequence[Quadratic], sigma: Array) -> tuple[Array, Array]:
+        """Return approximate minima of quadratics, shaped as the block, and their chi factors."""
+        n, shape = len(systems), self.mesh.shape
+        faces = zip(*(s.stiffness.faces for s in systems), strict=True)
+        stiffness = Stiffness(_stacked([s.stiffness.cells for s in systems]),
+                              tuple(_stacked(f) for f in faces))  # fmt: skip
+        beta = np.array([s.beta for s in systems])
+        diagonal = self._diagonal(stiffness, beta, sigma)
+        matrices = self._matrices(stiffness, beta, sigma)
+        b = _stacked([s.b for s in systems]).reshape(n, -1)
+        rho = _stacked([s.rho for s in systems]).reshape(n, -1)
+        limits = [s.bounds for s in systems if s.bounds is not None]
+        if limits:
+            lower, upper = (_stacked(v).reshape(n, -1) for v in zip(*limits, strict=True))
+            rho = bounded(matrices, diagonal, b, rho, lower, upper)
+        else:
+            rho = conjugate_gradients(matrices, diagonal, b, rho)
+        residual = self._forward(rho, sigma) - _stacked([s.d for s in systems])
+        return rho.reshape(n, *shape), np.mean(residual**2, axis=1)
+
+    def draw(
+        self,
+        rho: Array,
+        sigma: float,
+        damping: float,
+        scales: Scales,
+        n_draws: int,
+        rng: np.random.RandomState,
+    ) -> Array:
+        """Return draws from the Gaussian of the last quadratic of one sample, (n_draws, n_cells).
+
+        `rho`, `damping` and `scales` are those of its solution. Each draw is the minimum for
+        perturbed data and perturbed squares, whose covariance is the inverse of the matrix.
+        """
+        block = self.block(rho)
+        stiffness = self.norm.reweighted(block, scales)
+        beta, n_data = damping / sigma**2, self.forward(rho[None]).shape[1]
+        force = np.sqrt(beta) * stiffness.sample(rng, n_draws).reshape(n_draws, -1)
+        sigmas, start = np.full(n_draws, sigma), np.tile(block.ravel(), (n_draws, 1))
+        force += self._adjoint(rng.standard_normal((n_draws, n_data)), sigmas)
+        stiffness = Stiffness(
+            np.broadcast_to(stiffness.cells, (n_draws, *block.shape)),
+            tuple(np.broadcast_to(f, (n_draws, *f.shape)) for f in stiffness.faces),
+        )
+        matrices = self._matrices(stiffness, np.full(n_draws, beta), sigmas)
+        diagonal = self._diagonal(stiffness, np.full(n_draws, beta), sigmas)
+        accuracy: Any = {"tol": _DRAW_TOL, "steps": _DRAW_STEPS}
+        if np.isinf(self.lower).all() and np.isinf(self.upper).all():
+            drawn = start + conjugate_gradients(matrices, diagonal, force, 0 * start, **accuracy)
+        else:
+            shape = (n_draws, block.size)
+            lower, upper = (
+                np.broadcast_to(self.block(v).ravel(), shape) for v in (self.lower, self.upper)
+            )
+            b = force + matrices(start, np.arange(n_draws))
+            drawn = bounded(matrices, diagonal, b, start, lower, upper, **accuracy)
+        return drawn if self.mesh.active is None else drawn[:, self.mesh.active.ravel()]
+
+    def _diagonal(self, stiffness: Stiffness, beta: Array, sigma: Array) -> Array:
+        """Return the diagonals of the matrices of samples."""
+        diagonal = self.block(self.norms2).ravel() / sigma[:, None] ** 2
+        diagonal += beta[:, None] * stiffness.diagonal.reshape(len(beta), -1)
+        diagonal[diagonal == 0] = 1.0  # inactive cells
+        return diagonal
+
+    def _matrices(
+        self, stiffness: Stiffness, beta: Array, sigma: Array
+    ) -> Callable[[Array, Indices], Array]:
+        """Return the products of rows with the matrices of samples, which have leading axes."""
+
+        def product(rho: Array, rows: Indices) -> Array:
+            part = stiffness
+            if len(rows) < len(beta):
+                part = Stiffness(stiffness.cells[rows], tuple(f[rows] for f in stiffness.faces))
+            product = part(rho.reshape(-1, *self.mesh.shape)).reshape(len(rho), -1)
+            product *= beta[rows, None]
+            product += self._adjoint(self._forward(rho, sigma[rows]), sigma[rows])
+            return product
+
+        return product
+
+    def _forward(self, rho: Array, sigma: Array) -> Array:
+        """Return the whitened data of rows of the block."""
+        if self.mesh.active is not None:
+            rho = rho[:, self.mesh.active.ravel()]
+        return self.forward(rho) / sigma[:, None]
+
+    def _adjoint(self, white: Array, sigma: Array) -> Array:
+        product = self.adjoint(white / sigma[:, None])
+        if self.mesh.active is None:
+            return product
+        blocks = np.zeros((len(white), self.mesh.active.size))
+        blocks[:, self.mesh.active.ravel()] = product
+        return blocks
 
     @cached_property
-    def fixed(self) -> Mask:
-        """Which cells have a known density, shaped as the block."""
-        return self.block(self.lower == self.upper) > 0
+    def known(self) -> Mask:
+        """Which cells have a known density, shaped as the block.
+
+        They tell nothing of the size of densities that are looked for.
+        """
+        return self.block(self.measured | (self.lower == self.upper)) > 0
 
     @cached_property
     def depths(self) -> Array:
@@ -159,209 +210,6 @@ class MixedNormLeastSquares:
         return block.ravel() if self.mesh.active is None else block[self.mesh.active]
 
 
-#: Chi factor, alpha, change and largest density of each iteration.
-Course = list[tuple[float, float, float, float]]
-
-
-class _Run:
-    """The inversion of one sample, in units of its noise; densities are shaped as the block."""
-
-    def __init__(
-        self, problem: MixedNormLeastSquares, d: Array, sigma: float, alpha: float | None
-    ) -> None:
-        self.problem, self.norm = problem, problem.norm
-        self.d, self.sigma, self.alpha = d, sigma, alpha
-        self.b = self._adjoint(d)
-        self.norms2 = problem.block(problem.norms2) / sigma**2
-        self.rho = np.zeros(problem.mesh.shape)
-        self.target, self.status = 1.0, Status.REACHED
-        self.sizes = _Sizes(problem)
-
-    def solve(self) -> tuple[Array, float, Status, Iterations]:
-        """Return densities, alpha, status and the course of the iteration."""
-        course: Course = []
-        chi = float(np.mean(self.d**2))
-        if chi > 1 or self.alpha is not None or self.problem.fixed.any():
-            self._smooth()
-            least = self._largest()
-            if min(least) > 0:
-                chi = self._reweight(least, course)
-        else:
-            self.beta = np.inf
-        rho = self.problem.cells(self.rho)
-        return rho, self.beta, self.status, Iterations(*np.array(course).reshape(-1, 4).T)
-
-    def _smooth(self) -> None:
-        """Fit the data with squares, lowering alpha down to the noise."""
-        share = self.problem.volumes * self.norms2
-        length = _SMOOTH * float(np.sum(share * self.problem.depths) / np.sum(share))
-        stiffness = self.norm.quadratic(length)
-        first = _FIRST * float(self.norms2.sum() / stiffness.diagonal.sum())
-        self.beta = first if self.alpha is None else self.alpha
-        if self.alpha is not None:
-            self._minimise(stiffness, -1)
-            return
-        passed: list[tuple[float, float, Array]] = []
-        for _ in range(_STARTS):
-            chi = self._minimise(stiffness, -1)
-            if chi <= 1:
-                break
-            passed = [*passed, (chi, self.beta, self.rho)][-1 - _STALLED :]
-            if len(passed) > _STALLED and chi > (1 - _GAIN) ** _STALLED * passed[0][0]:
-                # Noise, or signal that the mesh does not explain, must not become density.
-                self.target, self.beta, self.rho = passed[0]
-                self.status = Status.OUT_OF_REACH
-                return
-            self.beta /= np.clip(chi, *_FALL)
-        for _ in range(_RAISED):
-            if chi >= _OVERFITTED:
-                break
-            self.beta *= 2
-            chi = self._minimise(stiffness, -1)
-
-    def _reweight(self, least: list[float], course: Course) -> float:
-        """Reweight until densities do not change; return the chi factor."""
-        floor = [share * value for share, value in zip(_LEAST, least, strict=True)]
-        for i in range(self.problem.max_iter):
-            least = [max(v / _SHARPEN, f) for v, f in zip(least, floor, strict=True)]
-            self.sizes.update(self.rho, i)
-            stiffness = self.norm.reweighted(
-                self.rho,
-                self.sizes.length,
-                self.sizes.size,
-                self.sizes.of_cells(self.rho),
-                (least[0], least[1]),
-            )
-            last = self.rho
-            for _ in range(_LAST_SOLVES if i == self.problem.max_iter - 1 else _SOLVES):
-                chi = self._minimise(stiffness, i)
-                if self.alpha is not None:
-                    break
-                ratio = self.target / max(chi, 1e-12)
-                self.beta *= np.clip(ratio, *_FACTORS)
-                if abs(ratio - 1) < _CLOSE:
-                    break
-            change = np.linalg.norm(self.rho - last) / (np.linalg.norm(self.rho) or 1.0)
-            largest = float(np.max(np.abs(self.rho)))
-            course.append((chi, float(self.beta), float(change), largest))
-            if change < self.problem.tol and i > _SIZED and not self.sizes.adapts(i):
-                break
-        reached = _REACHED[0] <= chi / self.target <= _REACHED[1]
-        if self.alpha is None and not reached and self.status == Status.REACHED:
-            bounded_ = np.isfinite(self.problem.lower) | np.isfinite(self.problem.upper)
-            held = chi > self.target and bounded_.any()
-            self.status = Status.BOUNDS if held else Status.MAX_ITER
-        return chi
-
-    def _minimise(self, stiffness: Stiffness, i: int) -> float:
-        """Minimise the misfit and squares from the last densities; return the chi factor."""
-
-        def matrix(rho: Array) -> Array:
-            return self._adjoint(self._forward(rho)) + self.beta * stiffness(rho)
-
-        diagonal = self.norms2 + self.beta * stiffness.diagonal
-        diagonal[diagonal == 0] = 1.0  # inactive cells
-        bounds = self._bounds(i)
-        if bounds is None:
-            self.rho = conjugate_gradients(matrix, diagonal, self.b, self.rho)
-        else:
-            self.rho = bounded(matrix, diagonal, self.b, self.rho, *bounds)
-        return float(np.mean((self._forward(self.rho) - self.d) ** 2))
-
-    def _bounds(self, i: int) -> tuple[Array, Array] | None:
-        """Return the bounds of iteration i, None without any."""
-        problem = self.problem
-        if i < _BOUNDED:
-            # Bounds that are tight from the start keep bodies where the smooth start has them.
-            if not problem.fixed.any():
-                return None
-            known = problem.lower == problem.upper
-            lower = np.where(known, problem.lower, -np.inf)
-            upper = np.where(known, problem.upper, np.inf)
-        elif np.isneginf(problem.lower).all() and np.isposinf(problem.upper).all():
-            return None
-        else:
-            lower, upper = problem.lower, problem.upper
-        return problem.block(lower), problem.block(upper)
-
-    def _largest(self) -> list[float]:
-        """Return the largest density and slope of cells that are not known."""
-        rho = np.where(self.problem.fixed, 0.0, self.rho)
-        slopes = max(float(s.max(initial=0.0)) for s in self.norm.slopes(rho))
-        return [float(np.max(np.abs(rho))), slopes]
-
-    def _forward(self, rho: Array) -> Array:
-        return self.problem.forward(self.problem.cells(rho)[None])[0] / self.sigma
-
-    def _adjoint(self, white: Array) -> Array:
-        return self.problem.block(self.problem.adjoint(white[None])[0] / self.sigma)
-
-
-class _Sizes:
-    """Expected density and radius of bodies, which data hardly determine.
-
-    A ball of radius r, whose density follows from its mass, has the least cost where the length is
-    three times its radius, in 2D twice. The radius is a share of the depth of bodies, or follows
-    from mass and contrast. The density may grow by a factor in each iteration, since bodies of the
-    smooth start that counted as small would vanish.
-    """
-
-    def __init__(self, problem: MixedNormLeastSquares) -> None:
-        self.problem = problem
-        self.factors = np.ones(2)
-        self.last = np.zeros(2)
-
-    def update(self, rho: Array, i: int) -> None:
-        """Take over the densities before iteration i."""
-        rho = np.where(self.problem.fixed, 0.0, rho)
-        self.largest = np.array([max(-rho.min(), 0.0), max(rho.max(), 0.0)])
-        if i <= _SIZED:
-            self._estimate(rho)
-        self.size = min(self.expected.max(), _GROWTH * self.largest.max())
-        if i >= _ADAPTED and self.adapts(i):
-            self._adapt()
-        self.last = self.largest
-
-    def adapts(self, i: int) -> bool:
-        """Return whether weights are adapted to a contrast in iteration i or later."""
-        return self.problem.contrast is not None and i < _SETTLED * self.problem.max_iter
-
-    def of_cells(self, rho: Array) -> Array:
-        """Return the expected density of each cell, by its sign."""
-        negative, positive = self.expected * (self.size / self.expected.max()) * self.factors
-        return np.where(rho < 0, negative, positive)
-
-    def _estimate(self, rho: Array) -> None:
-        problem, ndim = self.problem, self.problem.mesh.ndim
-        mass = np.abs(rho) * problem.volumes
-        bodies = _masses_of_bodies(rho, mass)
-        n_bodies = 1.0 / np.sum((bodies / bodies.sum()) ** 2)
-        ball = mass.sum() / n_bodies / (4 / 3 * np.pi if ndim == 3 else np.pi)
-        if problem.contrast is None:
-            body = np.where(np.abs(rho) > _BODY * np.max(np.abs(rho)), mass, 0.0)
-            depth = np.sum(body * problem.depths) / np.sum(body)
-            radius = _RADIUS * np.sqrt(depth * problem.cell_size)
-            self.expected = np.full(2, ball / radius**ndim)
-        else:
-            self.expected = np.array(problem.contrast, dtype=float)
-            radius = (ball / self.expected.max()) ** (1 / ndim)
-        share = 1.0 if problem.norm.isotropic else _BY_AXES
-        self.length = float(share * ndim * radius / _SHARPNESS)
-
-    def _adapt(self) -> None:
-        """Raise the weight of densities where bodies stay below their contrast, or lower it."""
-        ratio = self.expected / np.maximum(self.largest, 1e-3 * self.size)
-        # Not while they grow by themselves.
-        growing = (ratio > 1) & (self.largest > 1.05 * self.last)
-        step = np.clip(ratio**_POWER, *_LIMITS)
-        self.factors = self.factors * np.where(growing, 1.0, step)
-
-
-def _masses_of_bodies(rho: Array, mass: Array) -> Array:
-    """Return the mass of each connected body of one sign."""
-    least = _BODY * np.max(np.abs(rho))
-    masses = []
-    for sign in (-1.0, 1.0):
-        labels, n = ndimage.label(sign * rho > least)
-        masses.append(np.atleast_1d(ndimage.sum(mass, labels, np.arange(1, n + 1))))
-    return np.concatenate(masses)
+def _stacked(arrays: Sequence[Array]) -> Array:
+    """Return arrays with a leading axis, without a copy of a single one."""
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
