@@ -1,7 +1,7 @@
 """Regularised inversions of problems with known densities, beside SimPEG's and published ones.
 
     python benchmarks/public.py               # about 15 minutes; fills doc/public_problems.md
-    python benchmarks/public.py --thorough    # the block by other draws of noise, on halved cells
+    python benchmarks/public.py --thorough    # other draws of noise, halved cells, SimPEG's settings
     python benchmarks/public.py --problem bodies --only sparse  # prints what is asked for
 
 Problems: "block", a block in a half-space, from SimPEG's validations; "bodies", two bodies below
@@ -17,7 +17,7 @@ import warnings
 
 import numpy as np
 from _public_problems import PROBLEMS, Problem, measures, published
-from _simpeg_inversion import SPARSE
+from _simpeg_inversion import SPARSE, TRIED
 from _simpeg_inversion import invert as invert_by_simpeg
 from _timing import in_fresh_process, markdown, processor, put_into, report, versions
 from threadpoolctl import threadpool_limits
@@ -131,11 +131,18 @@ def table(name, only=None):
 
 
 def thorough():
-    """Print how the block's compact inversion varies with noise and cells."""
+    """Print how the block's compact inversion varies with noise and cells, and SimPEG's settings.
+
+    The latter are those that were tried, and are not in the tables since they are no better.
+    """
     for name in PROBLEMS:
-        if name not in MAIN:
-            problem = PROBLEMS[name]()
-            line(problem, problem.operator(), name, by_skgrav, name, "compact")
+        problem = PROBLEMS[name]()
+        operator = problem.operator()
+        if name in MAIN:
+            for variant in TRIED:
+                line(problem, operator, f"{name}: SimPEG, {variant}", by_simpeg, name, variant)
+        else:
+            line(problem, operator, f"block, {name}: skgrav, compact", by_skgrav, name, "compact")
 
 
 def quicker(rows):
