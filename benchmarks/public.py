@@ -1,7 +1,7 @@
 """Regularised inversions of problems with known densities, beside SimPEG's and published ones.
 
     python benchmarks/public.py               # about 15 minutes; fills doc/public_problems.md
-    python benchmarks/public.py --thorough    # other draws of noise, halved cells, SimPEG's settings
+    python benchmarks/public.py --thorough    # draws of noise, halved cells, SimPEG's settings
     python benchmarks/public.py --problem bodies --only sparse  # prints what is asked for
 
 Problems: "block", a block in a half-space, from SimPEG's validations; "bodies", two bodies below
@@ -12,6 +12,7 @@ timed from the mesh to the densities.
 """
 
 import argparse
+import csv
 import time
 import warnings
 
@@ -19,12 +20,13 @@ import numpy as np
 from _public_problems import PROBLEMS, Problem, measures, published
 from _simpeg_inversion import SPARSE, TRIED
 from _simpeg_inversion import invert as invert_by_simpeg
-from _timing import in_fresh_process, markdown, processor, put_into, report, versions
+from _timing import OUTPUT, in_fresh_process, markdown, processor, put_into, report, versions
 from threadpoolctl import threadpool_limits
 
 from skgrav import ForwardOperator, Mesh, SparseInverter, Survey, TikhonovInverter
 
 MAIN = ("block", "bodies", "slab")
+TITLES = ("a block", "two bodies below topography", "a slab and a ball")
 
 HEADER = [
     "method",
@@ -151,6 +153,22 @@ def quicker(rows):
     (setup, whole), (own_setup, own) = found["SimPEG, smooth"], found["skgrav, smooth, order 1"]
     ratio, without = whole / own, (whole - setup) / max(own - own_setup, 0.1)
     return f"Smooth, SimPEG took {ratio:.0f} times as long, {without:.0f} times without set-up"
+
+
+def summary():
+    """Return the table of the page on other libraries, from the files of the three problems."""
+    lines = []
+    for name, title in zip(MAIN, TITLES, strict=True):
+        with (OUTPUT / f"public_{name}.csv").open() as file:
+            rows = {row[0]: row for row in csv.reader(file)}
+        for kind, theirs, ours in (
+            ("smooth", "SimPEG, smooth", "skgrav, smooth, order 1"),
+            ("compact", "SimPEG, sparse", "skgrav, compact"),
+        ):
+            pairs = ([f"{rows[label][k]}" for label in (theirs, ours)] for k in (1, 2, 3, 4, 8, 9))
+            lines.append([f"{title}, {kind}", *(" / ".join(pair) for pair in pairs)])
+    header = ["SimPEG / skgrav", "error", "mass", "centre off, m", "Dice", "CPU s", "memory, MB"]
+    return markdown(header, lines)
 
 
 def main():
