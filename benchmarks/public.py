@@ -72,7 +72,7 @@ def by_skgrav(problem, method):
     """Return densities and the CPU seconds of the set-up of the operator."""
     start = time.process_time()
     # Many iterations are quicker with a matrix, few without. All compute with float32, as SimPEG.
-    how = {"method": "dense"} if "compact" in method else {"tol": 1e-4}
+    how = {"method": "dense"} if "compact" in method else {"method": "anywhere", "tol": 1e-4}
     operator = ForwardOperator(problem.mesh, problem.survey, precision="float32", **how).fit()
     seconds = time.process_time() - start
     inverter = METHODS[method](problem.contrast).set_params(operator=operator)
