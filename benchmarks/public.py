@@ -103,7 +103,7 @@ def prepared(invert, name, method):
 def line(problem, operator, label, invert, name, method):
     """Invert in a process of its own, print and return a row of the table."""
     seconds, megabytes, (rho, setup) = in_fresh_process(prepared, invert, name, method)
-    costs = [f"{setup:.1f}", f"{seconds:.1f}", f"{megabytes:.0f}"]
+    costs = [f"{setup:.3g}", f"{seconds:.3g}", f"{megabytes:.0f}"]
     row = [label, *measures(problem, operator, rho), *costs]
     print(*row, sep=" | ", flush=True)
     return row
