@@ -79,12 +79,13 @@ package: $(VENV)/.installed-test ## build wheel and sdist, install and try them
 	echo 'assert density.shape == (5, 2500)' >> build/package/quick_start.py
 	cd build/package && venv/bin/python -W error quick_start.py && venv/bin/python -m skgrav info
 
-bench: $(VENV)/.installed-bench ## the benchmarks against peers, hours; fills doc/speed.md
+bench: $(VENV)/.installed-bench ## the benchmarks against peers, hours; fills pages of the docs
 	@mkdir -p build
 	@set -e; for script in benchmarks/bench_*.py; do \
 		echo "$$script"; OMP_NUM_THREADS=1 $(BIN)/python "$$script"; \
 	done
 	$(BIN)/python benchmarks/page.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/public.py
 
 accuracy: $(VENV)/.installed-bench ## how accurate each method is, two hours; fills doc/accuracy.md
 	$(BIN)/python benchmarks/accuracy.py main ablation consistency heads sections seconds geometry page

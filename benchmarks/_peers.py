@@ -48,7 +48,7 @@ def simpeg_survey(survey):
 
 
 def simpeg_simulation(mesh, survey, store="ram", dtype=np.float32):
-    """Return SimPEG's simulation by its compiled engine, on one thread."""
+    """Return SimPEG's simulation of the active cells by its compiled engine, on one thread."""
     from simpeg import maps
     from simpeg.potential_fields import gravity
 
@@ -56,6 +56,7 @@ def simpeg_simulation(mesh, survey, store="ram", dtype=np.float32):
         survey=simpeg_survey(survey),
         mesh=simpeg_mesh(mesh),
         rhoMap=maps.IdentityMap(nP=mesh.n_cells),
+        active_cells=active_cells(mesh),
         store_sensitivities=store,
         sensitivity_dtype=dtype,
         engine="choclo",
@@ -99,6 +100,12 @@ def harmonica(shape, share=1):
         return forward, None
 
     return build
+
+
+def active_cells(mesh):
+    """Return the mask of active cells in SimPEG's order."""
+    active = np.ones(mesh.shape, dtype=bool) if mesh.active is None else mesh.active
+    return active[::-1].ravel()
 
 
 def from_simpeg(rho, shape):

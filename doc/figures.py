@@ -1,4 +1,8 @@
-"""Put into README and docs what the examples print and draw: the main job and the real profile."""
+"""Put into README and docs what the examples print and draw.
+
+python doc/figures.py  # all
+python doc/figures.py "which norm"
+"""
 
 import os
 import shutil
@@ -8,7 +12,28 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "doc" / "images"
-EXAMPLES = {"demo": "demo.py", "real profile": "6_real_data/plot_real_profile.py"}
+
+#: Page that holds what an example prints, or None, the example, and its pictures.
+EXAMPLES = {
+    "demo": ("README.md", "demo.py", ["demo"]),
+    "real profile": ("README.md", "6_real_data/plot_real_profile.py", ["real_profile"]),
+    "which norm": (
+        "doc/norms.md",
+        "1_first_steps/plot_which_norm.py",
+        [
+            "norm_smooth",
+            "norm_compact",
+            "norm_ambiguity",
+            "norm_layered",
+            "norm_dipping",
+            "norm_edges",
+            "norm_relief",
+            "norm_borehole",
+        ],
+    ),
+    "null space": (None, "2_forward/plot_null_space.py", ["null_space"]),
+    "latent ambiguity": (None, "4_latent/plot_latent_ambiguity.py", ["latent_ambiguity"]),
+}
 
 
 def replaced(text, name, content):
@@ -30,20 +55,20 @@ def run(script):
     return done.stdout.strip()
 
 
-def main():
+def main(names):
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
     PICTURES.mkdir(exist_ok=True)
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    for name, script in EXAMPLES.items():
-        text = replaced(text, f"output of the {name}", f"```text\n{run(script)}\n```")
-    run("2_forward/plot_null_space.py")
-    run("4_latent/plot_latent_ambiguity.py")
-    readme.write_text(text)
-    for picture in ("demo.png", "real_profile.png", "latent_ambiguity.png", "null_space.png"):
-        shutil.copy(build / picture, PICTURES / picture)
+    for name in names or EXAMPLES:
+        page, script, pictures = EXAMPLES[name]
+        printed = run(script)
+        if page is not None:
+            path = ROOT / page
+            content = f"```text\n{printed}\n```"
+            path.write_text(replaced(path.read_text(), f"output of the {name}", content))
+        for picture in pictures:
+            shutil.copy(build / f"{picture}.png", PICTURES / f"{picture}.png")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
