@@ -150,7 +150,7 @@ def of_inverters():
         estimator = ESTIMATORS[name]
 
         def told(estimator=estimator, **params):
-            return clone(estimator).set_params(**params).fit(X).predict(FEW_X)
+            return clone(estimator).set_params(**params).fit(X).predict(FEW_X[:1])
 
         reference, bounds = Y[0], np.array([0.0, 2000.0])
         yield from calls(f"inverters.{name}", told, reference=reference)
@@ -184,7 +184,7 @@ def of_relief():
     def told(**params):
         params = {name: pair(v) if name == "bounds" else v for name, v in params.items()}
         params = {"wells": wells, **params}
-        return clone(ESTIMATORS["ReliefInverter"]).set_params(**params).fit(X).predict(FEW_X)
+        return clone(ESTIMATORS["ReliefInverter"]).set_params(**params).fit(X).predict(FEW_X[:1])
 
     for name, good in known.items():
         yield from calls("inverters.ReliefInverter", told, **{name: good}, tolerance=1e-4)
