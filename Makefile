@@ -25,6 +25,9 @@ else
 export SKGRAV_DATA
 endif
 
+# Without bytecode, each process that tests and examples start compiles the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help venv demo gallery figures test lint doc unit package bench accuracy format clean
 
@@ -63,9 +66,10 @@ doc: $(VENV)/.installed-doc ## build the docs with all examples, in build/doc
 	$(ONE_THREAD) $(BIN)/python -m sphinx -b html -W --keep-going -d build/doctrees doc build/doc
 	$(BIN)/python doc/check_pages.py build/doc
 
-# Each worker has one thread: two workers with a thread per core each are slower than one.
+# Each worker has one thread: two workers with a thread per core each are slower than one. Each takes
+# one half of the tests, so that both seldom fit what the tests of a file share.
 unit: $(VENV)/.installed-test ## the tests and doctests alone
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 # As a user gets it: the files that would be uploaded, in an environment that holds nothing else, away
 # from the checkout, and the first lines of the README.

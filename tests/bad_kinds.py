@@ -4,6 +4,7 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,11 @@ class Call:
 
     def __str__(self) -> str:
         return f"{self.name}({self.argument})"
+
+    @cached_property
+    def good_answer(self) -> list[np.ndarray]:
+        """The numbers that good input gives, computed once for all that holds the same."""
+        return answer(self, self.good)
 
 
 def _with_one(value):
@@ -178,8 +184,9 @@ def _compared(call: Call, value: Any, found: list[np.ndarray]) -> str:
     if isinstance(value, torch.Tensor):
         plain = torch.tensor(value.detach().numpy(), dtype=torch.float32).contiguous()
     plain = plain if call.tensor else np.array(np.asarray(value), dtype=call.good.dtype, order="C")
+    same = not call.tensor and plain.dtype == call.good.dtype and np.array_equal(plain, call.good)
     try:
-        expected = answer(call, plain)
+        expected = call.good_answer if same else answer(call, plain)
     except Exception as error:
         return f"DEFECT: answered, but not the plain array: {error}"
     for one, other in zip(found, expected, strict=True):

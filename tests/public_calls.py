@@ -157,7 +157,7 @@ def of_inverters():
         estimator = ESTIMATORS[name]
 
         def told(estimator=estimator, **params):
-            return clone(estimator).set_params(**params).fit(X).predict(FEW_X)
+            return clone(estimator).set_params(**params).fit(X).predict(FEW_X[:1])
 
         reference, bounds = Y[0], np.array([0.0, 2000.0])
         yield from calls(f"inverters.{name}", told, reference=reference)
@@ -191,7 +191,7 @@ def of_relief():
     def told(**params):
         params = {name: pair(v) if name == "bounds" else v for name, v in params.items()}
         params = {"wells": wells, **params}
-        return clone(ESTIMATORS["ReliefInverter"]).set_params(**params).fit(X).predict(FEW_X)
+        return clone(ESTIMATORS["ReliefInverter"]).set_params(**params).fit(X).predict(FEW_X[:1])
 
     for name, good in known.items():
         yield from calls("inverters.ReliefInverter", told, **{name: good}, tolerance=1e-4)
@@ -412,13 +412,26 @@ def made(argument, make):
 
 def on_axes(n, draw):
     """Give a function that returns the numbers in the picture that a function draws."""
+    blank = []  # axes are made once: they are slow, and most calls are refused before they draw
 
     def run(**arrays):
-        figure = Figure()
-        draw(ax=[figure.add_subplot(1, n, 1 + i) for i in range(n)], **arrays)
-        lines = [line.get_ydata() for ax in figure.axes for line in ax.lines]
-        cells = [c.get_array() for ax in figure.axes for c in ax.collections]
-        return [np.ma.filled(part, np.nan) for part in (*lines, *cells) if part is not None]
+        if not blank:
+            figure = Figure()
+            blank.extend(figure.add_subplot(1, n, 1 + i) for i in range(n))
+        axes = list(blank)
+        blank.clear()
+        try:
+            draw(ax=list(axes), **arrays)
+            drawn = axes[0].figure.axes
+            lines = [line.get_ydata() for ax in drawn for line in ax.lines]
+            cells = [c.get_array() for ax in drawn for c in ax.collections]
+            return [np.ma.filled(part, np.nan) for part in (*lines, *cells) if part is not None]
+        finally:
+            for artist in [a for ax in axes for a in (*ax.lines, *ax.collections, *ax.images)]:
+                artist.remove()
+            # Logarithms keep to limits of what was drawn before.
+            if axes[0].figure.axes == axes and all(ax.get_yscale() == "linear" for ax in axes):
+                blank.extend(axes)
 
     return run
 

@@ -84,6 +84,7 @@ ESTIMATORS = {
     "relief": ReliefInverter(200.0, noise_level=0.1, operator=OPERATOR),
     "relief, told": ReliefInverter(
         np.linspace(20.0, 25.0, 8),
+        alpha=1.0,
         decay="exponential",
         decay_length=10.0,
         bounds=(0.0, np.linspace(3.0, 6.0, 8)),

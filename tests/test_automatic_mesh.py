@@ -261,6 +261,8 @@ def test_stations_below_or_beyond_the_topography_are_said():
     points = np.column_stack([np.zeros(5), np.linspace(0, 400, 5)])
     with pytest.warns(UserWarning, match="lie beyond 'topography', up to 3600 m"):
         Mesh.for_survey(line(), topography=points)
+    with pytest.raises(ValueError, match="lies at x = 500000 to 504000 m, but the mesh at -50 to"):
+        Mesh.for_survey(line(), topography=points * [1, 10] + [0, 5e5])
 
 
 def test_too_many_cells_are_coarsened_with_a_message():

@@ -6,7 +6,7 @@ A table of all outcomes stands in the test report with ``-v``, and its sums alwa
 import re
 
 import pytest
-from bad_kinds import KINDS, SAME, answer, outcome
+from bad_kinds import KINDS, SAME, outcome
 from numpydoc.docscrape import NumpyDocString
 from public_calls import CALLS
 from test_docstrings import METHODS, OBJECTS, is_exception, resolved
@@ -62,7 +62,7 @@ def test_every_array_argument_is_tested():
 @pytest.mark.parametrize("call", CALLS, ids=str)
 def test_good_input_is_answered(call):
     if not call.tensor:
-        assert answer(call, call.good)
+        assert call.good_answer
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -56,7 +56,10 @@ def test_profile_is_inverted_to_a_section_and_a_picture(profile, truth, capsys):
     assert section["density"].attrs["units"] == "kg/m3"
     mesh = Mesh.from_xarray(section["density"])
     # A column below each station, and layers that thicken; what was chosen is said.
-    assert told.out.startswith(f"{mesh!r}\nground: flat at z = -100 m")
+    lines = told.out.splitlines()
+    assert lines[0] == "--top is not given: the ground is at the lowest station, elevation 100 m"
+    assert lines[1] == repr(mesh)
+    assert lines[2].startswith("ground: flat at z = -100 m")
     half = (X[1] - X[0]) / 2
     columns = (mesh.centers[1] > X[0] - half) & (mesh.centers[1] < X[-1] + half)
     assert columns.sum() == len(X)
@@ -124,6 +127,11 @@ def test_errors_are_told_on_stderr_and_nothing_is_written(profile, more, text, c
         ("lon,gz\n0,1\n1,3\n", "not 'x'. Name it by --x."),
         ("x_km,gz,s\n0,1,2\n", "--x 'x' is in km, but --depth 900.0 states no unit. Give --len"),
         ("/ x gz\nLine 1\n0 1\nLine 2\n2 3\n", "has the lines L1, L2. Choose one by --line"),
+        (
+            "X,y,gz\n0,0,1\n9,5,1\n",
+            "has 'y' from 0 to 5 beside 'x' from 0 to 9. For a model below an",
+        ),
+        ("easting,northing,gz\n0,0,1\n9,5,1\n", "give --y northing. For a profile, name the dist"),
         ("x,gz\n0,978000\n1,978001\n", "absolute gravity, or in another unit"),
     ],
 )
@@ -131,6 +139,7 @@ def test_bad_tables_are_refused(tmp_path, table, text, capsys):
     path = tmp_path / "profile.csv"
     path.write_text(table)
     options = ["--noise", "1", "--depth", "900", "--out", str(tmp_path / "section.nc")]
+    options += ["--x", "easting"] if "easting" in table else []
     assert main(["invert", str(path), *options]) == 1
     assert text in capsys.readouterr().err
 

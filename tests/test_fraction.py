@@ -294,6 +294,7 @@ def test_fitted_fraction_is_not_that_of_a_changed_array():
         (np.r_[0.0, FRACTION[1:]], r"'fraction' has values from 0 to .* must be positive"),
         (-FRACTION, r"'fraction' has values from -"),
         (np.r_[np.nan, FRACTION[1:]], r"'fraction' contains NaN"),
+        (100 * FRACTION, r"'fraction' has values from .* to .* these seem to be percent"),
         ("most", r"'fraction'"),
         (0.5, r"'fraction'"),
     ],

@@ -33,6 +33,10 @@ def text(delimiter=" ", points=POINTS):
             "h,a,b,n\n" + "".join(f"{-z},{x},{y},7\n" for z, y, x in POINTS),
             {"x": "a", "y": "b", "elevation": "h"},
         ),
+        (
+            "id,x,y,Z\n" + "".join(f"7,{x},{y},{-z}\n" for z, y, x in POINTS),
+            {},
+        ),
         ("N E h\n" + text(), {"names": ["x", "y", "elevation"]}),
         (text(points=POINTS / 1e3), {"length_unit": "km"}),
         ("x_km y_km elevation_m\n" + text(points=POINTS / [1, 1e3, 1e3]), {}),
@@ -198,6 +202,19 @@ def test_missing_rasterio_is_named(tmp_path, monkeypatch):
     (tmp_path / "ground.tif").write_bytes(b"II")
     with pytest.raises(ImportError, match=r"ground.tif needs rasterio; .*'skgrav\[geotiff\]'"):
         read_topography(tmp_path / "ground.tif")
+
+
+def test_broken_geotiff_is_named(tmp_path):
+    path = tif(tmp_path / "ground.tif", np.arange(90_000.0).reshape(300, 300))
+    content = path.read_bytes()
+    path.write_bytes(content[:5000])
+    with pytest.raises(OSError, match=r"ground.tif cannot be read"):
+        read_topography(path)
+    path.write_bytes(b"II*\0" + bytes(9))
+    with pytest.raises(OSError, match=r"ground.tif cannot be read as a raster: "):
+        read_topography(path)
+    with pytest.raises(FileNotFoundError, match=r"none.tif does not exist"):
+        read_topography(tmp_path / "none.tif")
 
 
 def test_ascii_grid_of_esri(tmp_path):

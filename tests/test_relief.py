@@ -441,6 +441,10 @@ def test_parameters_set_after_fit_do_not_matter_until_the_next():
         ({"wells": [[-100.0, 0.0]]}, "beyond the bounds of its depth"),
         ({"wells": [[100.0, 0.0]], "wells_std": [1.0, 2.0]}, "'wells_std' is"),
         ({"wells": [[100.0, 0.0]], "wells_std": 0.0}, "'wells_std' parameter"),
+        (
+            {"wells": [[900.0, 0.0], [100.0, 9.0], [800.0, 9.0]], "wells_std": [1.0, 2.0, 3.0]},
+            r"'wells' has the depths 100 and 800 m at one place, \(9.0,\), .* 2 and 3 m there",
+        ),
         ({"alpha": "lcurve"}, "'alpha' parameter of ReliefInverter"),
         ({"order": 0}, "'order' parameter of ReliefInverter"),
         ({"operator": MatrixOperator(np.ones((50, 4)))}, "which has no mesh whose columns"),

@@ -76,6 +76,8 @@ def test_cells_below_a_section_of_the_ground(topography):
         GRID.isel(y=slice(None, None, -1), x=slice(None, None, -1)),
         (-GRID).assign_attrs(positive="up", units="m"),
         GRID.where(GRID.x != 20),
+        GRID.rename(x="easting", y="northing"),
+        GRID.to_dataset(name="ground"),
     ],
 )
 def test_cells_below_a_surface(topography):
@@ -107,6 +109,13 @@ def test_columns_beyond_take_the_nearest():
     np.testing.assert_array_equal(row.active, row.active[:, :1] & np.ones((4, 1), dtype=bool))
     with pytest.warns(UserWarning, match=r"5 of 20 columns .* beyond the grid .* up to 10 m"):
         VOLUME.below(GRID.sel(x=[0, 20]).assign_coords(x=[0.0, 50]).sel(y=[0, 25]))
+
+
+def test_number_is_the_depth_of_flat_ground():
+    assert SECTION.below(20.0) == SECTION.below(np.full(5, 20.0))
+    assert VOLUME.below(-20.0, positive="up") == VOLUME.below(np.full(VOLUME.shape[1:], 20.0))
+    mesh = SECTION.below(20.0)
+    assert (mesh.fraction_below(15.0) == mesh.fraction_below(np.full(5, 15.0))).all()
 
 
 def test_far_coordinates_such_as_utm_keep_their_digits():
@@ -156,7 +165,7 @@ def test_cells_that_are_inactive_remain_so():
         (np.full(5, 1400.0), "z is positive down; take positive='up'"),
         (
             np.zeros(4),
-            r"'topography' has shape \(4,\); it must be one depth for each column, \(5,\)",
+            r"'topography' has shape \(4,\); it must be one depth, one for each column, \(5,\)",
         ),
         (np.zeros((3, 3)), r"points with columns \(z, x\)"),
         ([0.0, np.nan, 0, 0, 0], "'topography'"),
@@ -164,6 +173,16 @@ def test_cells_that_are_inactive_remain_so():
         (np.zeros((0, 2)), "has no points"),
         (lambda: 0.0, "'topography'"),
         (GRID, r"'topography' has dimensions \('y', 'x'\)"),
+        (
+            GRID.to_dataset(name="a").assign(b=GRID),
+            r"Dataset with the variables \['a', 'b'\]; give",
+        ),
+        (
+            [[20.0, 7000.0], [25.0, 9000.0]],
+            r"'topography' lies at x = 7000 to 9000 m, but the mesh at 0 to 50 m, farther away",
+        ),
+        (xr.DataArray([0.0, 1], {"x": [7e3, 9e3]}, ("x",)), "lies at x = 7000 to 9000 m"),
+        (Survey([[20.0, -9000.0], [25.0, -7e3]]), "lies at x = -9000 to -7000 m"),
         (xr.DataArray([0.0, 1], {"x": [0.0, 0]}, ("x",)), "repeats"),
         (xr.DataArray([0.0, 1], {"x": [0.0, 9]}, ("x",), attrs={"units": "km"}), "in 'km'"),
     ],

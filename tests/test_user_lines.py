@@ -43,6 +43,7 @@ def test_grid_search_in_processes():
             "cnninverter__learning_rate": [1e-3, 3e-4],
         },
         scoring=relative_l2_scorer,
+        cv=2,
         n_jobs=2,
     ).fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()

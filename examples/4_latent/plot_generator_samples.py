@@ -25,7 +25,7 @@ from skgrav.plotting import SampleGalleryDisplay
 # On 2000 sections of nine families, two VAEs and a GAN: one VAE with codes of 160 numbers, the
 # default, and one of 16. All are trained shortly, and serious work needs more sections, too.
 
-mesh = Mesh.square(24)
+mesh = Mesh.square(16)
 rho, family = make_density_models(2900, mesh=mesh, random_state=0, return_family=True)
 train, test = rho[:2000], rho[2000:]
 vae = VAEGenerator(max_epochs=10, random_state=0).fit(train)

@@ -28,7 +28,7 @@ from skgrav.plotting import SampleGalleryDisplay
 # ---------------------------
 # Both on the same 1600 sections; longer training on more of them makes both better.
 
-mesh = Mesh.square(24)
+mesh = Mesh.square(16)
 dataset = make_gravity_dataset(1624, mesh=mesh, random_state=0)
 operator = dataset.operator
 X_train, X_test = dataset.data[:1600], dataset.data[1600:]

@@ -31,6 +31,13 @@ _FORMER_TRENDS = {"nothing": "none", "mean": "level", "trend": "linear"}
 
 _UNITS = ("length_unit", "elevation_unit", "gravity_unit", "gradient_unit")
 
+#: Columns of the northing by those of the easting.
+_NORTHINGS = {"x": "y", "easting": "northing", "east": "north"}
+
+#: Extent of the northing of a profile along x, in extents of x, that may be neglected: distances
+#: along a line that deviates so far are 0.5 % longer.
+_SHARE_ACROSS = 0.1
+
 #: Largest anomaly in mGal; larger gravity is absolute, or in another unit.
 _LARGEST_ANOMALY = 2000.0
 
@@ -179,6 +186,8 @@ def read_profile(options: Namespace, noise: float | list[float] | None = None) -
             )
         sigma = dict(zip(components, sigma, strict=True))
     survey, g = _survey(table, options, components, sigma)
+    if survey.ndim == 2:
+        _refuse_area(table, options)
     for component, profile in zip(survey.components, survey.unflatten(g), strict=True):
         largest = np.abs(profile).max()
         if component_unit(component) == "mGal" and largest > _LARGEST_ANOMALY:
@@ -196,6 +205,22 @@ def read_profile(options: Namespace, noise: float | list[float] | None = None) -
     if sigma is not None:
         sigma = survey.unflatten(sigma)[:, along].ravel()
     return Profile(Survey(survey.stations[along], survey.components, sigma, trend), g)
+
+
+def _refuse_area(table: Table, options: Namespace) -> None:
+    """Raise ValueError if stations taken for a profile have a northing that varies."""
+    northing = _NORTHINGS.get(options.x.casefold())
+    if northing is None or not table.has(northing):
+        return
+    x, y = (table.numbers(name, "--x") for name in (options.x, northing))
+    across = float(np.nanmax(y) - np.nanmin(y))
+    if across > _SHARE_ACROSS * float(np.nanmax(x) - np.nanmin(x)):
+        raise ValueError(
+            f"{table.path} has '{northing}' from {np.nanmin(y):.7g} to {np.nanmax(y):.7g} beside "
+            f"'{options.x}' from {np.nanmin(x):.7g} to {np.nanmax(x):.7g}. For a model below an "
+            f"area, give --y {northing}. For a profile, name the distance along it by --x, as "
+            "skgrav.project_onto_line finds it."
+        )
 
 
 def _table(path: Path, options: Namespace) -> Table:

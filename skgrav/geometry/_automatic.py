@@ -124,7 +124,7 @@ def automatic_mesh(survey: Any, topography: Any, sizes: Sizes, positive: str) ->
         ground = np.pad(ground, [(n, n) for n in columns.n_padding], mode="edge")
     text = "\n".join(
         [
-            f"ground: {terrain.text}{terrain.clearance(min(columns.widths) / 2)}",
+            f"ground: {terrain.text}{terrain.given}{terrain.clearance(min(columns.widths) / 2)}",
             f"columns: {coarser or columns.text}",
             f"layers: {layers.text}",
             f"depth: {depth:.6g} m below the {'lowest ' if relief else ''}ground, "
@@ -305,7 +305,7 @@ class _Terrain:
         if topography is None:
             self._from_stations(min(widths) if widths else layout.spacing)
             return
-        self.text = "as given by 'topography', continued into the padding"
+        self.text = "as given by 'topography'"
         sign = -1.0 if positive == "up" else 1.0
         if callable(topography) or hasattr(topography, "stations") or hasattr(topography, "dims"):
             self._topography = topography
@@ -359,6 +359,14 @@ class _Terrain:
         self._buried = stations[:, 0] - at_stations
         self.height = max(0.0, -float(np.median(self._buried)))
         return depth
+
+    @property
+    def given(self) -> str:
+        """Between what depths the ground is, where it is given and not flat."""
+        if self._is_guess or self._topography is None:
+            return ""
+        low, high = self.top, self.top + self.relief
+        return f", z = {low:.4g} to {high:.4g} m, continued into the padding"
 
     def clearance(self, least: float) -> str:
         """Say how high the stations are above a ground that is given, if that is much."""

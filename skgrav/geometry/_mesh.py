@@ -373,13 +373,13 @@ class Mesh(ValueObject):
 
         Parameters
         ----------
-        topography : array-like, callable, DataArray or Survey
-            Depth of the ground in metres: an array with a value for each column, of shape
-            ``shape[1:]``; points of shape (n_points, ndim) with columns ``(z, x)`` or
-            ``(z, y, x)``, or the stations of a survey; a function of arrays of the horizontal
+        topography : float, array-like, callable, DataArray or Survey
+            Depth of the ground in metres: a number for flat ground; an array with a value for each
+            column, of shape ``shape[1:]``; points of shape (n_points, ndim) with columns ``(z, x)``
+            or ``(z, y, x)``, or the stations of a survey; a function of arrays of the horizontal
             coordinates, ``f(x)`` or ``f(y, x)``; or an xarray grid with coordinates x, in 3D y
-            and x. Between points and nodes it is interpolated linearly. Beyond them, columns take
-            the depth of the nearest, with a warning.
+            and x, or easting and northing. Between points and nodes it is interpolated linearly.
+            Beyond them, columns take the depth of the nearest, with a warning.
         survey : Survey, default=None
             Stations that are not underground: cells that reach above a station in their column
             are air, although their centre may lie below the ground.
@@ -416,7 +416,7 @@ class Mesh(ValueObject):
 
         Parameters
         ----------
-        topography : array-like, callable, DataArray or Survey
+        topography : float, array-like, callable, DataArray or Survey
             Depth of the ground in metres, as `below` took it.
         positive : {"down", "up"}, default="down"
             Whether the values of `topography` are depths, or elevations, as in `below`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -130,22 +130,41 @@ def ground_below(edges: list[Array], topography: Any, positive: str) -> Ground:
     shape, sign = tuple(c.size for c in centers), -1.0 if positive == "up" else 1.0
     columns = list(np.meshgrid(*centers, indexing="ij"))
     if _xarray.is_labelled(topography):
-        return _from_grid(*_xarray.ground_depth(topography, len(edges), positive), columns)
+        depths, nodes = _xarray.ground_depth(topography, len(edges), positive)
+        _refuse_apart(edges, nodes)
+        return _from_grid(depths, nodes, columns)
     if hasattr(topography, "stations"):
+        _refuse_apart(edges, list(topography.stations.T[1:]))
         return _from_points(topography.stations, columns)
     if callable(topography):
         return _at_each(sign * _from_function(topography, columns))
     values = real_array(by_axis_names(topography, "topography"), "topography")
-    if values.shape == shape:
-        return _at_each(sign * values)
+    if values.shape in ((), shape):
+        return _at_each(np.broadcast_to(sign * values, shape).copy())
     if values.ndim == 2 and values.shape[1] == len(edges) + 1:
+        _refuse_apart(edges, list(values.T[1:]))
         return _from_points(values * np.r_[sign, np.ones(len(edges))], columns)
     axes = ", ".join(AXES[len(edges) + 1])
     raise ValueError(
-        f"'topography' has shape {values.shape}; it must be one depth for each column, {shape}, or "
-        f"points with columns ({axes}). Interpolate a grid of other nodes, or give it as an xarray "
-        "DataArray with its coordinates."
+        f"'topography' has shape {values.shape}; it must be one depth, one for each column, "
+        f"{shape}, or points with columns ({axes}). Interpolate a grid of other nodes, or give it "
+        "as an xarray DataArray with its coordinates."
     )
+
+
+def _refuse_apart(edges: list[Array], places: Sequence[Array]) -> None:
+    """Raise ValueError if a topography lies farther from the mesh than that is long."""
+    ends = [(e[0], e[-1], a.min(), a.max()) for e, a in zip(edges, places, strict=True) if a.size]
+    gap = max((max(low - last, first - high) for first, last, low, high in ends), default=0.0)
+    if gap > max(float(np.ptp(e)) for e in edges):
+        ranges = [
+            f"{axis} = {low:.7g} to {high:.7g} m, but the mesh at {first:.7g} to {last:.7g} m"
+            for axis, (first, last, low, high) in zip(AXES[len(ends) + 1][1:], ends, strict=True)
+        ]
+        raise ValueError(
+            f"'topography' lies at {'; at '.join(ranges)}, farther away than the mesh is long. "
+            "Give both in coordinates of one origin, in metres."
+        )
 
 
 def _at_each(depth: Array) -> Ground:

@@ -24,6 +24,9 @@ _ACTIVE = "active"
 #: Attribute for the degree of a survey's trend.
 _DEGREE = "trend_degree"
 
+#: Other names of horizontal coordinates.
+_HORIZONTAL = {"easting": "x", "northing": "y"}
+
 #: End of the name of a variable with standard deviations.
 _UNCERTAINTY = "_uncertainty"
 
@@ -100,10 +103,20 @@ def density_image(edges: Sequence[Array], array: Any) -> Array:
 def ground_depth(grid: Any, n_axes: int, positive: str) -> tuple[Array, list[Array]]:
     """Return a grid of topography as depths, and its coordinates, both in increasing order."""
     axes = AXES[n_axes + 1][1:]
+    if hasattr(grid, "data_vars"):
+        names = list(grid.data_vars)
+        if len(names) != 1:
+            raise ValueError(
+                f"'topography' is a Dataset with the variables {names}; give the one of the "
+                "ground, as topography['elevation']."
+            )
+        grid = grid[names[0]]
+    others = {n: a for n, a in _HORIZONTAL.items() if n in grid.dims and a not in grid.coords}
+    grid = grid.rename(others)
     if set(grid.dims) != set(axes) or not hasattr(grid, "values"):
         raise ValueError(
             f"'topography' has dimensions {tuple(grid.dims)}; it must be one DataArray of "
-            f"dimensions {axes}. Select one, and rename its dimensions with rename."
+            f"dimensions {axes}, or easting and northing. Rename them with rename."
         )
     units = str(grid.attrs.get("units", "m"))
     if unit_name(units) != "m":

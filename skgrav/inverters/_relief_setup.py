@@ -15,6 +15,9 @@ from skgrav.geometry import AXES, Mesh
 from skgrav.io import saved, sized
 from skgrav.operators import ContrastLaw, ForwardOperator, InterfaceModel
 
+#: Difference of two depths at one place in its standard deviations that errors do not explain.
+_CONTRADICTING = 5.0
+
 
 @saved
 @dataclass(frozen=True)
@@ -248,7 +251,24 @@ def _wells(
             "mesh, or beyond the bounds of its depth. Check units and order of the columns; z is "
             "positive down."
         )
-    return found, z.copy(), np.array(np.broadcast_to(sigma, z.shape))
+    sigma = np.array(np.broadcast_to(sigma, z.shape))
+    _refuse_contradicting(points, sigma)
+    return found, z.copy(), sigma
+
+
+def _refuse_contradicting(wells: Array, sigma: Array) -> None:
+    """Raise ValueError if depths at one place differ by much more than their errors."""
+    order = np.lexsort(wells.T)  # by place, and within a place by depth
+    wells, sigma = wells[order], sigma[order]
+    same = (wells[1:, 1:] == wells[:-1, 1:]).all(axis=1)
+    wrong = same & (np.diff(wells[:, 0]) > _CONTRADICTING * np.hypot(sigma[1:], sigma[:-1]))
+    if wrong.any():
+        k = int(np.argmax(wrong))
+        raise ValueError(
+            f"'wells' has the depths {wells[k, 0]:.7g} and {wells[k + 1, 0]:.7g} m at one place, "
+            f"{tuple(wells[k, 1:].tolist())}, although 'wells_std' is {sigma[k]:.3g} and "
+            f"{sigma[k + 1]:.3g} m there. Correct one of them, or give larger errors."
+        )
 
 
 def _length(decay: str, length: float | None, thickness: float) -> float:

@@ -50,8 +50,8 @@ def read_topography(
         Columns or dimensions of easting and northing, for which those names are found, too. None
         for `y` reads a line, in 2D.
     elevation : str, default="elevation"
-        Column of the elevation, positive up, or variable of a file with several. Of a table of
-        three columns the third one need not be named: it is taken for the elevation.
+        Column of the elevation, positive up, or variable of a file with several. It need not be
+        named where it is z, or the third column of a table of three.
     length_unit : str, default=None
         Unit of the coordinates: m, km, cm or ft. None takes that of the file, otherwise metres.
     elevation_unit : str, default=None
@@ -153,8 +153,11 @@ def _points(
         found = {table.column(name, _spell(axis)) for axis, name in places.items()}
         others = [name for name in names if name not in found]
         places["elevation"] = elevation
-        if len(others) == 1 and not table.has(elevation):
-            places["elevation"] = others[0]
+        if not table.has(elevation):
+            if table.has("z"):
+                places["elevation"] = "z"
+            elif len(others) == 1:
+                places["elevation"] = others[0]
     sizes = table.length_sizes(places, length_unit, elevation_unit)
     _, values = table.complete(places)
     axes = ["y", "x"] if "y" in places else ["x"]
@@ -224,7 +227,7 @@ def _raster(path: Path) -> tuple[Any, dict[str, Any]]:
     """Return the elevation of a raster over (y, x), and the units that it states."""
     rasterio = import_optional("rasterio", str(path), "geotiff")
     xarray = import_optional("xarray", str(path), "io")
-    with rasterio.open(path) as raster:
+    with _opened(rasterio, path) as raster:
         place, crs = raster.transform, raster.crs
         if crs is not None and crs.is_geographic:
             _refuse_geographic(path)
@@ -233,7 +236,10 @@ def _raster(path: Path) -> tuple[Any, dict[str, Any]]:
                 f"{path} has {raster.count} bands and the transform {tuple(place)[:6]}; give one "
                 "band of elevations whose rows lie along x."
             )
-        values = raster.read(1, masked=True).astype(np.float64).filled(np.nan)
+        try:
+            values = raster.read(1, masked=True).astype(np.float64).filled(np.nan)
+        except rasterio.errors.RasterioIOError as error:
+            raise OSError(f"{path} cannot be read, it may be truncated: {error}") from error
         values = values * raster.scales[0] + raster.offsets[0]
         along = None if crs is None else crs.linear_units_factor[1]
         units = {"x": along, "y": along, "elevation": raster.units[0]}
@@ -241,6 +247,16 @@ def _raster(path: Path) -> tuple[Any, dict[str, Any]]:
     x = place.c + place.a * (np.arange(nx) + 0.5)
     y = place.f + place.e * (np.arange(ny) + 0.5)
     return xarray.DataArray(values, {"y": y, "x": x}, ("y", "x")), units
+
+
+def _opened(rasterio: Any, path: Path) -> Any:
+    """Open a raster."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist.")
+    try:
+        return rasterio.open(path)
+    except rasterio.errors.RasterioIOError as error:
+        raise OSError(f"{path} cannot be read as a raster: {error}") from error
 
 
 def _in_metres(

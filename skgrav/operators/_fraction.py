@@ -15,6 +15,9 @@ from skgrav.operators._shared import shared
 from skgrav.operators._svd import Products
 from skgrav.operators._ways import Dense, Way
 
+#: Fractions above which most of the cells cannot lie: few stand for the rock above them.
+_PERCENT = 10.0
+
 
 class FractionProducts:
     """Products of whole cells, applied to a fraction of each density."""
@@ -55,6 +58,11 @@ def checked_fraction(fraction: ArrayLike | None, mesh: Mesh) -> Array | None:
         raise ValueError(
             f"'fraction' has values from {values.min():g} to {values.max():g}; all must be "
             "positive. Make cells without rock inactive."
+        )
+    if np.median(values) > _PERCENT:
+        raise ValueError(
+            f"'fraction' has values from {values.min():g} to {values.max():g}, most of them above "
+            f"{_PERCENT:g}: these seem to be percent. Give fractions, 1 for a whole cell."
         )
     values.setflags(write=False)
     return None if (values == 1.0).all() else values

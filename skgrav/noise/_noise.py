@@ -3,266 +3,32 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import linalg
 
-from skgrav._checks import (
-    check_array,
-    check_basis,
-    check_uncertainty,
-    real_array,
-    refuse_missing,
-)
+from skgrav._checks import check_array, check_basis, check_uncertainty
 from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.geometry import Survey, component_unit
-
-__all__ = ["Noise", "Trend", "Whitening"]
-
-Level = float | Array | Literal["auto"] | None
-
-#: Relative rounding noise of computed data, and of stored data.
-_EXACT, _ROUNDING = 1e-12, 1e-6
+from skgrav.noise._levels import (
+    ROUNDING,
+    Level,
+    at_least_typical,
+    check_level,
+    least_noise,
+    of_each,
+    with_visible_rounding,
+)
+from skgrav.noise._stated import Trend
+from skgrav.noise._whitening import Whitening
 
 #: Share of the stated noise that training data may lack before noise is added to them.
 _LACKING = 0.3
 
 #: Ratio of visible to stated noise above which data contradict the stated one.
 CONTRADICTED = 3.0
-
-
-@dataclass(frozen=True)
-class Trend:
-    """The coherent part of residuals: a base level, a plane, a regional field.
-
-    Parameters
-    ----------
-    coefficients : ndarray of shape (n_samples, n_coefficients)
-        Coefficients of the columns of the basis. For a trend of given degree these are powers of
-        the horizontal coordinates, in metres from the mean station, and the coefficients are in
-        the unit of the data per metre to that power.
-    std : ndarray of shape (n_samples, n_coefficients)
-        Their standard deviations; NaN where the noise is not known.
-    values : ndarray of shape (n_samples, n_data)
-        The trend at each datum.
-    names : tuple of str
-        Name of each coefficient, such as ``"gz"``, the level, and ``"gz x"``, the slope.
-
-    See Also
-    --------
-    Noise.trend : Fits a trend to residuals.
-    skgrav.Survey : Its parameter `trend`.
-
-    Examples
-    --------
-    >>> from skgrav import Survey
-    >>> from skgrav.noise import Noise
-    >>> survey = Survey([[0.0, 0.0], [0.0, 50.0], [0.0, 100.0]], ("z",), 0.1, trend=0)
-    >>> trend = Noise.of(survey).trend([[4.0, 5.0, 6.0]])
-    >>> trend.names, float(trend.coefficients[0, 0].round(6)), float(trend.std[0, 0].round(3))
-    (('gz',), 5.0, 0.058)
-    """
-
-    coefficients: Array
-    std: Array
-    values: Array
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class StatedNoise:
-    """Noise that an operator states of its data; a Survey has the same attributes.
-
-    Parameters
-    ----------
-    n_data : int
-        Number of data.
-    uncertainty : ndarray of shape (n_data,), float or None
-        Standard deviation of each datum, in the unit of the data.
-    trend_basis : ndarray of shape (n_data, n_coefficients) or None
-        Basis of the trend.
-    trend_names : tuple of str
-        Name of each coefficient.
-    units : tuple of str
-        Kinds of data, each in a unit of its own: more than one where operators are joined.
-
-    See Also
-    --------
-    Noise.of : Takes it from an operator.
-    skgrav.JointOperator : Joins that of its parts.
-
-    Examples
-    --------
-    >>> from skgrav import CellValues, Mesh
-    >>> log = CellValues(Mesh.square(4), [5, 9], uncertainty=20.0).fit()
-    >>> log.stated_noise.uncertainty.tolist()
-    [20.0, 20.0]
-    """
-
-    n_data: int
-    uncertainty: Array | float | None = None
-    trend_basis: Array | None = None
-    trend_names: tuple[str, ...] = ()
-    units: tuple[str, ...] = ("gravity",)
-
-
-class Whitening:
-    """Linear map of data after which independent errors have equal standard deviations.
-
-    Data are divided by their weights and, if there is a trend, rotated so that its basis spans the
-    first coordinates, which are dropped: as the coefficients are free, these contain no information
-    about densities. The rotation is orthogonal, so white noise stays white.
-
-    Parameters
-    ----------
-    weights : ndarray of shape (n_data,)
-        Relative standard deviations of the data.
-    basis : ndarray of shape (n_data, n_coefficients)
-        Linearly independent columns that span the trend; no columns without a trend.
-
-    See Also
-    --------
-    Noise : Its attribute `whitening`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skgrav.noise import Whitening
-    >>> whitening = Whitening(np.ones(4), np.ones((4, 1)))
-    >>> bool(np.allclose(whitening(np.full((1, 4), 7.0)), 0.0))
-    True
-    """
-
-    def __init__(self, weights: Array, basis: Array) -> None:
-        self.weights, self.basis = weights, basis
-        self.n_data, self.n_white = len(weights), len(weights) - basis.shape[1]
-        self._is_weighted = bool(np.any(weights != 1.0))
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether data are unchanged."""
-        return not self._is_weighted and self.n_white == self.n_data
-
-    @property
-    def key(self) -> tuple[bytes, bytes]:
-        """Hashable key, the same for equal maps."""
-        return self.weights.tobytes(), self.basis.tobytes()
-
-    @cached_property
-    def _reflectors(self) -> tuple[Array, Array]:
-        # Q = H_1 ... H_k = I - V T V^T, the compact form of the Householder reflectors of the QR
-        # decomposition: n_data * k numbers instead of the n_data^2 of Q. Columns of the basis are
-        # scaled, since powers of coordinates in metres differ by orders of magnitude.
-        weighted = self.basis / self.weights[:, None]
-        (qr, tau), _ = linalg.qr(weighted / np.linalg.norm(weighted, axis=0), mode="raw")
-        k = len(tau)
-        V = np.tril(qr, -1)
-        V[np.arange(k), np.arange(k)] = 1.0
-        T = np.zeros((k, k))
-        for j in range(k):
-            T[:j, j] = -tau[j] * T[:j, :j] @ (V[:, :j].T @ V[:, j])
-            T[j, j] = tau[j]
-        return V, T
-
-    def __call__(self, data: Array) -> Array:
-        """Return whitened data, (n_samples, n_white)."""
-        if self._is_weighted:
-            data = data / self.weights
-        if self.n_white == self.n_data:
-            return data
-        # Q^T d, without its first coordinates, which the trend spans.
-        V, T = self._reflectors
-        return (data - ((data @ V) @ T) @ V.T)[:, self.n_data - self.n_white :]
-
-    def adjoint(self, white: Array) -> Array:
-        """Apply the transpose.
-
-        Parameters
-        ----------
-        white : ndarray of shape (n_samples, n_white)
-            Whitened data.
-
-        Returns
-        -------
-        image : ndarray of shape (n_samples, n_data)
-            For instance the gradient of a misfit with respect to the data.
-        """
-        if self.n_white < self.n_data:
-            # Q w, with zeros for the dropped coordinates.
-            V, T = self._reflectors
-            padded = np.zeros((len(white), self.n_data))
-            padded[:, self.n_data - self.n_white :] = white
-            white = padded - ((padded @ V) @ T.T) @ V.T
-        return white / self.weights if self._is_weighted else white
-
-    def matrix(self, matrix: Array) -> Array:
-        """Whiten the columns of a sensitivity matrix.
-
-        Parameters
-        ----------
-        matrix : ndarray of shape (n_data, n_cells)
-            Map from densities to data.
-
-        Returns
-        -------
-        white : ndarray of shape (n_white, n_cells)
-            Map from densities to whitened data.
-        """
-        return matrix if self.is_identity else self(matrix.T).T
-
-    @cached_property
-    def _inverse(self) -> Array:
-        """Least-squares map of weighted data to the coefficients, (n_coefficients, n_data)."""
-        weighted = self.basis / self.weights[:, None]
-        size = np.linalg.norm(weighted, axis=0)
-        return np.linalg.pinv(weighted / size) / size[:, None]
-
-    def coefficients(self, data: Array) -> Array:
-        """Fit the trend to data by weighted least squares.
-
-        Parameters
-        ----------
-        data : ndarray of shape (n_samples, n_data)
-            Data.
-
-        Returns
-        -------
-        coefficients : ndarray of shape (n_samples, n_coefficients)
-            Coefficients of the trend.
-        """
-        return data @ self.coefficient_matrix.T
-
-    @property
-    def coefficient_matrix(self) -> Array:
-        """Matrix that fits the trend to data, (n_coefficients, n_data)."""
-        return self._inverse / self.weights
-
-    @property
-    def coefficient_variance(self) -> Array:
-        """Variance of each coefficient for whitened noise of variance 1."""
-        return np.sum(self._inverse**2, axis=1)
-
-    def detrended(self, data: Array) -> Array:
-        """Subtract the fitted trend.
-
-        Parameters
-        ----------
-        data : ndarray of shape (n_samples, n_data)
-            Data.
-
-        Returns
-        -------
-        detrended : ndarray of shape (n_samples, n_data)
-            Data without their trend.
-        """
-        if self.n_white == self.n_data:
-            return data
-        return data - self.coefficients(data) @ self.basis.T
 
 
 class _DataSpace(Protocol):
@@ -530,7 +296,7 @@ class Noise:
         """
         if self.is_relative:
             rms = at_least_typical(self.rms(g), typical_rms)
-            return _of_each(self.level, "noise_level", len(g)) * rms
+            return of_each(self.level, "noise_level", len(g)) * rms
         return np.full(len(g), self._absolute) if self.is_known else None
 
     def scale_or(self, g: Array, unknown: float) -> Array:
@@ -641,7 +407,7 @@ class Noise:
             known = self._absolute if self.level is None else None
             std = np.full(n, np.nan if known is None else known)
         else:
-            std = _of_each(sigma, "sigma", n)
+            std = of_each(sigma, "sigma", n)
         variance = std[:, None] ** 2 * self.whitening.coefficient_variance
         if spread is not None:
             variance = variance + np.diagonal(spread, axis1=1, axis2=2)
@@ -687,7 +453,7 @@ class Noise:
         stated = self.scale(g, typical_rms)
         if stated is None:
             return np.maximum(visible, least_noise(rms, typical_rms))
-        contradicted = visible > CONTRADICTED * np.maximum(stated, _ROUNDING * rms)
+        contradicted = visible > CONTRADICTED * np.maximum(stated, ROUNDING * rms)
         if contradicted.any():
             worst = int(np.argmax(np.where(contradicted, visible / rms, 0.0)))
             source = "'noise_level'" if self.is_relative else "the 'uncertainty' of the survey"
@@ -735,65 +501,3 @@ class Noise:
                 "the number of data of this noise."
             )
         return g
-
-
-def noise_with_rounding(sigma: Array, rms: Array, typical_rms: float) -> Array:
-    """Return the noise, at least the rounding of stored data."""
-    return np.maximum(sigma, _ROUNDING * at_least_typical(rms, typical_rms))
-
-
-def with_visible_rounding(sigma: Array, visible: Array, rms: Array, typical_rms: float) -> Array:
-    """Return the noise, at least the rounding visible in samples, (n_samples,)."""
-    return np.maximum(sigma, np.clip(visible, least_noise(rms, typical_rms), _ROUNDING * rms))
-
-
-def least_noise(rms: Array, typical_rms: float) -> Array:
-    """Return the rounding of computed samples less data of typical size."""
-    return _EXACT * np.maximum(rms, typical_rms)
-
-
-def at_least_typical(rms: Array, typical_rms: float) -> Array:
-    """Return the rms of samples, at least a thousandth of the typical rms."""
-    return np.maximum(rms, 1e-3 * typical_rms)
-
-
-def check_level(level: Any) -> Level:
-    """Return a relative level, one for each sample, "auto" or None; or raise ValueError."""
-    if level is None:
-        return None
-    if isinstance(level, str) and level == "auto":
-        return "auto"
-    refuse_missing(level, "noise_level")
-    try:
-        array = real_array(level, "noise_level")
-        if np.asarray(level).dtype == bool:  # True would count as noise as large as the data
-            array = np.array(np.nan)
-    except (TypeError, ValueError):
-        array = np.array(np.nan)
-    if array.ndim > 1 or not ((array >= 0) & np.isfinite(array)).all():
-        raise ValueError(
-            f"'noise_level' is {level!r}; it must be a number of at least 0 or one for each "
-            "sample, the standard deviation of the noise relative to the rms of a sample's data, "
-            "or 'auto'."
-        )
-    return float(array) if array.ndim == 0 else array
-
-
-def _of_each(values: Any, name: str, n_samples: int) -> Array:
-    """Return one number of at least 0 for each sample, or raise ValueError."""
-    array = real_array(values, name)
-    if array.shape not in ((), (n_samples,)) or not (array >= 0).all():
-        raise ValueError(
-            f"'{name}' has shape {array.shape} and minimum {array.min(initial=np.inf):g}; it must "
-            f"be a number of at least 0 or one for each of {n_samples} samples."
-        )
-    return np.broadcast_to(array, (n_samples,))
-
-
-def no_noise(what: str, remedy: str) -> str:
-    """Return the error text for a method that needs the noise, if none is given."""
-    return (
-        f"{what} needs the noise of the data: 'noise_level' is None and the survey of 'operator' "
-        "has no uncertainty. Give noise_level=..., relative to the rms of a sample's data, or a "
-        f"Survey with 'uncertainty', or take {remedy}."
-    )
