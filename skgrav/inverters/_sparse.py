@@ -320,7 +320,12 @@ class SparseInverter(RegularizedInverter):
         return Departure(u / self._weights, norm, found, n_iter, status, sigma)
 
     def _draws(
-        self, white: Array, sigma: Array, solved: Departure, n_draws: int, rng: np.random.RandomState
+        self,
+        white: Array,
+        sigma: Array,
+        solved: Departure,
+        n_draws: int,
+        rng: np.random.RandomState,
     ) -> Array:
         """Return draws of departures, (n_samples, n_cells, n_draws)."""
         if self._mixed is None:

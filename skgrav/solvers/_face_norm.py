@@ -70,7 +70,7 @@ class Stiffness:
             diagonal[high] += weights
         return diagonal
 
-    def sample(self, rng: np.random.Generator, n: int) -> Array:
+    def sample(self, rng: np.random.RandomState, n: int) -> Array:
         """Return n vectors of zero mean whose covariance is the matrix, shaped as the block."""
         drawn = np.sqrt(self.cells) * rng.standard_normal((n, *self.cells.shape))
         for axis, weights in enumerate(self.faces, start=1):
