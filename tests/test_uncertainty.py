@@ -34,9 +34,9 @@ def undecomposed(monkeypatch):
     monkeypatch.setattr(_base, "SVD_SIZE", 1)
 
 
-def prior_draws(mesh, order, n, level=0.05, trend=None, weighting="sensitivity"):
+def prior_draws(mesh, order, n, level=0.05, trend=None, weighting="sensitivity", around=None):
     """Give densities from the prior of a norm, an operator with its noise, and noisy data."""
-    survey = Survey.grid(mesh, height=10.0)
+    survey = Survey.grid(around or mesh, height=10.0)
     operator = ForwardOperator(mesh, survey).fit()
     norm = ModelNorm.of(operator, order, weighting)
     rng = np.random.default_rng(0)
@@ -199,6 +199,27 @@ def test_data_that_are_but_noise_hide_what_is_as_small():
         drawn = inverter.sample_y(g, 50)
     data = operator.transform(drawn[0].T)
     assert 0.1 * sigma < np.sqrt(np.mean(data**2)) < 2 * sigma
+
+
+def test_rows_of_a_dask_array_have_the_same_std():
+    da = pytest.importorskip("dask.array")
+    operator, _, g = prior_draws(MESH, 1, 5)
+    inverter = TikhonovInverter(order=1, operator=operator).fit(g)
+    together = inverter.predict(da.from_array(g, chunks=(2, -1)), return_std=True)
+    for lazy, eager in zip(together, inverter.predict(g, return_std=True), strict=True):
+        np.testing.assert_allclose(lazy.compute(), eager, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_active_cells_below_a_trend_draw_the_same_by_products(order, monkeypatch):
+    mask = np.arange(MESH.n_cells).reshape(MESH.shape) % 7 > 0
+    mesh = Mesh(MESH.edges, active=mask)
+    operator, _, g = prior_draws(mesh, order, 1, trend=0, around=MESH)
+    inverter = TikhonovInverter(order=order, operator=operator, tol=1e-7)
+    decomposed = inverter.fit(g).sample_y(g, 3)
+    monkeypatch.setattr(_base, "SVD_SIZE", 1)
+    scale = np.abs(decomposed).max()
+    np.testing.assert_allclose(inverter.fit(g).sample_y(g, 3), decomposed, atol=1e-3 * scale)
 
 
 # Resolution

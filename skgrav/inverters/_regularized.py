@@ -229,6 +229,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             investigation.
         """
         problem = self._solved(X, noise_level)
+        self._result(problem, spread=False)  # warns of data that are not fitted
         # A copy, as another fit must not change what was found by this one.
         estimates = partial(copy(self)._estimates_of, problem.solved)
         # Estimates from two constant references at the same alpha differ by this share.
