@@ -30,10 +30,10 @@ def cell_norm(operator, order, cell_weights=None, **params):
 @pytest.mark.parametrize("mesh", MESHES, ids=str)
 @ORDERS
 def test_estimate_solves_the_normal_equations(mesh, order, factored):
-    operator, sigma, g = problem(mesh)
+    operator, sigma, g = problem(mesh, n_samples=4 if factored else 1)
     cell_weights = np.random.default_rng(1).uniform(0.2, 5.0, mesh.n_cells)
     inverter = TikhonovInverter(
-        0.3, order=order, cell_weights=cell_weights, operator=operator, tol=1e-9
+        0.3, order=order, cell_weights=cell_weights, operator=operator, tol=1e-6
     ).fit(g)
     found = inverter.invert(g)
     A, W = operator.matrix_ / sigma[:, None], explicit_rows(mesh, order, np.sqrt(cell_weights))
@@ -68,7 +68,7 @@ def test_draws_have_the_covariance_of_the_prior(order, factored):
     covariance = np.linalg.inv(own.product(np.eye(20)))
     np.testing.assert_allclose(own.weighted(own.compliance(own.operator_modes(np.eye(20)))),
         covariance, atol=1e-6 * covariance.max())  # fmt: skip
-    draws = own.weighted(own.draw(np.random.default_rng(1), 400 + 3600 * factored))
+    draws = own.weighted(own.draw(np.random.default_rng(1), 300 + 3700 * factored))
     np.testing.assert_allclose(np.cov(draws.T), covariance, atol=0.25 * covariance.max())
     if factored:
         np.testing.assert_allclose(own.variance, np.diag(covariance))
