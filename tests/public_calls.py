@@ -165,6 +165,11 @@ def of_inverters():
         yield from calls(f"inverters.{name}", within, bounds=bounds)
         weights = np.linspace(0.5, 2.0, MESH.n_cells)
         yield from calls(f"inverters.{name}", told, cell_weights=weights)
+    slopes = ESTIMATORS["TikhonovInverter discrepancy"]
+    axes = {"norm_weights": np.array([1.0, 2.0, 0.5]), "length_scales": np.array([300.0, 200.0])}
+    for axis, values in axes.items():
+        weighted = lambda told=told, **params: told(slopes, **params)  # noqa: E731
+        yield from calls("inverters.TikhonovInverter", weighted, **{axis: values})
     bodies = lambda contrast, told=told: told(contrast=pair(contrast))  # noqa: E731
     yield from calls("inverters.SparseInverter", bodies, contrast=np.array([-300.0, 800.0]))
     yield from of_relief()

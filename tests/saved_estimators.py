@@ -75,6 +75,9 @@ ESTIMATORS = {
         noise_level=0.01, order=1, operator=OPERATOR, reference=Y.mean(axis=0)
     ),
     "tikhonov, bounds": TikhonovInverter(bounds=(0.0, 12.0), operator=UNCERTAIN),
+    "tikhonov, cells": TikhonovInverter(
+        order=2, depth_weighting="distance", norm_weights=(1, 2, 0.5), operator=UNCERTAIN
+    ),
     "tikhonov, gcv": TikhonovInverter("gcv", operator=OPERATOR),
     "tikhonov, lcurve": TikhonovInverter("lcurve", order=1, noise_level=0.01, operator=OPERATOR),
     "sparse": SparseInverter(noise_level=0.01, operator=OPERATOR),
@@ -107,6 +110,7 @@ ESTIMATORS = {
     ),
     "refiner": Refiner(LGMRES(inner_m=10), init=cnn(), **CLEAN),
     "refiner, bounds": Refiner(Projection(bounds=(0.0, 12.0)), init=cnn("paper"), **CLEAN),
+    "refiner, norm": Refiner(TikhonovInverter(order=1), init="zero", **CLEAN),
     "refiner, bayes": Refiner(
         "bayes",
         init=cnn(),

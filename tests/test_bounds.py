@@ -169,6 +169,81 @@ def test_status_tells_bounds_from_iterations(max_iter, small):
     assert (status == (Status.REACHED if max_iter > 1 else Status.MAX_ITER)).all()
 
 
+# Damped least squares within bounds, by products
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_damped_least_squares_are_those_of_a_peer(fixed, small):
+    A, d = small
+    rng = np.random.default_rng(2)
+    root = np.eye(30) + np.triu(rng.normal(size=(30, 30)), 1) / 5
+    lower, upper = np.full(30, -0.3), np.full(30, 0.4)
+    if fixed:
+        lower[:5], upper[:5], upper[5:9], lower[9:12] = 0.2, 0.2, np.inf, -np.inf
+    K = root.T @ root
+    problem = BoundedLeastSquares(
+        lambda u: u @ A.T, lambda d: d @ A, lambda u: u @ K, lambda u: np.linalg.solve(K, u.T).T,
+        lower, upper, tol=1e-8,
+    )  # fmt: skip
+    alpha = np.geomspace(0.01, 10, 8)
+    u, found, n_iter, status = problem.solve(d, 0 * d @ A, alpha=alpha)
+    free = lower < upper
+    for data, a, row in zip(d, alpha, u, strict=True):
+        stacked = np.vstack([A, np.sqrt(a) * root])
+        rest = np.r_[data, np.zeros(30)] - stacked @ np.where(free, 0.0, lower)
+        within = lower[free], upper[free]
+        peer = lsq_linear(stacked[:, free], rest, bounds=within, method="bvls", tol=1e-15)
+        np.testing.assert_allclose(row[free], peer.x, atol=1e-6)
+    np.testing.assert_array_equal(found, alpha)
+    assert (status == Status.REACHED).all()
+    assert (n_iter > 0).all()
+    # The misfit of each as the radius gives its alpha again, from any other one.
+    radius = np.linalg.norm(d - u @ A.T, axis=1)
+    again, found, _, _ = problem.solve(d, 0 * u, alpha=100 * alpha, radius=radius)
+    np.testing.assert_allclose(again, u, atol=1e-4)
+    np.testing.assert_allclose(found, alpha, rtol=1e-3)
+
+
+def test_least_norm_within_bounds_fits_data_of_much_noise(small):
+    A, d = small
+    K = np.diag(np.arange(1.0, 31.0)) + 0.5
+    lower = np.where(np.arange(30) < 3, 1.0, -np.inf)
+    problem = BoundedLeastSquares(
+        lambda u: u @ A.T, lambda d: d @ A, lambda u: u @ K, lambda u: np.linalg.solve(K, u.T).T,
+        lower, np.full(30, np.inf), tol=1e-8,
+    )  # fmt: skip
+    u, alpha, _, _ = problem.solve(d, 0 * d @ A, alpha=np.ones(8), radius=np.full(8, 1e3))
+    expected = np.r_[np.ones(3), -np.linalg.solve(K[3:, 3:], K[3:, :3] @ np.ones(3))]
+    np.testing.assert_allclose(u, np.tile(expected, (8, 1)), atol=1e-6)
+    assert np.isinf(alpha).all()
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_bounds_hold_in_a_volume_by_ffts(order):
+    mesh = Mesh.regular((8, 12, 12), 50.0)
+    truth = np.zeros(mesh.shape)
+    truth[3:5, 4:8, 5:9] = 300.0
+    survey = Survey.grid(mesh, height=1.0)
+    g = ForwardOperator(mesh, survey, method="fft").fit().transform(truth.reshape(1, -1))
+    sigma = 0.02 * np.abs(g).max()
+    g = g + sigma * np.random.default_rng(0).normal(size=g.shape)
+    survey = Survey(survey.stations, survey.components, uncertainty=sigma)
+    operator = ForwardOperator(mesh, survey, method="fft").fit()
+    upper = np.full(mesh.shape, 300.0)
+    upper[:2] = 0.0  # the top is known
+    bounds = (np.zeros(mesh.n_cells), upper.ravel())
+    found = TikhonovInverter(order=order, bounds=bounds, operator=operator).fit(g).invert(g)
+    assert found.chi_factor == pytest.approx(1.0, abs=0.01)
+    assert (found.rho >= 0).all()
+    assert (found.rho <= upper.ravel()).all()
+    free = TikhonovInverter(order=order, operator=operator).fit(g).predict(g)
+    errors = [np.linalg.norm(rho - truth.ravel()) for rho in (found.rho[0], free[0])]
+    assert errors[0] < 0.95 * errors[1]
+    narrow = TikhonovInverter(order=order, bounds=(-10.0, 20.0), operator=operator).fit(g)
+    with pytest.warns(ConvergenceWarning, match="cannot be fitted within 'bounds'"):
+        assert narrow.invert(g).status == Status.BOUNDS
+
+
 # What bounds may be
 
 

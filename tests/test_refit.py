@@ -82,6 +82,11 @@ CASES = {
         {"bounds": (0.0, 12.0), "reference": "mean"},
         {"bounds": (-100.0, 100.0), "reference": None, "order": 2},
     ),
+    "tikhonov, norm": (
+        TikhonovInverter(noise_level=0.05, order=1),
+        {"depth_weighting": "distance", "length_scales": 2.0},
+        {"depth_weighting": None, "length_scales": None, "norm_weights": (1, 2, 0.5)},
+    ),
     "sparse": (
         SparseInverter(max_iter=5),
         {"noise_level": 0.05, "depth_weighting": 1.0},

@@ -20,6 +20,9 @@ from skgrav.solvers import depth_weights, relative_volumes
 #: trend not at all: a longer length leaves these undamped, a shorter one undoes the smoothing.
 _LENGTH, _LEAST_CELLS = 0.25, 3.0
 
+#: Lengths may differ from that by this factor; beyond, one of both terms is rounding.
+_LENGTHS = 1e4
+
 #: Rows in a block of a matrix.
 _ROWS = 64
 
@@ -208,13 +211,16 @@ def axis_weights(
             f"'norm_weights' is {norm_weights!r}, so that a constant density does not count; the "
             "first weight must be positive, if small."
         )
-    lengths = np.full(n, _length(mesh))
+    usual = _length(mesh)
+    lengths = np.full(n, usual)
     if length_scales is not None:
         lengths = real_array(length_scales, "length_scales")
-        if lengths.shape not in ((), (n,)) or not ((lengths > 0) & np.isfinite(lengths)).all():
+        least, most = usual / _LENGTHS, usual * _LENGTHS
+        if lengths.shape not in ((), (n,)) or not ((lengths >= least) & (lengths <= most)).all():
             raise ValueError(
-                f"'length_scales' is {length_scales!r}; it must be a positive number of metres, or "
-                f"one for each of the axes {'x, y, z' if n == 3 else 'x, z'}."
+                f"'length_scales' is {length_scales!r}; it must be a number of metres, or one for "
+                f"each of the axes {'x, y, z' if n == 3 else 'x, z'}, from {least:.2g} to "
+                f"{most:.2g}."
             )
         lengths = np.broadcast_to(lengths, (n,))
     # Of (x, y, z), in the order (z, y, x) of the mesh.

@@ -23,7 +23,7 @@ _FORCING, _PART = 0.1, 0.1
 _HALVINGS = 30
 
 #: Largest number of alphas, and the largest factor from one to the next.
-_ALPHAS, _FACTOR = 40, 100.0
+_ALPHAS, _FACTOR = 40, 30.0
 
 #: Where only one side of the root is known: first guess of the logarithm of alpha by that of the
 #: misfit, least step, and factor of later steps. Otherwise the least share of the interval.
@@ -209,7 +209,7 @@ class _Sample:
         if np.linalg.norm(self.d - p.forward(free[None])[0]) <= radius:
             self.u = free
             return
-        if not np.isfinite(alpha):
+        if not 0 < alpha < np.inf:
             alpha, self.u = p.largest, free
         search, tol = _Search(), _ROUGH
         for _ in range(_ALPHAS):
