@@ -15,7 +15,7 @@ from skgrav._typing import Array, Indices, Mask
 from skgrav._warnings import warn
 from skgrav.inverters._alpha_search import Choice
 from skgrav.inverters._damping import Coordinates, DampingCurves
-from skgrav.inverters._krylov_block import solved_together
+from skgrav.inverters._krylov_block import LARGEST, solved_together
 from skgrav.inverters._krylov_spectrum import Spectrum
 from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator
@@ -246,7 +246,8 @@ class KrylovLeastSquares:
         if not converged.all():
             warn(
                 f"{np.sum(~converged)} of {len(converged)} solutions of draws or of resolution did "
-                "not converge within 'max_iter'. Raise it, or loosen 'tol'.",
+                f"not converge within 'max_iter' and {LARGEST} vectors. Raise 'max_iter', loosen "
+                "'tol', or give a larger 'noise_level' or 'uncertainty'.",
                 ConvergenceWarning,
             )
 

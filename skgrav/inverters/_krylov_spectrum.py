@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from skgrav._typing import Array
-from skgrav.inverters._krylov_block import BlockSpace, Product
+from skgrav.inverters._krylov_block import LARGEST, BlockSpace, Product
 
 #: Residual of an eigenvector in the space, relative to its eigenvalue, at which it counts as found.
 _FOUND = 1e-2
@@ -45,7 +45,7 @@ class Spectrum:
 
         They do not depend on those that were asked for before.
         """
-        n_nodes = min(self.size, -(-n_nodes // _VECTORS) * _VECTORS)
+        n_nodes = min(self.size, LARGEST, -(-n_nodes // _VECTORS) * _VECTORS)
         if n_nodes not in self._known:
             self._known[n_nodes] = self._drawn(n_nodes)
         return self._known[n_nodes]
@@ -82,8 +82,9 @@ class Spectrum:
         they have, within a number of iterations.
         """
         n_nodes, explained = _VECTORS, False
-        while not explained and n_nodes < min(self.size, n_iter * _VECTORS):
-            n_nodes = min(int(1.2 * n_nodes) + _VECTORS, self.size)
+        most = min(self.size, LARGEST, n_iter * _VECTORS)
+        while not explained and n_nodes < most:
+            n_nodes = min(int(1.2 * n_nodes) + _VECTORS, most)
             nodes, weights = self.quadrature(n_nodes)
             share = nodes / (nodes + alpha)
             explained = len(nodes) < n_nodes or share.sum() >= _EXPLAINED * (share @ weights)
