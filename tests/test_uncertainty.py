@@ -149,8 +149,7 @@ def test_large_operators_draw_the_same(order, method, undecomposed, monkeypatch)
     inverter.set_params(operator=applied).fit(g)
     scale = np.abs(decomposed).max()
     np.testing.assert_allclose(inverter.sample_y(g, 3), decomposed, atol=1e-3 * scale)
-    ratio = inverter.predict(g[:1], return_std=True)[1] / std[:1]
-    assert np.sqrt(np.mean((ratio - 1) ** 2)) < 0.15
+    np.testing.assert_allclose(inverter.predict(g[:1], return_std=True)[1], std[:1], rtol=0.01)
 
 
 def test_draws_stay_within_bounds_and_fit(monkeypatch):
@@ -269,19 +268,24 @@ def test_depth_of_investigation_compares_two_references():
 
 @pytest.mark.parametrize("order", [0, 1])
 def test_resolution_of_large_operators_is_about_the_same(order, undecomposed, monkeypatch):
-    operator, _, g = prior_draws(MESH, order, 1)
-    inverter = TikhonovInverter(order=order, operator=operator, tol=1e-7)
+    # The data determine far fewer parameters than there are data.
+    fine = Mesh.regular((3, 16, 16), 25.0)
+    operator, _, g = prior_draws(BLOCK, order, 1, level=0.3, around=fine)
+    inverter = TikhonovInverter(order=order, depth_weighting=1.0, operator=operator, tol=1e-6)
     with monkeypatch.context() as patch:
         patch.setattr(_base, "SVD_SIZE", 4000)
-        exact = inverter.fit(g).resolution(g)
+        exact, std = inverter.fit(g).resolution(g), inverter.predict(g, return_std=True)[1]
     found = inverter.fit(g).resolution(g)
     spread = found.point_spread([8])
-    np.testing.assert_allclose(spread, exact.point_spread([8]), atol=1e-3)
-    np.testing.assert_allclose(
-        found.depth_of_investigation, exact.depth_of_investigation, atol=1e-3
-    )
-    error = found.diagonal - exact.diagonal
-    assert norms(error)[0] < 0.4 * norms(exact.diagonal)[0]
+    np.testing.assert_allclose(spread, exact.point_spread([8]), atol=1e-4)
+    doi = exact.depth_of_investigation
+    np.testing.assert_allclose(found.depth_of_investigation, doi, atol=1e-3)
+    largest = exact.diagonal.max()
+    np.testing.assert_allclose(found.diagonal, exact.diagonal, atol=0.02 * largest)
+    np.testing.assert_allclose(inverter.predict(g, return_std=True)[1], std, rtol=0.02)
+    damping = inverter.invert(g).alpha * operator.survey_.uncertainty[0] ** 2
+    n = sum(len(b.variance) for b in inverter._system.coordinates_by_blocks(damping))
+    assert n < 256
 
 
 @pytest.mark.parametrize("cells", [[-1], [0.5], [10_000], 3])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import chdtri
@@ -48,6 +49,9 @@ _IN_REACH = 1e-14
 
 #: Columns in a block of the triangular decomposition.
 _COLUMNS = 4096
+
+#: Coordinates in a block.
+_ROWS = 64
 
 #: Samples whose curves are computed together.
 _BLOCK = 256
@@ -270,6 +274,17 @@ class DampingCurves:
         )
 
 
+class Coordinates(NamedTuple):
+    """Some of the coordinates of data in which the operator times its transpose is diagonal."""
+
+    #: Their eigenvalues.
+    variance: Array
+    #: Eigenvectors as rows, (n, n_data).
+    rotation: Array
+    #: Covariances with coefficients under the inverse of K, (n, n_coefficients).
+    cross: Array
+
+
 @saved
 @dataclass(frozen=True)
 class DampedLeastSquares(DampingCurves):
@@ -318,6 +333,14 @@ class DampedLeastSquares(DampingCurves):
     def estimate(self, d: Array, alpha: Array) -> Array:
         """Return the minimisers, (n_samples, n_cells), for the alpha of each sample."""
         return self.space.estimate(d, alpha)
+
+    def coordinates_by_blocks(self, alpha: Array) -> Iterator[Coordinates]:
+        """Iterate over blocks of all coordinates that matter at alphas."""
+        for start in range(0, len(self.variance), _ROWS):
+            rows = slice(start, start + _ROWS)
+            yield Coordinates(
+                self.variance[rows], self.space.rotation[:, rows].T, self.space.cross[rows]
+            )
 
     def all_curves(self, d: Array, alpha: Array | None) -> tuple[Array, Array, Array, Array]:
         """Return alphas, squared norms of residuals and estimates, and cross-validation of data.

@@ -14,8 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from skgrav._typing import Array, Indices, Mask
 from skgrav._warnings import warn
 from skgrav.inverters._alpha_search import Choice
-from skgrav.inverters._damping import DampingCurves
-from skgrav.inverters._krylov_block import block_spaces, solved_together
+from skgrav.inverters._damping import Coordinates, DampingCurves
+from skgrav.inverters._krylov_block import LARGEST, solved_together
 from skgrav.inverters._krylov_spectrum import Spectrum
 from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator
@@ -225,28 +225,29 @@ class KrylovLeastSquares:
             noise[i] = space.curves.noise(space.c, alpha[i : i + 1])[0]
         return noise
 
-    def inverse_roots(self, d: Array, alpha: Array) -> Array:
-        """Return products of rows with ``(A K^-1 A^T + alpha)^(-1/2)``, (n_alphas, n, n_data)."""
-        least, found = float(alpha.min()), np.empty((len(alpha), *d.shape))
-        converged = np.ones(len(d), dtype=bool)
-        for rows in _blocks(np.arange(len(d))):
-            for space in block_spaces(self._normal, d[rows], self.max_iter):
-                solution, left = space.solve(d[rows], least)
-                converged[rows] = left <= self.tol * least * np.linalg.norm(solution, axis=1)
-                if converged[rows].all():
-                    break
-            values, vectors = np.linalg.eigh(space.matrix)
-            c = d[rows] @ space.basis.T @ vectors
-            kept = 1.0 / np.sqrt(np.maximum(values, 0.0) + alpha[:, None])
-            found[:, rows] = (c * kept[:, None]) @ vectors.T @ space.basis
-        self._warn(converged)
-        return found
+    def coordinates_by_blocks(self, alpha: Array) -> Iterator[Coordinates]:
+        """Iterate over coordinates as `DampedLeastSquares.coordinates_by_blocks`.
+
+        Of the eigenvectors that have nearly the whole trace of the matrix from data to predictions,
+        in the space of random vectors.
+        """
+        least = float(alpha.min(initial=np.inf))
+        if np.isinf(least):
+            return
+        values, vectors, basis, explained = self._spectrum.eigenvectors(least, self.max_iter)
+        self._warn(np.array([explained]))
+        for start in range(0, len(values), _TOGETHER):
+            rows = slice(start, start + _TOGETHER)
+            rotation = vectors[:, rows].T @ basis
+            cross = self.compliance(self.adjoint(rotation))
+            yield Coordinates(np.maximum(values[rows], 0.0), rotation, cross)
 
     def _warn(self, converged: Mask) -> None:
         if not converged.all():
             warn(
                 f"{np.sum(~converged)} of {len(converged)} solutions of draws or of resolution did "
-                "not converge within 'max_iter'. Raise it, or loosen 'tol'.",
+                f"not converge within 'max_iter' and {LARGEST} vectors. Raise 'max_iter', loosen "
+                "'tol', or give a larger 'noise_level' or 'uncertainty'.",
                 ConvergenceWarning,
             )
 

@@ -18,6 +18,9 @@ _LEAST = 1e-15
 #: Directions of a block below this share of the largest are rounding.
 _RANK = 1e-12
 
+#: Largest space, whose matrix is factorised in seconds.
+LARGEST = 4000
+
 #: Share by which a space grows between two looks at its solutions.
 _SHARE = 0.2
 
@@ -85,10 +88,11 @@ def block_spaces(product: Product, rows: Array, n_iter: int) -> Iterator[BlockSp
     space, look = BlockSpace.of(rows), 0
     for k in range(n_iter):
         space = space.grown(product)
-        if space.is_whole or k == n_iter - 1 or len(space.basis) >= look:
+        is_last = space.is_whole or k == n_iter - 1 or len(space.basis) >= LARGEST
+        if is_last or len(space.basis) >= look:
             look = int((1 + _SHARE) * len(space.basis))
             yield space
-        if space.is_whole:
+        if is_last:
             return
 
 

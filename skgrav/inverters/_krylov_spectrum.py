@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from skgrav._typing import Array
-from skgrav.inverters._krylov_block import BlockSpace, Product
+from skgrav.inverters._krylov_block import LARGEST, BlockSpace, Product
 
 #: Residual of an eigenvector in the space, relative to its eigenvalue, at which it counts as found.
 _FOUND = 1e-2
+
+#: Share of the trace of the matrix from data to predictions that eigenvectors must have.
+_EXPLAINED = 0.99
 
 #: Number of random vectors, and of rows in a block.
 _VECTORS = 16
@@ -42,17 +45,13 @@ class Spectrum:
 
         They do not depend on those that were asked for before.
         """
-        n_nodes = min(self.size, -(-n_nodes // _VECTORS) * _VECTORS)
+        n_nodes = min(self.size, LARGEST, -(-n_nodes // _VECTORS) * _VECTORS)
         if n_nodes not in self._known:
             self._known[n_nodes] = self._drawn(n_nodes)
         return self._known[n_nodes]
 
     def _drawn(self, n_nodes: int) -> tuple[Array, Array]:
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], (_VECTORS, self.size))
-        space = self._space or BlockSpace.of(signs)
-        while len(space.basis) < n_nodes and not space.is_whole:
-            space = space.grown(self.product)
-        self._space = space  # as a whole, for threads
+        space, signs = self._grown(n_nodes), self._signs
         n_nodes = min(n_nodes, len(space.basis))
         values, vectors = np.linalg.eigh(space.matrix[:n_nodes, :n_nodes])
         # The vectors lie in the first block of the basis.
@@ -63,6 +62,37 @@ class Spectrum:
         weights[~found] *= (self.size - found.sum()) / max(weights[~found].sum(), 1e-300)
         weights[found] = 1.0
         return np.maximum(values, 0.0), weights
+
+    @property
+    def _signs(self) -> Array:
+        return np.random.default_rng(0).choice([-1.0, 1.0], (_VECTORS, self.size))
+
+    def _grown(self, n_nodes: int) -> BlockSpace:
+        """Return a space of at least that size, unless a smaller one is whole."""
+        space = self._space or BlockSpace.of(self._signs)
+        while len(space.basis) < n_nodes and not space.is_whole:
+            space = space.grown(self.product)
+        self._space = space  # as a whole, for threads
+        return space
+
+    def eigenvectors(self, alpha: float, n_iter: int) -> tuple[Array, Array, Array, bool]:
+        """Return eigenvalues and, as columns in a basis of rows, vectors that explain data.
+
+        As many as have nearly the whole trace of ``B (B + alpha)^-1``; the last value says whether
+        they have, within a number of iterations.
+        """
+        n_nodes, explained = _VECTORS, False
+        most = min(self.size, LARGEST, n_iter * _VECTORS)
+        while not explained and n_nodes < most:
+            n_nodes = min(int(1.2 * n_nodes) + _VECTORS, most)
+            nodes, weights = self.quadrature(n_nodes)
+            share = nodes / (nodes + alpha)
+            explained = len(nodes) < n_nodes or share.sum() >= _EXPLAINED * (share @ weights)
+        space = self._grown(n_nodes)
+        n_nodes = min(n_nodes, len(space.basis))
+        values, vectors = np.linalg.eigh(space.matrix[:n_nodes, :n_nodes])
+        explained |= space.is_whole
+        return np.maximum(values, 0.0), vectors, space.basis[:n_nodes], explained
 
     def __getstate__(self) -> dict[str, Any]:
         # What can be computed again is not pickled.

@@ -27,7 +27,7 @@ from skgrav.inverters._regularized_result import (
     RegularizedResult,
     warn_contradicted,
 )
-from skgrav.inverters._uncertainty import N_DRAWS, Resolution, drawn_diagonal
+from skgrav.inverters._uncertainty import N_DRAWS, Resolution
 from skgrav.io import Field
 from skgrav.noise import Noise, Whitening, no_noise, noise_with_rounding
 from skgrav.operators import BaseOperator, is_lazy, operator_of_data, resolve_operator
@@ -156,9 +156,9 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         rho : ndarray of shape (n_samples, n_cells) or (n_samples,)
             Densities.
         std : ndarray of shape (n_samples, n_cells) or (n_samples,)
-            Root mean square difference of the draws of `sample_y` from `rho`: in closed form where
-            the operator is decomposed and there are no bounds, otherwise from 50 draws, right to
-            about a tenth. Only if `return_std` is True.
+            Root mean square difference of the draws of `sample_y` from `rho`: in closed form for
+            TikhonovInverter without bounds, otherwise from 50 draws, right to about a tenth. Only
+            if `return_std` is True.
         """
         if is_lazy(X):
             return self._lazily(self.predict, X, return_std=return_std, noise_level=noise_level)
@@ -381,15 +381,10 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         return np.array(found).reshape(n, *rho.shape)
 
     def _resolved(self, solved: Departure) -> Array:
-        """Return the diagonal of the model resolution matrix of each sample."""
-        whitening = self._noise(None).whitening
-        signs = np.random.RandomState(0).choice([-1.0, 1.0], (N_DRAWS, whitening.n_white))
-        columns = self.operator_.products_.adjoint(whitening.adjoint(signs))
-        found = [
-            drawn_diagonal(self._linear_estimate(solved, i, signs), columns)
-            for i in range(len(solved.rho))
-        ]
-        return np.reshape(found, solved.rho.shape)
+        """Return the diagonal of the model resolution matrix of each sample, cell by cell."""
+        cells = np.eye(self.n_outputs_)
+        found = [self._estimates_of(solved, cells[k : k + 1])[:, 0, k] for k in range(len(cells))]
+        return np.transpose(found)
 
     def _solve_from(
         self, reference: Array, white: Array, sigma: Array, choice: str | float

@@ -22,11 +22,7 @@ from skgrav.inverters._damping import DampedLeastSquares
 from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.inverters._model_norm import ModelNorm
 from skgrav.inverters._regularized import Departure, RegularizedInverter
-from skgrav.inverters._uncertainty import (
-    GaussianPosterior,
-    resolved_by_vectors,
-    resolved_in_closed_form,
-)
+from skgrav.inverters._uncertainty import GaussianPosterior, resolved
 from skgrav.io import Field, saved
 from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator, DenseMatrix, shared
@@ -436,7 +432,7 @@ class TikhonovInverter(RegularizedInverter):
         return drawn
 
     def _std(self, white: Array, sigma: Array, solved: Departure, rho: Array) -> Array:
-        if self._bounds is None and isinstance(self._system, DampedLeastSquares):
+        if self._bounds is None:
             std = self._posterior(white, sigma).std(white, rho - self.reference_)
             if std is not None:
                 return std
@@ -449,11 +445,8 @@ class TikhonovInverter(RegularizedInverter):
         return self._departure(q)[0]
 
     def _resolved(self, solved: Departure) -> Array:
-        system, whitening = self._system, self._noise(None).whitening
-        problem = self.operator_, self._norm, whitening
-        if isinstance(system, DampedLeastSquares):
-            return resolved_in_closed_form(*problem, system, solved.damping)
-        return resolved_by_vectors(*problem, system, solved.damping)
+        whitening = self._noise(None).whitening
+        return resolved(self.operator_, self._norm, whitening, self._system, solved.damping)
 
     def _restrict(
         self, solved: Departure, choice: str | float, q: Array, white: Array, sigma: Array

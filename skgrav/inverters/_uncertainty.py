@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 
 from skgrav._checks import real_array
@@ -18,11 +18,8 @@ from skgrav.inverters._damping_krylov import KrylovLeastSquares
 from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator
 
-#: Draws of standard deviations, and random vectors of diagonals, without a closed form.
+#: Draws of standard deviations without a closed form.
 N_DRAWS = 50
-
-#: Rows in a block of the matrices from data to cells.
-_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -35,9 +32,7 @@ class Resolution:
     Parameters
     ----------
     diagonal : ndarray of shape (n_samples, n_cells)
-        Share of the departure of a cell that is found in this cell. In closed form where the
-        operator is decomposed, otherwise from 50 random vectors, whose errors are about a fifth
-        of it for order 0.
+        Share of the departure of a cell that is found in this cell.
     depth_of_investigation : ndarray of shape (n_samples, n_cells)
         Index of Oldenburg and Li [1]_: the difference of estimates from two constant references at
         the same alpha, relative to that of the references. 0 where the data alone determine the
@@ -160,64 +155,30 @@ class GaussianPosterior:
 
     def std(self, white: Array, departure: Array) -> Array | None:
         """Return the rms difference of draws from given departures, None if not in closed form."""
-        prior, system = self.norm.variance, self.system
-        if prior is None or not isinstance(system, DampedLeastSquares):
+        prior, norm = self.norm.variance, self.norm
+        if prior is None:
             return None
-        kept = 1.0 / (system.variance + self.damping[:, None])
         explained = np.zeros_like(departure)
-        for rows, estimates in _covariances(system, self.norm):
-            explained += kept[:, rows] @ estimates**2
+        for variance, _, cross in self.system.coordinates_by_blocks(self.damping):
+            kept = 1.0 / (variance + self.damping[:, None])
+            explained += kept @ (norm.weighted(cross) / norm.weights) ** 2
         v = (self.sigma**2 / self.damping)[:, None]
-        mean = self.norm.weighted(system.estimate(white, self.damping)) / self.norm.weights
+        mean = norm.weighted(self.system.estimate(white, self.damping)) / norm.weights
         # By rounding, what is known exactly would have a negative variance.
         return np.sqrt(v * np.maximum(prior - explained, 0.0) + (departure - mean) ** 2)
 
 
-def resolved_in_closed_form(
+def resolved(
     operator: BaseOperator,
     norm: Any,
     whitening: Whitening,
-    system: DampedLeastSquares,
+    system: DampedLeastSquares | KrylovLeastSquares,
     damping: Array,
 ) -> Array:
     """Return the diagonal of the model resolution matrix for each damping, by blocks of data."""
-    kept = 1.0 / (system.variance + damping[:, None])
     diagonal = np.zeros((len(damping), len(norm.weights)))
-    for rows, estimates in _covariances(system, norm):
-        data = operator.products_.adjoint(whitening.adjoint(system.space.rotation[:, rows].T))
-        diagonal += kept[:, rows] @ (estimates * data)
+    for variance, rotation, cross in system.coordinates_by_blocks(damping):
+        kept = 1.0 / (variance + damping[:, None])
+        data = operator.products_.adjoint(whitening.adjoint(rotation))
+        diagonal += kept @ (norm.weighted(cross) / norm.weights * data)
     return diagonal
-
-
-def resolved_by_vectors(
-    operator: BaseOperator,
-    norm: Any,
-    whitening: Whitening,
-    system: KrylovLeastSquares,
-    damping: Array,
-) -> Array:
-    """Return the diagonal of the model resolution matrix for each damping, from random vectors.
-
-    With both factors multiplied by the root of the matrix between them, the terms of order 0 are
-    squares, and their errors a share of their sum.
-    """
-    diagonal = np.zeros((len(damping), len(norm.weights)))
-    finite = np.flatnonzero(np.isfinite(damping))
-    signs = np.random.RandomState(0).choice([-1.0, 1.0], (N_DRAWS, whitening.n_white))
-    for roots, i in zip(system.inverse_roots(signs, damping[finite]), finite, strict=True):
-        q = norm.compliance(system.adjoint(roots))
-        data = operator.products_.adjoint(whitening.adjoint(roots))
-        diagonal[i] = drawn_diagonal(norm.weighted(q) / norm.weights, data)
-    return diagonal
-
-
-def drawn_diagonal(left: NDArray[np.float64], right: NDArray[np.float64]) -> Array:
-    """Return the diagonal of ``L^T R`` from products L^T z and R^T z with random z, in rows."""
-    return np.asarray(np.mean(left * right, axis=0))
-
-
-def _covariances(system: DampedLeastSquares, norm: Any) -> Iterator[tuple[slice, Array]]:
-    """Iterate over blocks of coordinates of the data, and their covariances with departures."""
-    for start in range(0, len(system.space.cross), _ROWS):
-        rows = slice(start, start + _ROWS)
-        yield rows, norm.weighted(system.space.cross[rows]) / norm.weights
