@@ -27,7 +27,11 @@ _BODY = 0.25
 #: Iterations until the expected size of bodies is fixed.
 _SIZED = 12
 
-#: Cost of a body of the sign with the lower contrast, in that of the other, at least.
+#: Iterations until bounds, and contrasts of one sign, hold: from the start they would keep bodies
+#: where the smooth start has them.
+_BOUNDED = 8
+
+#: Unit of departures of the sign with the lower contrast, relative to that of the other, at least.
 _UNEXPECTED = 0.25
 
 #: Largest growth of the expected density beyond the largest one.
@@ -54,11 +58,13 @@ class BodySizes:
             self._estimate(rho)
         self.size = min(self.expected.max(), _GROWTH * float(np.max(np.abs(rho))))
 
-    def scales(self, least: list[float]) -> Scales:
-        """Return the units of departures and slopes; `least` counts as zero."""
+    def scales(self, least: list[float], i: int) -> Scales:
+        """Return the units of departures and slopes of iteration i; `least` counts as zero."""
         limits = self.expected * (self.size / self.expected.max())
-        # A sign that is not expected costs no less than others.
+        # Bodies of a sign that is not expected must not be cheap.
         units = np.maximum(limits, _UNEXPECTED * self.size)
+        if i < _BOUNDED:
+            limits = units
         return Scales(self.length, self.size, *units.tolist(), *limits.tolist(), *least)
 
     def _estimate(self, rho: Array) -> None:
