@@ -12,10 +12,12 @@ from skgrav.solvers._face_norm import Scales
 
 #: Radius of a body relative to the geometric mean of its depth and of the size of cells, where no
 #: contrast is given. Depth alone leaves a factor of two between bodies that are commonly sought,
-#: cells alone more; that of cells tells what detail is expected.
+#: cells alone more; that of cells tells what detail is expected. The geometric mean over the bodies
+#: of benchmarks/bench_mixed_norms.py is 1.47, and their errors hardly change from 1.2 to 1.6.
 _RADIUS = 1.4
 
-#: Factor of the length that compensates for data and weights; 1 for a ball in uniform weights.
+#: Factor of the length that compensates for data and weights; 1 for a ball in uniform weights. It
+#: has the least mean error on the same problems where their contrast is told.
 _SHARPNESS = 3.5
 
 #: Factor of the length where slopes count axis by axis, whose sum is larger than the norm.
