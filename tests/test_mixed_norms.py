@@ -352,7 +352,7 @@ def test_log_beside_gravity_helps_and_is_fitted(volume):
     found = SparseInverter(operator=joint).fit(data).invert(data)
     assert relative_l2_error(rho[None], found.rho) < relative_l2_error(rho[None], alone)
     assert np.mean((found.rho[0, hole] - log) ** 2) < 2 * sigma**2
-    assert found.chi_factor[0] == pytest.approx(1.0, abs=0.1)
+    assert 0.7 < found.chi_factor[0] < 1.1
 
 
 def test_reference_moves_the_estimate(line):

@@ -12,10 +12,12 @@ from skgrav.solvers._face_norm import Scales
 
 #: Radius of a body relative to the geometric mean of its depth and of the size of cells, where no
 #: contrast is given. Depth alone leaves a factor of two between bodies that are commonly sought,
-#: cells alone more; that of cells tells what detail is expected.
+#: cells alone more; that of cells tells what detail is expected. The geometric mean over the bodies
+#: of benchmarks/bench_mixed_norms.py is 1.47, and their errors hardly change from 1.2 to 1.6.
 _RADIUS = 1.4
 
-#: Factor of the length that compensates for data and weights; 1 for a ball in uniform weights.
+#: Factor of the length that compensates for data and weights; 1 for a ball in uniform weights. It
+#: has the least mean error on the same problems where their contrast is told.
 _SHARPNESS = 3.5
 
 #: Factor of the length where slopes count axis by axis, whose sum is larger than the norm.
@@ -27,7 +29,11 @@ _BODY = 0.25
 #: Iterations until the expected size of bodies is fixed.
 _SIZED = 12
 
-#: Cost of a body of the sign with the lower contrast, in that of the other, at least.
+#: Iterations until bounds, and contrasts of one sign, hold: from the start they would keep bodies
+#: where the smooth start has them.
+_BOUNDED = 8
+
+#: Unit of departures of the sign with the lower contrast, relative to that of the other, at least.
 _UNEXPECTED = 0.25
 
 #: Largest growth of the expected density beyond the largest one.
@@ -54,11 +60,13 @@ class BodySizes:
             self._estimate(rho)
         self.size = min(self.expected.max(), _GROWTH * float(np.max(np.abs(rho))))
 
-    def scales(self, least: list[float]) -> Scales:
-        """Return the units of departures and slopes; `least` counts as zero."""
+    def scales(self, least: list[float], i: int) -> Scales:
+        """Return the units of departures and slopes of iteration i; `least` counts as zero."""
         limits = self.expected * (self.size / self.expected.max())
-        # A sign that is not expected costs no less than others.
+        # Bodies of a sign that is not expected must not be cheap.
         units = np.maximum(limits, _UNEXPECTED * self.size)
+        if i < _BOUNDED:
+            limits = units
         return Scales(self.length, self.size, *units.tolist(), *limits.tolist(), *least)
 
     def _estimate(self, rho: Array) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skgrav._typing import Array
-from skgrav.solvers._body_sizes import _SIZED, BodySizes
+from skgrav.solvers._body_sizes import _BOUNDED, _SIZED, BodySizes
 from skgrav.solvers._face_norm import Scales, Stiffness
 from skgrav.solvers._status import Status
 
@@ -32,9 +32,6 @@ _RAISED, _OVERFITTED = 12, 0.9
 #: Factor by which the magnitudes that count as zero fall, and the least, of densities and slopes,
 #: relative to the largest of the smooth start.
 _SHARPEN, _LEAST = 1.5, (1e-4, 1e-2)
-
-#: Iterations until bounds hold that do not fix a density.
-_BOUNDED = 8
 
 #: Chi factors this close to one need no other alpha, and those within limits are reached: among few
 #: cells it jumps when a face vanishes.
@@ -153,7 +150,7 @@ class Reweighting:
         for i in range(self.problem.max_iter):
             least = [max(v / _SHARPEN, f) for v, f in zip(least, floor, strict=True)]
             self.sizes.update(self.rho, i)
-            self.scales = self.sizes.scales(least)
+            self.scales = self.sizes.scales(least, i)
             stiffness = self.norm.reweighted(self.rho, self.scales)
             last = self.rho
             for _ in range(_LAST_SOLVES if i == self.problem.max_iter - 1 else _SOLVES):
@@ -185,7 +182,6 @@ class Reweighting:
         """Return the bounds of iteration i, None without any."""
         problem = self.problem
         if i < _BOUNDED:
-            # Bounds that are tight from the start keep bodies where the smooth start has them.
             known = problem.lower == problem.upper
             if not known.any():
                 return None
