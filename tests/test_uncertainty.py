@@ -281,8 +281,8 @@ def test_resolution_of_large_operators_is_about_the_same(order, undecomposed, mo
     doi = exact.depth_of_investigation
     np.testing.assert_allclose(found.depth_of_investigation, doi, atol=1e-3)
     largest = exact.diagonal.max()
-    np.testing.assert_allclose(found.diagonal, exact.diagonal, atol=0.02 * largest)
-    np.testing.assert_allclose(inverter.predict(g, return_std=True)[1], std, rtol=0.02)
+    np.testing.assert_allclose(found.diagonal, exact.diagonal, atol=0.05 * largest)
+    np.testing.assert_allclose(inverter.predict(g, return_std=True)[1], std, rtol=0.05)
     damping = inverter.invert(g).alpha * operator.survey_.uncertainty[0] ** 2
     n = sum(len(b.variance) for b in inverter._system.coordinates_by_blocks(damping))
     assert n < 256

@@ -12,8 +12,8 @@ from skgrav.inverters._krylov_block import LARGEST, BlockSpace, Product
 #: Residual of an eigenvector in the space, relative to its eigenvalue, at which it counts as found.
 _FOUND = 1e-2
 
-#: Share of the trace of the matrix from data to predictions that eigenvectors must have.
-_EXPLAINED = 0.99
+#: Eigenvalues below this share of alpha explain next to nothing.
+_EXPLAINED = 0.1
 
 #: Number of random vectors, and of rows in a block.
 _VECTORS = 16
@@ -78,16 +78,16 @@ class Spectrum:
     def eigenvectors(self, alpha: float, n_iter: int) -> tuple[Array, Array, Array, bool]:
         """Return eigenvalues and, as columns in a basis of rows, vectors that explain data.
 
-        As many as have nearly the whole trace of ``B (B + alpha)^-1``; the last value says whether
-        they have, within a number of iterations.
+        All whose eigenvalues are not far below alpha; the last value says whether these are found
+        within a number of iterations.
         """
         n_nodes, explained = _VECTORS, False
         most = min(self.size, LARGEST, n_iter * _VECTORS)
         while not explained and n_nodes < most:
-            n_nodes = min(int(1.2 * n_nodes) + _VECTORS, most)
+            n_nodes = min(int(1.6 * n_nodes) + _VECTORS, most)
             nodes, weights = self.quadrature(n_nodes)
-            share = nodes / (nodes + alpha)
-            explained = len(nodes) < n_nodes or share.sum() >= _EXPLAINED * (share @ weights)
+            # Only eigenvalues that are found have the weight 1.
+            explained = bool((weights[nodes > _EXPLAINED * alpha] == 1.0).all())
         space = self._grown(n_nodes)
         n_nodes = min(n_nodes, len(space.basis))
         values, vectors = np.linalg.eigh(space.matrix[:n_nodes, :n_nodes])

@@ -32,7 +32,8 @@ class Resolution:
     Parameters
     ----------
     diagonal : ndarray of shape (n_samples, n_cells)
-        Share of the departure of a cell that is found in this cell.
+        Share of the departure of a cell that is found in this cell; of operators too large to
+        decompose to a few hundredths.
     depth_of_investigation : ndarray of shape (n_samples, n_cells)
         Index of Oldenburg and Li [1]_: the difference of estimates from two constant references at
         the same alpha, relative to that of the references. 0 where the data alone determine the
