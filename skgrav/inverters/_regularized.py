@@ -156,9 +156,9 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         rho : ndarray of shape (n_samples, n_cells) or (n_samples,)
             Densities.
         std : ndarray of shape (n_samples, n_cells) or (n_samples,)
-            Root mean square difference of the draws of `sample_y` from `rho`: in closed form for
-            TikhonovInverter without bounds, otherwise from 50 draws, right to about a tenth. Only
-            if `return_std` is True.
+            Root mean square difference of the draws of `sample_y` from `rho`: in closed form where
+            the operator is decomposed and there are no bounds, otherwise from 50 draws, right to
+            about a tenth. Only if `return_std` is True.
         """
         if is_lazy(X):
             return self._lazily(self.predict, X, return_std=return_std, noise_level=noise_level)

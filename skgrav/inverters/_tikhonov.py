@@ -432,7 +432,8 @@ class TikhonovInverter(RegularizedInverter):
         return drawn
 
     def _std(self, white: Array, sigma: Array, solved: Departure, rho: Array) -> Array:
-        if self._bounds is None:
+        # By products all eigenvectors take many times longer than some draws.
+        if self._bounds is None and isinstance(self._system, DampedLeastSquares):
             std = self._posterior(white, sigma).std(white, rho - self.reference_)
             if std is not None:
                 return std

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,9 +14,6 @@ from skgrav.solvers._conjugate import bounded, conjugate_gradients
 from skgrav.solvers._face_norm import FaceNorm, Scales, Stiffness
 from skgrav.solvers._reweighting import Iterations, Quadratic, Reweighting
 
-#: Densities of all samples that are solved at once, which fit into the caches of a core.
-_AT_ONCE = 100_000
-
 #: Tolerance and largest number of steps of a draw.
 _DRAW_TOL, _DRAW_STEPS = 1e-2, 300
 
@@ -26,8 +22,9 @@ _DRAW_TOL, _DRAW_STEPS = 1e-2, 300
 class MixedNormLeastSquares:
     """Minimises ``||d - A rho||^2 / sigma^2 + alpha R(rho)`` with a `FaceNorm` R, by reweighting.
 
-    Samples know nothing of each other, but share the products of their conjugate gradients. Where
-    alpha is not given it is chosen in each iteration such that the residual approaches the noise.
+    Samples are solved one after the other: iterations amplify rounding, so that with common
+    products estimates would depend on the other samples. Where alpha is not given it is chosen in
+    each iteration such that the residual approaches the noise.
     """
 
     #: Product with densities and its adjoint, of rows of samples.
@@ -53,53 +50,32 @@ class MixedNormLeastSquares:
         self, d: Array, sigma: Array, alpha: Array | None = None
     ) -> tuple[Array, Array, Indices, Indices, list[Iterations]]:
         """Return densities, alphas times sigma squared, iterations, status and their courses."""
-        size = max(1, _AT_ONCE // self.norm.cells.size)
-        alphas = [None] * len(d) if alpha is None else list(alpha)
         runs = []
-        for start in range(0, len(d), size):
-            chunk = range(start, min(start + size, len(d)))
-            together = [Reweighting(self, d[k] / sigma[k], sigma[k], alphas[k]) for k in chunk]
-            self._run(together)
-            runs += together
+        for k, data in enumerate(d):
+            run = Reweighting(self, data / sigma[k], sigma[k], None if alpha is None else alpha[k])
+            run.solve()
+            runs.append(run)
         rho = np.array([self.cells(run.rho) for run in runs])
         damping = np.array([run.beta for run in runs]) * sigma**2
         courses = [run.iterations for run in runs]
         n_iter = np.array([max(1, len(c.alpha)) for c in courses])
         return rho, damping, n_iter, np.array([run.status for run in runs]), courses
 
-    def _run(self, runs: Sequence[Reweighting]) -> None:
-        """Run the iterations of samples, with the solutions of all that still run at once."""
-        steps = [run.solve() for run in runs]
-        waiting = {k: system for k, step in enumerate(steps) if (system := next(step, None))}
-        while waiting:
-            free = [k for k, system in waiting.items() if system.bounds is None]
-            within = [k for k, system in waiting.items() if system.bounds is not None]
-            for rows in filter(None, (free, within)):
-                systems = [waiting.pop(k) for k in rows]
-                found = self.minimise(systems, np.array([runs[k].sigma for k in rows]))
-                for k, rho, chi in zip(rows, *found, strict=True):
-                    with suppress(StopIteration):
-                        waiting[k] = steps[k].send((rho, float(chi)))
-
-    def minimise(self, systems: Sequence[Quadratic], sigma: Array) -> tuple[Array, Array]:
-        """Return approximate minima of quadratics, shaped as the block, and their chi factors."""
-        n, shape = len(systems), self.mesh.shape
-        faces = zip(*(s.stiffness.faces for s in systems), strict=True)
-        stiffness = Stiffness(_stacked([s.stiffness.cells for s in systems]),
-                              tuple(_stacked(f) for f in faces))  # fmt: skip
-        beta = np.array([s.beta for s in systems])
-        diagonal = self._diagonal(stiffness, beta, sigma)
-        matrices = self._matrices(stiffness, beta, sigma)
-        b = _stacked([s.b for s in systems]).reshape(n, -1)
-        rho = _stacked([s.rho for s in systems]).reshape(n, -1)
-        limits = [s.bounds for s in systems if s.bounds is not None]
-        if limits:
-            lower, upper = (_stacked(v).reshape(n, -1) for v in zip(*limits, strict=True))
-            rho = bounded(matrices, diagonal, b, rho, lower, upper)
-        else:
+    def minimise(self, system: Quadratic, sigma: float) -> tuple[Array, float]:
+        """Return the approximate minimum of a quadratic, as a block, and its chi factor."""
+        sigmas, beta = np.array([sigma]), np.array([system.beta])
+        faces = tuple(f[None] for f in system.stiffness.faces)
+        stiffness = Stiffness(system.stiffness.cells[None], faces)
+        diagonal = self._diagonal(stiffness, beta, sigmas)
+        matrices = self._matrices(stiffness, beta, sigmas)
+        b, rho = system.b.reshape(1, -1), system.rho.reshape(1, -1)
+        if system.bounds is None:
             rho = conjugate_gradients(matrices, diagonal, b, rho)
-        residual = self._forward(rho, sigma) - _stacked([s.d for s in systems])
-        return rho.reshape(n, *shape), np.mean(residual**2, axis=1)
+        else:
+            lower, upper = (v.reshape(1, -1) for v in system.bounds)
+            rho = bounded(matrices, diagonal, b, rho, lower, upper)
+        residual = self._forward(rho, sigmas)[0] - system.d
+        return rho.reshape(self.mesh.shape), float(np.mean(residual**2))
 
     def draw(
         self,
@@ -208,8 +184,3 @@ class MixedNormLeastSquares:
     def cells(self, block: Array) -> Array:
         """Return the values of the active cells of a block."""
         return block.ravel() if self.mesh.active is None else block[self.mesh.active]
-
-
-def _stacked(arrays: Sequence[Array]) -> Array:
-    """Return arrays with a leading axis, without a copy of a single one."""
-    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)

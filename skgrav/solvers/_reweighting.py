@@ -1,8 +1,7 @@
-"""Iteratively reweighted least squares of one sample, in steps that many samples take together."""
+"""Iteratively reweighted least squares of one sample."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,10 +82,6 @@ class Quadratic(NamedTuple):
     bounds: tuple[Array, Array] | None
 
 
-#: Takes quadratics to be minimised, and returns their minima with chi factors.
-Steps = Generator[Quadratic, tuple[Array, float], Any]
-
-
 class Reweighting:
     """The inversion of one sample, in units of its noise; densities are shaped as the block."""
 
@@ -105,30 +100,30 @@ class Reweighting:
         chi, alpha, change, largest = np.array(self.course).reshape(-1, 4).T
         return Iterations(chi, alpha, change, largest, self.sizes.expected, self.scales)
 
-    def solve(self) -> Steps:
-        """Find densities, alpha and status, given the minima of the quadratics yielded."""
+    def solve(self) -> None:
+        """Find densities, alpha and status."""
         fixed = self.problem.lower == self.problem.upper
         if np.mean(self.d**2) <= 1 and self.alpha is None and not fixed.any():
             return
         self.b = self.problem.block(self.problem.adjoint(self.d[None])[0] / self.sigma)
-        yield from self._smooth()
+        self._smooth()
         least = self._largest()
         if min(least) > 0:
-            yield from self._reweight(least)
+            self._reweight(least)
 
-    def _smooth(self) -> Steps:
+    def _smooth(self) -> None:
         """Fit the data with squares, lowering alpha down to the noise."""
         stiffness = self.norm.quadratic(_SMOOTH * self.problem.cell_size)
         if self.alpha is not None:
             self.beta = self.alpha
-            yield from self._minimise(stiffness, -1)
+            self._minimise(stiffness, -1)
             return
         self.beta = (
             _FIRST * float(self.problem.norms2.sum()) / self.sigma**2 / stiffness.diagonal.sum()
         )
         passed: list[tuple[float, float, Array]] = []
         for _ in range(_STARTS):
-            chi = yield from self._minimise(stiffness, -1)
+            chi = self._minimise(stiffness, -1)
             if chi <= 1:
                 break
             passed = [*passed, (chi, self.beta, self.rho)][-1 - _STALLED :]
@@ -142,9 +137,9 @@ class Reweighting:
             if chi >= _OVERFITTED:
                 break
             self.beta *= 2
-            chi = yield from self._minimise(stiffness, -1)
+            chi = self._minimise(stiffness, -1)
 
-    def _reweight(self, least: list[float]) -> Steps:
+    def _reweight(self, least: list[float]) -> None:
         """Reweight until densities do not change."""
         floor = [share * value for share, value in zip(_LEAST, least, strict=True)]
         for i in range(self.problem.max_iter):
@@ -154,7 +149,7 @@ class Reweighting:
             stiffness = self.norm.reweighted(self.rho, self.scales)
             last = self.rho
             for _ in range(_LAST_SOLVES if i == self.problem.max_iter - 1 else _SOLVES):
-                chi = yield from self._minimise(stiffness, i)
+                chi = self._minimise(stiffness, i)
                 if self.alpha is not None:
                     break
                 ratio = self.target / max(chi, 1e-12)
@@ -172,10 +167,11 @@ class Reweighting:
             held = chi > self.target and bounded_.any()
             self.status = Status.BOUNDS if held else Status.MAX_ITER
 
-    def _minimise(self, stiffness: Stiffness, i: int) -> Steps:
+    def _minimise(self, stiffness: Stiffness, i: int) -> float:
         """Take the minimum of the misfit and squares; return the chi factor."""
         bounds = self._bounds(i)
-        self.rho, chi = yield Quadratic(stiffness, self.beta, self.d, self.b, self.rho, bounds)
+        system = Quadratic(stiffness, self.beta, self.d, self.b, self.rho, bounds)
+        self.rho, chi = self.problem.minimise(system, self.sigma)
         return chi
 
     def _bounds(self, i: int) -> tuple[Array, Array] | None:
