@@ -364,7 +364,7 @@ def test_std_needs_a_fit():
 
 @pytest.mark.parametrize("name", ["Bayes", "baies", "bayess"])
 def test_name_is_proposed(name):
-    text = rf"'solver' is '{name}'\. Did you mean 'bayes'\? Allowed are .*'projection', 'bayes'\."
+    text = rf"'solver' is '{name}'\. Did you mean 'bayes'\? Allowed are .*'tikhonov', 'bayes'\."
     with pytest.raises(ValueError, match=text):
         bayes(0.0, solver=name, init="zero").fit(TRAIN.data, RHO)
 

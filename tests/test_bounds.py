@@ -13,6 +13,7 @@ from skgrav.solvers._bounded import BoundedProjection
 from skgrav.solvers._bounded_cg import BoundedLeastSquares
 from skgrav.solvers._feasible import least_misfit, misfit_bound
 from skgrav.solvers._sparse import SparseLeastSquares
+from skgrav.solvers._splitting import BoundedLeastNorm
 from skgrav.solvers._status import Status
 
 SIGMA = 0.1
@@ -151,6 +152,10 @@ def test_status_tells_bounds_from_iterations(max_iter, small):
     ones = {"lower": -0.5 * cells, "upper": 0.5 * cells}
     radius = np.full(8, 0.1)
     expected = np.full(8, Status.BOUNDS)
+    split = BoundedLeastNorm(
+        A, cells, lambda q: q, lambda u: u, ones["lower"], ones["upper"], max_iter=max_iter
+    )
+    np.testing.assert_array_equal(split.solve(d, 0 * d @ A, radius=radius)[3], expected)
     start = {"start": 0 * d @ A, "alpha": cells[:8], "radius": radius}
     maps = [lambda u: u @ A.T, lambda d: d @ A, lambda u: u, lambda u: u]
     damped = BoundedLeastSquares(*maps, **ones, max_iter=max_iter)
@@ -164,9 +169,12 @@ def test_status_tells_bounds_from_iterations(max_iter, small):
     )  # fmt: skip
     np.testing.assert_array_equal(nearest.solve(d @ U / s)[1], expected)
     # Bounds that can be met, but not in one step.
-    wide = BoundedLeastSquares(*maps, -4 * cells, 4 * cells, max_iter=max_iter)
-    status = wide.solve(d, **start)[3]
-    assert (status == (Status.REACHED if max_iter > 1 else Status.MAX_ITER)).all()
+    wide = BoundedLeastNorm(
+        A, cells, lambda q: q, lambda u: u, -4 * cells, 4 * cells, max_iter=max_iter
+    )
+    by_products = BoundedLeastSquares(*maps, -4 * cells, 4 * cells, max_iter=max_iter)
+    for status in (wide.solve(d, 0 * d @ A, radius=radius)[3], by_products.solve(d, **start)[3]):
+        assert (status == (Status.REACHED if max_iter > 1 else Status.MAX_ITER)).all()
 
 
 # Damped least squares within bounds, by products

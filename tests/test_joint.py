@@ -511,12 +511,6 @@ def test_odd_weights_are_refused(weights):
         TikhonovInverter(cell_weights=weights, operator=GROUND).fit(X[:, : IN_LOG.start])
 
 
-def test_weights_need_order_zero():
-    inverter = TikhonovInverter(order=1, cell_weights=np.ones(96), operator=GROUND)
-    with pytest.raises(ValueError, match="'cell_weights' are given, but 'order' is 1"):
-        inverter.fit(X[:, : IN_LOG.start])
-
-
 def test_bounds_of_cells_are_saved(tmp_path):
     bounds = np.zeros(96), np.linspace(10.0, 800.0, 96)
     g = X[:2, : IN_LOG.start]

@@ -299,9 +299,9 @@ def test_cells_that_are_none_are_refused(cells):
 def test_exact_sums_of_departures_have_no_draws():
     operator, _, g = prior_draws(MESH, 0, 1)
     inverter = SparseInverter(norms=1, operator=operator).fit(g)
-    with pytest.raises(ValueError, match="has no draws or standard deviations"):
+    with pytest.raises(ValueError, match="about whose exact minimum there are no draws"):
         inverter.sample_y(g)
-    with pytest.raises(ValueError, match="has no draws or standard deviations"):
+    with pytest.raises(ValueError, match="about whose exact minimum there are no draws"):
         inverter.predict(g, return_std=True)
     with pytest.raises(ValueError, match="has no resolution"):
         inverter.resolution(g)

@@ -398,8 +398,9 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             one.reference_ = reference[k]  # from which bounds are counted
             found.append(one._solve(white[k : k + 1], sigma[k : k + 1], choice))
         courses = [course for one in found for course in one.iterations or ()]
-        rows: Any = zip(*(one[:-1] for one in found), strict=True)
-        return Departure._make([*map(np.concatenate, rows), courses or None])
+        rows = zip(*(one[:-1] for one in found), strict=True)
+        columns: list[Any] = [np.concatenate(row) for row in rows]
+        return Departure(*[*columns, courses or None])
 
     def _fit_parts(
         self,

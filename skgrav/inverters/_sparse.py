@@ -167,6 +167,7 @@ class SparseInverter(RegularizedInverter):
     >>> rho = np.zeros((8, 8))
     >>> rho[2:4, 3:5] = 5.0
     >>> g = operator.transform(rho.reshape(1, -1))
+    >>> g += 0.01 * np.std(g) * np.random.default_rng(0).normal(size=g.shape)
     >>> inverter = SparseInverter(contrast=5.0, noise_level=0.01, operator=operator).fit(g)
     >>> found = inverter.predict(g).reshape(8, 8)
     >>> bool(((found > 2.5) == (rho > 0)).all())

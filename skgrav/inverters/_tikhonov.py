@@ -26,7 +26,7 @@ from skgrav.inverters._uncertainty import GaussianPosterior, resolved
 from skgrav.io import Field, saved
 from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator, DenseMatrix, shared
-from skgrav.solvers import BoundedLeastSquares, Status
+from skgrav.solvers import BoundedLeastNorm, BoundedLeastSquares, Status
 
 #: Largest n_data**2 * n_cells at which an operator without a stored matrix is decomposed. It takes
 #: less than a second, in which tens of samples are inverted by products.
@@ -206,6 +206,7 @@ class TikhonovInverter(RegularizedInverter):
         *RegularizedInverter._file_fields,
         Field("_norm", ModelNorm | CellNorm),
         Field("_system", DampedLeastSquares | None),
+        Field("_modal", Array | None, ("n_white", "n_modes")),
     )
 
     def __init__(
@@ -297,11 +298,14 @@ class TikhonovInverter(RegularizedInverter):
                     "slopes. Take order=1 or 2, or None."
                 )
         self._norm = self._norm_of(whitening)
+        self._modal: Any = None
         self._system: DampedLeastSquares | KrylovLeastSquares
         if not self._decomposes:
             self._prepare_krylov(whitening)
             return
         self._system = self._decomposition(whitening)
+        if self._bounds is not None and isinstance(self._norm, ModelNorm):
+            self._modal = self._modal_matrix(whitening)
 
     def _norm_of(self, whitening: Whitening) -> ModelNorm | CellNorm:
         """Return the norm, by cells where these have weights of their own."""
@@ -453,27 +457,49 @@ class TikhonovInverter(RegularizedInverter):
         self, solved: Departure, choice: str | float, q: Array, white: Array, sigma: Array
     ) -> None:
         """Replace departures beyond bounds by those of least cost within."""
-        norm, (low, high) = self._norm, self._bounds or (-np.inf, np.inf)
+        norm: Any = self._norm
+        low, high = self._bounds or (-np.inf, np.inf)
         u = norm.synthesis(q)
         lower = norm.on_block(norm.weights * (low - self.reference_), -np.inf)
         upper = norm.on_block(norm.weights * (high - self.reference_), np.inf)
         i = np.flatnonzero(np.any((u < lower) | (u > upper), axis=1))
         if not i.size:
             return
-        problem, n_white = self._within(lower, upper), self._noise(None).whitening.n_white
-        radius = None
-        if choice == "discrepancy":
-            # Without bounds the misfit is the target, unless zero fits better than that.
-            misfit = np.linalg.norm(white[i] - problem.forward(u[i]), axis=1)
-            radius = np.maximum(misfit, np.sqrt(n_white) * sigma[i])
-        u[i], solved.damping[i], n_iter, status = problem.solve(
-            white[i], u[i], alpha=solved.damping[i], radius=radius
-        )
+        data, alpha = white[i], solved.damping[i]
+        settings: Any = {"max_iter": int(self.max_iter), "tol": self.tol}
+        if self._modal is None:
+            problem = self._by_products(lower, upper, settings)
+            radius = None
+            if choice == "discrepancy":
+                # Without bounds the misfit is the target, unless zero fits better than that.
+                misfit = np.linalg.norm(data - problem.forward(u[i]), axis=1)
+                radius = np.maximum(misfit, np.sqrt(data.shape[1]) * sigma[i])
+            found = problem.solve(data, u[i], alpha=alpha, radius=radius)
+        else:
+            split = BoundedLeastNorm(
+                self._modal,
+                norm.stiffness,
+                norm.synthesis,
+                norm.coefficients,
+                lower,
+                upper,
+                norm.block_masses,
+                **settings,
+            )
+            if choice == "discrepancy":
+                assert isinstance(self._system, DampedLeastSquares)  # as there is the matrix
+                target2 = self._system.target2(self._system.coordinates(data), sigma[i])
+                found = split.solve(data, u[i], radius=np.sqrt(target2))
+            else:
+                found = split.solve(data, u[i], alpha=alpha)
+        u[i], solved.damping[i], n_iter, status = found
         solved.rho[i], solved.model_norm[i] = self._departure(norm.coefficients(u[i]))
-        solved.n_iter[i] += n_iter
+        solved.n_iter[i] = n_iter if self._modal is not None else solved.n_iter[i] + n_iter
         solved.status[i] = np.where(status == Status.REACHED, solved.status[i], status)
 
-    def _within(self, lower: Array, upper: Array) -> BoundedLeastSquares:
+    def _by_products(
+        self, lower: Array, upper: Array, settings: dict[str, Any]
+    ) -> BoundedLeastSquares:
         """Return least squares by products within bounds of weighted densities of the block."""
         products = self.operator_, self._norm, self._noise(None).whitening
         return BoundedLeastSquares(
@@ -483,8 +509,7 @@ class TikhonovInverter(RegularizedInverter):
             self._norm.inverse,
             lower,
             upper,
-            max_iter=int(self.max_iter),
-            tol=self.tol,
+            **settings,
         )
 
 

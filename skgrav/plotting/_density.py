@@ -386,7 +386,7 @@ def _with_std(estimator: Any, X: NDArray) -> tuple[Any, Any]:
     except TypeError as error:
         raise ValueError(
             f"'return_std' is True, but {type(estimator).__name__} has no standard deviation; use "
-            "BayesLinearInverter or Refiner('bayes')."
+            "TikhonovInverter, BayesLinearInverter or Refiner('bayes')."
         ) from error
 
 

@@ -169,8 +169,8 @@ class SampleGalleryDisplay:
             rows["drawn"] = draws[0].T
         else:
             raise ValueError(
-                f"'estimator' is {estimator!r}, which cannot draw samples; give a generator or a "
-                "BayesLinearInverter."
+                f"'estimator' is {estimator!r}, which cannot draw samples; give a generator, or an "
+                "inverter that has `sample_y`, such as BayesLinearInverter or TikhonovInverter."
             )
         # Colours of the given sections show where samples exceed them.
         limits = value_range([rows["given"]]) if "given" in rows else None

@@ -25,6 +25,7 @@ from skgrav.solvers._projection import (
 )
 from skgrav.solvers._reweighting import Iterations
 from skgrav.solvers._sparse import SparseLeastSquares
+from skgrav.solvers._splitting import BoundedLeastNorm
 from skgrav.solvers._status import (
     SIGNIFICANCE,
     Status,

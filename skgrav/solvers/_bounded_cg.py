@@ -37,8 +37,9 @@ _WITHIN = 1.0
 _ACCURACY, _ROUGH = 0.3, 0.03
 
 #: Where no density within bounds fits the data: least damping relative to the largest eigenvalue,
-#: share by which the misfit may exceed the least, and factor between dampings.
-_COMPROMISE, _NEARLY, _FALL = 1e-9, 1e-2, 5.0
+#: share by which the misfit may exceed the least, least share by which it must fall, and factor
+#: between dampings.
+_COMPROMISE, _NEARLY, _GAIN, _FALL = 1e-9, 1e-2, 1e-3, 5.0
 
 
 @dataclass
@@ -236,11 +237,12 @@ class _Sample:
 
     def _compromise(self, alpha: float) -> None:
         """Fit the data nearly as well as bounds allow."""
-        last = _COMPROMISE * self.problem.largest
+        last, misfit = _COMPROMISE * self.problem.largest, np.inf
         while alpha > last and self.n_iter < self.problem.max_iter:
             alpha /= _FALL
-            self.minimise(alpha, _NEARLY)
-            if np.linalg.norm(self.residual) <= (1 + _NEARLY) * self._least():
+            self.minimise(alpha, self.problem.tol)
+            misfit, before = float(np.linalg.norm(self.residual)), misfit
+            if misfit <= (1 + _NEARLY) * self._least() or misfit >= (1 - _GAIN) * before:
                 break
         self.status = Status.BOUNDS
 
