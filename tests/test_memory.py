@@ -79,7 +79,7 @@ def test_plan_says_what_an_inversion_takes_by_products_alone(order):
     taken, said = inverted_by(by_tikhonov(order=order))(operator)
     # Zeros that no iteration has reached take no memory, but tracemalloc counts them.
     taken -= 8 * min(2000, survey.n_data) * survey.n_data
-    assert said / 1.5 < taken < 1.5 * said
+    assert said / 2 < taken < 1.5 * said
 
 
 def test_plan_is_printed_with_what_an_inversion_takes():

@@ -152,7 +152,9 @@ class BoundedLeastNorm:
                 strength = discrepancy_strength(
                     np.sqrt(space.variance), space.coordinates(residual), radius[k] ** 2
                 )
-                found[k] = np.divide(1.0, strength, out=np.full(len(k), np.inf), where=strength > 0)
+                found[k] = np.divide(
+                    1.0, strength, out=np.full(len(k), np.inf), where=strength > _TINY
+                )
             q[k] += space.estimate(residual, found[k])
         return q, found
 
