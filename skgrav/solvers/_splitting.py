@@ -152,9 +152,7 @@ class BoundedLeastNorm:
                 strength = discrepancy_strength(
                     np.sqrt(space.variance), space.coordinates(residual), radius[k] ** 2
                 )
-                found[k] = np.divide(
-                    1.0, strength, out=np.full(len(k), np.inf), where=strength > _TINY
-                )
+                found[k] = np.divide(1.0, strength, out=np.full(len(k), np.inf), where=strength > 0)
             q[k] += space.estimate(residual, found[k])
         return q, found
 
@@ -177,6 +175,7 @@ def _relative(values: Array, size: Array) -> Array:
 
 def _adapted(level: Indices, apart: Array, drift: Array) -> tuple[Indices, Array]:
     """Balance primal and dual residuals: return levels of penalties, and factors of multipliers."""
-    ratio = np.clip(apart / np.maximum(drift, _TINY), 1e-4, 1e4)
+    least = np.maximum(1e-4 * apart, _TINY)  # below which the ratio is clipped
+    ratio = np.clip(apart / np.maximum(drift, least), 1e-4, 1e4)
     new = np.clip(level + np.rint(np.log10(ratio) / 2).astype(int), -_DECADES, _DECADES)
     return new, 10.0 ** (level - new)
