@@ -191,6 +191,8 @@ def main():
             put_into(
                 "public_problems.md", f"public {name}", f"{markdown(HEADER, rows)}\n\n{footer}."
             )
+    if arguments.only is None and all((OUTPUT / f"public_{name}.csv").exists() for name in MAIN):
+        put_into("comparison.md", "public summary", summary())
 
 
 if __name__ == "__main__":

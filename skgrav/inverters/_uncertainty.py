@@ -43,7 +43,7 @@ class Resolution:
 
     See Also
     --------
-    TikhonovInverter.resolution : Returns it.
+    TikhonovInverter : Its method `resolution` returns it.
 
     References
     ----------
