@@ -149,7 +149,8 @@ def test_large_operators_draw_the_same(order, method, undecomposed, monkeypatch)
     inverter.set_params(operator=applied).fit(g)
     scale = np.abs(decomposed).max()
     np.testing.assert_allclose(inverter.sample_y(g, 3), decomposed, atol=1e-3 * scale)
-    np.testing.assert_allclose(inverter.predict(g[:1], return_std=True)[1], std[:1], rtol=0.01)
+    ratio = inverter.predict(g[:1], return_std=True)[1] / std[:1]  # by 50 draws, 0.1 each
+    assert 0.07 < np.sqrt(np.mean((ratio - 1) ** 2)) < 0.13
 
 
 def test_draws_stay_within_bounds_and_fit(monkeypatch):
@@ -282,7 +283,8 @@ def test_resolution_of_large_operators_is_about_the_same(order, undecomposed, mo
     np.testing.assert_allclose(found.depth_of_investigation, doi, atol=1e-3)
     largest = exact.diagonal.max()
     np.testing.assert_allclose(found.diagonal, exact.diagonal, atol=0.05 * largest)
-    np.testing.assert_allclose(inverter.predict(g, return_std=True)[1], std, rtol=0.05)
+    ratio = inverter.predict(g, return_std=True)[1] / std  # by 50 draws, 0.1 each
+    assert 0.07 < np.sqrt(np.mean((ratio - 1) ** 2)) < 0.13
     damping = inverter.invert(g).alpha * operator.survey_.uncertainty[0] ** 2
     n = sum(len(b.variance) for b in inverter._system.coordinates_by_blocks(damping))
     assert n < 256
