@@ -116,8 +116,8 @@ def profile_mesh(options: Namespace, survey: Survey) -> Mesh:
     top = z.max() if options.top is None else -LENGTHS[elevation_unit(options)] * options.top
     if options.cells is None:
         if options.top is None:
-            height = 0.0 - top  # never -0
-            print(f"--top is not given: the ground is at the lowest station, elevation {height:g} m")
+            at = f"elevation {0.0 - top:g} m"  # never -0
+            print(f"--top is not given: the ground is at the lowest station, {at}")
         return Mesh.for_survey(survey, top, cell=cell, depth=depth, verbose=True)
     nz, nx = options.cells
     if nz < 1 or nx < 1:
