@@ -15,6 +15,7 @@ from skgrav import (
     SparseInverter,
     Survey,
 )
+from skgrav.datasets import fetch_laguna_del_maule
 from skgrav.metrics import relative_l2_error
 from skgrav.solvers import FaceNorm, Scales
 
@@ -453,3 +454,13 @@ def test_least_sum_by_sensitivity_warns(line):
     inverter = SparseInverter(norms=1, depth_weighting="sensitivity", operator=operator)
     with pytest.warns(UserWarning, match="concentrates mass in single cells"):
         inverter.fit(g)
+
+
+def test_cells_beside_stations_take_no_mass_in_a_measured_survey(shared_data):
+    """Scattered stations stand within a metre of some cells, and far from others."""
+    maule = fetch_laguna_del_maule(data_home=shared_data)
+    survey = Survey(maule.survey.stations, "z", uncertainty=0.5)
+    operator = ForwardOperator(Mesh.for_survey(survey), survey).fit()
+    found = SparseInverter(operator=operator).fit([maule.data]).invert([maule.data])
+    assert found.chi_factor == pytest.approx(1.0, abs=0.1)
+    assert np.abs(found.rho).max() < 2500

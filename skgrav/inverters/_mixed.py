@@ -19,8 +19,9 @@ from skgrav.noise import Whitening
 from skgrav.operators import CellValues, shared
 from skgrav.solvers import FaceNorm, Iterations, MixedNormLeastSquares, depth_weights
 
-#: Least weight by sensitivity relative to the largest.
-_LEAST = 1e-3
+#: Least weight by sensitivity relative to the largest, and the largest relative to the quantile
+#: of its layer: single cells beside a station are far more sensitive than the others.
+_LEAST, _QUANTILE, _MOST = 1e-3, 0.9, 3.0
 
 #: Largest number of iterations, and tolerance, of the noise by products.
 _NOISE_ITER, _NOISE_TOL = 1000, 1e-3
@@ -171,6 +172,11 @@ def _sensitivity_weights(operator: Any, whitening: Whitening) -> Array:
         for data in known:
             counts[data] = 0.0
     weights = np.sqrt(operator.products_.column_norms2(counts)) / operator.mesh_.volumes
+    layer = np.unravel_index(operator.mesh_.cells, operator.mesh_.shape)[0]
+    for k in np.unique(layer):
+        cells = layer == k
+        most = _MOST * np.quantile(weights[cells], _QUANTILE)
+        weights[cells] = np.minimum(weights[cells], most) if most > 0 else weights[cells]
     if not weights.any():
         raise ValueError("'operator' maps every density to zero; give one with sensitivity.")
     return np.maximum(weights, _LEAST * weights.max())
