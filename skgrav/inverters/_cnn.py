@@ -579,13 +579,12 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
                 monitor="valid_loss" if self.early_stopping else "train_loss",
                 split=HoldOut(self.validation_fraction, encoding.n_images, self._seed),
                 criterion=encoding.criterion,
-                optimizer=torch.optim.AdamW,
                 optimizer__weight_decay=self._parameter("weight_decay"),
                 lr=self._parameter("learning_rate"),
                 batch_size=self._parameter("batch_size"),
                 augment=encoding.augmentation(self._training_noise(), trainer.device),
                 precision=self.precision,
-                **encoding.optimizer,
+                **{"optimizer": torch.optim.AdamW} | encoding.optimizer,
             )
 
     @property

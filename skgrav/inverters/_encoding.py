@@ -38,7 +38,7 @@ class Encoding(Protocol):
     defaults: ClassVar[TrainingDefaults]
     #: Loss of the network.
     criterion: ClassVar[type[nn.Module]]
-    #: Further parameters of AdamW, by skorch's names.
+    #: Further parameters of AdamW, or another optimiser and its parameters, by skorch's names.
     optimizer: ClassVar[dict[str, Any]]
     #: Whether later pairs may extend the range of the densities that are returned.
     range_grows: ClassVar[bool]

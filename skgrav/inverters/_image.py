@@ -35,6 +35,7 @@ from skgrav.solvers import DataSpace
 from skgrav.training import (
     AverageWeights,
     Mirror,
+    Muon,
     OneCycle,
     TrainingNet,
     check_turns,
@@ -63,10 +64,10 @@ class ImageEncoding(LinearEncoding):
     for another survey or another number of columns.
     """
 
-    defaults: ClassVar[TrainingDefaults] = TrainingDefaults(10, 32, 1e-2, (0.0, 0.1), 2e-3)
+    defaults: ClassVar[TrainingDefaults] = TrainingDefaults(10, 32, 1e-2, (0.0, 0.1), 4e-3)
     criterion: ClassVar[type[nn.Module]] = RelativeLoss
     optimizer: ClassVar[dict[str, Any]] = {
-        "optimizer__betas": (0.9, 0.99),
+        "optimizer": Muon,
         "iterator_valid__batch_size": 128,  # images take a hundred times the memory of the data
     }
     range_grows: ClassVar[bool] = True
@@ -74,7 +75,7 @@ class ImageEncoding(LinearEncoding):
     n_images: ClassVar[int] = 1
     _file_left_out: ClassVar = {"frame"}
     #: Whether the network corrects the first image, instead of replacing it.
-    corrects: ClassVar[bool] = True
+    corrects: ClassVar[bool] = False
 
     operator: ForwardOperator
     prior: StationaryPrior

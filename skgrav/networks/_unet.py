@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import gelu, pad
+from torch.nn.functional import avg_pool1d, avg_pool2d, interpolate, pad, rms_norm
 
 from skgrav.networks._checks import check_tensor
 from skgrav.networks._sections import damped
 
-#: Factor of the initial weights of the last layer, so that the correction begins small.
+#: Factor of the initial weights of the last layer, so that the output begins small.
 _LAST = 0.1
 
-_CONVOLUTIONS: dict[int, tuple[Any, Any]] = {
-    1: (nn.Conv1d, torch.contiguous_format),
-    2: (nn.Conv2d, torch.channels_last),
+_CONVOLUTIONS: dict[int, tuple[Any, Any, Any]] = {
+    1: (nn.Conv1d, avg_pool1d, torch.contiguous_format),
+    2: (nn.Conv2d, avg_pool2d, torch.channels_last),
 }
 
 
@@ -26,7 +26,8 @@ class UNet(nn.Module):
     """Convolutions over the columns of a mesh at several resolutions, with skip connections.
 
     The layers of a mesh are channels, so that images have one axis for a section and two for a
-    volume, of any number of columns.
+    volume, of any number of columns. Pairs of columns along each axis become channels, too: the
+    same number of operations at half the resolution has four times the weights.
 
     Parameters
     ----------
@@ -36,8 +37,8 @@ class UNet(nn.Module):
         Number of channels that it returns.
     ndim : {1, 2}, default=2
         Number of horizontal axes.
-    widths : sequence of int, default=(64, 96, 128)
-        Channels at full resolution, at half of it, and so on.
+    widths : sequence of int, default=(128, 192)
+        Channels at half of the resolution, at a quarter, and so on.
 
     See Also
     --------
@@ -52,19 +53,16 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, n_in: int, n_out: int, *, ndim: int = 2, widths: Sequence[int] = (64, 96, 128)
+        self, n_in: int, n_out: int, *, ndim: int = 2, widths: Sequence[int] = (128, 192)
     ) -> None:
         super().__init__()
-        convolution, self._format = _CONVOLUTIONS[ndim]
+        convolution, self._pool, self._format = _CONVOLUTIONS[ndim]
         self.n_in, self.ndim = n_in, ndim
-        self.multiple = 2 ** (len(widths) - 1)
-        self.encoders = nn.ModuleList(
-            _Block(convolution, n, m) for n, m in pairwise([n_in, *widths])
-        )
-        self.down = nn.ModuleList(convolution(n, n, 2, stride=2, groups=n) for n in widths[:-1])
-        self.up = nn.ModuleList(convolution(n, m, 1) for m, n in pairwise(widths))
-        self.decoders = nn.ModuleList(_Block(convolution, 2 * n, n) for n in widths[:-1])
-        self.last = damped(convolution(widths[0], n_out, 1), _LAST)
+        self.multiple = 2 ** len(widths)
+        sizes = [n_in * 2**ndim, *widths]
+        self.encoders = nn.ModuleList(_Block(convolution, n, m) for n, m in pairwise(sizes))
+        self.decoders = nn.ModuleList(_Block(convolution, m + n, n) for n, m in pairwise(widths))
+        self.last = damped(convolution(widths[0], n_out * 2**ndim, 3, padding=1), _LAST)
         whole: Any = self  # torch does not annotate this way to call `to`
         whole.to(memory_format=self._format)
 
@@ -84,28 +82,56 @@ class UNet(nn.Module):
         check_tensor(x, "x", self.n_in, self.last.weight, self.ndim)
         columns = x.shape[2:]
         lacking = [(0, -n % self.multiple) for n in reversed(columns)]
-        x = pad(x, [n for pair in lacking for n in pair]).contiguous(memory_format=self._format)
+        x = _paired(pad(x, [n for pair in lacking for n in pair]))
+        x = x.contiguous(memory_format=self._format)
         skipped = []
-        for encoder, down in zip(self.encoders[:-1], self.down, strict=True):
+        for encoder in self.encoders[:-1]:
             x = encoder(x)
             skipped.append(x)
-            x = down(x)
+            x = self._pool(x, 2)
         x = self.encoders[-1](x)
-        for up, decoder in zip(self.up[::-1], self.decoders[::-1], strict=True):
-            x = nn.functional.interpolate(up(x), scale_factor=2)
-            x = decoder(torch.cat([x, skipped.pop()], dim=1))
-        x = self.last(x)
+        for decoder in self.decoders[::-1]:
+            x = decoder(torch.cat([interpolate(x, scale_factor=2), skipped.pop()], dim=1))
+        x = _unpaired(self.last(x))
         return x[(..., *(slice(n) for n in columns))]
 
 
 class _Block(nn.Module):
-    """Two convolutions of three columns; the second adds to the first."""
+    """Two normalised convolutions of three columns."""
 
     def __init__(self, convolution: Any, n_in: int, n_out: int) -> None:
         super().__init__()
-        self.first = convolution(n_in, n_out, 3, padding=1)
-        self.second = convolution(n_out, n_out, 3, padding=1)
+        layers: list[nn.Module] = []
+        for n in (n_in, n_out):
+            layers += [convolution(n, n_out, 3, padding=1), _ColumnNorm(n_out), nn.GELU()]
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = gelu(self.first(x))
-        return x + gelu(self.second(x))
+        return self.layers(x)
+
+
+class _ColumnNorm(nn.Module):
+    """Division by the rms of the channels of a column, which does not depend on other columns."""
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(n_channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gain = self.gain.to(x.dtype)
+        return rms_norm(x.movedim(1, -1), gain.shape, gain, 1e-4).movedim(-1, 1)
+
+
+def _paired(images: torch.Tensor) -> torch.Tensor:
+    """Make channels of pairs of columns along each axis."""
+    for axis in range(2, images.ndim):
+        images = images.unflatten(axis, (-1, 2)).movedim(axis + 1, 2).flatten(1, 2)
+    return images
+
+
+def _unpaired(images: torch.Tensor) -> torch.Tensor:
+    """Make columns of channels that `_paired` made of them."""
+    for axis in range(images.ndim - 1, 1, -1):
+        pairs = images.unflatten(1, (-1, 2)).movedim(2, axis + 1)
+        images = pairs.flatten(axis, axis + 1)
+    return images

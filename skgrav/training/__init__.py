@@ -11,6 +11,7 @@ from skgrav.training._batches import BatchIterator, HoldOut
 from skgrav.training._callbacks import AverageWeights, ExponentialDecay, OneCycle
 from skgrav.training._distributed import SharedTraining
 from skgrav.training._fresh_pairs import EncodedPairs, FreshPairs
+from skgrav.training._muon import Muon
 from skgrav.training._net import TrainingNet, flushed_denormals, seeded
 from skgrav.training._trainer import Outcome, Trainer
 
