@@ -82,7 +82,7 @@ class ImageNetwork(nn.Module):
         super().__init__()
         self.body = AveragedWeights(body)
         self._frame = frame
-        self._held: dict[str, Any] | None = None
+        self._held: dict[Any, Any] | None = None
         self.bounds, self.scale = bounds, scale
         self.symmetry, self.masked, self.corrects = symmetry, masked, corrects
         as_buffer = {"mean": np.asarray(mean), "levels": np.asarray(levels)}
@@ -123,6 +123,12 @@ class ImageNetwork(nn.Module):
             noise2 = sigma.square() + self.levels.square() * size2
             level = torch.log10(sigma.square() / size2) / 2
             c = (data @ held["rotation"])[:, None] / (held["variance"] + noise2[:, :, None])
+        if torch.is_autocast_enabled(x.device.type):
+            # Autocast itself would convert this large matrix at every step.
+            precision = torch.get_autocast_dtype(x.device.type)
+            if precision not in held:
+                held[precision] = gain.to(precision)
+            gain = held[precision]
         images = (c @ gain).unflatten(2, shape)
         first = images[:, 0, : len(self.mean)].float() + self._means(images[:, 0])
         plane = ((level + 3.0) / 2.0)[(..., *(None for _ in shape[1:]))]
@@ -142,7 +148,7 @@ class ImageNetwork(nn.Module):
         n = self._tensors(self.mean.device)["active"].ndim - 1 + (self.symmetry == "turns")
         return tuple(torch.rand(n).lt(0.5).tolist())
 
-    def _tensors(self, device: torch.device) -> dict[str, Any]:
+    def _tensors(self, device: torch.device) -> dict[Any, Any]:
         if self._held is None or self._held["device"] != device:
             frame = self._frame()
             gain = torch.tensor(frame.gain, device=device)

@@ -37,7 +37,7 @@ class UNet(nn.Module):
         Number of channels that it returns.
     ndim : {1, 2}, default=2
         Number of horizontal axes.
-    widths : sequence of int, default=(128, 192)
+    widths : sequence of int, default=(112, 176, 256)
         Channels at half of the resolution, at a quarter, and so on.
 
     See Also
@@ -53,7 +53,7 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, n_in: int, n_out: int, *, ndim: int = 2, widths: Sequence[int] = (128, 192)
+        self, n_in: int, n_out: int, *, ndim: int = 2, widths: Sequence[int] = (112, 176, 256)
     ) -> None:
         super().__init__()
         convolution, self._pool, self._format = _CONVOLUTIONS[ndim]
