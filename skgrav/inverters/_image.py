@@ -14,7 +14,6 @@ from sklearn.base import clone
 from skorch.callbacks import GradientNormClipping
 from torch import nn
 
-from skgrav._checks import check_range
 from skgrav._typing import Array, Array32
 from skgrav._warnings import warn
 from skgrav.inverters._encoding import Numbers, TrainingDefaults
@@ -74,16 +73,12 @@ class ImageEncoding(LinearEncoding):
     takes_noise_level: ClassVar[bool] = True
     n_images: ClassVar[int] = 1
     _file_left_out: ClassVar = {"frame"}
-    #: Whether the network corrects the first image, instead of replacing it.
-    corrects: ClassVar[bool] = False
 
     operator: ForwardOperator
     prior: StationaryPrior
     #: Height above the mesh at which gz is mapped, in metres, and typical size of that gz.
     map_height: float
     map_scale: float
-    #: Range of the training densities, to which the image to be corrected is clipped.
-    bounds: tuple[float, float]
     #: "mirror", "turns" or None.
     symmetry: str | None
     #: Whether the network knows which cells are active.
@@ -105,9 +100,6 @@ class ImageEncoding(LinearEncoding):
         whitening = Noise.of(operator, n_data=X.shape[1]).whitening
         _check_size(whitening.n_white)
         prior = StationaryPrior.of(y, mesh, turns=inverter.augment == "turns", seed=seed)
-        bounds = float(y.min()), float(y.max())
-        if inverter.density_range is not None:
-            bounds = check_range(inverter.density_range, "density_range")
         above = mesh.edges[0][0] - float(np.median(operator.survey_.stations[:, 0]))
         height = max(above, 1e-3 * float(prior.thickness[0]))
         offset = constant_part(X, y, operator)
@@ -119,7 +111,6 @@ class ImageEncoding(LinearEncoding):
             prior=prior,
             map_height=height,
             map_scale=central_gravity(prior, mesh, map_operator(operator, height)),
-            bounds=bounds,
             symmetry=inverter.augment,
             masked=mesh.active is not None,
         )
@@ -219,11 +210,9 @@ class ImageEncoding(LinearEncoding):
             self._frame,
             levels=LEVELS,
             mean=self.prior.mean / scale,
-            bounds=(self.bounds[0] / scale, self.bounds[1] / scale),
             scale=scale,
             symmetry=self.symmetry,
             masked=self.masked,
-            corrects=self.corrects,
         )
 
     def callbacks(self, own: Sequence[Any]) -> list[Any]:

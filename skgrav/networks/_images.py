@@ -32,7 +32,7 @@ class ImageFrame:
 
 
 class ImageNetwork(nn.Module):
-    """Network that corrects linear images of density, made of whitened data.
+    """Network from whitened data to density, through linear images of it.
 
     Each image is the best linear estimate at another level of noise: the noise itself, and higher
     ones, which blur. A batch in training is turned or mirrored at random, and its output turned
@@ -48,16 +48,12 @@ class ImageNetwork(nn.Module):
         Noise added to that of a sample for each image, relative to the rms of the data.
     mean : ndarray of shape (n_layers,)
         Mean density in units of `scale`.
-    bounds : tuple of two floats
-        Range of the training densities in units of `scale`.
     scale : float
         Unit of density.
     symmetry : {None, "mirror", "turns"}
         Images to train on.
     masked : bool
         Whether the mask of active cells is among the channels.
-    corrects : bool, default=True
-        Whether the output of the body is added to the first image.
     """
 
     #: Least rms of data relative to the typical one.
@@ -73,18 +69,15 @@ class ImageNetwork(nn.Module):
         *,
         levels: Any,
         mean: Array,
-        bounds: tuple[float, float],
         scale: float,
         symmetry: str | None,
         masked: bool,
-        corrects: bool = True,
     ) -> None:
         super().__init__()
         self.body = AveragedWeights(body)
         self._frame = frame
         self._held: dict[Any, Any] | None = None
-        self.bounds, self.scale = bounds, scale
-        self.symmetry, self.masked, self.corrects = symmetry, masked, corrects
+        self.scale, self.symmetry, self.masked = scale, symmetry, masked
         as_buffer = {"mean": np.asarray(mean), "levels": np.asarray(levels)}
         for name, values in as_buffer.items():
             buffer = torch.tensor(values, dtype=torch.float32)
@@ -106,14 +99,13 @@ class ImageNetwork(nn.Module):
         """
         held = self._tensors(x.device)
         check_tensor(x, "x", len(held["rotation"]) + 1)
-        channels, first = self.channels(x)
         turn = self._drawn()
-        out = _turned_back(self.body(_turned(channels, turn)), turn).float()
-        out = out + (first if self.corrects else self._means(out))
+        out = _turned_back(self.body(_turned(self.channels(x), turn)), turn).float()
+        out = out + self.mean[(slice(None), *(None for _ in held["shape"][1:]))]
         return out.flatten(1)[:, held["cells"]] * self.scale
 
-    def channels(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the channels of the body, and the first image within the bounds."""
+    def channels(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the channels of the body, the first image first."""
         held = self._tensors(x.device)
         gain, shape = held["gain"], held["shape"]
         with torch.autocast(x.device.type, enabled=False):  # small eigenvalues need the digits
@@ -130,16 +122,12 @@ class ImageNetwork(nn.Module):
                 held[precision] = gain.to(precision)
             gain = held[precision]
         images = (c @ gain).unflatten(2, shape)
-        first = images[:, 0, : len(self.mean)].float() + self._means(images[:, 0])
         plane = ((level + 3.0) / 2.0)[(..., *(None for _ in shape[1:]))]
         plane = plane.expand(-1, 1, *shape[1:])
         parts = [images.flatten(1, 2), plane.to(images.dtype)]
         if self.masked:
             parts.append(held["active"].to(images.dtype).expand(len(x), *held["active"].shape))
-        return torch.cat(parts, dim=1), first.clamp(*self.bounds)
-
-    def _means(self, like: torch.Tensor) -> torch.Tensor:
-        return self.mean[(slice(None), *(None for _ in like.shape[2:]))]
+        return torch.cat(parts, dim=1)
 
     def _drawn(self) -> tuple[bool, ...]:
         """Draw whether to flip each horizontal axis and to exchange both."""

@@ -29,12 +29,15 @@ class UNet(nn.Module):
     volume, of any number of columns. Pairs of columns along each axis become channels, too: the
     same number of operations at half the resolution has four times the weights.
 
+    The first channels are an estimate of the output, and a share of them is added to it. The shares
+    are trained, as an estimate from noise-free data is too rough to be corrected.
+
     Parameters
     ----------
     n_in : int
         Number of channels.
     n_out : int
-        Number of channels that it returns.
+        Number of channels that it returns, at most `n_in`.
     ndim : {1, 2}, default=2
         Number of horizontal axes.
     widths : sequence of int, default=(112, 176, 256)
@@ -63,6 +66,7 @@ class UNet(nn.Module):
         self.encoders = nn.ModuleList(_Block(convolution, n, m) for n, m in pairwise(sizes))
         self.decoders = nn.ModuleList(_Block(convolution, m + n, n) for n, m in pairwise(widths))
         self.last = damped(convolution(widths[0], n_out * 2**ndim, 3, padding=1), _LAST)
+        self.share = nn.Parameter(torch.ones(n_out))
         whole: Any = self  # torch does not annotate this way to call `to`
         whole.to(memory_format=self._format)
 
@@ -80,7 +84,7 @@ class UNet(nn.Module):
             Images of the same columns.
         """
         check_tensor(x, "x", self.n_in, self.last.weight, self.ndim)
-        columns = x.shape[2:]
+        columns, estimate = tuple(x.shape[2:]), x[:, : len(self.share)]
         lacking = [(0, -n % self.multiple) for n in reversed(columns)]
         x = _paired(pad(x, [n for pair in lacking for n in pair]))
         x = x.contiguous(memory_format=self._format)
@@ -93,7 +97,8 @@ class UNet(nn.Module):
         for decoder in self.decoders[::-1]:
             x = decoder(torch.cat([interpolate(x, scale_factor=2), skipped.pop()], dim=1))
         x = _unpaired(self.last(x))
-        return x[(..., *(slice(n) for n in columns))]
+        share = self.share.unflatten(0, (-1, *(1 for _ in columns)))
+        return x[(..., *(slice(n) for n in columns))] + share * estimate
 
 
 class _Block(nn.Module):

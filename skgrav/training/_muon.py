@@ -82,7 +82,7 @@ class Muon(torch.optim.Optimizer):
                 weights.add_(update(weights, group), alpha=-group["lr"])
         return loss
 
-    def _orthogonal(self, weights: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
+    def _orthogonal(self, weights: Any, group: dict[str, Any]) -> torch.Tensor:
         state, gradient = self.state[weights], weights.grad
         if not state:
             state["momentum"] = torch.zeros_like(weights)
@@ -91,7 +91,7 @@ class Muon(torch.optim.Optimizer):
         scale = _MATCHED * max(matrix.shape) ** 0.5
         return (scale * orthogonal(matrix)).reshape(weights.shape)
 
-    def _adaptive(self, weights: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
+    def _adaptive(self, weights: Any, group: dict[str, Any]) -> torch.Tensor:
         state, gradient = self.state[weights], weights.grad
         if not state:
             state["step"] = torch.zeros(())
