@@ -137,6 +137,20 @@ def test_estimates_follow_the_noise_of_a_sample():
     np.testing.assert_allclose(each, [clean[0], noisy[1]], atol=1e-4)
 
 
+@pytest.mark.parametrize("size", [0.3, 1.0, 3.0])
+def test_noise_is_estimated_whatever_the_size_of_the_signal(size):
+    inverter = fitted()
+    encoding, rng = inverter._encoding, np.random.default_rng(0)
+    space = encoding.data_space
+    signal = (size * rng.normal(size=(50, 64)) * np.sqrt(space.variance)) @ space.rotation.T
+    sigma = 0.02 * encoding.data_rms
+    white = signal + sigma * rng.normal(size=signal.shape)
+    found = np.sqrt(encoding.noise_variance(white))
+    np.testing.assert_allclose(np.median(found), sigma, rtol=0.1)
+    if size > 1:
+        assert np.median(np.sqrt(space.noise_variance(white))) > 1.2 * sigma
+
+
 def test_a_network_of_zero_returns_the_first_image():
     inverter = fitted()
     with torch.no_grad():
@@ -246,6 +260,22 @@ def test_float32_volumes_and_fresh_pairs():
     fresh = unfitted(max_epochs=3).fit(source)
     assert fresh.n_epochs_ == 3
     assert fresh.predict(X).shape == RHO.shape
+
+
+def test_half_precision_trains_about_the_same():
+    some = X[:40], RHO[:40]
+    half, single = (fitted(*some, precision=p) for p in ("bfloat16", "float32"))
+    np.testing.assert_allclose(half.loss_curve_, single.loss_curve_, rtol=0.02)
+    assert half.loss_curve_ != single.loss_curve_
+    assert next(half.net_.module_.parameters()).dtype == torch.float32
+
+
+def test_densities_that_never_vary_are_estimated_as_they_are():
+    rho = np.full_like(RHO, 5.0)
+    g = OPERATOR.transform(rho)
+    np.testing.assert_allclose(fitted(g, rho).predict(g, noise_level=0.01), 5.0)
+    zero = fitted(0 * X, 0 * RHO)
+    assert not zero.predict(0 * X).any()
 
 
 def test_warm_start_continues():
@@ -442,6 +472,13 @@ def test_unet_keeps_any_number_of_columns(ndim, columns):
 def test_unet_refuses_other_tensors(x, error, text):
     with pytest.raises(error, match=text):
         UNet(3, 2, widths=(4, 4))(x)
+
+
+def test_unet_refuses_other_axes():
+    with pytest.raises(ValueError, match="'ndim' is 3; it must be 1 for sections or 2 for volumes"):
+        UNet(3, 2, ndim=3)
+    with pytest.raises(ValueError, match="'widths' is empty; give the channels"):
+        UNet(3, 2, widths=())
 
 
 def test_image_network_says_what_it_takes():

@@ -39,6 +39,11 @@ class UNet(nn.Module):
     widths : sequence of int, default=(64, 96, 128)
         Channels at full resolution, at half of it, and so on.
 
+    Raises
+    ------
+    ValueError
+        If `ndim` is another number, or `widths` is empty.
+
     See Also
     --------
     skgrav.inverters.CNNInverter : Trains it.
@@ -55,6 +60,10 @@ class UNet(nn.Module):
         self, n_in: int, n_out: int, *, ndim: int = 2, widths: Sequence[int] = (64, 96, 128)
     ) -> None:
         super().__init__()
+        if ndim not in _CONVOLUTIONS:
+            raise ValueError(f"'ndim' is {ndim!r}; it must be 1 for sections or 2 for volumes.")
+        if not len(widths):
+            raise ValueError("'widths' is empty; give the channels at one resolution at least.")
         convolution, self._format = _CONVOLUTIONS[ndim]
         self.n_in, self.ndim = n_in, ndim
         self.multiple = 2 ** (len(widths) - 1)
