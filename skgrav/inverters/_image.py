@@ -73,6 +73,8 @@ class ImageEncoding(LinearEncoding):
     takes_noise_level: ClassVar[bool] = True
     n_images: ClassVar[int] = 1
     _file_left_out: ClassVar = {"frame"}
+    # A single body may be large or small.
+    signal_scales: ClassVar[Sequence[float]] = tuple(10.0 ** np.linspace(-1.5, 1.5, 13))
 
     operator: ForwardOperator
     prior: StationaryPrior
@@ -117,7 +119,7 @@ class ImageEncoding(LinearEncoding):
         # Densities are not Gaussian, so that small bodies near the surface resemble noise.
         order = np.random.RandomState(seed).permutation(len(y))[:_N_SEEMING]
         inputs = encoding.encode(X[order], y[order])[0].astype(np.float64)
-        seeming = np.sqrt(encoding.data_space.noise_variance(inputs[:, :-1] * encoding.data_rms))
+        seeming = np.sqrt(encoding.noise_variance(inputs[:, :-1] * encoding.data_rms))
         share = seeming / (inputs[:, -1] * encoding.data_rms)
         found = replace(encoding, seeming_noise=_MORE_SEEMING * float(share.max()))
         vars(found)["frame"] = encoding.frame  # equal, and takes long

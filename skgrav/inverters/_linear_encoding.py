@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,6 +30,9 @@ class LinearEncoding:
     A subclass has `data_space`, the covariance of whitened data under the training densities.
     """
 
+    #: Variances of a sample's signal, relative to `data_space`, with which noise is estimated.
+    signal_scales: ClassVar[Sequence[float]] = (1.0,)
+
     operator: BaseOperator
     #: Constant part of the data that densities do not explain.
     data_offset: Array = field(metadata=sized("n_data"))
@@ -48,6 +53,10 @@ class LinearEncoding:
         """Noise of the survey, which gives the whitening of data."""
         return Noise.of(self.operator, n_data=len(self.data_offset))
 
+    def noise_variance(self, white: Array) -> Array:
+        """Estimate the variance of the noise of whitened data less their mean, (n_samples,)."""
+        return self.data_space.noise_variance(white, self.signal_scales)
+
     def rms(self, white: Array) -> Array:
         """Return the rms of whitened data, to which noise levels are relative, (n_samples,)."""
         return at_least_typical(np.sqrt(np.mean(white**2, axis=1)), self.data_rms)
@@ -65,7 +74,7 @@ class LinearEncoding:
             noise = noise.at(low)
         white, given = noise.whitening(X), noise.scale(X, self.data_rms)
         rms = self.rms(white)
-        space = _Lenient(self.data_space, 0.0 if given is None else self.seeming_noise * rms)
+        space = _Lenient(self, 0.0 if given is None else self.seeming_noise * rms)
         sigma = noise.estimated(X, white - self.data_mean, space, self.data_rms)
         # Errors of an identified operator add to the noise.
         unexplained = getattr(self.operator, "held_out_error_", 0.0)
@@ -91,11 +100,11 @@ class LinearEncoding:
 class _Lenient:
     """Data space that sees only the noise beyond some, which does not contradict what is told."""
 
-    def __init__(self, space: DataSpace, seeming: Array | float) -> None:
-        self.space, self.seeming = space, seeming
+    def __init__(self, encoding: LinearEncoding, seeming: Array | float) -> None:
+        self.encoding, self.seeming = encoding, seeming
 
     def noise_variance(self, data: Array) -> Array:
-        return np.maximum(self.space.noise_variance(data) - self.seeming**2, 0.0)
+        return np.maximum(self.encoding.noise_variance(data) - self.seeming**2, 0.0)
 
 
 def typical_rms(X: Numbers, whitening: Whitening) -> float:

@@ -43,6 +43,11 @@ class UNet(nn.Module):
     widths : sequence of int, default=(112, 176, 256)
         Channels at half of the resolution, at a quarter, and so on.
 
+    Raises
+    ------
+    ValueError
+        If `ndim` is another number, or `widths` is empty.
+
     See Also
     --------
     skgrav.inverters.CNNInverter : Trains it.
@@ -59,6 +64,10 @@ class UNet(nn.Module):
         self, n_in: int, n_out: int, *, ndim: int = 2, widths: Sequence[int] = (112, 176, 256)
     ) -> None:
         super().__init__()
+        if ndim not in _CONVOLUTIONS:
+            raise ValueError(f"'ndim' is {ndim!r}; it must be 1 for sections or 2 for volumes.")
+        if not len(widths):
+            raise ValueError("'widths' is empty; give the channels at one resolution at least.")
         convolution, self._pool, self._format = _CONVOLUTIONS[ndim]
         self.n_in, self.ndim = n_in, ndim
         self.multiple = 2 ** len(widths)
@@ -84,7 +93,7 @@ class UNet(nn.Module):
             Images of the same columns.
         """
         check_tensor(x, "x", self.n_in, self.last.weight, self.ndim)
-        columns, estimate = tuple(x.shape[2:]), x[:, : len(self.share)]
+        columns, estimate = x.shape[2:], x[:, : len(self.share)]
         lacking = [(0, -n % self.multiple) for n in reversed(columns)]
         x = _paired(pad(x, [n for pair in lacking for n in pair]))
         x = x.contiguous(memory_format=self._format)
@@ -98,7 +107,8 @@ class UNet(nn.Module):
             x = decoder(torch.cat([interpolate(x, scale_factor=2), skipped.pop()], dim=1))
         x = _unpaired(self.last(x))
         share = self.share.unflatten(0, (-1, *(1 for _ in columns)))
-        return x[(..., *(slice(n) for n in columns))] + share * estimate
+        inside: Any = (..., *(slice(n) for n in columns))
+        return x[inside] + share * estimate
 
 
 class _Block(nn.Module):

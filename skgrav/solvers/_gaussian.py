@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -76,27 +77,36 @@ class DataSpace:
         """Return the variance of each target that the data explain, (n_samples, n_targets)."""
         return self.weights(noise_variance) @ self.cross**2
 
-    def noise_variance(self, data: Array) -> Array:
+    def noise_variance(self, data: Array, signal_scales: Sequence[float] = (1.0,)) -> Array:
         """Estimate the variance of the noise of each sample by maximum likelihood, (n_samples,).
 
-        Mostly the coordinates with little signal determine it.
+        Mostly the coordinates with little signal determine it. The variance of the signal is that
+        of the space times the likeliest of `signal_scales`, where samples differ in size.
         """
         coordinates2 = self.coordinates(data) ** 2
         signal = float(self.variance.mean()) or 1.0
         grid = signal * 10.0 ** np.linspace(-_BELOW, _ABOVE, (_BELOW + _ABOVE) * _STEPS + 1)
-        weights = self.weights(grid)
-        penalty = -np.sum(np.log(weights), axis=1)
-        found = np.empty(len(data))
-        step = np.log(grid[1] / grid[0])
-        for start in range(0, len(data), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            cost = coordinates2[block] @ weights.T + penalty
-            best = np.clip(np.argmin(cost, axis=1), 1, len(grid) - 2)
-            rows = np.arange(len(best))
-            before, least, after = (cost[rows, best + k] for k in (-1, 0, 1))
-            # The vertex of the parabola through the least value and its neighbours.
-            curvature = before - 2 * least + after
-            with np.errstate(divide="ignore", invalid="ignore"):
-                shift = np.where(curvature > 0, (before - after) / (2 * curvature), 0.0)
-            found[block] = grid[best] * np.exp(step * np.clip(shift, -1.0, 1.0))
+        found, likeliest = np.empty(len(data)), np.full(len(data), np.inf)
+        for i, scale in enumerate(signal_scales):
+            weights = replace(self, variance=scale * self.variance).weights(grid)
+            penalty = -np.sum(np.log(weights), axis=1)
+            for start in range(0, len(data), _BLOCK):
+                block = slice(start, start + _BLOCK)
+                variance, least = _vertex(grid, coordinates2[block] @ weights.T + penalty)
+                better = (least < likeliest[block]) | (i == 0)
+                likeliest[block][better], found[block][better] = least[better], variance[better]
         return found
+
+
+def _vertex(grid: Array, cost: Array) -> tuple[Array, Array]:
+    """Return where the cost, (n_samples, n_grid), of each sample is least, and the least on grid.
+
+    It is the vertex of the parabola through the least value and its neighbours.
+    """
+    best = np.clip(np.argmin(cost, axis=1), 1, len(grid) - 2)
+    rows = np.arange(len(best))
+    before, least, after = (cost[rows, best + k] for k in (-1, 0, 1))
+    curvature = before - 2 * least + after
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shift = np.where(curvature > 0, (before - after) / (2 * curvature), 0.0)
+    return grid[best] * np.exp(np.log(grid[1] / grid[0]) * np.clip(shift, -1.0, 1.0)), least
