@@ -79,9 +79,10 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         Samples per step of the optimiser; None takes 128 for ``"residual"``, 32 for ``"unet"``
         and the paper's 25 for others.
     learning_rate : float, default=None
-        Highest learning rate of AdamW; None takes 2e-3 for ``"unet"`` and 1e-3 for others. For
-        ``"residual"`` and ``"unet"`` it rises and falls in one cycle; for others it shrinks by 0.8
-        per 100 epochs.
+        Highest learning rate of AdamW, or for ``"unet"`` of Muon [2]_, whose updates of weights are
+        orthogonal and of the size of AdamW's. None takes 4e-3 for ``"unet"`` and 1e-3 for others.
+        For ``"residual"`` and ``"unet"`` it rises and falls in one cycle; for others it shrinks by
+        0.8 per 100 epochs.
     weight_decay : float, default=None
         Decoupled weight decay; None takes 1e-2 for ``"residual"`` and ``"unet"``, and the paper's
         1e-4 for others.
@@ -206,6 +207,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     References
     ----------
     .. [1] Negahdari et al. (2025), arXiv:2510.09632.
+    .. [2] Jordan et al. (2024), Muon: an optimizer for hidden layers in neural networks.
 
     Examples
     --------
