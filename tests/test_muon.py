@@ -1,6 +1,7 @@
 """The optimiser Muon."""
 
-import numpy as np
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -53,7 +54,8 @@ def test_convolutions_are_matrices_of_outputs_by_inputs(convolution):
 
 def test_training_goes_on_from_a_state():
     torch.manual_seed(0)
-    X, y = torch.randn(64, 6), torch.randn(64, 3)
+    X = torch.randn(64, 6)
+    y = X[:, :3]
 
     def train(network, optimizer, n_steps):
         for _ in range(n_steps):
@@ -68,14 +70,11 @@ def test_training_goes_on_from_a_state():
         return value.item()
 
     network = nn.Sequential(nn.Linear(6, 20), nn.GELU(), nn.Linear(20, 3))
-    start = {k: v.clone() for k, v in network.state_dict().items()}
     optimizer = Muon(network.parameters(), lr=0.01)
     first = train(network, optimizer, 1)
-    half = network.state_dict(), optimizer.state_dict()
-    half = [{k: v.clone() for k, v in half[0].items()}, half[1]]
+    half = copy.deepcopy([network.state_dict(), optimizer.state_dict()])
     other = nn.Sequential(nn.Linear(6, 20), nn.GELU(), nn.Linear(20, 3))
     other.load_state_dict(half[0])
     resumed = Muon(other.parameters(), lr=0.01)
     resumed.load_state_dict(half[1])
     assert train(network, optimizer, 60) == train(other, resumed, 60) < 0.5 * first
-    assert not np.array_equal(start["0.weight"], network.state_dict()["0.weight"])
