@@ -39,7 +39,7 @@ from skgrav.operators import (
     is_lazy,
     resolve_operator,
 )
-from skgrav.solvers import LinearSystem, Projection, SVDSystem, make_system
+from skgrav.solvers import DecomposedSystem, LinearSystem, Projection, make_system
 
 #: Training sections from which prior and errors are learned: with linear generators, with encoders,
 #: and where codes must be searched.
@@ -50,6 +50,9 @@ _UNEXPLAINED = 5.0
 
 #: Training samples inverted in `fit`, for `n_iter_` and for the share of the change that is made.
 _N_RECORDED = 100
+
+#: Samples per datum that `_N_ENCODED` must be for prior and errors; else they are `_N_LINEAR`.
+_PER_DATUM = 3
 
 #: Training samples encoded and decoded together.
 _BLOCK = 1000
@@ -393,22 +396,23 @@ class LatentInverter(InverterMixin, BaseEstimator):
                     "torch tensors. Give VAEGenerator, GANGenerator or a linear transformer such "
                     "as PCA."
                 )
+        system, _ = self._coordinates(self._noise())
         limit = _N_LINEAR
         if linear is None:
-            has_encoder = getattr(self.generator_, "has_encoder", True)
-            limit = _N_ENCODED if has_encoder else _N_SEARCHED
+            # A covariance of as many data as samples would be useless.
+            few = _N_ENCODED if system.n_data <= _N_ENCODED // _PER_DATUM else _N_LINEAR
+            limit = few if getattr(self.generator_, "has_encoder", True) else _N_SEARCHED
         rows = np.linspace(0, len(rho) - 1, min(len(rho), limit)).astype(int)
         X, rho = X[rows], rho[rows]
         g = self._data(X)
-        system, _ = self._coordinates(self._noise())
         # Densities of all samples together would take most of the memory.
-        parts = [self._encoded(X[k], rho[k], system, linear is None) for k in _blocks(len(rho))]
-        z, data, unexplained, decoded, starts = map(_joined, zip(*parts, strict=True))
+        parts = [self._encoded(X[k], rho[k], system) for k in _blocks(len(rho))]
+        z, data, unexplained, starts = map(_joined, zip(*parts, strict=True))
         error = DataError.none(system.n_data)
         if self.approximation_error:
             error = DataError.of(unexplained)
         self._space = LatentSpace(
-            decoder=linear or LinearDecoder.fitted(z, decoded),
+            decoder=linear or self._linearised(z),
             is_linear=linear is not None,
             prior=CodePrior.of(z, starts),
             error=error,
@@ -416,13 +420,15 @@ class LatentInverter(InverterMixin, BaseEstimator):
             data_rms=float(np.sqrt(np.mean(self._noise().rms(g) ** 2))) or 1.0,
         )
 
-    def _encoded(
-        self, X: Array, rho: Array, system: LinearSystem, keep: bool
-    ) -> tuple[Array | None, ...]:
-        """Return codes, data, data that codes leave unexplained, and, with `keep`, decoded codes.
+    def _linearised(self, z: Array) -> LinearDecoder:
+        """Return the least-squares map from some of the codes to densities."""
+        some = z[:: max(1, len(z) // _N_ENCODED)]
+        return LinearDecoder.fitted(some, self.generator_.inverse_transform(some))
 
-        And the codes of starts, if there are any.
-        """
+    def _encoded(
+        self, X: Array, rho: Array, system: LinearSystem
+    ) -> tuple[Array, Array, Array, Array | None]:
+        """Return codes, data, data that codes leave unexplained, and codes of starts, if any."""
         rho = rho.astype(np.float64)
         z = np.asarray(self.generator_.transform(rho), dtype=np.float64)
         decoded = np.asarray(self.generator_.inverse_transform(z), dtype=np.float64)
@@ -432,7 +438,6 @@ class LatentInverter(InverterMixin, BaseEstimator):
             z,
             system.forward(system.model_coordinates(rho)),
             system.forward(system.model_coordinates(unexplained)),
-            decoded if keep else None,
             None if starts is None else starts.codes,
         )
 
@@ -476,11 +481,11 @@ class LatentInverter(InverterMixin, BaseEstimator):
     def _coordinates(self, noise: Noise) -> tuple[LinearSystem, Array]:
         """Return the whitened system, and the matrix from data to its coordinates.
 
-        Coordinates of the SVD leave out what no density explains; where it is not affordable, they
-        are the whitened data.
+        Coordinates of a decomposition leave out what no density explains; where none is affordable,
+        they are the whitened data.
         """
         system = make_system(self.operator_, "auto", noise.whitening)
-        left = system.U.T if isinstance(system, SVDSystem) else np.eye(system.n_data)
+        left = system.U.T if isinstance(system, DecomposedSystem) else np.eye(system.n_data)
         return system, noise.whitening.adjoint(left).T
 
     def _densities(self, codes: Array, g: Array, starts: Starts | None, noise: Noise) -> Array:
