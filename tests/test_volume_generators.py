@@ -10,6 +10,7 @@ import torch
 from conftest import with_noise
 from saved_estimators import again
 from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
 
 from skgrav import (
     ForwardOperator,
@@ -20,6 +21,7 @@ from skgrav import (
     VAEGenerator,
 )
 from skgrav.datasets import make_density_models
+from skgrav.inverters import _latent
 from skgrav.metrics import relative_l2_error
 from skgrav.networks import SectionCritic, SectionDecoder, SectionEncoder, SectionGenerator
 from skgrav.operators import _base, _sensitivity
@@ -235,6 +237,21 @@ def test_noise_of_each_sample_is_inverted_in_blocks(monkeypatch):
     together = inverter.predict(X[120:], noise_level=levels)
     monkeypatch.setattr("skgrav.inverters._latent_search._BYTES", 1)
     np.testing.assert_allclose(inverter.predict(X[120:], noise_level=levels), together, 1e-9, 1e-9)
+
+
+@pytest.mark.parametrize(("n_data", "expected"), [(63, 120), (20, 100)])
+def test_where_data_are_many_errors_are_learned_from_more_samples(n_data, expected, monkeypatch):
+    _, X, y = pairs()
+    survey = Survey(Survey.grid(MESH, height=10.0).stations[:n_data], "z")
+    operator = ForwardOperator(MESH, survey, units="normalized")
+    n_seen, learn = [], _latent.CodePrior.of
+    monkeypatch.setattr(_latent, "_N_ENCODED", 100)
+    monkeypatch.setattr(
+        _latent.CodePrior, "of", lambda z, starts: n_seen.append(len(z)) or learn(z, starts)
+    )
+    generator = FrozenEstimator(fitted())
+    LatentInverter(generator, operator=operator, noise_level=LEVEL).fit(X[:120, :n_data], y[:120])
+    assert n_seen == [expected]
 
 
 @EACH_GENERATOR
