@@ -48,11 +48,13 @@ def validate_data(
     *,
     reset: bool = True,
     dtype: Any = np.float64,
+    y_dtype: Any = None,
     **params: Any,
 ) -> Any:
     """Validate as scikit-learn does, with errors that name the argument.
 
-    X, and y if given, are copied only to convert them to `dtype`, so memory maps stay on disk.
+    X, and y if given, are copied only to convert them to `dtype`, so memory maps stay on disk; y to
+    `y_dtype`, if that is given.
     """
     alone = y is None or isinstance(y, str)
     refuse_missing(X, "X")
@@ -75,7 +77,7 @@ def validate_data(
     _check_values(X, "X", given)
     if alone:
         return X
-    y = check_array(y, "y", dtype=dtype, ensure_2d=False, estimator=estimator)
+    y = check_array(y, "y", dtype=y_dtype or dtype, ensure_2d=False, estimator=estimator)
     if len(y) != len(X):
         raise ValueError(
             f"'X' and 'y' have inconsistent numbers of samples: [{len(X)}, {len(y)}]. They must "

@@ -67,7 +67,7 @@ class DensityGenerator(
     BaseEstimator,
     ABC,
 ):
-    """Base of density models with codes: sections that can be drawn, encoded and decoded.
+    """Base of density models with codes: sections or volumes to be drawn, encoded and decoded.
 
     Codes of sections are distributed about as ``N(0, I)``.
 
@@ -78,8 +78,9 @@ class DensityGenerator(
     architecture : {"default", "paper"}, default="default"
         The library's network, or that of arXiv:2510.09632.
     mesh : Mesh, default=None
-        2D mesh of the sections; None assumes as many layers as columns. Of a mesh with inactive
-        cells, the networks see sections with a constant there, and X has the active cells alone.
+        Mesh of the densities, 2D of sections or 3D of volumes, whose layers are channels of 2D
+        convolutions over the map; None assumes square 2D sections. Of a mesh with inactive cells,
+        the networks see a constant there, and X has the active cells alone.
     max_epochs : int, default=None
         Passes over the training set; None takes that of the architecture.
     batch_size : int, default=None
@@ -142,7 +143,7 @@ class DensityGenerator(
         Field("loss_curve_", list[float]),
         Field("validation_loss_curve_", list[float]),
         Field("n_epochs_", int),
-        Field("shape_", tuple[int, int]),
+        Field("shape_", tuple[int, ...]),
         Field("cells_", Indices | None, ("n_features_in_",), optional=True),
         Field("network", Weights, least=least_precision),
     )
@@ -187,7 +188,7 @@ class DensityGenerator(
         self.checkpoint = checkpoint
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Train on density sections.
+        """Train on densities of sections or volumes.
 
         Parameters
         ----------
@@ -202,7 +203,8 @@ class DensityGenerator(
             The fitted generator.
         """
         self._validate_params()
-        X = validate_data(self, X, ensure_min_samples=2)
+        # In the precision given: float32 halves the memory of large sets of volumes.
+        X = validate_data(self, X, ensure_min_samples=2, dtype=(np.float64, np.float32))
         shape, cells = self._shape(X.shape[1])
         scaled = self._scaled_by_range(X)
         sizes = self._resolved(*X.shape)
@@ -282,12 +284,12 @@ class DensityGenerator(
     def sample(
         self, n_samples: int = 1, *, random_state: int | np.random.RandomState | None = None
     ) -> Array:
-        """Draw density sections.
+        """Draw densities of sections or volumes.
 
         Parameters
         ----------
         n_samples : int, default=1
-            Number of sections.
+            Number of sections or volumes.
         random_state : int, RandomState instance or None, default=None
             Seed of the codes, which are drawn from ``N(0, I)``.
 
@@ -301,7 +303,7 @@ class DensityGenerator(
         return self.inverse_transform(rng.normal(size=(n_samples, self.n_components_)))
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
-        """Measure the error of encoding and decoding sections.
+        """Measure the error of encoding and decoding densities.
 
         Parameters
         ----------
@@ -322,7 +324,7 @@ class DensityGenerator(
         return -float(np.mean(error / np.where(norm > 0, norm, 1.0)))
 
     def nearest_code(self, X: ArrayLike, *, z0: ArrayLike | None = None) -> Array:
-        """Find the codes whose sections are nearest to densities, by L-BFGS.
+        """Find the codes whose densities are nearest to given ones, by L-BFGS.
 
         Parameters
         ----------
@@ -335,7 +337,7 @@ class DensityGenerator(
         -------
         z : ndarray of shape (n_samples, n_components_)
             A minimum of ``||G(z) - rho||**2 / (0.05 range)**2 + ||z||**2``. The last term
-            decides between nearly equal sections.
+            decides between nearly equal densities.
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
@@ -412,7 +414,7 @@ class DensityGenerator(
     def _make_net(
         self,
         trainer: Trainer,
-        shape: tuple[int, int],
+        shape: tuple[int, ...],
         cells: Indices | None,
         sizes: Defaults,
     ) -> TrainingNet:
@@ -445,17 +447,22 @@ class DensityGenerator(
     def _finish(self, scaled: Array32, seed: int) -> None:
         """Set further fitted attributes after training."""
 
-    def _shape(self, n_cells: int) -> tuple[tuple[int, int], Indices | None]:
-        """Return the shape of sections, and their active cells if not all are."""
-        if self.mesh is not None:
-            if self.mesh.ndim != 2 or self.mesh.n_cells != n_cells:
-                some = "" if self.mesh.active is None else f" and {self.mesh.n_cells} active cells"
+    def _shape(self, n_cells: int) -> tuple[tuple[int, ...], Indices | None]:
+        """Return the shape of sections or volumes, and their active cells if not all are."""
+        mesh = self.mesh
+        if mesh is not None:
+            if mesh.n_cells != n_cells:
+                some = "" if mesh.active is None else f" and {mesh.n_cells} active cells"
                 raise ValueError(
-                    f"'mesh' has shape {self.mesh.shape}{some}, but X has {n_cells} cells; give "
-                    "the 2D mesh of the sections."
+                    f"'mesh' has shape {mesh.shape}{some}, but X has {n_cells} cells; give the "
+                    "mesh of the densities, 2D of sections or 3D of volumes."
                 )
-            nz, nx = self.mesh.shape
-            return (nz, nx), None if self.mesh.active is None else self.mesh.cells
+            if mesh.ndim == 3 and self.architecture == "paper":
+                raise ValueError(
+                    f"architecture='paper' is of sections, but 'mesh' has shape {mesh.shape}. "
+                    "Take architecture='default'."
+                )
+            return tuple(mesh.shape), None if mesh.active is None else mesh.cells
         n = isqrt(n_cells)
         if n * n == n_cells:
             return (n, n), None
@@ -495,9 +502,12 @@ class DensityGenerator(
 
     def _scaled(self, X: Array) -> Array32:
         low, high = self.density_range_
-        scaled = (X - low) / ((high - low) or 1.0)
-        check_size(scaled, "X relative to the density_range")
-        return scaled.astype(np.float32)
+        scaled = np.empty(X.shape, dtype=np.float32)
+        for rows in batches(len(X)):
+            part = (X[rows].astype(np.float64) - low) / ((high - low) or 1.0)
+            check_size(part, "X relative to the density_range")
+            scaled[rows] = part
+        return scaled
 
     def _decoding(self, module: Any) -> Any:
         """Remove parts of a module that are used in training only."""
@@ -521,8 +531,9 @@ class DensityGenerator(
         self.__dict__.update(state)
         n_block = prod(shape)
         fits = n_block == self.n_features_in_ if cells is None else _are_cells(cells, n_block)
-        if min(shape) < 1 or not fits:
-            raise ValueError(f"sections of shape {shape} do not have {self.n_features_in_} cells")
+        if len(shape) not in (2, 3) or min(shape) < 1 or not fits:
+            kind = "volumes" if len(shape) == 3 else "sections"
+            raise ValueError(f"{kind} of shape {shape} do not have {self.n_features_in_} cells")
         sizes = self._defaults[self.architecture]._replace(n_components=self.n_components_)
         trainer = Trainer(self, seed=0, resumable=False)
         net = self._make_net(trainer, shape, cells, sizes)
@@ -547,13 +558,13 @@ def start_linear(layer: torch.nn.Linear, weight: Array, bias: Array) -> None:
         layer.bias.copy_(torch.from_numpy(np.asarray(bias, dtype=np.float32)))
 
 
-def _filled(scaled: Array32, shape: tuple[int, int], cells: Indices | None) -> Array32:
-    """Return scaled densities of whole sections, as networks see them."""
+def _filled(scaled: Array32, shape: tuple[int, ...], cells: Indices | None) -> Array32:
+    """Return scaled densities of whole sections or volumes, as networks see them."""
     if cells is None:
         return scaled
-    sections = np.full((len(scaled), prod(shape)), FILL, dtype=np.float32)
-    sections[:, cells] = scaled
-    return sections
+    whole = np.full((len(scaled), prod(shape)), FILL, dtype=np.float32)
+    whole[:, cells] = scaled
+    return whole
 
 
 def _are_cells(cells: Indices, n_block: int) -> bool:

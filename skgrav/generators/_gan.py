@@ -1,4 +1,4 @@
-"""Generative adversarial network of density sections."""
+"""Generative adversarial network of density sections or volumes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _AVERAGED, _N_DIRECTIONS = 500, 128
 
 @saved
 class GANGenerator(DensityGenerator):
-    """Generative adversarial network of density sections.
+    """Generative adversarial network of density sections or volumes.
 
     It has no encoder: `transform` searches for the nearest code of each section.
 
@@ -47,8 +47,9 @@ class GANGenerator(DensityGenerator):
         spectral norm [2]_ and hinge loss, and averages the weights of the generator.
         ``"paper"`` has the networks and the non-saturating loss of [1]_.
     mesh : Mesh, default=None
-        2D mesh of the sections; None assumes as many layers as columns. Of a mesh with inactive
-        cells, the networks see sections with a constant there, and X has the active cells alone.
+        Mesh of the densities, 2D of sections or 3D of volumes, whose layers are channels of 2D
+        convolutions over the map; None assumes square 2D sections. Of a mesh with inactive cells,
+        the networks see a constant there, and X has the active cells alone.
     max_epochs : int, default=None
         Passes over the training set; None takes 40, or the paper's 45.
     batch_size : int, default=None
@@ -161,7 +162,7 @@ class GANGenerator(DensityGenerator):
     def _make_net(
         self,
         trainer: Trainer,
-        shape: tuple[int, int],
+        shape: tuple[int, ...],
         cells: Indices | None,
         sizes: Defaults,
     ) -> TrainingNet:
@@ -213,7 +214,7 @@ class Adversaries(nn.Module):
     """Generator, the average of its weights over the last steps, and critic."""
 
     def __init__(
-        self, shape: tuple[int, int], cells: Indices | None, n_components: int, *, paper: bool
+        self, shape: tuple[int, ...], cells: Indices | None, n_components: int, *, paper: bool
     ) -> None:
         super().__init__()
         self.n_components = n_components

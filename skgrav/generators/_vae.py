@@ -1,4 +1,4 @@
-"""Variational autoencoder of density sections."""
+"""Variational autoencoder of density sections or volumes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PAPER_DECAY = 0.5**50
 
 @saved
 class VAEGenerator(DensityGenerator):
-    """Variational autoencoder of density sections.
+    """Variational autoencoder of density sections or volumes.
 
     `transform` gives the mean of the posterior of each code.
 
@@ -48,8 +48,9 @@ class VAEGenerator(DensityGenerator):
         ``"default"`` corrects principal components by 2D convolutions and bounds densities to
         their range. ``"paper"`` is the network of [1]_, along the flattened section.
     mesh : Mesh, default=None
-        2D mesh of the sections; None assumes as many layers as columns. Of a mesh with inactive
-        cells, the networks see sections with a constant there, and X has the active cells alone.
+        Mesh of the densities, 2D of sections or 3D of volumes, whose layers are channels of 2D
+        convolutions over the map; None assumes square 2D sections. Of a mesh with inactive cells,
+        the networks see a constant there, and X has the active cells alone.
     max_epochs : int, default=None
         Passes over the training set; None takes 20, or the paper's 25.
     batch_size : int, default=None
@@ -179,7 +180,7 @@ class VAEGenerator(DensityGenerator):
     def _make_net(
         self,
         trainer: Trainer,
-        shape: tuple[int, int],
+        shape: tuple[int, ...],
         cells: Indices | None,
         sizes: Defaults,
     ) -> TrainingNet:
@@ -216,7 +217,7 @@ class Autoencoder(nn.Module):
     """Encoder and decoder; in training codes are drawn from their posterior."""
 
     def __init__(
-        self, shape: tuple[int, int], cells: Indices | None, n_components: int, *, paper: bool
+        self, shape: tuple[int, ...], cells: Indices | None, n_components: int, *, paper: bool
     ) -> None:
         super().__init__()
         encoder = (PaperEncoder if paper else SectionEncoder)(shape, n_components)

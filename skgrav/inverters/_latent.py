@@ -39,7 +39,7 @@ from skgrav.operators import (
     is_lazy,
     resolve_operator,
 )
-from skgrav.solvers import Projection, SVDSystem, make_system
+from skgrav.solvers import DecomposedSystem, LinearSystem, Projection, make_system
 
 #: Training sections from which prior and errors are learned: with linear generators, with encoders,
 #: and where codes must be searched.
@@ -50,6 +50,12 @@ _UNEXPLAINED = 5.0
 
 #: Training samples inverted in `fit`, for `n_iter_` and for the share of the change that is made.
 _N_RECORDED = 100
+
+#: Samples per datum that `_N_ENCODED` must be for prior and errors; else they are `_N_LINEAR`.
+_PER_DATUM = 3
+
+#: Training samples encoded and decoded together.
+_BLOCK = 1000
 
 _MAX_ITER = {"gauss-newton": 30, "lbfgs": 200, "adam": 5000}
 
@@ -247,7 +253,10 @@ class LatentInverter(InverterMixin, BaseEstimator):
             The fitted inverter.
         """
         self._validate_params()
-        X, y = validate_data(self, X, y, ensure_min_samples=2)  # one section has no variance
+        # One sample has no variance. Densities given in single precision stay in it, which halves
+        # the memory of large sets of volumes.
+        both = np.float64, np.float32
+        X, y = validate_data(self, X, y, ensure_min_samples=2, y_dtype=both)
         self._y_ndim = y.ndim
         rho = y.reshape(len(y), -1)
         self.n_outputs_ = rho.shape[1]
@@ -387,29 +396,49 @@ class LatentInverter(InverterMixin, BaseEstimator):
                     "torch tensors. Give VAEGenerator, GANGenerator or a linear transformer such "
                     "as PCA."
                 )
+        system, _ = self._coordinates(self._noise())
         limit = _N_LINEAR
         if linear is None:
-            has_encoder = getattr(self.generator_, "has_encoder", True)
-            limit = _N_ENCODED if has_encoder else _N_SEARCHED
+            # A covariance of as many data as samples would be useless.
+            few = _N_ENCODED if system.n_data <= _N_ENCODED // _PER_DATUM else _N_LINEAR
+            limit = few if getattr(self.generator_, "has_encoder", True) else _N_SEARCHED
         rows = np.linspace(0, len(rho) - 1, min(len(rho), limit)).astype(int)
         X, rho = X[rows], rho[rows]
         g = self._data(X)
-        z = self.generator_.transform(rho)
-        decoded = self.generator_.inverse_transform(z)
-        starts = self._starts(X, g)
-        system, _ = self._coordinates(self._noise())
-        data = system.forward(system.model_coordinates(rho))
+        # Densities of all samples together would take most of the memory.
+        parts = [self._encoded(X[k], rho[k], system) for k in _blocks(len(rho))]
+        z, data, unexplained, starts = map(_joined, zip(*parts, strict=True))
         error = DataError.none(system.n_data)
         if self.approximation_error:
-            unexplained = rho - decoded if starts is None else rho - decoded - starts.remainder
-            error = DataError.of(system.forward(system.model_coordinates(unexplained)))
+            error = DataError.of(unexplained)
         self._space = LatentSpace(
-            decoder=linear or LinearDecoder.fitted(z, decoded),
+            decoder=linear or self._linearised(z),
             is_linear=linear is not None,
-            prior=CodePrior.of(z, None if starts is None else starts.codes),
+            prior=CodePrior.of(z, starts),
             error=error,
             regression=CodeRegression.of(data, z),
             data_rms=float(np.sqrt(np.mean(self._noise().rms(g) ** 2))) or 1.0,
+        )
+
+    def _linearised(self, z: Array) -> LinearDecoder:
+        """Return the least-squares map from some of the codes to densities."""
+        some = z[:: max(1, len(z) // _N_ENCODED)]
+        return LinearDecoder.fitted(some, self.generator_.inverse_transform(some))
+
+    def _encoded(
+        self, X: Array, rho: Array, system: LinearSystem
+    ) -> tuple[Array, Array, Array, Array | None]:
+        """Return codes, data, data that codes leave unexplained, and codes of starts, if any."""
+        rho = rho.astype(np.float64)
+        z = np.asarray(self.generator_.transform(rho), dtype=np.float64)
+        decoded = np.asarray(self.generator_.inverse_transform(z), dtype=np.float64)
+        starts = self._starts(X, self._data(X))
+        unexplained = rho - decoded if starts is None else rho - decoded - starts.remainder
+        return (
+            z,
+            system.forward(system.model_coordinates(rho)),
+            system.forward(system.model_coordinates(unexplained)),
+            None if starts is None else starts.codes,
         )
 
     def _search(self, g: Array, starts: Starts | None, noise: Noise) -> LatentSearch:
@@ -421,7 +450,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
         return LatentSearch(
             space=self._space,
             generator=self.generator_,
-            physics=system.Vt.T * system.s,
+            system=system,
             operator=self.operator_,
             to_coordinates=to_coordinates,
             data=data,
@@ -449,11 +478,15 @@ class LatentInverter(InverterMixin, BaseEstimator):
     def _noise(self, noise_level: ArrayLike | None = None) -> Noise:
         return Noise.of(self.operator_, self.noise_level).at(noise_level, estimable=False)
 
-    def _coordinates(self, noise: Noise) -> tuple[SVDSystem, Array]:
-        """Return the whitened system, and the matrix from data to its coordinates."""
-        system = make_system(self.operator_, "svd", noise.whitening)
-        assert isinstance(system, SVDSystem)
-        return system, noise.whitening.adjoint(system.U.T).T
+    def _coordinates(self, noise: Noise) -> tuple[LinearSystem, Array]:
+        """Return the whitened system, and the matrix from data to its coordinates.
+
+        Coordinates of a decomposition leave out what no density explains; where none is affordable,
+        they are the whitened data.
+        """
+        system = make_system(self.operator_, "auto", noise.whitening)
+        left = system.U.T if isinstance(system, DecomposedSystem) else np.eye(system.n_data)
+        return system, noise.whitening.adjoint(left).T
 
     def _densities(self, codes: Array, g: Array, starts: Starts | None, noise: Noise) -> Array:
         rho = np.asarray(self.generator_.inverse_transform(codes), dtype=np.float64)
@@ -502,3 +535,13 @@ class LatentInverter(InverterMixin, BaseEstimator):
 
     def _data(self, X: NDArray) -> NDArray:
         return X[:, self.n_outputs_ :] if self._start_in_X else X
+
+
+def _blocks(n_samples: int) -> list[slice]:
+    """Return slices of samples that bound the memory of their densities."""
+    return [slice(i, i + _BLOCK) for i in range(0, n_samples, _BLOCK)]
+
+
+def _joined(parts: tuple[Any, ...]) -> Any:
+    """Return the rows of all parts, or None where parts have none."""
+    return None if parts[0] is None else np.concatenate(parts)

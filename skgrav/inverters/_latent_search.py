@@ -12,9 +12,10 @@ from scipy.special import chdtri
 from skgrav._typing import Array, Indices, Mask
 from skgrav.inverters._latent_space import LatentSpace
 from skgrav.operators import BaseOperator
+from skgrav.solvers import LinearSystem
 
-#: Samples in a batch, which limits the memory.
-_BATCH = 250
+#: Samples in a batch, which limits the memory, and bytes of Jacobians weighted for each sample.
+_BATCH, _BYTES = 250, 2**28
 
 #: Codes, objectives, numbers of iterations, and whether the search converged.
 Found = tuple[Array, Array, Indices, Mask]
@@ -72,14 +73,13 @@ class LatentResult:
 class LatentSearch:
     """Data of some samples, and the settings of the search for their codes.
 
-    `physics` maps densities to data coordinates, (n_cells, n_coordinates), and `to_coordinates`
-    maps gravity to them; in these coordinates are `data` and their noise `sigma`. `centre` is the
-    mean of the prior in whitened codes.
+    `system` maps densities to data coordinates, and `to_coordinates` gravity; in these coordinates
+    are `data` and their noise `sigma`. `centre` is the mean of the prior in whitened codes.
     """
 
     space: LatentSpace
     generator: Any
-    physics: Array
+    system: LinearSystem
     operator: BaseOperator
     to_coordinates: Array
     data: Array
@@ -96,20 +96,33 @@ class LatentSearch:
         """Search from whitened codes."""
         error = self.space.error
         target, weights = error.rotated(self.data), error.weights(self.sigma)
-        physics = self.physics @ error.rotation
+        decoder = self.space.decoder
         # From whitened codes to data; of a nonlinear decoder it is an average, to precondition.
-        jacobian = self.space.prior.root.T @ self.space.decoder.matrix @ physics
+        jacobian = self.space.prior.root.T @ (self._forward(decoder.matrix) @ error.rotation)
         if self.space.is_linear:
-            target = target - self.space.decoder.offset @ physics
-            return self._closed_form(target, weights, jacobian)
+            target = target - (self._forward(decoder.offset[None]) @ error.rotation)[0]
+            size = max(1, _BYTES // jacobian.nbytes) if len(weights) > 1 else len(target)
+            parts = [
+                self._closed_form(
+                    target[k], weights[k] if len(weights) > 1 else weights, jacobian, k
+                )
+                for k in (slice(i, i + size) for i in range(0, len(target), size))
+            ]
+            codes, objective, n_iter, converged = map(np.concatenate, zip(*parts, strict=True))
+            return codes, objective, n_iter, converged
         from skgrav.networks import own_settings
 
         with own_settings():
-            return self._iterate(target, weights, jacobian, physics, u)
+            return self._iterate(target, weights, jacobian, u)
 
-    def _closed_form(self, target: Array, weights: Array, jacobian: Array) -> Found:
-        """Solve the normal equations, with two steps of iterative refinement."""
+    def _forward(self, rho: Array) -> Array:
+        """Return the data coordinates of densities."""
+        return self.system.forward(self.system.model_coordinates(rho))
+
+    def _closed_form(self, target: Array, weights: Array, jacobian: Array, rows: slice) -> Found:
+        """Solve the normal equations of some rows, with two steps of iterative refinement."""
         n = len(target)
+        centre = self.centre[rows] if len(self.centre) > 1 else self.centre
         weighted = jacobian * weights[:, None]
         hessian = weighted @ weighted.mT
         if self.prior > 0:
@@ -117,19 +130,17 @@ class LatentSearch:
         else:
             inverse = np.linalg.pinv(hessian, rcond=1e-12, hermitian=True)
         inverse = np.asarray(inverse, dtype=np.float64)
-        u = np.repeat(self.centre, n // len(self.centre), axis=0)
+        u = np.repeat(centre, n // len(centre), axis=0)
         for _ in range(3):  # the condition number of the normal equations is that of A G squared
             residual = weights * (target - u @ jacobian)
-            gradient = self.prior * (u - self.centre) - _rows(weighted, residual)
+            gradient = self.prior * (u - centre) - _rows(weighted, residual)
             u = u - _rows(inverse, gradient)
         misfit2 = np.sum((weights * (target - u @ jacobian)) ** 2, axis=1)
-        objective = (misfit2 + self.prior * np.sum((u - self.centre) ** 2, axis=1)) / 2
+        objective = (misfit2 + self.prior * np.sum((u - centre) ** 2, axis=1)) / 2
         codes = self.space.prior.codes(u)
         return codes, objective, np.ones(n, dtype=np.intp), np.ones(n, dtype=bool)
 
-    def _iterate(
-        self, target: Array, weights: Array, jacobian: Array, physics: Array, u: Array
-    ) -> Found:
+    def _iterate(self, target: Array, weights: Array, jacobian: Array, u: Array) -> Found:
         import torch
 
         from skgrav.networks import fast_physics
@@ -141,10 +152,11 @@ class LatentSearch:
             return torch.tensor(values, dtype=torch.float32, device=device)
 
         root = tensor(self.space.prior.root.T)
-        fast = fast_physics(self.operator, self.to_coordinates @ self.space.error.rotation)
+        to_data = self.to_coordinates @ self.space.error.rotation
+        fast = fast_physics(self.operator, to_data)
         if fast is None:
-            to_data = tensor(physics)
-            predict = lambda rho: rho @ to_data  # noqa: E731
+            physics = tensor(self.operator.matrix_.T @ to_data)
+            predict = lambda rho: rho @ physics  # noqa: E731
         else:
             predict = fast.to(device)
         problem = NonlinearProblem(

@@ -32,7 +32,7 @@ class PaperEncoder(Encoder):
     41710570
     """
 
-    def __init__(self, shape: tuple[int, int], n_components: int) -> None:
+    def __init__(self, shape: tuple[int, ...], n_components: int) -> None:
         super().__init__(shape, n_components)
         self.convolutions = nn.Sequential(
             nn.Conv1d(1, 32, 3, stride=2, padding=1),
@@ -74,7 +74,7 @@ class PaperDecoder(Decoder):
     torch.Size([3, 120])
     """
 
-    def __init__(self, shape: tuple[int, int], n_components: int) -> None:
+    def __init__(self, shape: tuple[int, ...], n_components: int) -> None:
         super().__init__(shape, n_components)
         length = math.ceil(self.n_block / 4)
         self.dense = nn.Sequential(
@@ -114,7 +114,7 @@ class PaperGenerator(Decoder):
     (128, 7, 7)
     """
 
-    def __init__(self, shape: tuple[int, int], n_components: int) -> None:
+    def __init__(self, shape: tuple[int, ...], n_components: int) -> None:
         super().__init__(shape, n_components)
         sizes = coarsened(shape, 3)[::-1]
         self.coarse = (128, *sizes[0])
@@ -152,7 +152,7 @@ class PaperDiscriminator(Critic):
     torch.Size([3])
     """
 
-    def __init__(self, shape: tuple[int, int]) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__(shape)
         self.convolutions = nn.Sequential(
             nn.Conv2d(1, 32, 3, stride=2, padding=1),
@@ -164,5 +164,5 @@ class PaperDiscriminator(Critic):
         )
         self.score = nn.Linear(128 * math.prod(coarsened(shape, 3)[-1]), 1)
 
-    def _score(self, sections: torch.Tensor) -> torch.Tensor:
-        return self.score(self.convolutions(sections).flatten(1))[:, 0]
+    def _score(self, images: torch.Tensor) -> torch.Tensor:
+        return self.score(self.convolutions(images).flatten(1))[:, 0]

@@ -1,4 +1,4 @@
-"""Encoder, decoder and critic of density sections: convolutions around a linear code."""
+"""Encoder, decoder and critic of sections and volumes: convolutions around a linear code."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ _SHARPNESS = 50.0
 
 
 class SectionEncoder(Encoder):
-    """Encoder of sections: a linear map, corrected by strided convolutions.
+    """Encoder of sections or volumes: a linear map, corrected by strided convolutions.
 
     Parameters
     ----------
-    shape : tuple of two ints
-        Layers and columns of the mesh.
+    shape : tuple of two or three ints
+        Layers and columns of a section, or layers, rows and columns of a volume, whose layers are
+        the channels of 2D convolutions over the map.
     n_components : int
         Length of a code.
-    filters : sequence of int, default=(16, 32, 32)
-        Filters of the convolutions, of kernel size 3 and stride 2.
+    filters : sequence of int, default=None
+        Filters of the convolutions, of kernel size 3 and stride 2. None takes (16, 32, 32), and
+        for volumes (64, 64, 64).
 
     See Also
     --------
@@ -46,37 +48,43 @@ class SectionEncoder(Encoder):
     """
 
     def __init__(
-        self, shape: tuple[int, int], n_components: int, *, filters: Sequence[int] = (16, 32, 32)
+        self,
+        shape: tuple[int, ...],
+        n_components: int,
+        *,
+        filters: Sequence[int] | None = None,
     ) -> None:
         super().__init__(shape, n_components)
+        filters = filters or self._sized((16, 32, 32), (64, 64, 64))
         self.linear = nn.Linear(self.n_block, n_components)
         layers: list[nn.Module] = []
-        for n_in, n_out in pairwise([1, *filters]):
+        for n_in, n_out in pairwise([self.image[0], *filters]):
             layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), nn.GELU()]
         self.convolutions = nn.Sequential(*layers)
-        nz, nx = coarsened(shape, len(filters))[-1]
-        self.head = damped(nn.Linear(filters[-1] * nz * nx, 2 * n_components))
+        size = coarsened(self.image[1:], len(filters))[-1]
+        self.head = damped(nn.Linear(filters[-1] * math.prod(size), 2 * n_components))
 
     def _encode(self, rho: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        sections = 2.0 * rho.unflatten(1, (1, *self.shape)) - 1.0
-        correction, log_variance = self.head(self.convolutions(sections).flatten(1)).chunk(2, dim=1)
+        images = 2.0 * rho.unflatten(1, self.image) - 1.0
+        correction, log_variance = self.head(self.convolutions(images).flatten(1)).chunk(2, dim=1)
         return self.linear(rho) + correction, log_variance.clamp(-15.0, 5.0)
 
 
 class SectionDecoder(Decoder):
-    """Decoder of sections: a linear map, sharpened by convolutions, within bounds.
+    """Decoder of sections or volumes: a linear map, sharpened by convolutions, within bounds.
 
     The linear map blurs densities; four convolutions at half the resolution restore edges, and a
     smooth clip keeps densities within [0, 1].
 
     Parameters
     ----------
-    shape : tuple of two ints
-        Layers and columns of the mesh.
+    shape : tuple of two or three ints
+        Layers and columns of a section, or layers, rows and columns of a volume, whose layers are
+        the channels of 2D convolutions over the map.
     n_components : int
         Length of a code.
-    width : int, default=16
-        Channels of the convolutions.
+    width : int, default=None
+        Channels of the convolutions. None takes 16, and for volumes 64.
 
     See Also
     --------
@@ -90,39 +98,44 @@ class SectionDecoder(Decoder):
     torch.Size([3, 120])
     """
 
-    def __init__(self, shape: tuple[int, int], n_components: int, *, width: int = 16) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], n_components: int, *, width: int | None = None
+    ) -> None:
         super().__init__(shape, n_components)
+        width = width or self._sized(16, 64)
+        n_in = 4 * self.image[0]
         self.linear = nn.Linear(n_components, self.n_block)
         self.sharpen = nn.Sequential(
             nn.PixelUnshuffle(2),
-            nn.Conv2d(4, width, 3, padding=1),
+            nn.Conv2d(n_in, width, 3, padding=1),
             nn.GELU(),
             nn.Conv2d(width, width, 3, padding=1),
             nn.GELU(),
             nn.Conv2d(width, width, 3, padding=1),
             nn.GELU(),
-            damped(nn.Conv2d(width, 4, 3, padding=1)),
+            damped(nn.Conv2d(width, n_in, 3, padding=1)),
             nn.PixelShuffle(2),
         )
 
     def _decode(self, z: torch.Tensor) -> torch.Tensor:
-        nz, nx = self.shape
-        blurred = self.linear(z).unflatten(1, (1, nz, nx))
-        even = pad(2.0 * blurred - 1.0, (0, nx % 2, 0, nz % 2), mode="replicate")
-        return bounded(blurred + self.sharpen(even)[..., :nz, :nx]).flatten(1)
+        _, rows, columns = self.image
+        blurred = self.linear(z).unflatten(1, self.image)
+        even = pad(2.0 * blurred - 1.0, (0, columns % 2, 0, rows % 2), mode="replicate")
+        return bounded(blurred + self.sharpen(even)[..., :rows, :columns]).flatten(1)
 
 
 class SectionGenerator(Decoder):
-    """Generator of sections: a linear map plus transposed convolutions, within bounds.
+    """Generator of sections or volumes: a linear map plus transposed convolutions, within bounds.
 
     Parameters
     ----------
-    shape : tuple of two ints
-        Layers and columns of the mesh.
+    shape : tuple of two or three ints
+        Layers and columns of a section, or layers, rows and columns of a volume, whose layers are
+        the channels of 2D convolutions over the map.
     n_components : int
         Length of a code.
     filters : sequence of int, default=(64, 32, 16)
-        Channels of the section at an eighth, a quarter and half of the resolution.
+        Channels of the image at an eighth, a quarter and half of the resolution.
 
     See Also
     --------
@@ -137,16 +150,16 @@ class SectionGenerator(Decoder):
     """
 
     def __init__(
-        self, shape: tuple[int, int], n_components: int, *, filters: Sequence[int] = (64, 32, 16)
+        self, shape: tuple[int, ...], n_components: int, *, filters: Sequence[int] = (64, 32, 16)
     ) -> None:
         super().__init__(shape, n_components)
-        sizes = coarsened(shape, len(filters))[::-1]
+        sizes = coarsened(self.image[1:], len(filters))[::-1]
         self.linear = nn.Linear(n_components, self.n_block)
         self.coarse = (filters[0], *sizes[0])
         self.dense = nn.Linear(n_components, math.prod(self.coarse))
         layers: list[nn.Module] = []
         for (n_in, n_out), (size, target) in zip(
-            pairwise([*filters, 1]), pairwise(sizes), strict=True
+            pairwise([*filters, self.image[0]]), pairwise(sizes), strict=True
         ):
             layer = upsampling(n_in, n_out, size, target)
             layers += [nn.GELU(), layer]
@@ -159,14 +172,15 @@ class SectionGenerator(Decoder):
 
 
 class SectionCritic(Critic):
-    """Score of how real a section looks, with spectral norm in every layer.
+    """Score of how real a section or a volume looks, with spectral norm in every layer.
 
     A further channel is the spread over the batch, which exposes samples that are all alike.
 
     Parameters
     ----------
-    shape : tuple of two ints
-        Layers and columns of the mesh.
+    shape : tuple of two or three ints
+        Layers and columns of a section, or layers, rows and columns of a volume, whose layers are
+        the channels of 2D convolutions over the map.
     filters : sequence of int, default=(16, 32, 64)
         Filters of the convolutions, of kernel size 3 and stride 2.
 
@@ -182,18 +196,18 @@ class SectionCritic(Critic):
     torch.Size([3])
     """
 
-    def __init__(self, shape: tuple[int, int], *, filters: Sequence[int] = (16, 32, 64)) -> None:
+    def __init__(self, shape: tuple[int, ...], *, filters: Sequence[int] = (16, 32, 64)) -> None:
         super().__init__(shape)
         layers: list[nn.Module] = []
-        for n_in, n_out in pairwise([1, *filters]):
+        for n_in, n_out in pairwise([self.image[0], *filters]):
             convolution = nn.Conv2d(n_in, n_out, 3, stride=2, padding=1)
             layers += [spectral_norm(convolution), nn.LeakyReLU(0.2)]
         self.convolutions = nn.Sequential(*layers)
-        nz, nx = coarsened(shape, len(filters))[-1]
-        self.score = spectral_norm(nn.Linear((filters[-1] + 1) * nz * nx, 1))
+        size = coarsened(self.image[1:], len(filters))[-1]
+        self.score = spectral_norm(nn.Linear((filters[-1] + 1) * math.prod(size), 1))
 
-    def _score(self, sections: torch.Tensor) -> torch.Tensor:
-        features = self.convolutions(2.0 * sections - 1.0)
+    def _score(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.convolutions(2.0 * images - 1.0)
         spread = features.std(dim=0, correction=0).mean()
         spread = spread.expand(len(features), 1, *features.shape[2:])
         return self.score(torch.cat([features, spread], dim=1).flatten(1))[:, 0]
@@ -215,16 +229,16 @@ def bounded(rho: torch.Tensor) -> torch.Tensor:
     return clipped.clamp(0.0, 1.0)
 
 
-def coarsened(shape: tuple[int, int], n_times: int) -> list[tuple[int, int]]:
+def coarsened(shape: tuple[int, ...], n_times: int) -> list[tuple[int, ...]]:
     """Return a shape and the shapes after each convolution of stride 2 with padding 1."""
-    sizes = [shape]
+    sizes = [tuple(shape)]
     for _ in range(n_times):
-        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+        sizes.append(tuple((n + 1) // 2 for n in sizes[-1]))
     return sizes
 
 
 def upsampling(
-    n_in: int, n_out: int, size: tuple[int, int], target: tuple[int, int]
+    n_in: int, n_out: int, size: tuple[int, ...], target: tuple[int, ...]
 ) -> nn.ConvTranspose2d:
     """Return the transposed convolution of stride 2 from one size to another."""
     extra = target[0] - (2 * size[0] - 1), target[1] - (2 * size[1] - 1)

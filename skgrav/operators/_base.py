@@ -49,6 +49,8 @@ class Held:
         self, products: Products, build_dense: Callable[[], DenseMatrix] | None = None
     ) -> None:
         self.products, self._build_dense = products, build_dense
+        #: The last data-space decomposition, which is shared while it is kept.
+        self.gram: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Held, (self.products, self._build_dense)

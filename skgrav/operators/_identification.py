@@ -90,7 +90,9 @@ def resolve_operator(
     >>> resolve_operator(None, data.target, data.data)
     ForwardOperator(units='normalized')
     """
-    rho, g = check_array(rho, "rho"), check_array(g, "g")
+    # Large sets of volumes stay in single precision; only the compared pairs are converted.
+    rho = check_array(rho, "rho", dtype=(np.float64, np.float32))
+    g = check_array(g, "g")
     if len(rho) != len(g):
         raise ValueError(f"'g' has {len(g)} samples, but 'rho' has {len(rho)}; give pairs.")
     if operator is not None:
@@ -209,7 +211,8 @@ def _checked(
     noise_level: float | Literal["auto"] | None,
     if_noise: str,
 ) -> BaseOperator:
-    fitted = clone(operator).fit(rho, g)
+    some = _evenly_chosen(len(rho)) if isinstance(operator, ForwardOperator) else slice(None)
+    fitted = clone(operator).fit(rho[some], g[some])
     if fitted.n_data_ != g.shape[1]:
         raise ValueError(
             f"'operator' maps {fitted.n_cells_} cells to {fitted.n_data_} data, but the training "

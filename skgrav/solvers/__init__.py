@@ -33,7 +33,7 @@ from skgrav.solvers._status import (
     warn_below_noise,
     warn_unfitted,
 )
-from skgrav.solvers._system import SVDSystem, make_system
+from skgrav.solvers._system import DecomposedSystem, LinearSystem, SVDSystem, make_system
 from skgrav.solvers._weights import DEPTH_WEIGHTING, depth_weights, relative_volumes
 
 #: Solvers by the names that `Refiner` accepts.

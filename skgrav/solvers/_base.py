@@ -264,12 +264,16 @@ class Solver(BaseEstimator, ABC):
         system = make_system(operator, self.engine, whitening, 1.0 / weights)
         problem = make_problem(system, whitening(g), rho0 * weights, sigma)
         c, progress = self._iterate(problem)
-        missed = problem.missed(progress)
+        missed = self._missed(problem, progress)
         if missed.any():
             problem = problem.raised(progress, missed)
             c[missed], again = self._iterate(problem.at(missed))
             progress.replace(missed, again)
         return make_result(problem, rho0 + system.model(c) / weights, progress)
+
+    def _missed(self, problem: Problem, progress: Progress) -> Mask:
+        """Return which samples ended close to least squares, but above their noise."""
+        return problem.missed(progress)
 
     @abstractmethod
     def _iterate(self, problem: Problem) -> tuple[Array, Progress]:

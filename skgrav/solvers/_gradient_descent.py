@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 
 from skgrav._constraints import Interval, StrOptions
-from skgrav._typing import Array
+from skgrav._typing import Array, Mask
 from skgrav.solvers._base import Problem, Progress, Solver, fraction_to_noise
-from skgrav.solvers._system import Engine, SVDSystem
+from skgrav.solvers._system import DecomposedSystem, Engine
 
 
 class GradientDescent(Solver):
@@ -75,8 +75,12 @@ class GradientDescent(Solver):
         self.max_iter = max_iter
         self.engine = engine
 
+    def _missed(self, problem: Problem, progress: Progress) -> Mask:
+        # Where iterations ran out, most of the residual is what small steps have not fitted yet.
+        return super()._missed(problem, progress) & progress.converged
+
     def _iterate(self, problem: Problem) -> tuple[Array, Progress]:
-        if isinstance(problem.system, SVDSystem):
+        if isinstance(problem.system, DecomposedSystem):
             return self._closed_form(problem, problem.system.s)
         return self._loop(problem)
 

@@ -16,8 +16,9 @@ from skgrav._typing import Array, Indices
 from skgrav.noise import Whitening
 from skgrav.solvers._base import Problem, Progress, Solver, SolverResult, make_problem, make_result
 from skgrav.solvers._bounded import BoundedProjection
+from skgrav.solvers._projection_products import project_by_products
 from skgrav.solvers._status import Status
-from skgrav.solvers._system import SVDSystem, make_system
+from skgrav.solvers._system import DecomposedSystem, Engine, SVDSystem, make_system
 
 #: Least difference of bounds, whose square is a normal number.
 _LEAST_WIDTH = 1e-140
@@ -50,8 +51,11 @@ class Projection(Solver):
     ----------
     rcond : float, default=1e-8
         Singular values below `rcond` times the largest are taken as zero.
-    engine : {"auto", "svd"}, default="auto"
-        Both use the thin SVD.
+    engine : {"auto", "svd", "operator"}, default="auto"
+        ``"svd"`` takes the thin SVD of the matrix, ``"operator"`` products alone, which fit data
+        without noise to 1e-6. ``"auto"`` takes the SVD where it is affordable; where products are
+        by FFTs and the operator is well conditioned, it forms no matrix of data by cells, but for
+        bounds without noise.
     chi_factor : float, default=None
         Chi factor to be reached: the mean square of the residual in units of the noise, over all
         data. A start below it is left unchanged. The residual in the range of A is never reduced
@@ -67,11 +71,11 @@ class Projection(Solver):
     Raises
     ------
     ValueError
-        If the operator is not a matrix or too large for an SVD, or `bounds` are invalid.
+        If `bounds` are invalid, or engine="svd" has no matrix.
 
     See Also
     --------
-    CGLS : The same limit by iteration, without an SVD.
+    CGLS : The same limit by iteration, without bounds.
     skgrav.metrics.chi_factor : The chi factor of densities.
 
     Notes
@@ -124,7 +128,7 @@ class Projection(Solver):
 
     _parameter_constraints: dict[str, list[Any]] = {
         "rcond": [Interval(Real, 0, 1, closed="left")],
-        "engine": [StrOptions({"auto", "svd"})],
+        "engine": [StrOptions({"auto", "svd", "operator"})],
         "chi_factor": [Interval(Real, 0, None, closed="neither"), None],
         "bounds": ["array-like", None],
     }
@@ -133,7 +137,7 @@ class Projection(Solver):
         self,
         *,
         rcond: float = 1e-8,
-        engine: Literal["auto", "svd"] = "auto",
+        engine: Literal["auto", "svd", "operator"] = "auto",
         chi_factor: float | None = None,
         bounds: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> None:
@@ -146,7 +150,11 @@ class Projection(Solver):
         self, operator: Any, g: Array, rho0: Array, whitening: Whitening, sigma: Array
     ) -> SolverResult:
         bounds = check_bounds(self.bounds, rho0.shape[1])
-        system = make_system(operator, self.engine, whitening)
+        engine: Engine = self.engine
+        if engine == "auto" and bounds is not None and not sigma.all():
+            # Bounds without noise need the right singular vectors.
+            engine = "svd" if getattr(operator, "is_decomposable_", False) else engine
+        system = make_system(operator, engine, whitening)
         problem = make_problem(system, whitening(g), rho0, sigma)
         if self.chi_factor is not None:
             noise2 = problem.sigma**2
@@ -154,20 +162,28 @@ class Projection(Solver):
             wanted = self.chi_factor * whitening.n_white * noise2 - problem.lost2
             least = noise2 * chdtri(system.n_data, 0.95)
             problem = replace(problem, target2=np.maximum(wanted, least))
+        if not isinstance(system, DecomposedSystem):
+            unknown = np.full(len(g), np.nan)
+            return _by_products(problem, rho0, bounds, unknown, rho0)
         c, progress = self._iterate(problem)
         if bounds is None:
             return make_result(problem, rho0 + system.model(c), progress)
-        rho, progress, status = self._within(bounds, problem, rho0, c)
-        result = make_result(problem, rho, progress)
-        return replace(result, status=np.where(result.converged, result.status, status))
+        if isinstance(system, SVDSystem):
+            rho, progress, status = self._within(bounds, problem, rho0, c)
+            return _bounded_result(problem, rho, progress, status)
+        with np.errstate(divide="ignore"):
+            damping = 1.0 / discrepancy_strength(system.s, problem.residual, problem.target2)
+        # The vectors are as many as the data, so that a rotation leads to the data themselves.
+        direct = replace(
+            problem,
+            system=make_system(operator, "operator", whitening),
+            residual=problem.residual @ system.U.T,
+        )
+        return _by_products(direct, rho0, bounds, damping, rho0 + system.model(c))
 
     def _iterate(self, problem: Problem) -> tuple[Array, Progress]:
         system = problem.system
-        if not isinstance(system, SVDSystem):
-            raise ValueError(
-                "solver 'projection' needs the SVD of 'operator', which is not a matrix or too "
-                "large. Use 'cgls', which has the same limit."
-            )
+        assert isinstance(system, DecomposedSystem)  # else by products
         s, d = system.s, problem.residual
         d2 = np.sum(d**2, axis=1)
         kept = np.where(s > self.rcond * s[0], s, 0.0)
@@ -188,7 +204,7 @@ class Projection(Solver):
     ) -> tuple[Array, Progress, Indices]:
         """Return the nearest densities within bounds, the record, and the status."""
         system, d = problem.system, problem.residual
-        assert isinstance(system, SVDSystem)  # as checked by `_iterate`
+        assert isinstance(system, SVDSystem)  # else by products
         kept = system.s > self.rcond * system.s[0]
         # Coordinates that are cut keep their residual, so less of the target is left for others.
         d2, cut2 = np.sum(d**2, axis=1), np.sum(d[:, ~kept] ** 2, axis=1)
@@ -212,6 +228,25 @@ class Projection(Solver):
         step = system.forward(system.model_coordinates(rho[moved] - rho0[moved]))
         progress.record(moved, np.sum((d[moved] - step) ** 2, axis=1))
         return rho, progress, status
+
+
+def _by_products(
+    problem: Problem, rho0: Array, bounds: Bounds | None, damping: Array, first: Array
+) -> SolverResult:
+    """Return the result of `project_by_products`."""
+    lower, upper = bounds or (-np.inf, np.inf)
+    rho, progress, status = project_by_products(problem, rho0, lower, upper, damping, first)
+    if bounds is None:
+        status = np.where(status == Status.BOUNDS, Status.OUT_OF_REACH, status)
+    return _bounded_result(problem, rho, progress, status)
+
+
+def _bounded_result(
+    problem: Problem, rho: Array, progress: Progress, status: Indices
+) -> SolverResult:
+    """Return the result with the status found within bounds."""
+    result = make_result(problem, rho, progress)
+    return replace(result, status=np.where(result.converged, result.status, status))
 
 
 def check_bounds(bounds: Any, n_cells: int) -> Bounds | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from skgrav._checks import check_array, check_matrix, real_array
 from skgrav._typing import Array
 from skgrav.noise import Whitening
-from skgrav.operators import SVD, SVD_SIZE, BaseOperator, DenseMatrix
+from skgrav.operators import SVD, SVD_SIZE, BaseOperator, DenseMatrix, decomposed_gram
 
 Engine = Literal["auto", "svd", "operator"]
 
@@ -48,14 +49,12 @@ class LinearSystem(Protocol):
         """Return the weighted models of coordinates."""
 
 
-class SVDSystem:
+class DecomposedSystem(ABC):
     """``diag(s)``, exact for Krylov methods, whose iterates lie in the range of A^T."""
 
-    def __init__(self, svd: SVD) -> None:
-        U, s, Vt = svd
-        rank = max(1, int(np.sum(s > _NEGLIGIBLE * s[0])))
-        self.U, self.s, self.Vt = U[:, :rank], s[:rank], Vt[:rank]
-        self.n_data, self.n_lost = rank, len(U) - rank
+    def __init__(self, U: Array, s: Array) -> None:
+        self.U, self.s = U, s
+        self.n_data, self.n_lost = len(s), len(U) - len(s)
 
     def forward(self, c: Array) -> Array:
         return c * self.s
@@ -70,13 +69,53 @@ class SVDSystem:
         return data @ self.U
 
     def lost2(self, data: Array) -> Array:
+        if not self.n_lost:
+            return np.zeros(len(data))
         return np.sum((data - (data @ self.U) @ self.U.T) ** 2, axis=1)
+
+    @abstractmethod
+    def model_coordinates(self, m: Array) -> Array: ...
+
+    @abstractmethod
+    def model(self, c: Array) -> Array: ...
+
+
+class SVDSystem(DecomposedSystem):
+    """Coordinates of the thin SVD."""
+
+    def __init__(self, svd: SVD) -> None:
+        U, s, Vt = svd
+        rank = max(1, int(np.sum(s > _NEGLIGIBLE * s[0])))
+        super().__init__(U[:, :rank], s[:rank])
+        self.Vt = Vt[:rank]
 
     def model_coordinates(self, m: Array) -> Array:
         return m @ self.Vt.T
 
     def model(self, c: Array) -> Array:
         return c @ self.Vt
+
+
+class GramSystem(DecomposedSystem):
+    """The same coordinates by products: ``V = A^T W^T U / s``, of a well conditioned operator."""
+
+    def __init__(
+        self,
+        operator: BaseOperator,
+        whitening: Whitening,
+        columns: Array | float,
+        U: Array,
+        s: Array,
+    ) -> None:
+        super().__init__(U, s)
+        self.products, self.whitening, self.columns = operator.products_, whitening, columns
+
+    def model_coordinates(self, m: Array) -> Array:
+        return self.whitening(self.products.forward(m * self.columns)) @ self.U / self.s
+
+    def model(self, c: Array) -> Array:
+        data = self.whitening.adjoint((c / self.s) @ self.U.T)
+        return self.products.adjoint(data) * self.columns
 
 
 class OperatorSystem:
@@ -141,6 +180,10 @@ def make_system(
             f"engine='svd' needs a matrix, but 'operator' is a {type(operator).__name__}. Use "
             "engine='operator'."
         )
+    if engine == "auto" and affordable and isinstance(operator, BaseOperator):
+        found = decomposed_gram(operator, whitening, columns)
+        if found is not None and found.U is not None and found.s is not None:
+            return GramSystem(operator, whitening, columns, found.U, found.s)
     if engine == "svd" or (engine == "auto" and affordable):
         dense = getattr(operator, "dense_", None) or DenseMatrix(np.array(operator, np.float64))
         return SVDSystem(dense.whitened(whitening, columns).svd)
