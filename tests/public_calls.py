@@ -545,6 +545,39 @@ def of_metrics():
     yield from calls("metrics.sample_coverage", coverage, **draws)
     labelled = lambda labels: metrics.sample_coverage(**draws, labels=labels)  # noqa: E731
     yield from calls("metrics.sample_coverage", labelled, labels=np.repeat([1.0, 2.0], 10))
+    yield from of_posteriors()
+
+
+def of_posteriors():
+    """Give the calls of metrics of predicted distributions."""
+    many = Y[:20]
+    rng = np.random.default_rng(0)
+    gaussian = {"y_true": many, "y_pred": many + 100.0, "std": np.full(many.shape, 150.0)}
+    drawn = many[..., None] + 100.0 * rng.normal(size=(*many.shape, 19))
+    pair = {"y_true": many, "y_pred": drawn}
+    probabilities = np.linspace(0.05, 0.95, 19)
+    families = np.repeat([1.0, 2.0], 10)
+    for name in ("crps", "interval_coverage"):
+        metric = getattr(metrics, name)
+        yield from calls(f"metrics.{name}", metric, **gaussian)
+        yield from calls(f"metrics.{name} draws", metric, **pair, only=("y_pred",))
+        of_quantiles = partial(metric, many, np.sort(drawn))
+        yield from calls(f"metrics.{name}", of_quantiles, quantiles=probabilities)
+    for argument, good in {"levels": np.array([0.5, 0.7, 0.8]), "labels": families}.items():
+        covered = partial(metrics.interval_coverage, many, drawn)
+        yield from calls("metrics.interval_coverage", covered, **{argument: good})
+    yield from calls("metrics.energy_score", metrics.energy_score, **pair)
+    ranks = lambda **a: metrics.sbc_ranks(**a, functional="std", mesh=MESH)  # noqa: E731
+    yield from calls("metrics.sbc_ranks", ranks, **pair)
+    counts = lambda **a: metrics.rank_histogram(**a, functional="std", mesh=MESH).counts  # noqa: E731
+    yield from calls("metrics.rank_histogram", counts, **pair)
+    spread = lambda rho: metrics.interface_spread(rho, MESH)  # noqa: E731
+    yield from calls("metrics.interface_spread", spread, rho=FEW_Y)
+    score = lambda **a: metrics.PosteriorScorer(n_samples=None)(  # noqa: E731
+        fitted("BayesLinearInverter"), **a
+    )
+    room = "metrics.PosteriorScorer.__call__"
+    yield from calls(room, score, X=FEW_X, y=FEW_Y, aliases=("y_true",))
     margin = Mesh([np.linspace(0, 43200, 11), np.linspace(0, 383e3, 9)])
     for name, run, good in (
         ("make_density_models", partial(datasets.make_density_models, mesh=MESH), [0.0, 12.0]),
