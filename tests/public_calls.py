@@ -73,6 +73,7 @@ def pair(values):
 NETWORK = partial(networks.PaperCNN, filters=(8,), hidden_layer_sizes=(16,), dropout=0.0)
 
 ESTIMATORS = {
+    "AnalogueInverter": skgrav.AnalogueInverter(20, operator=OPERATOR),
     "BayesLinearInverter": skgrav.BayesLinearInverter(operator=OPERATOR, store_covariance=True),
     "TikhonovInverter": skgrav.TikhonovInverter(1.0, operator=OPERATOR),
     "TikhonovInverter discrepancy": skgrav.TikhonovInverter(
@@ -141,9 +142,12 @@ def of_inverters():
                 yield from calls(room, at, noise_level=levels, tolerance=1e-4)
     bayes = lambda **arrays: fitted("BayesLinearInverter").sample_y(**arrays)  # noqa: E731
     yield from calls("inverters.BayesLinearInverter.sample_y", bayes, X=FEW_X, noise_level=levels)
-    for name in ("TikhonovInverter", "SparseInverter"):
+    for name in ("AnalogueInverter", "TikhonovInverter", "SparseInverter"):
         drawn = fitted(name).sample_y
         yield from calls(f"inverters.{name}.sample_y", drawn, X=FEW_X, noise_level=levels)
+    told = fitted("AnalogueInverter").predict_quantiles
+    arrays = {"X": FEW_X, "quantiles": np.array([0.1, 0.5, 0.8, 0.9]), "noise_level": levels}
+    yield from calls("inverters.AnalogueInverter.predict_quantiles", told, **arrays)
     resolved = lambda **a: fitted("TikhonovInverter").resolution(**a).diagonal  # noqa: E731
     yield from calls("inverters.TikhonovInverter.resolution", resolved, X=FEW_X, noise_level=levels)
     spread = fitted("TikhonovInverter").resolution(FEW_X).point_spread
