@@ -28,10 +28,12 @@ from skgrav import (
 from skgrav.datasets import make_gravity_dataset
 from skgrav.noise import Noise
 from skgrav.plotting import (
+    CalibrationDisplay,
     ConvergenceDisplay,
     DensityDisplay,
     GravityDisplay,
     LCurveDisplay,
+    PosteriorDisplay,
     SampleGalleryDisplay,
 )
 from skgrav.solvers import SOLVERS
@@ -510,6 +512,8 @@ def of_displays():
     of = partial(SampleGalleryDisplay.from_predictions, **options)
     yield from entries("SampleGalleryDisplay.from_predictions", 4, of, **predictions)
 
+    yield from of_posterior_displays(entries)
+
     def convergence(ax, losses, residuals):
         return ConvergenceDisplay({"one": losses}, {"two": residuals}).plot(ax)
 
@@ -518,6 +522,39 @@ def of_displays():
     yield from entries("ConvergenceDisplay", 2, convergence, **arrays)
     of = partial(ConvergenceDisplay.from_estimator, fitted("Refiner"))
     yield from entries("ConvergenceDisplay.from_estimator", 1, of, X=FEW_X)
+
+
+def of_posterior_displays(entries):
+    """Give the calls of displays of posteriors, by what makes the entries."""
+    draws = Y[:3, :, None] + 100.0 * np.random.default_rng(0).normal(size=(3, MESH.n_cells, 19))
+
+    def posterior(ax, draws, truth):
+        return PosteriorDisplay(draws, mesh=MESH, truth=truth).plot(ax, colorbar=False)
+
+    yield from entries("PosteriorDisplay", 8, posterior, draws=draws[0], truth=Y[0])
+    options = {"mesh": MESH, "colorbar": False}
+    of = partial(PosteriorDisplay.from_predictions, **options)
+    yield from entries("PosteriorDisplay.from_predictions", 8, of, y_true=FEW_Y, y_pred=draws)
+    options["n_samples"] = 19
+    of = partial(PosteriorDisplay.from_estimator, fitted("AnalogueInverter"), **options)
+    yield from entries("PosteriorDisplay.from_estimator", 8, of, X=FEW_X, y=FEW_Y)
+    levels = np.array([0.2, 0.5, 0.8, 0.9])
+
+    def calibration(ax, levels, coverage, errors):
+        display = CalibrationDisplay(levels, {"one": coverage}, {}, errors={"one": errors})
+        return display.plot(ax)
+
+    arrays = {"levels": levels, "coverage": levels + 0.05, "errors": levels / 20}
+    yield from entries("CalibrationDisplay", 1, calibration, **arrays)
+    many = Y[:20]
+    drawn = many[..., None] + 100.0 * np.random.default_rng(0).normal(size=(*many.shape, 19))
+    options = {"mesh": MESH, "functionals": ["std"]}
+    of = partial(CalibrationDisplay.from_predictions, **options)
+    yield from entries("CalibrationDisplay.from_predictions", 2, of, y_true=many, y_pred=drawn)
+    options["n_samples"] = 19
+    of = partial(CalibrationDisplay.from_estimator, fitted("AnalogueInverter"), **options)
+    room = "CalibrationDisplay.from_estimator"
+    yield from entries(room, 2, of, X=X[:20], y=many, aliases=("y_true",))
 
 
 def of_metrics():
