@@ -18,6 +18,7 @@ _HOMES = {
     "ForwardOperator": "operators",
     "JointOperator": "operators",
     "MatrixOperator": "operators",
+    "AnalogueInverter": "inverters",
     "BayesLinearInverter": "inverters",
     "CNNInverter": "inverters",
     "GANGenerator": "generators",

@@ -211,7 +211,8 @@ def _like_dummies(array: NDArray[Any]) -> Mask:
 
 def check_size(array: Array, name: str) -> None:
     """Raise ValueError if a number is so large that its square may overflow."""
-    if array.size and (largest := max(array.max(), -array.min())) > LARGEST:
+    # As Python's floats, since the largest number allowed overflows half precision.
+    if array.size and (largest := max(float(array.max()), -float(array.min()))) > LARGEST:
         raise ValueError(
             f"'{name}' contains {largest:.3g}; numbers of at most {LARGEST:g} are allowed. Check "
             "the units, and for marks of missing values."

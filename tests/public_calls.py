@@ -28,10 +28,12 @@ from skgrav import (
 from skgrav.datasets import make_gravity_dataset
 from skgrav.noise import Noise
 from skgrav.plotting import (
+    CalibrationDisplay,
     ConvergenceDisplay,
     DensityDisplay,
     GravityDisplay,
     LCurveDisplay,
+    PosteriorDisplay,
     SampleGalleryDisplay,
 )
 from skgrav.solvers import SOLVERS
@@ -73,6 +75,7 @@ def pair(values):
 NETWORK = partial(networks.PaperCNN, filters=(8,), hidden_layer_sizes=(16,), dropout=0.0)
 
 ESTIMATORS = {
+    "AnalogueInverter": skgrav.AnalogueInverter(20, operator=OPERATOR),
     "BayesLinearInverter": skgrav.BayesLinearInverter(operator=OPERATOR, store_covariance=True),
     "TikhonovInverter": skgrav.TikhonovInverter(1.0, operator=OPERATOR),
     "TikhonovInverter discrepancy": skgrav.TikhonovInverter(
@@ -142,9 +145,12 @@ def of_inverters():
                 yield from calls(room, at, noise_level=levels, tolerance=1e-4)
     bayes = lambda **arrays: fitted("BayesLinearInverter").sample_y(**arrays)  # noqa: E731
     yield from calls("inverters.BayesLinearInverter.sample_y", bayes, X=FEW_X, noise_level=levels)
-    for name in ("TikhonovInverter", "SparseInverter"):
+    for name in ("AnalogueInverter", "TikhonovInverter", "SparseInverter"):
         drawn = fitted(name).sample_y
         yield from calls(f"inverters.{name}.sample_y", drawn, X=FEW_X, noise_level=levels)
+    told = fitted("AnalogueInverter").predict_quantiles
+    arrays = {"X": FEW_X, "quantiles": np.array([0.1, 0.5, 0.8, 0.9]), "noise_level": levels}
+    yield from calls("inverters.AnalogueInverter.predict_quantiles", told, **arrays)
     resolved = lambda **a: fitted("TikhonovInverter").resolution(**a).diagonal  # noqa: E731
     yield from calls("inverters.TikhonovInverter.resolution", resolved, X=FEW_X, noise_level=levels)
     spread = fitted("TikhonovInverter").resolution(FEW_X).point_spread
@@ -507,6 +513,8 @@ def of_displays():
     of = partial(SampleGalleryDisplay.from_predictions, **options)
     yield from entries("SampleGalleryDisplay.from_predictions", 4, of, **predictions)
 
+    yield from of_posterior_displays(entries)
+
     def convergence(ax, losses, residuals):
         return ConvergenceDisplay({"one": losses}, {"two": residuals}).plot(ax)
 
@@ -515,6 +523,39 @@ def of_displays():
     yield from entries("ConvergenceDisplay", 2, convergence, **arrays)
     of = partial(ConvergenceDisplay.from_estimator, fitted("Refiner"))
     yield from entries("ConvergenceDisplay.from_estimator", 1, of, X=FEW_X)
+
+
+def of_posterior_displays(entries):
+    """Give the calls of displays of posteriors, by what makes the entries."""
+    draws = Y[:3, :, None] + 100.0 * np.random.default_rng(0).normal(size=(3, MESH.n_cells, 19))
+
+    def posterior(ax, draws, truth):
+        return PosteriorDisplay(draws, mesh=MESH, truth=truth).plot(ax, colorbar=False)
+
+    yield from entries("PosteriorDisplay", 8, posterior, draws=draws[0], truth=Y[0])
+    options = {"mesh": MESH, "colorbar": False}
+    of = partial(PosteriorDisplay.from_predictions, **options)
+    yield from entries("PosteriorDisplay.from_predictions", 8, of, y_true=FEW_Y, y_pred=draws)
+    options["n_samples"] = 19
+    of = partial(PosteriorDisplay.from_estimator, fitted("AnalogueInverter"), **options)
+    yield from entries("PosteriorDisplay.from_estimator", 8, of, X=FEW_X, y=FEW_Y)
+    levels = np.array([0.2, 0.5, 0.8, 0.9])
+
+    def calibration(ax, levels, coverage, errors):
+        display = CalibrationDisplay(levels, {"one": coverage}, {}, errors={"one": errors})
+        return display.plot(ax)
+
+    arrays = {"levels": levels, "coverage": levels + 0.05, "errors": levels / 20}
+    yield from entries("CalibrationDisplay", 1, calibration, **arrays)
+    many = Y[:20]
+    drawn = many[..., None] + 100.0 * np.random.default_rng(0).normal(size=(*many.shape, 19))
+    options = {"mesh": MESH, "functionals": ["std"]}
+    of = partial(CalibrationDisplay.from_predictions, **options)
+    yield from entries("CalibrationDisplay.from_predictions", 2, of, y_true=many, y_pred=drawn)
+    options["n_samples"] = 19
+    of = partial(CalibrationDisplay.from_estimator, fitted("AnalogueInverter"), **options)
+    room = "CalibrationDisplay.from_estimator"
+    yield from entries(room, 2, of, X=X[:20], y=many, aliases=("y_true",))
 
 
 def of_metrics():
@@ -546,6 +587,39 @@ def of_metrics():
     yield from calls("metrics.sample_coverage", coverage, **draws)
     labelled = lambda labels: metrics.sample_coverage(**draws, labels=labels)  # noqa: E731
     yield from calls("metrics.sample_coverage", labelled, labels=np.repeat([1.0, 2.0], 10))
+    yield from of_posteriors()
+
+
+def of_posteriors():
+    """Give the calls of metrics of predicted distributions."""
+    many = Y[:20]
+    rng = np.random.default_rng(0)
+    gaussian = {"y_true": many, "y_pred": many + 100.0, "std": np.full(many.shape, 150.0)}
+    drawn = many[..., None] + 100.0 * rng.normal(size=(*many.shape, 19))
+    pair = {"y_true": many, "y_pred": drawn}
+    probabilities = np.linspace(0.05, 0.95, 19)
+    families = np.repeat([1.0, 2.0], 10)
+    for name in ("crps", "interval_coverage"):
+        metric = getattr(metrics, name)
+        yield from calls(f"metrics.{name}", metric, **gaussian)
+        yield from calls(f"metrics.{name} draws", metric, **pair, only=("y_pred",))
+        of_quantiles = partial(metric, many, np.sort(drawn))
+        yield from calls(f"metrics.{name}", of_quantiles, quantiles=probabilities)
+    for argument, good in {"levels": np.array([0.5, 0.7, 0.8]), "labels": families}.items():
+        covered = partial(metrics.interval_coverage, many, drawn)
+        yield from calls("metrics.interval_coverage", covered, **{argument: good})
+    yield from calls("metrics.energy_score", metrics.energy_score, **pair)
+    ranks = lambda **a: metrics.sbc_ranks(**a, functional="std", mesh=MESH)  # noqa: E731
+    yield from calls("metrics.sbc_ranks", ranks, **pair)
+    counts = lambda **a: metrics.rank_histogram(**a, functional="std", mesh=MESH).counts  # noqa: E731
+    yield from calls("metrics.rank_histogram", counts, **pair)
+    spread = lambda rho: metrics.interface_spread(rho, MESH)  # noqa: E731
+    yield from calls("metrics.interface_spread", spread, rho=FEW_Y)
+    score = lambda **a: metrics.PosteriorScorer(n_samples=None)(  # noqa: E731
+        fitted("BayesLinearInverter"), **a
+    )
+    room = "metrics.PosteriorScorer.__call__"
+    yield from calls(room, score, X=FEW_X, y=FEW_Y, aliases=("y_true",))
     margin = Mesh([np.linspace(0, 43200, 11), np.linspace(0, 383e3, 9)])
     for name, run, good in (
         ("make_density_models", partial(datasets.make_density_models, mesh=MESH), [0.0, 12.0]),

@@ -12,6 +12,7 @@ from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 
 from skgrav import (
+    AnalogueInverter,
     BayesLinearInverter,
     CNNInverter,
     ForwardOperator,
@@ -71,6 +72,10 @@ ESTIMATORS = {
     "vae, paper": vae(architecture="paper"),
     "gan": gan(),
     "gan, paper": gan(architecture="paper", early_stopping=True),
+    "analogue": AnalogueInverter(8, noise_level=0.01, operator=OPERATOR),
+    "analogue, mirror": AnalogueInverter(
+        8, augment="mirror", precision="float16", operator=UNCERTAIN, random_state=0
+    ),
     "bayes": BayesLinearInverter(0.01, operator=OPERATOR, store_covariance=True),
     "bayes, uncertainty": BayesLinearInverter(operator=UNCERTAIN),
     "tikhonov": TikhonovInverter(

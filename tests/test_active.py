@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from skgrav import (
+    AnalogueInverter,
     BayesLinearInverter,
     ForwardOperator,
     LatentInverter,
@@ -238,6 +239,7 @@ def test_every_estimator_estimates_the_active_cells_alone(name, tmp_path):
 def plain(operator):
     """Give inverters that know no mesh, by name."""
     return {
+        "analogue": AnalogueInverter(5, noise_level=0.01, operator=operator),
         "bayes": BayesLinearInverter(0.01, operator=operator),
         "sparse": SparseInverter(norms=1, noise_level=0.01, operator=operator),
         "tikhonov": TikhonovInverter(noise_level=0.01, operator=operator),

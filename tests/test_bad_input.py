@@ -19,6 +19,7 @@ RECORDS = {
     "inverters.RegularizedResult",
     "inverters.ReliefResult",
     "inverters.Resolution",
+    "metrics.RankHistogram",
     "noise.Trend",
     "operators.OperatorPlan",
     "operators.SVD",

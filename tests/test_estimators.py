@@ -11,6 +11,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skgrav
 from skgrav import (
+    AnalogueInverter,
     BayesLinearInverter,
     CellValues,
     CNNInverter,
@@ -37,6 +38,7 @@ INSTANCES = [
     JointOperator(),
     JointOperator([CellValues(uncertainty=1.0), CellValues(cells=[0], uncertainty=2.0)]),
     MatrixOperator(),
+    AnalogueInverter(2),
     BayesLinearInverter(),
     TikhonovInverter("gcv"),
     TikhonovInverter(),

@@ -8,6 +8,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from skgrav import (
+    AnalogueInverter,
     BayesLinearInverter,
     CNNInverter,
     ForwardOperator,
@@ -125,6 +126,7 @@ METHODS = {
     "tikhonov": lambda o: TikhonovInverter(noise_level=LEVEL, operator=o),
     "tikhonov, gcv": lambda o: TikhonovInverter("gcv", operator=o),
     "sparse": lambda o: SparseInverter(noise_level=LEVEL, operator=o),
+    "analogue": lambda o: AnalogueInverter(10, noise_level=LEVEL, operator=o),
     "bayes": lambda o: BayesLinearInverter(LEVEL, operator=o),
     "bayes, auto": lambda o: BayesLinearInverter("auto", operator=o),
     "refiner": lambda o: Refiner("cgls", init="zero", noise_level=LEVEL, operator=o),

@@ -151,21 +151,23 @@ def test_float32_in_float64_out(name):
 
 def least(name):
     """Give how few samples there may be: errors of one alone have no covariance."""
-    return 2 if name.startswith(("latent", "refiner, bayes")) else 1
+    return 2 if name.startswith(("analogue", "latent", "refiner, bayes")) else 1
 
 
 @EACH
 def test_few_samples_are_enough(name):
     inverter = clone(ESTIMATORS[name])
-    small = {"cv": 2, "n_components": 1, "early_stopping": False}
+    small = {"cv": 2, "n_components": 1, "n_neighbors": 2, "early_stopping": False}
     for key in inverter.get_params():
         if key.rpartition("__")[2] in small:
             inverter.set_params(**{key: small[key.rpartition("__")[2]]})
     rho = inverter.fit(X[: least(name)], Y[: least(name)]).predict(X[:1])
     assert rho.shape == (1, 64)
     assert np.isfinite(rho).all()
-    if least(name) == 2:
-        with pytest.raises(ValueError, match=r"1 sample\(s\) .* minimum of 2 is required"):
+    if least(name) == 2 and "mirror" not in name:
+        with pytest.raises(
+            ValueError, match=r"1 sample\(s\) .* minimum of 2 is required|n_samples=1 sections"
+        ):
             inverter.fit(X[:1], Y[:1])
 
 

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from skgrav import (
+    AnalogueInverter,
     BayesLinearInverter,
     CellValues,
     CNNInverter,
@@ -265,6 +266,7 @@ def inverters():
         "tikhonov, gcv": TikhonovInverter("gcv", operator=JOINT),
         "tikhonov, bounds": TikhonovInverter(bounds=bounds, order=1, operator=JOINT),
         "sparse": SparseInverter(bounds=bounds, depth_weighting="sensitivity", operator=JOINT),
+        "analogue": AnalogueInverter(10, operator=JOINT),
         "bayes": bayes,
         "cnn": CNNInverter(operator=JOINT, max_epochs=1, random_state=0),
         "cnn, null space": CNNInverter(

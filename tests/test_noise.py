@@ -7,6 +7,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from skgrav import (
+    AnalogueInverter,
     BayesLinearInverter,
     CNNInverter,
     ForwardOperator,
@@ -181,6 +182,7 @@ def inverters(operator):
     yield TikhonovInverter("gcv", noise_level="auto", **common)
     yield TikhonovInverter(noise_level=0.2, **common)
     yield SparseInverter(norms=1, depth_weighting="sensitivity", **common)
+    yield AnalogueInverter(5, **common)
     yield BayesLinearInverter(**common)
     yield BayesLinearInverter("auto", **common)
     yield LatentInverter(PCA(20), **common)

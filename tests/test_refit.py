@@ -10,6 +10,7 @@ from sklearn.linear_model import Ridge
 from test_estimators import public_estimators
 
 from skgrav import (
+    AnalogueInverter,
     BayesLinearInverter,
     CellValues,
     CNNInverter,
@@ -70,6 +71,11 @@ CASES = {
         JointOperator(),
         {"operators": [CellValues(cells=[0, 1], uncertainty=1.0), CellValues(uncertainty=2.0)]},
         {"operators": None},
+    ),
+    "analogue": (
+        AnalogueInverter(5, random_state=0),
+        {"augment": "mirror", "precision": "float16"},
+        {"augment": None, "precision": "float64", "n_neighbors": 7, "noise_level": 0.02},
     ),
     "bayes": (BayesLinearInverter(), {"noise_level": 0.01}, {"noise_level": "auto"}),
     "tikhonov": (

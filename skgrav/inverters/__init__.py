@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from skgrav.inverters._alpha_curve import AlphaCurve
+from skgrav.inverters._analogue import AnalogueInverter
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._bayes_linear import BayesLinearInverter
 from skgrav.inverters._latent import LatentInverter
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlphaCurve",
+    "AnalogueInverter",
     "BayesLinearInverter",
     "CNNInverter",
     "InverterMixin",

@@ -1,15 +1,19 @@
 """Displays of estimators, by scikit-learn's Display protocol; they need matplotlib."""
 
+from skgrav.plotting._calibration import CalibrationDisplay
 from skgrav.plotting._convergence import ConvergenceDisplay
 from skgrav.plotting._density import DensityDisplay
 from skgrav.plotting._gravity import GravityDisplay
 from skgrav.plotting._lcurve import LCurveDisplay
+from skgrav.plotting._posterior import PosteriorDisplay
 from skgrav.plotting._samples import SampleGalleryDisplay
 
 __all__ = [
+    "CalibrationDisplay",
     "ConvergenceDisplay",
     "DensityDisplay",
     "GravityDisplay",
     "LCurveDisplay",
+    "PosteriorDisplay",
     "SampleGalleryDisplay",
 ]
