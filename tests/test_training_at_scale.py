@@ -13,7 +13,7 @@ import pytest
 
 from skgrav import BayesLinearInverter, CNNInverter, Mesh, Survey
 from skgrav.datasets import make_gravity_dataset
-from skgrav.inverters import _bayes_linear, _rows, _whitened
+from skgrav.inverters import _bayes_linear, _linear_encoding, _rows, _whitened
 from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._rows import Encoded, Rows
 from skgrav.metrics import relative_l2_error
@@ -152,7 +152,7 @@ def test_whole_numbers_are_densities_too():
 
 
 def test_operator_is_identified_from_the_pairs_that_tell_the_physics(monkeypatch):
-    monkeypatch.setattr(_whitened, "_N_PHYSICS_PAIRS", 250)
+    monkeypatch.setattr(_linear_encoding, "_N_PHYSICS_PAIRS", 250)
     with pytest.warns(UserWarning, match="identified from 200 of them"):
         unfitted(operator=None, max_epochs=1).fit(1.5 * X, RHO)
 
@@ -163,8 +163,12 @@ def test_operator_is_identified_from_the_pairs_that_tell_the_physics(monkeypatch
 @pytest.mark.parametrize("params", KINDS, ids=IDS)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_training_copies_no_set_as_a_whole(monkeypatch, params, dtype):
-    for name in ("_N_PHYSICS_PAIRS", "_N_COMPONENT_SECTIONS"):
-        monkeypatch.setattr(_whitened, name, 300)
+    for module, name in (
+        (_linear_encoding, "_N_PHYSICS_PAIRS"),
+        (_linear_encoding, "_N_CHECKED_PAIRS"),
+        (_whitened, "_N_COMPONENT_SECTIONS"),
+    ):
+        monkeypatch.setattr(module, name, 300)
     g, rho = (np.tile(part, (15, 1)).astype(dtype) for part in (X, RHO))
     inverter = unfitted(**params, n_components=5, max_epochs=1, batch_size=250)
     unfitted(**params, max_epochs=1).fit(X, RHO)  # loads what is loaded once
@@ -226,7 +230,7 @@ CAPPED = """
     folder, architecture, augment = Path(sys.argv[1]), sys.argv[2], sys.argv[3] or None
     if architecture == "paper":
         architecture = partial(PaperCNN, filters=(8,), hidden_layer_sizes=(64,))
-    _whitened._N_PHYSICS_PAIRS = _whitened._N_COMPONENT_SECTIONS = _gaussian_prior._N_SHRUNK = 1000
+    _whitened._N_COMPONENT_SECTIONS = _gaussian_prior._N_SHRUNK = 1000
     mesh = Mesh.square(50)
     few = make_gravity_dataset(600, survey=Survey.line(mesh, n_stations=30), random_state=0)
     inverter = CNNInverter(

@@ -21,6 +21,7 @@ from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._encoding import Encoding, Numbers, PairEncoder
+from skgrav.inverters._image import ImageEncoding
 from skgrav.inverters._plausible import warn_implausible
 from skgrav.inverters._pretrained import pretrained_file
 from skgrav.inverters._standardised import StandardisedEncoding
@@ -33,6 +34,7 @@ from skgrav.training import EncodedPairs, FreshPairs, HoldOut, Outcome, Trainer,
 #: Encoding of each named architecture; callables have that of the paper's network.
 _ENCODINGS: dict[str, type[Encoding]] = {
     "residual": WhitenedEncoding,
+    "unet": ImageEncoding,
     "paper": StandardisedEncoding,
 }
 
@@ -200,7 +202,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         "operator": [BaseOperator, None],
         "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left"), None],
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "data_consistency": ["boolean"],
@@ -208,7 +210,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "training_noise": [Interval(Real, 0, None, closed="left"), tuple, None],
-        "augment": [StrOptions({"mirror"}), None],
+        "augment": [StrOptions({"mirror", "turns"}), None],
         "density_range": [tuple, list, None],
         "warm_start": ["boolean"],
         "precision": [StrOptions({"float32", "bfloat16"})],
@@ -221,7 +223,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     _file_fields: ClassVar = (
         *InverterMixin._file_fields,
         Field("operator_", BaseOperator, optional=True),
-        Field("_encoding", WhitenedEncoding | StandardisedEncoding),
+        Field("_encoding", WhitenedEncoding | ImageEncoding | StandardisedEncoding),
         Field("_seed", int),
         Field("density_range_", tuple[float, float]),
         Field("loss_curve_", list[float]),
@@ -240,12 +242,13 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
 
     def __init__(
         self,
-        architecture: Literal["residual", "paper"] | Callable[[int, int, int], Any] = "residual",
+        architecture: Literal["residual", "unet", "paper"]
+        | Callable[[int, int, int], Any] = "residual",
         *,
         operator: BaseOperator | None = None,
         max_epochs: int | None = None,
         batch_size: int | None = None,
-        learning_rate: float = 1e-3,
+        learning_rate: float | None = None,
         weight_decay: float | None = None,
         n_components: int = 200,
         data_consistency: bool = False,
@@ -253,7 +256,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         training_noise: float | tuple[float, float] | None = None,
-        augment: Literal["mirror"] | None = None,
+        augment: Literal["mirror", "turns"] | None = None,
         density_range: tuple[float, float] | None = None,
         warm_start: bool = False,
         precision: Literal["float32", "bfloat16"] = "float32",
@@ -455,6 +458,11 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
 
     def _prepare(self, trainer: Trainer, X: Numbers, y: Numbers) -> None:
         """Learn the encoding, set the range of densities, and compose the net."""
+        if self.augment == "turns" and self.architecture != "unet":
+            raise ValueError(
+                "'augment' is 'turns', but only the network of architecture='unet' is trained on "
+                "turned densities; take it, or augment='mirror'."
+            )
         self._training_noise()  # checks it before the encoding is learned, which takes long
         density_range = float(y.min()), float(y.max())
         if self.density_range is not None:
@@ -481,7 +489,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
                 criterion=encoding.criterion,
                 optimizer=torch.optim.AdamW,
                 optimizer__weight_decay=self._parameter("weight_decay"),
-                lr=self.learning_rate,
+                lr=self._parameter("learning_rate"),
                 batch_size=self._parameter("batch_size"),
                 augment=encoding.augmentation(self._training_noise(), trainer.device),
                 precision=self.precision,

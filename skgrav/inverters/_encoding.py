@@ -26,6 +26,7 @@ class TrainingDefaults:
     batch_size: int
     weight_decay: float
     training_noise: tuple[float, float]
+    learning_rate: float = 1e-3
 
 
 class Encoding(Protocol):

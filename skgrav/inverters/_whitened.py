@@ -15,34 +15,37 @@ from skorch.callbacks import GradientNormClipping
 from torch import nn
 
 from skgrav._typing import Array, Array32
-from skgrav._warnings import warn
 from skgrav.inverters._encoding import Numbers, TrainingDefaults, no_mirror
 from skgrav.inverters._gaussian_prior import GaussianPrior
+from skgrav.inverters._linear_encoding import (
+    LinearEncoding,
+    checked_operator,
+    constant_part,
+    typical_rms,
+)
 from skgrav.inverters._rows import Encoded, Rows
 from skgrav.io import saved, sized
 from skgrav.networks import NullSpaceNetwork, RelativeLoss, ResidualMLP, fast_physics
-from skgrav.noise import CONTRADICTED, Noise, at_least_typical
+from skgrav.noise import Noise
 from skgrav.operators import (
     BaseOperator,
     CellValues,
     ForwardOperator,
     JointOperator,
-    MatrixOperator,
-    resolve_operator,
 )
 from skgrav.solvers import DataSpace, Projection
 from skgrav.training import LEAST_NOISE, Mirror, OneCycle, TrainingNet, draw_levels
 
-#: Pairs with which the operator is checked, and sections from which components are learned.
-_N_PHYSICS_PAIRS, _N_COMPONENT_SECTIONS = 6000, 10_000
+#: Sections from which components are learned.
+_N_COMPONENT_SECTIONS = 10_000
 
 #: Standard deviation of constant data, so that it can be divided by.
 _NO_STD = 1e-30
 
 
 @saved
-@dataclass(frozen=True)
-class WhitenedEncoding:
+@dataclass(frozen=True, kw_only=True)
+class WhitenedEncoding(LinearEncoding):
     """Whitened data, and principal components of the error of the best linear estimate.
 
     In the eigenvectors of their covariance noise-free data have independent coordinates, scaled to
@@ -57,12 +60,8 @@ class WhitenedEncoding:
     range_grows: ClassVar[bool] = True
     takes_noise_level: ClassVar[bool] = True
 
-    operator: BaseOperator
-    #: Constant part of the data that densities do not explain.
-    data_offset: Array = field(metadata=sized("n_data"))
-    #: Means of densities and of whitened data.
+    #: Mean of densities.
     mean: Array = field(metadata=sized("c"))
-    data_mean: Array = field(metadata=sized("d"))
     #: Eigenvectors of the covariance of whitened data, one a column, and eigenvalues.
     rotation: Array = field(metadata=sized("d", "e"))
     variance: Array = field(metadata=sized("e"))
@@ -73,8 +72,6 @@ class WhitenedEncoding:
     #: the errors of the linear estimate in them.
     components: Array = field(metadata=sized("k", "c", least="float16"))
     scale: Array = field(metadata=sized("k", least="float32"))
-    #: Rms of typical whitened data.
-    data_rms: float
     mirror: Mirror | None
     #: Whether the network returns densities of all cells that fit the data, instead of components.
     data_consistent: bool
@@ -82,7 +79,7 @@ class WhitenedEncoding:
     @classmethod
     def learn(cls, X: Numbers, y: Numbers, inverter: Any, seed: int) -> WhitenedEncoding:
         """Check the operator, and learn means and covariances from training pairs."""
-        operator = _checked_operator(X, y, inverter.operator)
+        operator = checked_operator(X, y, inverter.operator)
         mirror = None
         if inverter.augment == "mirror":
             if isinstance(operator, JointOperator | CellValues):
@@ -96,9 +93,8 @@ class WhitenedEncoding:
             mirror = Mirror.of(operator.mesh_, operator.survey_, operator.fraction_)
         whitening = Noise.of(operator, n_data=X.shape[1]).whitening
         matrix = whitening.matrix(operator.matrix_)
-        size2 = sum(np.sum(whitening(g) ** 2) for _, g in Rows(X).blocks())
-        data_rms = float(np.sqrt(size2 / (len(X) * whitening.n_white))) or 1.0
-        offset = Rows(X).mean() - operator.matrix_ @ Rows(y).mean()
+        data_rms = typical_rms(X, whitening)
+        offset = constant_part(X, y, operator)
         sections = Rows(y)
         if mirror is not None:
             sections = Rows(y, mirror.cells)
@@ -131,9 +127,8 @@ class WhitenedEncoding:
         return replace(encoding, scale=np.where(scale > 0, scale, 1.0))
 
     @property
-    def noise(self) -> Noise:
-        """Noise of the survey, which gives the whitening of data."""
-        return Noise.of(self.operator, n_data=len(self.data_offset))
+    def data_space(self) -> DataSpace:
+        return DataSpace(self.rotation, self.variance, np.empty((len(self.variance), 0)))
 
     @property
     def matrix(self) -> Array:
@@ -186,10 +181,6 @@ class WhitenedEncoding:
         # Stored deviations of all cells would take as much memory as the sections.
         return inputs, Encoded(self._after_deviation, sections, targets)
 
-    def rms(self, white: Array) -> Array:
-        """Return the rms of whitened data, to which noise levels are relative, (n_samples,)."""
-        return at_least_typical(np.sqrt(np.mean(white**2, axis=1)), self.data_rms)
-
     def inputs(self, X: Array, sigma: Array) -> tuple[Array32, Array]:
         """Return the inputs of the network, posterior means and noise, and the linear estimate."""
         u = self._coordinates(self.noise.whitening(X) - self.data_mean)
@@ -240,41 +231,6 @@ class WhitenedEncoding:
         g, whitening = X - self.data_offset, self.noise.whitening
         return Projection().solve_whitened(self.operator, g, rho, whitening, sigma).rho
 
-    def _noise_of(
-        self, X: Array, noise_level: ArrayLike | None, trained: tuple[float, float]
-    ) -> Array:
-        """Return the whitened noise of each sample, given or estimated.
-
-        Given are `noise_level`, the noise of the survey, or the only level of training. Warns where
-        it is outside the range of levels `trained`.
-        """
-        (low, high), noise = trained, self.noise.at(noise_level)
-        if noise_level is None and low == high and not noise.is_known:
-            noise = noise.at(low)
-        white, given = noise.whitening(X), noise.scale(X, self.data_rms)
-        rms = self.rms(white)
-        space = DataSpace(self.rotation, self.variance, np.empty((len(self.variance), 0)))
-        sigma = noise.estimated(X, white - self.data_mean, space, self.data_rms)
-        # Errors of an identified operator add to the noise.
-        unexplained = getattr(self.operator, "held_out_error_", 0.0)
-        sigma = np.maximum(sigma, max(LEAST_NOISE, unexplained) * rms)
-        # Estimates from few data are inaccurate, so they are clipped to the range of training
-        # unless they contradict it.
-        slack = CONTRADICTED if given is None else 1.0 + 1e-6
-        level, high = (sigma if given is None else given) / rms, max(high, LEAST_NOISE)
-        level = np.maximum(level, 0.1 * LEAST_NOISE)
-        outside = (level > slack * high) | (level < low / slack) & (level < high)
-        if given is None and low < high:
-            sigma = np.where(outside, sigma, np.clip(sigma, low * rms, high * rms))
-        if outside.any():
-            worst = level[outside][np.argmax(np.abs(np.log(level[outside] / high)))]
-            warn(
-                f"{outside.sum()} of {len(X)} samples have relative noise that the network was not "
-                f"trained for, such as {worst:.2g}; it was trained for {low:g} to {high:g}. Fit it "
-                "with a wider 'training_noise'."
-            )
-        return sigma
-
     def _expressed(self, deviation: Array) -> Array:
         """Return deviations of density in the outputs of the network."""
         return deviation if self.data_consistent else deviation @ self.components.T
@@ -319,19 +275,3 @@ class NoisyCoordinates:
         z = shrunk * u + shrunk * ratio * torch.randn_like(u)
         x = torch.cat([z, torch.log10(sigma / self.data_rms)], dim=1)
         return x, torch.cat([y[:, :-2] - z @ self.regression, y[:, -2:]], dim=1)
-
-
-def _checked_operator(X: Numbers, y: Numbers, operator: BaseOperator | None) -> BaseOperator:
-    """Return the operator, checked against a subset of the training pairs."""
-    # An operator that is identified from the pairs may need them all.
-    learned = isinstance(operator, MatrixOperator) and operator.matrix is None
-    n_pairs = len(y) if learned else min(len(y), _N_PHYSICS_PAIRS)
-    pairs = np.linspace(0, len(y) - 1, n_pairs).astype(int)
-    g, rho = Rows(X)[pairs], Rows(y)[pairs]
-    return resolve_operator(
-        operator,
-        rho,
-        g,
-        offset=True,  # a TransformedTargetRegressor may have standardised y
-        if_noise="give X = operator.transform(y), to which 'training_noise' is added",
-    )

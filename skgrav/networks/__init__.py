@@ -1,8 +1,10 @@
 """Torch modules of the estimators, and their weights as arrays."""
 
+from skgrav.networks._averaging import AveragedWeights
 from skgrav.networks._checks import check_tensor
 from skgrav.networks._codes import FILL
 from skgrav.networks._consistency import DataConsistency, fast_physics
+from skgrav.networks._images import ImageFrame, ImageNetwork
 from skgrav.networks._paper import DensityLoss, PaperCNN
 from skgrav.networks._paper_generators import (
     PaperDecoder,
@@ -18,6 +20,7 @@ from skgrav.networks._sections import (
     SectionGenerator,
 )
 from skgrav.networks._settings import own_settings, resolve_device, with_own_settings
+from skgrav.networks._unet import UNet
 from skgrav.networks._weights import check_weights, least_precision, put_weights, weights_of
 
 __all__ = [
@@ -33,4 +36,5 @@ __all__ = [
     "SectionDecoder",
     "SectionEncoder",
     "SectionGenerator",
+    "UNet",
 ]

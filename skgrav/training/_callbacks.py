@@ -9,6 +9,8 @@ from typing import Any
 from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback
 
+from skgrav.networks import AveragedWeights
+
 #: Share of the steps in which the rate of `OneCycle` rises.
 _WARM_UP = 0.05
 
@@ -39,6 +41,16 @@ class OneCycle(Callback):
         share = min(1.0, (done + 0.01) / _WARM_UP) * (1.0 + math.cos(math.pi * done)) / 2.0
         for group in net.optimizer_.param_groups:
             group["lr"] = group.setdefault("top_lr", group["lr"]) * max(share, 1e-3)
+
+
+class AverageWeights(Callback):
+    """Update the parts of the network that average their weights, after each step."""
+
+    def on_batch_end(self, net: NeuralNetRegressor, training: bool, **kwargs: Any) -> None:
+        if training:
+            for part in net.module_.modules():
+                if isinstance(part, AveragedWeights):
+                    part.update()
 
 
 class KeepBest(Callback):

@@ -1,0 +1,116 @@
+"""What encodings share that start from a linear estimate: physics, and the noise of samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skgrav._typing import Array
+from skgrav._warnings import warn
+from skgrav.inverters._encoding import Numbers
+from skgrav.inverters._rows import Rows
+from skgrav.io import sized
+from skgrav.noise import CONTRADICTED, Noise, Whitening, at_least_typical
+from skgrav.operators import BaseOperator, MatrixOperator, resolve_operator
+from skgrav.solvers import DataSpace
+from skgrav.training import LEAST_NOISE
+
+#: Pairs with which an operator is found, and a given one is checked.
+_N_PHYSICS_PAIRS, _N_CHECKED_PAIRS = 6000, 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearEncoding:
+    """Operator, mean and size of whitened data, and the noise of data to invert.
+
+    A subclass has `data_space`, the covariance of whitened data under the training densities.
+    """
+
+    operator: BaseOperator
+    #: Constant part of the data that densities do not explain.
+    data_offset: Array = field(metadata=sized("n_data"))
+    #: Mean of whitened data.
+    data_mean: Array = field(metadata=sized("d"))
+    #: Rms of typical whitened data.
+    data_rms: float
+
+    @property
+    def data_space(self) -> DataSpace:
+        """Coordinates of whitened data that are independent of each other."""
+        raise NotImplementedError
+
+    @property
+    def noise(self) -> Noise:
+        """Noise of the survey, which gives the whitening of data."""
+        return Noise.of(self.operator, n_data=len(self.data_offset))
+
+    def rms(self, white: Array) -> Array:
+        """Return the rms of whitened data, to which noise levels are relative, (n_samples,)."""
+        return at_least_typical(np.sqrt(np.mean(white**2, axis=1)), self.data_rms)
+
+    def _noise_of(
+        self, X: Array, noise_level: ArrayLike | None, trained: tuple[float, float]
+    ) -> Array:
+        """Return the whitened noise of each sample, given or estimated.
+
+        Given are `noise_level`, the noise of the survey, or the only level of training. Warns where
+        it is outside the range of levels `trained`.
+        """
+        (low, high), noise = trained, self.noise.at(noise_level)
+        if noise_level is None and low == high and not noise.is_known:
+            noise = noise.at(low)
+        white, given = noise.whitening(X), noise.scale(X, self.data_rms)
+        rms = self.rms(white)
+        sigma = noise.estimated(X, white - self.data_mean, self.data_space, self.data_rms)
+        # Errors of an identified operator add to the noise.
+        unexplained = getattr(self.operator, "held_out_error_", 0.0)
+        sigma = np.maximum(sigma, max(LEAST_NOISE, unexplained) * rms)
+        # Estimates from few data are inaccurate, so they are clipped to the range of training
+        # unless they contradict it.
+        slack = CONTRADICTED if given is None else 1.0 + 1e-6
+        level, high = (sigma if given is None else given) / rms, max(high, LEAST_NOISE)
+        level = np.maximum(level, 0.1 * LEAST_NOISE)
+        outside = (level > slack * high) | (level < low / slack) & (level < high)
+        if given is None and low < high:
+            sigma = np.where(outside, sigma, np.clip(sigma, low * rms, high * rms))
+        if outside.any():
+            worst = level[outside][np.argmax(np.abs(np.log(level[outside] / high)))]
+            warn(
+                f"{outside.sum()} of {len(X)} samples have relative noise that the network was not "
+                f"trained for, such as {worst:.2g}; it was trained for {low:g} to {high:g}. Fit it "
+                "with a wider 'training_noise'."
+            )
+        return sigma
+
+
+def typical_rms(X: Numbers, whitening: Whitening) -> float:
+    """Return the rms of whitened training data."""
+    size2 = sum(np.sum(whitening(g) ** 2) for _, g in Rows(X).blocks())
+    return float(np.sqrt(size2 / (len(X) * whitening.n_white))) or 1.0
+
+
+def constant_part(X: Numbers, y: Numbers, operator: BaseOperator) -> Array:
+    """Return the mean of the training data that their densities do not explain."""
+    return Rows(X).mean() - operator.products_.forward(Rows(y).mean()[None])[0]
+
+
+def checked_operator(X: Numbers, y: Numbers, operator: BaseOperator | None) -> BaseOperator:
+    """Return the operator, checked against a subset of the training pairs."""
+    # An operator that is identified from the pairs may need them all.
+    learned = isinstance(operator, MatrixOperator) and operator.matrix is None
+    n_pairs = (
+        len(y)
+        if learned
+        else min(len(y), _N_PHYSICS_PAIRS if operator is None else _N_CHECKED_PAIRS)
+    )
+    pairs = np.linspace(0, len(y) - 1, n_pairs).astype(int)
+    g, rho = Rows(X)[pairs], Rows(y)[pairs]
+    return resolve_operator(
+        operator,
+        rho,
+        g,
+        offset=True,  # a TransformedTargetRegressor may have standardised y
+        if_noise="give X = operator.transform(y), to which 'training_noise' is added",
+    )

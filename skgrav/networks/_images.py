@@ -1,0 +1,173 @@
+"""Network from whitened data through linear images of density on the mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from skgrav._typing import Array, Array32, Indices, Mask
+from skgrav.networks._averaging import AveragedWeights
+from skgrav.networks._checks import check_tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFrame:
+    """What an `ImageNetwork` knows of mesh and survey, which may change after training."""
+
+    #: Eigenvectors of the covariance of whitened data in units of their typical rms, one a column,
+    #: and eigenvalues.
+    rotation: Array
+    variance: Array
+    #: Covariance of each coordinate and the images, (n_white, n_maps, nx) or (..., ny, nx): the
+    #: layers of density in units of `scale`, then maps of data.
+    gain: Array32
+    #: Active cells of the flattened block, and the block as a mask.
+    cells: Indices
+    active: Mask
+
+
+class ImageNetwork(nn.Module):
+    """Network that corrects linear images of density, made of whitened data.
+
+    Each image is the best linear estimate at another level of noise: the noise itself, and higher
+    ones, which blur. A batch in training is turned or mirrored at random, and its output turned
+    back.
+
+    Parameters
+    ----------
+    body : torch.nn.Module
+        Network from `n_channels` images to the layers of density in units of `scale`.
+    frame : callable
+        Returns the `ImageFrame` when first needed, and after unpickling, since it is large.
+    levels : sequence of float
+        Noise added to that of a sample for each image, relative to the rms of the data.
+    mean : ndarray of shape (n_layers,)
+        Mean density in units of `scale`.
+    bounds : tuple of two floats
+        Range of the training densities in units of `scale`.
+    scale : float
+        Unit of density.
+    symmetry : {None, "mirror", "turns"}
+        Images to train on.
+    masked : bool
+        Whether the mask of active cells is among the channels.
+    corrects : bool, default=True
+        Whether the output of the body is added to the first image.
+    """
+
+    #: Least rms of data relative to the typical one.
+    _LEAST = 1e-3
+
+    mean: torch.Tensor
+    levels: torch.Tensor
+
+    def __init__(
+        self,
+        body: nn.Module,
+        frame: Callable[[], ImageFrame],
+        *,
+        levels: Any,
+        mean: Array,
+        bounds: tuple[float, float],
+        scale: float,
+        symmetry: str | None,
+        masked: bool,
+        corrects: bool = True,
+    ) -> None:
+        super().__init__()
+        self.body = AveragedWeights(body)
+        self._frame = frame
+        self._held: dict[str, Any] | None = None
+        self.bounds, self.scale = bounds, scale
+        self.symmetry, self.masked, self.corrects = symmetry, masked, corrects
+        as_buffer = {"mean": np.asarray(mean), "levels": np.asarray(levels)}
+        for name, values in as_buffer.items():
+            buffer = torch.tensor(values, dtype=torch.float32)
+            self.register_buffer(name, buffer, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map whitened data to densities.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_white + 1)
+            Whitened data less their mean, in units of their typical rms, and the decimal logarithm
+            of their noise in this unit.
+
+        Returns
+        -------
+        rho : torch.Tensor of shape (n_samples, n_cells)
+            Densities.
+        """
+        held = self._tensors(x.device)
+        check_tensor(x, "x", len(held["rotation"]) + 1)
+        channels, first = self.channels(x)
+        turn = self._drawn()
+        out = _turned_back(self.body(_turned(channels, turn)), turn).float()
+        out = out + (first if self.corrects else self._means(out))
+        return out.flatten(1)[:, held["cells"]] * self.scale
+
+    def channels(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the channels of the body, and the first image within the bounds."""
+        held = self._tensors(x.device)
+        gain, shape = held["gain"], held["shape"]
+        with torch.autocast(x.device.type, enabled=False):  # small eigenvalues need the digits
+            data, sigma = x[:, :-1], 10.0 ** x[:, -1:]
+            size2 = data.square().mean(dim=1, keepdim=True)
+            size2 = size2.clamp_min(self._LEAST**2)
+            noise2 = sigma.square() + self.levels.square() * size2
+            level = torch.log10(sigma.square() / size2) / 2
+            c = (data @ held["rotation"])[:, None] / (held["variance"] + noise2[:, :, None])
+        images = (c @ gain).unflatten(2, shape)
+        first = images[:, 0, : len(self.mean)].float() + self._means(images[:, 0])
+        plane = ((level + 3.0) / 2.0)[(..., *(None for _ in shape[1:]))]
+        plane = plane.expand(-1, 1, *shape[1:])
+        parts = [images.flatten(1, 2), plane.to(images.dtype)]
+        if self.masked:
+            parts.append(held["active"].to(images.dtype).expand(len(x), *held["active"].shape))
+        return torch.cat(parts, dim=1), first.clamp(*self.bounds)
+
+    def _means(self, like: torch.Tensor) -> torch.Tensor:
+        return self.mean[(slice(None), *(None for _ in like.shape[2:]))]
+
+    def _drawn(self) -> tuple[bool, ...]:
+        """Draw whether to flip each horizontal axis and to exchange both."""
+        if not self.training or self.symmetry is None:
+            return ()
+        n = self._tensors(self.mean.device)["active"].ndim - 1 + (self.symmetry == "turns")
+        return tuple(torch.rand(n).lt(0.5).tolist())
+
+    def _tensors(self, device: torch.device) -> dict[str, Any]:
+        if self._held is None or self._held["device"] != device:
+            frame = self._frame()
+            gain = torch.tensor(frame.gain, device=device)
+            self._held = {
+                "device": device,
+                "rotation": torch.tensor(frame.rotation, dtype=torch.float32, device=device),
+                "variance": torch.tensor(frame.variance, dtype=torch.float32, device=device),
+                "gain": gain.flatten(1),
+                "shape": gain.shape[1:],
+                "cells": torch.tensor(frame.cells, device=device),
+                "active": torch.tensor(frame.active, device=device),
+            }
+        return self._held
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_held": None}
+
+
+def _turned(images: torch.Tensor, turn: tuple[bool, ...]) -> torch.Tensor:
+    flipped = [-1 - axis for axis in range(min(2, len(turn))) if turn[axis]]
+    images = images.flip(flipped) if flipped else images
+    return images.transpose(-1, -2) if len(turn) > 2 and turn[2] else images
+
+
+def _turned_back(images: torch.Tensor, turn: tuple[bool, ...]) -> torch.Tensor:
+    images = images.transpose(-1, -2) if len(turn) > 2 and turn[2] else images
+    flipped = [-1 - axis for axis in range(min(2, len(turn))) if turn[axis]]
+    return images.flip(flipped) if flipped else images
