@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _clock import Clock
 from _public_volumes import BOUNDS, CLEAN_HEADER, NOISY_HEADER, WEIGHTS, Method, evaluate, row
 from _timing import OUTPUT, processor, report, versions
-from skorch.callbacks import Callback
 from torch import nn
 
 from skgrav import CNNInverter
@@ -35,21 +35,6 @@ TRAINING_NOISE = (0.0, 0.4)
 TIMED = 1280
 
 OWN_CHANNELS = ImageNetwork.channels
-
-
-class Clock(Callback):
-    """CPU seconds of each epoch."""
-
-    def __init__(self):
-        self.seconds = []
-
-    def on_epoch_begin(self, net, **kwargs):
-        self.start_ = time.process_time()
-
-    def on_epoch_end(self, net, **kwargs):
-        self.seconds.append(time.process_time() - self.start_)
-        loss = net.history[-1, "train_loss"]
-        print(f"epoch {len(net.history)}: loss {loss:.4f}, {self.seconds[-1]:.0f} s", flush=True)
 
 
 class SquaredError(nn.Module):
@@ -106,8 +91,8 @@ def n_epochs(seconds, train, **params):
     some = np.linspace(0, len(train.data) - 1, TIMED).astype(int)
     net = network(train.operator, max_epochs=1, callbacks=[clock], **params)
     net.fit(train.data[some], train.density(some))
-    before = time.process_time() - start - clock.seconds[0]
-    each = clock.seconds[0] * len(train.data) / TIMED
+    before = time.process_time() - start - clock.seconds
+    each = clock.seconds * len(train.data) / TIMED
     return max(1, int((seconds - before) / each))
 
 
@@ -143,10 +128,9 @@ def main():
         net.save(options.weights)
     method = Method(None, n_volumes=tuple(options.judged))
     clean, noisy = row(label, evaluate(net, method.n_volumes), method, seconds, 0)
-    of_epochs = sum(clock.seconds)
     footer = (
-        f"{epochs} epochs of {options.volumes} volumes, {of_epochs:.0f} CPU s, and "
-        f"{seconds - of_epochs:.0f} before and after them, {elapsed / 60:.1f} minutes on "
+        f"{epochs} epochs of {options.volumes} volumes, {clock.seconds:.0f} CPU s, and "
+        f"{seconds - clock.seconds:.0f} before and after them, {elapsed / 60:.1f} minutes on "
         f"{torch.get_num_threads()} threads; {processor()}; {versions('skgrav', 'numpy', 'torch')}"
     )
     name = f"{options.ablate or 'whole'}_{options.seed}".replace(" ", "_")
