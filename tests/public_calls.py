@@ -81,6 +81,7 @@ ESTIMATORS = {
     "SparseInverter": skgrav.SparseInverter(noise_level=0.05, operator=OPERATOR),
     "ReliefInverter": skgrav.ReliefInverter(500.0, noise_level=0.05, operator=OPERATOR),
     "CNNInverter": skgrav.CNNInverter(operator=OPERATOR, max_epochs=2, random_state=0),
+    "CNNInverter unet": skgrav.CNNInverter("unet", operator=OPERATOR, max_epochs=1, random_state=0),
     "CNNInverter callable": skgrav.CNNInverter(NETWORK, max_epochs=2, random_state=0),
     "LatentInverter": skgrav.LatentInverter(PCA(5), operator=OPERATOR, noise_level=0.01),
     "Refiner": skgrav.Refiner("cgls", init="zero", operator=OPERATOR, noise_level=0.01),
@@ -595,6 +596,7 @@ def of_networks():
         "SectionEncoder": (networks.SectionEncoder(shape, 5), {"rho": unit}),
         "SectionCritic": (networks.SectionCritic(shape), {"rho": unit}),
         "ResidualMLP": (networks.ResidualMLP(36, np.ones(5)), {"x": rng.normal(size=(7, 37))}),
+        "UNet": (networks.UNet(3, 2, widths=(4, 4)), {"x": rng.normal(size=(7, 3, 4, 4))}),
     }
     frame = {
         "components": rng.normal(size=(5, n_cells)),

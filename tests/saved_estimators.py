@@ -61,6 +61,8 @@ ESTIMATORS = {
     "residual, matrix": cnn(operator=MatrixOperator(OPERATOR.matrix_)),
     "residual, uncertainty": cnn(operator=UNCERTAIN),
     "residual, parameters": cnn(training_noise=(0.0, 0.02), n_components=7),
+    "unet": cnn("unet"),
+    "unet, mirror": cnn("unet", augment="mirror", operator=UNCERTAIN),
     "paper": cnn("paper"),
     "paper, mirror": cnn("paper", augment="mirror", training_noise=0.01, early_stopping=True),
     "paper, no operator": cnn("paper", operator=None),

@@ -24,8 +24,8 @@ from skorch.callbacks import Callback
 import skgrav
 from skgrav import CNNInverter, GANGenerator, Mesh, VAEGenerator
 from skgrav.datasets import make_gravity_dataset
-from skgrav.inverters import _whitened
-from skgrav.networks import PaperCNN, ResidualMLP
+from skgrav.inverters import _image, _whitened
+from skgrav.networks import PaperCNN, ResidualMLP, UNet
 from skgrav.pipeline import make_pipeline
 from skgrav.training import BatchIterator, _checkpoint, _trainer
 from skgrav.training._fingerprint import alike, described, sketch
@@ -39,14 +39,16 @@ SMALL_PAPER = partial(PaperCNN, filters=(8,), hidden_layer_sizes=(64,))
 draw = partial(make_gravity_dataset, 60, mesh=MESH)
 
 
-small_networks = partial(setattr, _whitened, "ResidualMLP", partial(ResidualMLP, width=32))
+def small_networks():
+    _whitened.ResidualMLP = partial(ResidualMLP, width=32)
+    _image.UNet = partial(UNet, widths=(8, 8))
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_networks():
     small_networks()
     yield
-    _whitened.ResidualMLP = ResidualMLP
+    _whitened.ResidualMLP, _image.UNet = ResidualMLP, UNet
 
 
 class Spoil(Callback):
@@ -93,6 +95,8 @@ CASES = {
     "residual": lambda **p: inverter(**p).fit(X, RHO),
     "null space": lambda **p: inverter(data_consistency=True, augment="mirror", **p).fit(X, RHO),
     "best": lambda **p: inverter(**stopping, callbacks=[Spoil(3)], **p).fit(X, RHO),
+    "unet": lambda **p: inverter(architecture="unet", augment="mirror", **p).fit(X, RHO),
+    "best unet": lambda **p: inverter(architecture="unet", **stopping, **p).fit(X, RHO),
     "paper": lambda **p: inverter(architecture=SMALL_PAPER, training_noise=0.01, **p).fit(X, RHO),
     "fresh": lambda **p: inverter(**p).fit(draw),
     "iterator": lambda **p: inverter(**p).fit(drawn()),

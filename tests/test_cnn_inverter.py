@@ -305,7 +305,7 @@ def test_constant_data_and_densities_are_no_trouble():
             {"training_noise": (0, 0.1, 0.2)},
             r"'training_noise' is \(0, 0\.1, 0\.2\); .* increasing pair",
         ),
-        ({"architecture": "unet"}, "'architecture' parameter of CNNInverter must be a str among"),
+        ({"architecture": "net"}, "'architecture' parameter of CNNInverter must be a str among"),
         ({"max_epochs": 0}, "'max_epochs' parameter of CNNInverter must be an int in the range"),
         (
             {"architecture": lambda n_data, n_cells, n_components: nn.Linear(n_data, 5)},

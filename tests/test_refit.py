@@ -102,6 +102,11 @@ CASES = {
         {"data_consistency": True, "augment": "mirror"},
         {"data_consistency": False, "augment": None, "learning_rate": 3e-3},
     ),
+    "unet": (
+        CNNInverter("unet", max_epochs=1, batch_size=16, random_state=0),
+        {"augment": "mirror"},
+        {"augment": None, "learning_rate": 3e-3, "architecture": "residual"},
+    ),
     "vae": (
         VAEGenerator(4, max_epochs=1, random_state=0),
         {},

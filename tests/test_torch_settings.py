@@ -22,6 +22,7 @@ VAE = VAEGenerator(4, **SMALL)
 ESTIMATORS = {
     "residual": CNNInverter(operator=OPERATOR, n_components=8, early_stopping=True, **SMALL),
     "null space": CNNInverter(operator=OPERATOR, data_consistency=True, **SMALL),
+    "unet": CNNInverter("unet", operator=OPERATOR, augment="mirror", early_stopping=True, **SMALL),
     "callable": CNNInverter(PAPER, operator=OPERATOR, augment="mirror", **SMALL),
     "vae": VAE,
     "paper vae": VAEGenerator(4, architecture="paper", early_stopping=True, **SMALL),

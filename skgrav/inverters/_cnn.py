@@ -49,35 +49,42 @@ _MADE_WITH = (*_FIXED, "training_noise", "precision")
 class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     """Network that estimates density from gravity.
 
-    The default network corrects the linear estimate of `BayesLinearInverter`. The noise level of
-    each sample, given or estimated, enters the estimate, so that one fitted network serves all
-    noise levels that it was trained for. The estimate is close to the posterior mean under the
-    training sections and fits the data only roughly; use `Refiner` to fit the data.
+    The default network corrects the linear estimate of `BayesLinearInverter`; that of
+    ``architecture="unet"``, for sections and volumes, corrects images of it by convolutions, and
+    may be used for other surveys and numbers of columns. The noise level of each sample, given or
+    estimated, enters the estimate, so that one fitted network serves all noise levels that it was
+    trained for. The estimate is close to the posterior mean under the training densities and fits
+    the data only roughly; use `Refiner` to fit the data.
 
     Parameters
     ----------
-    architecture : {"residual", "paper"} or callable, default="residual"
-        ``"residual"`` is a residual network on whitened data. ``"paper"`` is the convolutional
+    architecture : {"residual", "unet", "paper"} or callable, default="residual"
+        ``"residual"`` is a residual network on whitened data. ``"unet"`` is a U-Net on linear
+        estimates as images on the mesh, in 2D and 3D, whose columns must have one width.
+        ``"paper"`` is the convolutional
         network of [1]_ on standardised data. A callable ``f(n_data, n_cells, n_components)``
         returns a torch module from standardised data to densities scaled to [0, 1], and is trained
         as the paper's.
     operator : ForwardOperator or MatrixOperator, default=None
-        The physics, for ``"residual"``. None takes the paper's geometry for these sizes if it
-        reproduces the training pairs, and otherwise identifies the operator from them, with a
-        warning. Other architectures take from it the components of the survey, which are the
-        channels of the network, and its symmetry; None takes the paper's two components for its
-        sizes (n * n cells, 6 n data), and one component otherwise.
+        The physics, for ``"residual"`` and ``"unet"``, which needs a ForwardOperator. None takes
+        the paper's geometry for these sizes if it reproduces the training pairs, and otherwise,
+        for ``"residual"``, identifies the operator from them, with a warning. Other architectures
+        take from it the components of the survey, which are the channels of the network, and its
+        symmetry; None takes the paper's two components for its sizes (n * n cells, 6 n data), and
+        one component otherwise.
     max_epochs : int, default=None
-        Passes over the training set; None takes 50 for ``"residual"`` and 100 for others. The
-        paper trains up to 3000.
+        Passes over the training set; None takes 50 for ``"residual"``, 10 for ``"unet"`` and 100
+        for others. The paper trains up to 3000.
     batch_size : int, default=None
-        Samples per step of the optimiser; None takes 128 for ``"residual"`` and the paper's 25
-        for others.
-    learning_rate : float, default=1e-3
-        Highest learning rate of AdamW. For ``"residual"`` it rises and falls in one cycle; for
-        others it shrinks by 0.8 per 100 epochs.
+        Samples per step of the optimiser; None takes 128 for ``"residual"``, 32 for ``"unet"``
+        and the paper's 25 for others.
+    learning_rate : float, default=None
+        Highest learning rate of AdamW; None takes 2e-3 for ``"unet"`` and 1e-3 for others. For
+        ``"residual"`` and ``"unet"`` it rises and falls in one cycle; for others it shrinks by 0.8
+        per 100 epochs.
     weight_decay : float, default=None
-        Decoupled weight decay; None takes 1e-2 for ``"residual"`` and the paper's 1e-4 for others.
+        Decoupled weight decay; None takes 1e-2 for ``"residual"`` and ``"unet"``, and the paper's
+        1e-4 for others.
     n_components : int, default=200
         Principal components of density that the ``"residual"`` network estimates.
     data_consistency : bool, default=False
@@ -95,11 +102,13 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         Standard deviation of the noise of the training data relative to the rms of each sample,
         drawn anew in each epoch. For a pair, levels are log-uniform between both with more near
         the upper end, and 0 for three in ten if the pair begins at 0. None takes (0, 0.1) for
-        ``"residual"``, and no noise for others, which add it to the noise of X. The noise of data
-        to invert is `noise_level` of `predict`.
-    augment : {"mirror"} or None, default=None
+        ``"residual"`` and ``"unet"``, and no noise for others, which add it to the noise of X. The
+        noise of data to invert is `noise_level` of `predict`.
+    augment : {"mirror", "turns"} or None, default=None
         ``"mirror"`` flips sections along x, and the sign of gx: half of each batch, or for
-        ``"residual"`` all, added to the originals. The survey and the mesh must be symmetric.
+        ``"residual"`` all, added to the originals. ``"unet"`` flips whole batches at random, in 3D
+        along y and x; with ``"turns"`` it exchanges y and x, too. The survey and the mesh must be
+        symmetric.
     density_range : tuple of two floats, default=None
         Range to which estimates are clipped, unless `data_consistency` is True; None takes the
         range of the training densities.
@@ -127,10 +136,10 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     net_ : skorch.NeuralNetRegressor
         The trained net.
     operator_ : BaseOperator
-        The fitted operator in use; only for ``"residual"``.
+        The fitted operator in use; only for ``"residual"`` and ``"unet"``.
     loss_curve_ : list of float
-        Training loss of each epoch: the mean relative L2 error for ``"residual"``, and for others
-        the mean squared error with densities scaled to 12 units.
+        Training loss of each epoch: the mean relative L2 error for ``"residual"`` and ``"unet"``,
+        and for others the mean squared error with densities scaled to 12 units.
     validation_loss_curve_ : list of float
         Validation loss of each epoch; empty without `early_stopping`.
     n_epochs_ : int
@@ -145,8 +154,8 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     Raises
     ------
     ValueError
-        If sizes contradict the operator, the geometry is not symmetric for ``"mirror"``, torch
-        cannot use the device, or `checkpoint` is of another training.
+        If sizes contradict the operator, the geometry is not symmetric for `augment` or not one
+        for ``"unet"``, torch cannot use the device, or `checkpoint` is of another training.
     OSError
         If nothing can be written to `checkpoint`.
 
@@ -177,10 +186,21 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     are principal components of density, which are added to the linear estimate. The loss is the
     mean relative L2 error.
 
+    ``"unet"`` learns the mean of each layer, and covariances of two layers that depend on the
+    horizontal offset alone. Input of the network are three of the best linear estimates under this
+    prior, each with the gz that it has above each column: at the noise of the sample, and at
+    relative noise of 1 % and 10 % added to it, which blur; further the noise level, and the active
+    cells where there are others. The layers are channels of convolutions along the horizontal
+    axes. The output is added to the first estimate, clipped to the range of the training densities.
+    The weights are averages over the last steps of training. `with_operator` computes the linear
+    estimates anew for another survey.
+
     Data sets are not copied. The inputs of the ``"residual"`` network take a tenth of the memory
-    of densities in float64 at the paper's sizes, and twice that with mirror images; other inputs,
-    and the densities of `data_consistency`, are encoded batch by batch. The operator is checked
-    with 6000 pairs, and principal components are learned from 10,000 sections. Denormal numbers,
+    of densities in float64 at the paper's sizes, and twice that with mirror images; those of
+    ``"unet"`` are as large as the data in float32. Other inputs, and the densities of ``"unet"``
+    and of `data_consistency`, are encoded batch by batch. The operator is checked with 1000 pairs
+    or found from 6000, principal components are learned from 10,000 sections, covariances for
+    ``"unet"`` from 2000. Denormal numbers,
     which slow CPUs down, count as zero in training. Global random states stay untouched.
 
     References
@@ -294,9 +314,9 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_data), callable or iterator
-            Gravity, component-major. ``"residual"`` checks the operator with it and trains on the
-            gravity of y; a constant difference is allowed. A callable draws pairs for each epoch:
-            called with `random_state`, an int, it returns gravity and density, as
+            Gravity, component-major. ``"residual"`` and ``"unet"`` check the operator with it and
+            train on the gravity of y; a constant difference is allowed. A callable draws pairs for
+            each epoch: called with `random_state`, an int, it returns gravity and density, as
             `make_gravity_dataset` or as a pair of arrays. An iterator yields such pairs, and
             training ends with it. Memory-mapped arrays of floats, here and as y, stay on disk.
         y : array-like of shape (n_samples, n_cells) or (n_samples,), default=None
@@ -345,9 +365,9 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
         noise_level : float, array-like of shape (n_samples,) or "auto", default=None
-            Relative noise of each sample, for ``"residual"``; ``"auto"`` estimates it by maximum
-            likelihood. None takes the uncertainty of the operator's survey, or the level that the
-            network was trained for if there is only one, or else ``"auto"``.
+            Relative noise of each sample, for ``"residual"`` and ``"unet"``; ``"auto"`` estimates
+            it by maximum likelihood. None takes the uncertainty of the operator's survey, or the
+            level that the network was trained for if there is only one, or else ``"auto"``.
 
         Returns
         -------
@@ -362,6 +382,78 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         rho = self._encoding.estimate(self.net_, X, noise_level, self.density_range_)
         warn_implausible(rho, self._encoding.operator, self.density_range_)
         return self._as_fitted(rho)
+
+    def with_operator(self, operator: BaseOperator) -> Self:
+        """Return this network for another survey, or for another number of columns.
+
+        Parameters
+        ----------
+        operator : ForwardOperator
+            The operator of the other survey. Its mesh has the same layers, and columns of the same
+            width; their number, the place of the mesh, the stations and the components may differ.
+
+        Returns
+        -------
+        inverter : CNNInverter
+            A fitted copy, with the same weights.
+
+        Raises
+        ------
+        ValueError
+            If `architecture` is not ``"unet"``, layers or columns differ, or the survey has more
+            than 6000 data.
+
+        Warns
+        -----
+        UserWarning
+            If the mesh has inactive cells, but the network was trained without any.
+
+        See Also
+        --------
+        from_pretrained : Networks to begin with.
+
+        Notes
+        -----
+        The linear images that the network corrects follow from the covariance of the training
+        densities and the operator, and are computed when the copy first estimates. Densities of
+        two cells farther apart than the training mesh is wide count as independent.
+
+        Examples
+        --------
+        >>> from skgrav import CNNInverter, ForwardOperator, Mesh, Survey
+        >>> from skgrav.datasets import make_gravity_dataset
+        >>> mesh = Mesh.regular((4, 8, 8), 50.0)
+        >>> data = make_gravity_dataset(n_samples=60, mesh=mesh, random_state=0)
+        >>> network = CNNInverter("unet", operator=data.operator, max_epochs=1, random_state=0)
+        >>> wider = Mesh.regular((4, 8, 12), 50.0)
+        >>> stations = [[-10.0, 0.0, x] for x in range(-250, 251, 50)]
+        >>> other = ForwardOperator(wider, Survey(stations, "z"))
+        >>> network.fit(data.data, data.target).with_operator(other).predict([[0.1] * 11]).shape
+        (1, 384)
+        """
+        check_is_fitted(self)
+        encoding = self._encoding
+        if not isinstance(encoding, ImageEncoding):
+            raise ValueError(
+                f"'architecture' is {self.architecture!r}, whose network is for one mesh and survey"
+                " alone. Take architecture='unet', or fit a network for this operator."
+            )
+        encoding = encoding.for_operator(operator)
+        other = type(self)(**self._file_parameters() | {"operator": operator})
+        own = {name: vars(self)[name] for name in ("_seed", "density_range_")}
+        other.__dict__.update(
+            own,
+            _encoding=encoding,
+            operator_=encoding.operator,
+            n_features_in_=encoding.operator.n_data_,
+            n_outputs_=encoding.operator.n_cells_,
+            _y_ndim=2,
+            loss_curve_=list(self.loss_curve_),
+            validation_loss_curve_=list(self.validation_loss_curve_),
+            n_epochs_=0,  # training would continue with a new history, as after `load`
+        )
+        other._take_weights(weights_of(self.net_.module_))
+        return other
 
     @classmethod
     def from_pretrained(cls, name: Literal["paper"] = "paper", *, device: str = "auto") -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import nn
 
 from skgrav._checks import check_range
 from skgrav._typing import Array, Array32
+from skgrav._warnings import warn
 from skgrav.inverters._encoding import Numbers, TrainingDefaults
 from skgrav.inverters._linear_encoding import (
     LinearEncoding,
@@ -47,6 +48,9 @@ LEVELS = (1e-6, 1e-2, 1e-1)
 #: Largest number of data, whose covariance is decomposed.
 MAX_DATA = 6000
 
+#: Training samples whose seeming noise is estimated, and a factor of the largest for others.
+_N_SEEMING, _MORE_SEEMING = 500, 1.25
+
 _OTHER = "take architecture='residual', which needs no mesh"
 
 
@@ -68,6 +72,7 @@ class ImageEncoding(LinearEncoding):
     range_grows: ClassVar[bool] = True
     takes_noise_level: ClassVar[bool] = True
     n_images: ClassVar[int] = 1
+    _file_left_out: ClassVar = {"frame"}
     #: Whether the network corrects the first image, instead of replacing it.
     corrects: ClassVar[bool] = True
 
@@ -78,7 +83,8 @@ class ImageEncoding(LinearEncoding):
     map_scale: float
     #: Range of the training densities, to which the image to be corrected is clipped.
     bounds: tuple[float, float]
-    symmetry: Literal["mirror", "turns"] | None
+    #: "mirror", "turns" or None.
+    symmetry: str | None
     #: Whether the network knows which cells are active.
     masked: bool
 
@@ -104,7 +110,7 @@ class ImageEncoding(LinearEncoding):
         above = mesh.edges[0][0] - float(np.median(operator.survey_.stations[:, 0]))
         height = max(above, 1e-3 * float(prior.thickness[0]))
         offset = constant_part(X, y, operator)
-        return cls(
+        encoding = cls(
             operator=operator,
             data_offset=offset,
             data_mean=_white_mean(operator, prior, offset),
@@ -116,6 +122,14 @@ class ImageEncoding(LinearEncoding):
             symmetry=inverter.augment,
             masked=mesh.active is not None,
         )
+        # Densities are not Gaussian, so that small bodies near the surface resemble noise.
+        order = np.random.RandomState(seed).permutation(len(y))[:_N_SEEMING]
+        inputs = encoding.encode(X[order], y[order])[0].astype(np.float64)
+        seeming = np.sqrt(encoding.data_space.noise_variance(inputs[:, :-1] * encoding.data_rms))
+        share = seeming / (inputs[:, -1] * encoding.data_rms)
+        found = replace(encoding, seeming_noise=_MORE_SEEMING * float(share.max()))
+        vars(found)["frame"] = encoding.frame  # equal, and takes long
+        return found
 
     def for_operator(self, operator: BaseOperator) -> ImageEncoding:
         """Return the encoding for another survey, or other columns, on the same layers."""
@@ -126,6 +140,11 @@ class ImageEncoding(LinearEncoding):
             raise ValueError(
                 f"'operator' has another mesh than the network was trained for: {difference}. Give "
                 "one of the same layers and column widths, or fit a network for this mesh."
+            )
+        if fitted.mesh_.active is not None and not self.masked:
+            warn(
+                "the mesh of 'operator' has inactive cells, but the network was trained on a whole "
+                "block and does not know them. Train it on meshes with inactive cells."
             )
         whitening = Noise.of(fitted).whitening
         _check_size(whitening.n_white)
@@ -160,6 +179,8 @@ class ImageEncoding(LinearEncoding):
     def check_file(self, sizes: tuple[int, int], operator: BaseOperator | None) -> None:
         if operator is not self.operator or len(self.data_mean) != self.noise.whitening.n_white:
             raise ValueError("its operators or their noise differ")
+        if self.symmetry not in (None, "mirror", "turns"):
+            raise ValueError(f"its symmetry is {self.symmetry!r}")
         own = len(self.data_offset), self.operator.n_cells_
         if sizes != own:
             raise ValueError(f"its sizes are {sizes}, but {own} in its network")

@@ -35,6 +35,8 @@ class LinearEncoding:
     data_mean: Array = field(metadata=sized("d"))
     #: Rms of typical whitened data.
     data_rms: float
+    #: Relative noise that noise-free training data seem to have, seldom exceeded.
+    seeming_noise: float = 0.0
 
     @property
     def data_space(self) -> DataSpace:
@@ -63,7 +65,8 @@ class LinearEncoding:
             noise = noise.at(low)
         white, given = noise.whitening(X), noise.scale(X, self.data_rms)
         rms = self.rms(white)
-        sigma = noise.estimated(X, white - self.data_mean, self.data_space, self.data_rms)
+        space = _Lenient(self.data_space, 0.0 if given is None else self.seeming_noise * rms)
+        sigma = noise.estimated(X, white - self.data_mean, space, self.data_rms)
         # Errors of an identified operator add to the noise.
         unexplained = getattr(self.operator, "held_out_error_", 0.0)
         sigma = np.maximum(sigma, max(LEAST_NOISE, unexplained) * rms)
@@ -83,6 +86,16 @@ class LinearEncoding:
                 "with a wider 'training_noise'."
             )
         return sigma
+
+
+class _Lenient:
+    """Data space that sees only the noise beyond some, which does not contradict what is told."""
+
+    def __init__(self, space: DataSpace, seeming: Array | float) -> None:
+        self.space, self.seeming = space, seeming
+
+    def noise_variance(self, data: Array) -> Array:
+        return np.maximum(self.space.noise_variance(data) - self.seeming**2, 0.0)
 
 
 def typical_rms(X: Numbers, whitening: Whitening) -> float:

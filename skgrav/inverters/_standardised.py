@@ -112,8 +112,8 @@ class StandardisedEncoding:
     ) -> Array:
         if noise_level is not None:
             raise ValueError(
-                f"'noise_level' is {noise_level!r}, but only a network of architecture='residual' "
-                "uses the noise of a sample. Leave it out."
+                f"'noise_level' is {noise_level!r}, but only networks of architecture='residual' "
+                "or 'unet' use the noise of a sample. Leave it out."
             )
         low, high = self.density_range
         rho = low + (high - low) * net.predict(self.inputs(X)).astype(np.float64)

@@ -64,7 +64,7 @@ class StationaryPrior:
             covariance = np.moveaxis(there, 0, axis)
         if turns:
             covariance = (covariance + np.swapaxes(covariance, -1, -2)) / 2
-        at_zero = covariance[(..., *(0 for _ in horizontal))]
+        at_zero = covariance.reshape(len(mean), len(mean), -1)[:, :, 0]
         scale = float(np.sqrt(np.trace(at_zero) / len(mean))) or 1.0
         pairs = np.triu_indices(len(mean))
         covariance = (covariance[pairs] / scale**2).astype(np.float32)

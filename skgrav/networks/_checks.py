@@ -7,15 +7,17 @@ from typing import Any
 import torch
 
 
-def check_tensor(values: Any, name: str, width: int, like: Any = None) -> None:
+def check_tensor(values: Any, name: str, width: int, like: Any = None, ndim: int = 0) -> None:
     """Raise unless `values` are rows of real numbers, in the precision of the weights `like`.
 
-    NaN is not checked, as this would synchronise a GPU at every step; it stays in its row.
+    With `ndim` axes of images, the width is their number of channels. NaN is not checked, as this
+    would synchronise a GPU at every step; it stays in its row.
     """
-    wanted = f"a torch.Tensor of real numbers and of shape (n_samples, {width})"
+    axes = "".join(f", {axis}" for axis in ("ny", "nx")[2 - ndim :])
+    wanted = f"a torch.Tensor of real numbers and of shape (n_samples, {width}{axes})"
     if not isinstance(values, torch.Tensor):
         raise TypeError(f"'{name}' is a {type(values).__name__}; it must be {wanted}.")
-    if values.ndim != 2 or values.shape[1] != width or not len(values):
+    if values.ndim != 2 + ndim or values.shape[1] != width or not values.numel():
         raise ValueError(
             f"'{name}' has shape {tuple(values.shape)}; it must be {wanted}, at least one."
         )
@@ -26,17 +28,3 @@ def check_tensor(values: Any, name: str, width: int, like: Any = None) -> None:
             f"'{name}' is {values.dtype}, but the module is {like.dtype}. Convert it with "
             f".to({like.dtype}), or the module with .to({values.dtype})."
         )
-
-
-def check_images(values: Any, name: str, n_channels: int, ndim: int) -> None:
-    """Raise unless `values` are images of real numbers with this number of channels and axes."""
-    axes = ", ".join(["ny", "nx"][-ndim:])
-    wanted = f"a torch.Tensor of real numbers and of shape (n_samples, {n_channels}, {axes})"
-    if not isinstance(values, torch.Tensor):
-        raise TypeError(f"'{name}' is a {type(values).__name__}; it must be {wanted}.")
-    if values.ndim != 2 + ndim or values.shape[1] != n_channels or not values.numel():
-        raise ValueError(
-            f"'{name}' has shape {tuple(values.shape)}; it must be {wanted}, at least one."
-        )
-    if not values.is_floating_point():
-        raise TypeError(f"'{name}' is {values.dtype}; it must be {wanted}.")

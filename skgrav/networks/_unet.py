@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import gelu, pad
 
-from skgrav.networks._checks import check_images
+from skgrav.networks._checks import check_tensor
 from skgrav.networks._sections import damped
 
 #: Factor of the initial weights of the last layer, so that the correction begins small.
@@ -81,7 +81,7 @@ class UNet(nn.Module):
         images : torch.Tensor of shape (n_samples, n_out, nx) or (n_samples, n_out, ny, nx)
             Images of the same columns.
         """
-        check_images(x, "x", self.n_in, self.ndim)
+        check_tensor(x, "x", self.n_in, self.last.weight, self.ndim)
         columns = x.shape[2:]
         lacking = [(0, -n % self.multiple) for n in reversed(columns)]
         x = pad(x, [n for pair in lacking for n in pair]).contiguous(memory_format=self._format)
