@@ -117,7 +117,7 @@ def main():
     net.fit(train.data[: options.volumes], train.density(slice(options.volumes)))
     seconds, elapsed = time.process_time() - start, time.perf_counter() - elapsed
     del train
-    label = f"U-Net, seed {options.seed}" + (f", no {options.ablate}" * bool(options.ablate))
+    label = f"U-Net, seed {options.seed}" + (f", ablation: {options.ablate}" * bool(options.ablate))
     if options.save:
         WEIGHTS.parent.mkdir(exist_ok=True)
         net.save(WEIGHTS, dtype="float16")

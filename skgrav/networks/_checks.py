@@ -23,7 +23,11 @@ def check_tensor(values: Any, name: str, width: int, like: Any = None, ndim: int
         )
     if not values.is_floating_point():
         raise TypeError(f"'{name}' is {values.dtype}; it must be {wanted}.")
-    if like is not None and values.dtype != like.dtype and not torch.is_autocast_enabled():
+    if (
+        like is not None
+        and values.dtype != like.dtype
+        and not torch.is_autocast_enabled(values.device.type)
+    ):
         raise TypeError(
             f"'{name}' is {values.dtype}, but the module is {like.dtype}. Convert it with "
             f".to({like.dtype}), or the module with .to({values.dtype})."
