@@ -334,6 +334,10 @@ def at(mesh, n=5):
         (at(Mesh.regular((4, 8, 8), (50, 50, 60))), "its columns are 50., 60. m wide"),
         (at(SECTION), "it has 2 axes, and the network is for 3"),
         (at(VOLUME, n=6001), "has 6001 data, but .* at most 6000. Give a survey of fewer stations"),
+        (
+            ForwardOperator(VOLUME, units="normalized"),
+            "has units='normalized', but the network was trained with 'mGal'",
+        ),
         (MatrixOperator(OPERATOR.matrix_), "is a MatrixOperator, but .* makes images on a mesh"),
         (None, "'operator' is None, but the network of architecture='unet' makes images on a mesh"),
     ],

@@ -400,8 +400,8 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `architecture` is not ``"unet"``, layers or columns differ, or the survey has more
-            than 6000 data.
+            If `architecture` is not ``"unet"``, layers, columns or units differ, or the survey has
+            more than 6000 data.
 
         Warns
         -----
@@ -427,8 +427,10 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         >>> network = CNNInverter("unet", operator=data.operator, max_epochs=1, random_state=0)
         >>> wider = Mesh.regular((4, 8, 12), 50.0)
         >>> stations = [[-10.0, 0.0, x] for x in range(-250, 251, 50)]
-        >>> other = ForwardOperator(wider, Survey(stations, "z"))
-        >>> network.fit(data.data, data.target).with_operator(other).predict([[0.1] * 11]).shape
+        >>> survey = Survey(stations, "z")
+        >>> other = ForwardOperator(wider, survey, units="normalized").fit()
+        >>> g = other.transform([[5.0] * wider.n_cells])
+        >>> network.fit(data.data, data.target).with_operator(other).predict(g).shape
         (1, 384)
         """
         check_is_fitted(self)

@@ -134,12 +134,19 @@ class ImageEncoding(LinearEncoding):
     def for_operator(self, operator: BaseOperator) -> ImageEncoding:
         """Return the encoding for another survey, or other columns, on the same layers."""
         operator = _with_geometry(operator, None, None)
+        if operator.survey is not None:  # before a matrix is built
+            _check_size(operator.survey.n_data - operator.survey.trend_basis.shape[1])
         fitted = clone(operator).fit()
         difference = self.prior.difference(fitted.mesh_)
         if difference:
             raise ValueError(
                 f"'operator' has another mesh than the network was trained for: {difference}. Give "
                 "one of the same layers and column widths, or fit a network for this mesh."
+            )
+        if fitted.units != self.operator.units:
+            raise ValueError(
+                f"'operator' has units={fitted.units!r}, but the network was trained with "
+                f"{self.operator.units!r}, on densities that belong to it. Give these units."
             )
         if fitted.mesh_.active is not None and not self.masked:
             warn(

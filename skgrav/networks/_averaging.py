@@ -40,7 +40,8 @@ class AveragedWeights(nn.Module):
         self.n_steps += 1
         n = int(self.n_steps)
         share = 1.0 - min(self.decay, (n - 1.0) / (n + 8.0))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.live.parameters()), share)
+        for average, live in zip(self.average.parameters(), self.live.parameters(), strict=True):
+            average.lerp_(live, share)
 
     def restart(self) -> None:
         """Continue training from the average."""
