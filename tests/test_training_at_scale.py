@@ -11,9 +11,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from skgrav import CNNInverter, Mesh, Survey
+from skgrav import BayesLinearInverter, CNNInverter, Mesh, Survey
 from skgrav.datasets import make_gravity_dataset
-from skgrav.inverters import _linear_encoding, _rows, _whitened
+from skgrav.inverters import _bayes_linear, _linear_encoding, _rows, _whitened
 from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._rows import Encoded, Rows
 from skgrav.metrics import relative_l2_error
@@ -184,6 +184,23 @@ def test_training_copies_no_set_as_a_whole(monkeypatch, params, dtype):
     assert peak < held + 0.35 * rho.astype(np.float64).nbytes
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_best_linear_estimate_copies_no_set_as_a_whole(monkeypatch, dtype):
+    monkeypatch.setattr(_bayes_linear, "_N_PHYSICS_PAIRS", 300)
+    g, rho = (np.tile(part, (25, 1)).astype(dtype) for part in (X, RHO))
+    inverter = BayesLinearInverter(0.01, operator=OPERATOR, shrinkage=0.01)
+    expected = inverter.fit(X, RHO).predict(X)  # loads what is loaded once
+    tracemalloc.start()
+    try:
+        found = inverter.fit(g, rho).predict(X)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.35 * rho.astype(np.float64).nbytes
+    rounding = 1e-7 if dtype == np.float64 else 1e-3
+    np.testing.assert_allclose(found, expected, atol=rounding * np.abs(expected).max())
+
+
 @pytest.mark.parametrize(("architecture", "n_kept"), [("residual", 0), (SMALL_PAPER, 2)])
 def test_fresh_pairs_do_not_pile_up(architecture, n_kept):
     drawn, alive = [], []
@@ -205,7 +222,7 @@ CAPPED = """
     from functools import partial
     from pathlib import Path
     import numpy as np
-    from skgrav import CNNInverter, Mesh, Survey
+    from skgrav import BayesLinearInverter, CNNInverter, Mesh, Survey
     from skgrav.datasets import make_gravity_dataset
     from skgrav.inverters import _gaussian_prior, _whitened
     from skgrav.networks import PaperCNN

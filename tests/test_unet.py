@@ -218,6 +218,12 @@ def test_predictions_are_of_averaged_weights():
     assert averaged.eval()(x) == averaged.average(x) != averaged.live(x)
 
 
+def test_half_precision_trains_as_well():
+    single, half = (fitted(precision=p) for p in ("float32", "bfloat16"))
+    np.testing.assert_allclose(half.loss_curve_, single.loss_curve_, rtol=0.02)
+    assert half.loss_curve_ != single.loss_curve_
+
+
 def test_averages_are_trained_saved_and_continued(tmp_path):
     inverter = fitted()
     body = inverter.net_.module_.body

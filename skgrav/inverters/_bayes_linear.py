@@ -19,10 +19,13 @@ from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._plausible import warn_implausible
 from skgrav.io import Field, saved
 from skgrav.noise import Noise
-from skgrav.operators import BaseOperator, is_lazy, resolve_operator
+from skgrav.operators import BaseOperator, MatrixOperator, is_lazy, resolve_operator
 
 #: Standard deviations on either side of the mean that count as the range of training densities.
 _SPREAD = 3.0
+
+#: Largest number of pairs with which the operator is checked, or identified.
+_N_PHYSICS_PAIRS = 6000
 
 
 @saved
@@ -143,7 +146,7 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major, used only to check or identify the operator.
         y : array-like of shape (n_samples, n_cells) or (n_samples,)
-            Densities.
+            Densities. Arrays of floats are not copied; memory-mapped ones stay on disk.
 
         Returns
         -------
@@ -151,11 +154,11 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
             The fitted inverter.
         """
         self._validate_params()
-        X, y = validate_data(self, X, y)
+        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32))
         self._y_ndim = y.ndim
         rho = y.reshape(len(y), -1)
         self.n_outputs_ = rho.shape[1]
-        self.operator_ = resolve_operator(self.operator, rho, X, noise_level=self.noise_level)
+        self.operator_ = self._resolved(rho, X)
         shrinkage = None if self.shrinkage == "auto" else float(self.shrinkage)
         prior = GaussianPrior.of(rho, self._matrix(), shrinkage, drawable=self.store_covariance)
         self._prior = prior
@@ -265,6 +268,13 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         trained = float(np.min(self.mean_ - spread)), float(np.max(self.mean_ + spread))
         warn_implausible(rho, self.operator_, trained)
         return rho, sigma
+
+    def _resolved(self, rho: Array, X: Array) -> BaseOperator:
+        """Return the operator, checked against some pairs; one that is learned needs them all."""
+        learned = isinstance(self.operator, MatrixOperator) and self.operator.matrix is None
+        n_pairs = len(rho) if learned else min(len(rho), _N_PHYSICS_PAIRS)
+        pairs = np.linspace(0, len(rho) - 1, n_pairs).astype(int)
+        return resolve_operator(self.operator, rho[pairs], X[pairs], noise_level=self.noise_level)
 
     def _noise(self) -> Noise:
         return Noise.of(self.operator_, self.noise_level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,9 @@ from skgrav.solvers import DataSpace
 
 #: Largest number of sections from which the shrinkage is estimated.
 _N_SHRUNK = 2000
+
+#: Samples in one QR decomposition, as a multiple of the number of data.
+_TURNED = 8
 
 
 @saved
@@ -84,17 +88,34 @@ class GaussianPrior:
 def _condensed(rows: Rows, mean: Array, matrix: Array) -> tuple[Array, Array, Array]:
     """Return few samples of data and targets with the second moments of all, and variances.
 
-    A QR decomposition of each block reduces the samples to the number of data, without forming
-    the moments, which would lose digits.
+    QR decompositions reduce the samples to the number of data, without forming the moments, which
+    would lose digits. Each takes many samples, since it turns the targets of all before it again:
+    first their data, which are few numbers, then their targets block by block.
     """
     data, targets = np.empty((0, len(matrix))), np.empty((0, len(mean)))
     variance = np.zeros(len(mean))
-    for _, rho in rows.blocks():
+    fresh: list[Array] = []
+    parts: list[slice] = []
+    for part, rho in rows.blocks():
         deviation = rho - mean
         variance += np.einsum("ij,ij->j", deviation, deviation)
-        data = np.vstack([data, deviation @ matrix.T])
-        targets = np.vstack([targets, deviation])
-        if len(data) > len(matrix):
-            turn, data = np.linalg.qr(data)
-            targets = turn.T @ targets
+        fresh.append(deviation @ matrix.T)
+        parts.append(part)
+        if sum(map(len, fresh)) > _TURNED * len(matrix) or part.stop == len(rows):
+            deviations = (rows[np.arange(p.start, p.stop)] - mean for p in parts)
+            data, targets = _turned(np.vstack([data, *fresh]), targets, deviations)
+            fresh, parts = [], []
     return data, targets, variance / len(rows)
+
+
+def _turned(data: Array, targets: Array, others: Iterable[Array]) -> tuple[Array, Array]:
+    """Return few samples with the second moments of data, and of targets followed by others."""
+    if len(data) <= data.shape[1]:
+        return data, np.vstack([targets, *others])
+    turn, factor = np.linalg.qr(data)
+    start = len(targets)
+    turned = turn[:start].T @ targets
+    for some in others:
+        turned += turn[start : start + len(some)].T @ some
+        start += len(some)
+    return factor, turned
