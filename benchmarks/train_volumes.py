@@ -26,7 +26,7 @@ from torch import nn
 from skgrav import CNNInverter
 from skgrav.datasets import fetch_huang2021
 from skgrav.inverters import _image
-from skgrav.networks import ImageNetwork
+from skgrav.networks import ImageNetwork, UNet
 
 #: Noise of training relative to the rms of each sample: 5 % of the largest gz is up to .5 of it.
 TRAINING_NOISE = (0.0, 0.4)
@@ -60,16 +60,30 @@ def without_layers(*args):
 
 OWN_FRAME = _image.image_frame
 
+
+def without_share(*args, **params):
+    """Return a U-Net that replaces the linear estimate, of which no share is added."""
+    network = UNet(*args, **params)
+    nn.init.zeros_(network.share).requires_grad_(False)
+    return network
+
+
 #: Parameters of an ablation, what it replaces and by what.
 ABLATIONS = {
     "linear images": ({}, _image, "image_frame", without_layers),
     "dampings": ({}, _image, "LEVELS", _image.LEVELS[:1]),
-    "correction": ({}, _image.ImageEncoding, "corrects", False),
+    "share of the linear estimate": ({}, _image, "UNet", without_share),
     "noise input": ({}, ImageNetwork, "channels", without_noise_input),
     "loss": ({}, _image.ImageEncoding, "criterion", SquaredError),
     "turns": ({"augment": None}, None, None, None),
-    "half size": ({}, _image, "UNet", partial(_image.UNet, widths=(32, 48, 64))),
-    "double size": ({}, _image, "UNet", partial(_image.UNet, widths=(128, 192, 256))),
+    "half size": ({}, _image, "UNet", partial(UNet, widths=(56, 88, 128))),
+    "double size": ({}, _image, "UNet", partial(UNet, widths=(160, 248, 360))),
+    "Muon": (
+        {"learning_rate": 2e-3},
+        _image.ImageEncoding,
+        "optimizer",
+        _image.ImageEncoding.optimizer | {"optimizer": torch.optim.AdamW},
+    ),
 }
 
 
