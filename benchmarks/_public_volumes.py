@@ -105,6 +105,11 @@ def without_training(inverter):
     )
 
 
+def of_training(fit):
+    """Return a function that fits to the volumes of training."""
+    return lambda operator: fit(fetch_huang2021("train"))
+
+
 def unet(operator):
     return CNNInverter.from_pretrained("huang2021")
 
@@ -130,9 +135,13 @@ def methods():
         "compact, contrast given": Method(without_training(SparseInverter(contrast=BOUNDS)), **few),
     }
     if find_spec("_volume_generators"):
-        from _volume_generators import LATENT
+        import _volume_generators as latent
 
-        found |= {name: Method(fit, n_volumes=(200, 20)) for name, fit in LATENT.items()}
+        # Searches among the codes of a VAE take long; those of components are in closed form.
+        found["PCA, latent, clipped"] = Method(of_training(latent.by_components), clip=True)
+        found["VAE, latent, clipped"] = Method(
+            of_training(latent.by_vae), n_volumes=(200, 20), clip=True
+        )
     if WEIGHTS.exists():
         found["U-Net"] = Method(unet)
         found["U-Net, projected onto the data"] = Method(projected, n_volumes=(500, 100))

@@ -5,9 +5,9 @@
 
 "bodies" are the two bodies below topography of `public.py`, "laguna" is Laguna del Maule. The
 network is trained for survey and ground of each, on closed bodies in layered rock less the median
-of each layer: contrasts to the country rock, as what the data hold has no more. The same settings
-for both; regularised inversions are on the same mesh, which has columns of one width as the network
-needs. Prints a table and draws all estimates into `build/`.
+of each layer: contrasts to the country rock. Settings are the same for both, and regularised
+inversions are on the same mesh, which has columns of one width as the network needs. Prints a table
+and draws all estimates into `build/`.
 """
 
 import argparse
@@ -83,14 +83,18 @@ PROBLEMS = {"bodies": bodies, "laguna": laguna}
 
 
 class Contrasts:
-    """Draws random volumes of bodies, less the median of each layer, with their gravity."""
+    """Draws random volumes of bodies, less the median of each layer, with their gravity.
+
+    Of twice as many the half is kept whose layers are the most even: in the others, the relief of
+    the layers outweighs the bodies.
+    """
 
     def __init__(self, operator):
         self.operator, self.mesh = operator, operator.mesh_
 
     def __call__(self, random_state):
         rho = make_density_models(
-            N_VOLUMES,
+            2 * N_VOLUMES,
             mesh=self.mesh,
             families=FAMILIES,
             density_range=DENSITY_RANGE,
@@ -99,6 +103,8 @@ class Contrasts:
         layer = np.unravel_index(self.mesh.cells, self.mesh.shape)[0]
         for k in np.unique(layer):
             rho[:, layer == k] -= np.median(rho[:, layer == k], axis=1, keepdims=True)
+        uneven = np.count_nonzero(np.abs(rho) > 1e-6, axis=1)
+        rho = rho[np.sort(np.argsort(uneven, kind="stable")[:N_VOLUMES])]
         return self.operator.transform(rho), rho
 
 
