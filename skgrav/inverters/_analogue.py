@@ -14,19 +14,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import real_array, validate_data
 from skgrav._constraints import Interval, StrOptions
-from skgrav._typing import Array, Indices
+from skgrav._typing import Array
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._data_posterior import DataPosterior
 from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._inflation import Inflation
 from skgrav.inverters._plausible import warn_implausible
 from skgrav.inverters._rows import Rows
-from skgrav.inverters._section_library import SectionLibrary
+from skgrav.inverters._section_library import SectionLibrary, kept, mirrored_cells
 from skgrav.io import Field, saved
 from skgrav.noise import Noise, at_least_typical
 from skgrav.operators import (
     BaseOperator,
-    ForwardOperator,
     MatrixOperator,
     is_lazy,
     resolve_operator,
@@ -205,10 +204,10 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
             drawn = X(random_state=seed)
             X, y = (drawn.data, drawn.target) if hasattr(drawn, "target") else drawn
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32, np.float16))
-        rho = self._kept(y.reshape(len(y), -1))
+        rho = kept(y.reshape(len(y), -1), self.precision)
         # Whatever is refused below leaves the attributes of an earlier fit.
         operator = self._checked_operator(X, rho)
-        cells = None if self.augment is None else _mirrored_cells(operator)
+        cells = None if self.augment is None else mirrored_cells(operator)
         n_sections = len(rho) * (1 if cells is None else 2)
         if n_sections < self.n_neighbors:
             raise ValueError(
@@ -382,18 +381,6 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
         trained = float(np.min(mean - spread)), float(np.max(mean + spread))
         warn_implausible(rho, self.operator_, trained)
 
-    def _kept(self, rho: NDArray[Any]) -> NDArray[Any]:
-        """Return densities in the precision of the library, and memory-mapped ones as they are."""
-        if _is_mapped(rho):
-            return rho
-        largest = float(np.finfo(self.precision).max)
-        if max(-float(rho.min()), float(rho.max())) > largest:
-            raise ValueError(
-                f"'precision' is {self.precision!r}, whose numbers end at {largest:g}, but 'y' has "
-                f"densities from {rho.min():g} to {rho.max():g}. Take 'float32'."
-            )
-        return rho.astype(self.precision)
-
     def _checked_operator(self, X: NDArray[Any], rho: NDArray[Any]) -> BaseOperator:
         # An operator that is identified from the pairs may need them all.
         learned = self.operator is None
@@ -409,22 +396,3 @@ def _spread(sections: Array, factor: float) -> Array:
     """Return sections with their deviations from their mean times a factor."""
     mean = sections.mean(axis=0)
     return mean + factor * (sections - mean)
-
-
-def _mirrored_cells(operator: BaseOperator) -> Indices:
-    """Return the order of cells in mirror images, or raise ValueError if there are none."""
-    from skgrav.training import Mirror  # imported when asked for, as it needs torch
-
-    if not isinstance(operator, ForwardOperator):
-        raise ValueError(
-            f"augment='mirror' needs a ForwardOperator, which has a mesh and stations, but "
-            f"'operator' is a {type(operator).__name__}; use augment=None."
-        )
-    return Mirror.of(operator.mesh_, operator.survey_, operator.fraction_).cells
-
-
-def _is_mapped(array: Any) -> bool:
-    """Return whether an array is memory-mapped, or a view of one that is."""
-    while array is not None and not isinstance(array, np.memmap):
-        array = getattr(array, "base", None)
-    return array is not None
