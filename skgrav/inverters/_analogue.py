@@ -76,6 +76,8 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
     ----------
     operator_ : BaseOperator
         The fitted operator in use.
+    n_neighbors_ : int
+        Number of analogues in use.
     n_sections_ : int
         Number of sections in the library, mirror images included.
     n_outputs_ : int
@@ -154,6 +156,7 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
     _file_fields: ClassVar = (
         *InverterMixin._file_fields,
         Field("operator_", BaseOperator),
+        Field("n_neighbors_", int),
         Field("n_sections_", int),
         Field("_prior", GaussianPrior),
         Field("_library", SectionLibrary),
@@ -217,7 +220,7 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
         matrix = Noise.of(operator, self.noise_level).whitening.matrix(operator.matrix_)
         prior = GaussianPrior.of(Rows(rho, cells), matrix)
         self._y_ndim, self.n_outputs_, self.n_sections_ = y.ndim, rho.shape[1], n_sections
-        self.operator_, self._prior = operator, prior
+        self.operator_, self._prior, self.n_neighbors_ = operator, prior, int(self.n_neighbors)
         self._library = library = SectionLibrary.of(rho, cells, prior, matrix)
         if self.inflation == "auto":
             self._inflation = Inflation.learn(library, prior, matrix, self.n_neighbors)
@@ -295,13 +298,13 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
         """
         check_is_fitted(self, "_library")
         p = np.atleast_1d(real_array(quantiles, "quantiles"))
-        least = 1.0 / (self.n_neighbors + 1)
+        least = 1.0 / (self.n_neighbors_ + 1)
         if p.ndim != 1 or not p.size or p.min() < least - 1e-9 or p.max() > 1.0 - least + 1e-9:
             raise ValueError(
                 f"'quantiles' is {quantiles!r}; it must be probabilities from {least:.4g} to "
-                f"{1 - least:.4g}, which {self.n_neighbors} draws reach. Give more 'n_neighbors'."
+                f"{1 - least:.4g}, which {self.n_neighbors_} draws reach. Give more 'n_neighbors'."
             )
-        draws = self._draws(X, self.n_neighbors, 0, noise_level)
+        draws = self._draws(X, self.n_neighbors_, 0, noise_level)
         # Other definitions of quantiles make intervals of few draws too short.
         rho = np.stack([np.quantile(d, p, axis=0, method="weibull").T for d in draws])
         return rho[:, 0] if self._y_ndim == 1 else rho
@@ -356,11 +359,6 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
         """Return what the data say, and the nearest sections with their deviations inflated."""
         check_is_fitted(self, "_library")
         X = validate_data(self, X, reset=False)
-        if self.n_neighbors > self.n_sections_:
-            raise ValueError(
-                f"'n_neighbors' is {self.n_neighbors}, but the library has {self.n_sections_} "
-                "sections."
-            )
         prior, noise = self._prior, Noise.of(self.operator_, self.noise_level).at(noise_level)
         white = noise.whitening(X)
         residual = white - prior.data_mean
@@ -368,7 +366,7 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
         rms = at_least_typical(np.sqrt(np.mean(white**2, axis=1)), self._data_rms)
         matrix = noise.whitening.matrix(self.operator_.matrix_)
         posterior = DataPosterior.of(prior, matrix, residual, sigma)
-        nearest = self._library.nearest(posterior, self.n_neighbors)
+        nearest = self._library.nearest(posterior, self.n_neighbors_)
         factors = self._inflation.at(sigma / rms)
         return posterior, (
             _spread(self._library[indices], factor)
