@@ -527,18 +527,13 @@ def of_displays():
 
 def of_posterior_displays(entries):
     """Give the calls of displays of posteriors, by what makes the entries."""
-    draws = Y[:3, :, None] + 100.0 * np.random.default_rng(0).normal(size=(3, MESH.n_cells, 19))
+    many, noise = Y[:20], np.random.default_rng(0).normal(size=(20, MESH.n_cells, 19))
+    drawn = many[..., None] + 100.0 * noise
 
     def posterior(ax, draws, truth):
         return PosteriorDisplay(draws, mesh=MESH, truth=truth).plot(ax, colorbar=False)
 
-    yield from entries("PosteriorDisplay", 8, posterior, draws=draws[0], truth=Y[0])
-    options = {"mesh": MESH, "colorbar": False}
-    of = partial(PosteriorDisplay.from_predictions, **options)
-    yield from entries("PosteriorDisplay.from_predictions", 8, of, y_true=FEW_Y, y_pred=draws)
-    options["n_samples"] = 19
-    of = partial(PosteriorDisplay.from_estimator, fitted("AnalogueInverter"), **options)
-    yield from entries("PosteriorDisplay.from_estimator", 8, of, X=FEW_X, y=FEW_Y)
+    yield from entries("PosteriorDisplay", 8, posterior, draws=drawn[0], truth=Y[0])
     levels = np.array([0.2, 0.5, 0.8, 0.9])
 
     def calibration(ax, levels, coverage, errors):
@@ -547,15 +542,15 @@ def of_posterior_displays(entries):
 
     arrays = {"levels": levels, "coverage": levels + 0.05, "errors": levels / 20}
     yield from entries("CalibrationDisplay", 1, calibration, **arrays)
-    many = Y[:20]
-    drawn = many[..., None] + 100.0 * np.random.default_rng(0).normal(size=(*many.shape, 19))
-    options = {"mesh": MESH, "functionals": ["std"]}
-    of = partial(CalibrationDisplay.from_predictions, **options)
-    yield from entries("CalibrationDisplay.from_predictions", 2, of, y_true=many, y_pred=drawn)
-    options["n_samples"] = 19
-    of = partial(CalibrationDisplay.from_estimator, fitted("AnalogueInverter"), **options)
-    room = "CalibrationDisplay.from_estimator"
-    yield from entries(room, 2, of, X=X[:20], y=many, aliases=("y_true",))
+    for display, n, options in (
+        (PosteriorDisplay, 8, {"mesh": MESH, "colorbar": False}),
+        (CalibrationDisplay, 2, {"mesh": MESH, "functionals": ["std"]}),
+    ):
+        room, of = f"{display.__name__}.from", partial(display.from_predictions, **options)
+        yield from entries(f"{room}_predictions", n, of, y_true=many, y_pred=drawn)
+        inverter = fitted("AnalogueInverter")
+        of = partial(display.from_estimator, inverter, n_samples=19, **options)
+        yield from entries(f"{room}_estimator", n, of, X=X[:20], y=many, aliases=("y_true",))
 
 
 def of_metrics():
@@ -593,31 +588,27 @@ def of_metrics():
 def of_posteriors():
     """Give the calls of metrics of predicted distributions."""
     many = Y[:20]
-    rng = np.random.default_rng(0)
+    drawn = many[..., None] + 100.0 * np.random.default_rng(0).normal(size=(*many.shape, 19))
+    pair, probabilities = {"y_true": many, "y_pred": drawn}, np.linspace(0.05, 0.95, 19)
     gaussian = {"y_true": many, "y_pred": many + 100.0, "std": np.full(many.shape, 150.0)}
-    drawn = many[..., None] + 100.0 * rng.normal(size=(*many.shape, 19))
-    pair = {"y_true": many, "y_pred": drawn}
-    probabilities = np.linspace(0.05, 0.95, 19)
-    families = np.repeat([1.0, 2.0], 10)
     for name in ("crps", "interval_coverage"):
         metric = getattr(metrics, name)
         yield from calls(f"metrics.{name}", metric, **gaussian)
         yield from calls(f"metrics.{name} draws", metric, **pair, only=("y_pred",))
         of_quantiles = partial(metric, many, np.sort(drawn))
         yield from calls(f"metrics.{name}", of_quantiles, quantiles=probabilities)
-    for argument, good in {"levels": np.array([0.5, 0.7, 0.8]), "labels": families}.items():
-        covered = partial(metrics.interval_coverage, many, drawn)
-        yield from calls("metrics.interval_coverage", covered, **{argument: good})
+    covered = partial(metrics.interval_coverage, many, drawn)
+    yield from calls("metrics.interval_coverage", covered, levels=np.array([0.5, 0.7, 0.8]))
+    yield from calls("metrics.interval_coverage", covered, labels=np.repeat([1.0, 2.0], 10))
     yield from calls("metrics.energy_score", metrics.energy_score, **pair)
-    ranks = lambda **a: metrics.sbc_ranks(**a, functional="std", mesh=MESH)  # noqa: E731
-    yield from calls("metrics.sbc_ranks", ranks, **pair)
-    counts = lambda **a: metrics.rank_histogram(**a, functional="std", mesh=MESH).counts  # noqa: E731
+    options = {"functional": "std", "mesh": MESH}
+    yield from calls("metrics.sbc_ranks", partial(metrics.sbc_ranks, **options), **pair)
+    counts = lambda **a: metrics.rank_histogram(**a, **options).counts  # noqa: E731
     yield from calls("metrics.rank_histogram", counts, **pair)
-    spread = lambda rho: metrics.interface_spread(rho, MESH)  # noqa: E731
-    yield from calls("metrics.interface_spread", spread, rho=FEW_Y)
-    score = lambda **a: metrics.PosteriorScorer(n_samples=None)(  # noqa: E731
-        fitted("BayesLinearInverter"), **a
+    yield from calls(
+        "metrics.interface_spread", partial(metrics.interface_spread, mesh=MESH), rho=Y
     )
+    score = partial(metrics.PosteriorScorer(n_samples=None), fitted("BayesLinearInverter"))
     room = "metrics.PosteriorScorer.__call__"
     yield from calls(room, score, X=FEW_X, y=FEW_Y, aliases=("y_true",))
     margin = Mesh([np.linspace(0, 43200, 11), np.linspace(0, 383e3, 9)])

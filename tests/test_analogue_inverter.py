@@ -330,6 +330,14 @@ def test_same_seed_same_draws_and_other_seed_other_draws(inverter):
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
 
 
+def test_parameters_that_are_set_later_count_from_the_next_fit():
+    inverter = fitted(10)
+    before = inverter.predict(G[:3])
+    inverter.set_params(n_neighbors=30)
+    np.testing.assert_array_equal(inverter.predict(G[:3]), before)
+    assert np.abs(inverter.fit(X, RHO).predict(G[:3]) - before).max() > 0.1
+
+
 def test_density_vectors():
     rho = np.linspace(1.0, 3.0, 50)
     inverter = AnalogueInverter(5, operator=MatrixOperator([[2.0]]), noise_level=0.0)

@@ -14,19 +14,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import real_array, validate_data
 from skgrav._constraints import Interval, StrOptions
-from skgrav._typing import Array, Indices
+from skgrav._typing import Array
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._data_posterior import DataPosterior
 from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._inflation import Inflation
 from skgrav.inverters._plausible import warn_implausible
 from skgrav.inverters._rows import Rows
-from skgrav.inverters._section_library import SectionLibrary
+from skgrav.inverters._section_library import SectionLibrary, kept, mirrored_cells
 from skgrav.io import Field, saved
 from skgrav.noise import Noise, at_least_typical
 from skgrav.operators import (
     BaseOperator,
-    ForwardOperator,
     MatrixOperator,
     is_lazy,
     resolve_operator,
@@ -77,6 +76,8 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
     ----------
     operator_ : BaseOperator
         The fitted operator in use.
+    n_neighbors_ : int
+        Number of analogues in use.
     n_sections_ : int
         Number of sections in the library, mirror images included.
     n_outputs_ : int
@@ -155,6 +156,7 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
     _file_fields: ClassVar = (
         *InverterMixin._file_fields,
         Field("operator_", BaseOperator),
+        Field("n_neighbors_", int),
         Field("n_sections_", int),
         Field("_prior", GaussianPrior),
         Field("_library", SectionLibrary),
@@ -205,10 +207,10 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
             drawn = X(random_state=seed)
             X, y = (drawn.data, drawn.target) if hasattr(drawn, "target") else drawn
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32, np.float16))
-        rho = self._kept(y.reshape(len(y), -1))
+        rho = kept(y.reshape(len(y), -1), self.precision)
         # Whatever is refused below leaves the attributes of an earlier fit.
         operator = self._checked_operator(X, rho)
-        cells = None if self.augment is None else _mirrored_cells(operator)
+        cells = None if self.augment is None else mirrored_cells(operator)
         n_sections = len(rho) * (1 if cells is None else 2)
         if n_sections < self.n_neighbors:
             raise ValueError(
@@ -218,7 +220,7 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
         matrix = Noise.of(operator, self.noise_level).whitening.matrix(operator.matrix_)
         prior = GaussianPrior.of(Rows(rho, cells), matrix)
         self._y_ndim, self.n_outputs_, self.n_sections_ = y.ndim, rho.shape[1], n_sections
-        self.operator_, self._prior = operator, prior
+        self.operator_, self._prior, self.n_neighbors_ = operator, prior, int(self.n_neighbors)
         self._library = library = SectionLibrary.of(rho, cells, prior, matrix)
         if self.inflation == "auto":
             self._inflation = Inflation.learn(library, prior, matrix, self.n_neighbors)
@@ -296,13 +298,13 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
         """
         check_is_fitted(self, "_library")
         p = np.atleast_1d(real_array(quantiles, "quantiles"))
-        least = 1.0 / (self.n_neighbors + 1)
+        least = 1.0 / (self.n_neighbors_ + 1)
         if p.ndim != 1 or not p.size or p.min() < least - 1e-9 or p.max() > 1.0 - least + 1e-9:
             raise ValueError(
                 f"'quantiles' is {quantiles!r}; it must be probabilities from {least:.4g} to "
-                f"{1 - least:.4g}, which {self.n_neighbors} draws reach. Give more 'n_neighbors'."
+                f"{1 - least:.4g}, which {self.n_neighbors_} draws reach. Give more 'n_neighbors'."
             )
-        draws = self._draws(X, self.n_neighbors, 0, noise_level)
+        draws = self._draws(X, self.n_neighbors_, 0, noise_level)
         # Other definitions of quantiles make intervals of few draws too short.
         rho = np.stack([np.quantile(d, p, axis=0, method="weibull").T for d in draws])
         return rho[:, 0] if self._y_ndim == 1 else rho
@@ -357,11 +359,6 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
         """Return what the data say, and the nearest sections with their deviations inflated."""
         check_is_fitted(self, "_library")
         X = validate_data(self, X, reset=False)
-        if self.n_neighbors > self.n_sections_:
-            raise ValueError(
-                f"'n_neighbors' is {self.n_neighbors}, but the library has {self.n_sections_} "
-                "sections."
-            )
         prior, noise = self._prior, Noise.of(self.operator_, self.noise_level).at(noise_level)
         white = noise.whitening(X)
         residual = white - prior.data_mean
@@ -369,7 +366,7 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
         rms = at_least_typical(np.sqrt(np.mean(white**2, axis=1)), self._data_rms)
         matrix = noise.whitening.matrix(self.operator_.matrix_)
         posterior = DataPosterior.of(prior, matrix, residual, sigma)
-        nearest = self._library.nearest(posterior, self.n_neighbors)
+        nearest = self._library.nearest(posterior, self.n_neighbors_)
         factors = self._inflation.at(sigma / rms)
         return posterior, (
             _spread(self._library[indices], factor)
@@ -381,18 +378,6 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
         mean = self._prior.mean
         trained = float(np.min(mean - spread)), float(np.max(mean + spread))
         warn_implausible(rho, self.operator_, trained)
-
-    def _kept(self, rho: NDArray[Any]) -> NDArray[Any]:
-        """Return densities in the precision of the library, and memory-mapped ones as they are."""
-        if _is_mapped(rho):
-            return rho
-        largest = float(np.finfo(self.precision).max)
-        if max(-float(rho.min()), float(rho.max())) > largest:
-            raise ValueError(
-                f"'precision' is {self.precision!r}, whose numbers end at {largest:g}, but 'y' has "
-                f"densities from {rho.min():g} to {rho.max():g}. Take 'float32'."
-            )
-        return rho.astype(self.precision)
 
     def _checked_operator(self, X: NDArray[Any], rho: NDArray[Any]) -> BaseOperator:
         # An operator that is identified from the pairs may need them all.
@@ -409,22 +394,3 @@ def _spread(sections: Array, factor: float) -> Array:
     """Return sections with their deviations from their mean times a factor."""
     mean = sections.mean(axis=0)
     return mean + factor * (sections - mean)
-
-
-def _mirrored_cells(operator: BaseOperator) -> Indices:
-    """Return the order of cells in mirror images, or raise ValueError if there are none."""
-    from skgrav.training import Mirror  # imported when asked for, as it needs torch
-
-    if not isinstance(operator, ForwardOperator):
-        raise ValueError(
-            f"augment='mirror' needs a ForwardOperator, which has a mesh and stations, but "
-            f"'operator' is a {type(operator).__name__}; use augment=None."
-        )
-    return Mirror.of(operator.mesh_, operator.survey_, operator.fraction_).cells
-
-
-def _is_mapped(array: Any) -> bool:
-    """Return whether an array is memory-mapped, or a view of one that is."""
-    while array is not None and not isinstance(array, np.memmap):
-        array = getattr(array, "base", None)
-    return array is not None

@@ -14,6 +14,7 @@ from skgrav.inverters._data_posterior import DataPosterior
 from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._rows import Rows
 from skgrav.io import saved, sized
+from skgrav.operators import BaseOperator, ForwardOperator
 
 #: Smallest standard deviation of a coordinate of the data, relative to the largest, that counts.
 _LEAST_STD = 1e-8
@@ -87,3 +88,35 @@ class SectionLibrary:
             distances += weight[start : start + size] @ squares.T
             for row in distances:
                 yield np.argpartition(row, n_neighbors - 1)[:n_neighbors]
+
+
+def kept(rho: NDArray[Any], precision: str) -> NDArray[Any]:
+    """Return a copy of densities in a precision, but memory-mapped ones as they are."""
+    if _is_mapped(rho):
+        return rho
+    largest = float(np.finfo(precision).max)
+    if max(-float(rho.min()), float(rho.max())) > largest:
+        raise ValueError(
+            f"'precision' is {precision!r}, whose numbers end at {largest:g}, but 'y' has "
+            f"densities from {rho.min():g} to {rho.max():g}. Take 'float32'."
+        )
+    return rho.astype(precision)
+
+
+def mirrored_cells(operator: BaseOperator) -> Indices:
+    """Return the order of cells in mirror images, or raise ValueError if there are none."""
+    from skgrav.training import Mirror  # imported when asked for, as it needs torch
+
+    if not isinstance(operator, ForwardOperator):
+        raise ValueError(
+            f"augment='mirror' needs a ForwardOperator, which has a mesh and stations, but "
+            f"'operator' is a {type(operator).__name__}; use augment=None."
+        )
+    return Mirror.of(operator.mesh_, operator.survey_, operator.fraction_).cells
+
+
+def _is_mapped(array: Any) -> bool:
+    """Return whether an array is memory-mapped, or a view of one that is."""
+    while array is not None and not isinstance(array, np.memmap):
+        array = getattr(array, "base", None)
+    return array is not None
