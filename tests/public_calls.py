@@ -582,35 +582,6 @@ def of_metrics():
     yield from calls("metrics.sample_coverage", coverage, **draws)
     labelled = lambda labels: metrics.sample_coverage(**draws, labels=labels)  # noqa: E731
     yield from calls("metrics.sample_coverage", labelled, labels=np.repeat([1.0, 2.0], 10))
-    yield from of_posteriors()
-
-
-def of_posteriors():
-    """Give the calls of metrics of predicted distributions."""
-    many = Y[:20]
-    drawn = many[..., None] + 100.0 * np.random.default_rng(0).normal(size=(*many.shape, 19))
-    pair, probabilities = {"y_true": many, "y_pred": drawn}, np.linspace(0.05, 0.95, 19)
-    gaussian = {"y_true": many, "y_pred": many + 100.0, "std": np.full(many.shape, 150.0)}
-    for name in ("crps", "interval_coverage"):
-        metric = getattr(metrics, name)
-        yield from calls(f"metrics.{name}", metric, **gaussian)
-        yield from calls(f"metrics.{name} draws", metric, **pair, only=("y_pred",))
-        of_quantiles = partial(metric, many, np.sort(drawn))
-        yield from calls(f"metrics.{name}", of_quantiles, quantiles=probabilities)
-    covered = partial(metrics.interval_coverage, many, drawn)
-    yield from calls("metrics.interval_coverage", covered, levels=np.array([0.5, 0.7, 0.8]))
-    yield from calls("metrics.interval_coverage", covered, labels=np.repeat([1.0, 2.0], 10))
-    yield from calls("metrics.energy_score", metrics.energy_score, **pair)
-    options = {"functional": "std", "mesh": MESH}
-    yield from calls("metrics.sbc_ranks", partial(metrics.sbc_ranks, **options), **pair)
-    counts = lambda **a: metrics.rank_histogram(**a, **options).counts  # noqa: E731
-    yield from calls("metrics.rank_histogram", counts, **pair)
-    yield from calls(
-        "metrics.interface_spread", partial(metrics.interface_spread, mesh=MESH), rho=Y
-    )
-    score = partial(metrics.PosteriorScorer(n_samples=None), fitted("BayesLinearInverter"))
-    room = "metrics.PosteriorScorer.__call__"
-    yield from calls(room, score, X=FEW_X, y=FEW_Y, aliases=("y_true",))
     margin = Mesh([np.linspace(0, 43200, 11), np.linspace(0, 383e3, 9)])
     for name, run, good in (
         ("make_density_models", partial(datasets.make_density_models, mesh=MESH), [0.0, 12.0]),
@@ -641,6 +612,35 @@ def of_posteriors():
 
     yield from calls("io.write_ubc_model", model, rho=np.arange(1.0, 25.0))
     yield from calls("io.write_ubc_survey", survey, data=np.arange(1.0, 13.0))
+    yield from of_posteriors()
+
+
+def of_posteriors():
+    """Give the calls of metrics of predicted distributions."""
+    many = Y[:20]
+    drawn = many[..., None] + 100.0 * np.random.default_rng(0).normal(size=(*many.shape, 19))
+    pair, probabilities = {"y_true": many, "y_pred": drawn}, np.linspace(0.05, 0.95, 19)
+    gaussian = {"y_true": many, "y_pred": many + 100.0, "std": np.full(many.shape, 150.0)}
+    for name in ("crps", "interval_coverage"):
+        metric = getattr(metrics, name)
+        yield from calls(f"metrics.{name}", metric, **gaussian)
+        yield from calls(f"metrics.{name} draws", metric, **pair, only=("y_pred",))
+        of_quantiles = partial(metric, many, np.sort(drawn))
+        yield from calls(f"metrics.{name}", of_quantiles, quantiles=probabilities)
+    covered = partial(metrics.interval_coverage, many, drawn)
+    yield from calls("metrics.interval_coverage", covered, levels=np.array([0.5, 0.7, 0.8]))
+    yield from calls("metrics.interval_coverage", covered, labels=np.repeat([1.0, 2.0], 10))
+    yield from calls("metrics.energy_score", metrics.energy_score, **pair)
+    options = {"functional": "std", "mesh": MESH}
+    yield from calls("metrics.sbc_ranks", partial(metrics.sbc_ranks, **options), **pair)
+    counts = lambda **a: metrics.rank_histogram(**a, **options).counts  # noqa: E731
+    yield from calls("metrics.rank_histogram", counts, **pair)
+    yield from calls(
+        "metrics.interface_spread", partial(metrics.interface_spread, mesh=MESH), rho=Y
+    )
+    score = partial(metrics.PosteriorScorer(n_samples=None), fitted("BayesLinearInverter"))
+    room = "metrics.PosteriorScorer.__call__"
+    yield from calls(room, score, X=FEW_X, y=FEW_Y, aliases=("y_true",))
 
 
 def of_networks():
