@@ -126,7 +126,7 @@ def projected(operator):
 def methods():
     """Return all methods that can be had, by name."""
     smooth = TikhonovInverter(order=1, depth_weighting="sensitivity")
-    few = {"n_volumes": (100, 20)}  # they take about a second each
+    few = {"n_volumes": (100, 10)}  # they take about a second each
     found = {
         "mean model": Method(mean_model),
         "best linear, clipped": Method(best_linear, clip=True),

@@ -4,8 +4,8 @@
     python benchmarks/transfer.py --problem bodies --seconds 300
 
 "bodies" are the two bodies below topography of `public.py`, "laguna" is Laguna del Maule. The
-network is trained for survey and ground of each, on closed bodies in layered rock less the median
-of each layer: contrasts to the country rock. Settings are the same for both, and regularised
+network is trained for survey and ground of each, on one or two winding bodies, less the median of
+each layer: contrasts to the country rock. Settings are the same for both, and regularised
 inversions are on the same mesh, which has columns of one width as the network needs. Prints a table
 and draws all estimates into `build/`.
 """
@@ -35,7 +35,7 @@ from skgrav.datasets import fetch_laguna_del_maule, fetch_two_bodies, make_densi
 from skgrav.metrics import chi_factor
 from skgrav.plotting import DensityDisplay
 
-FAMILIES = ("intrusions", "blocks", "random_walks")
+FAMILIES = ("random_walks",)
 DENSITY_RANGE = (-300.0, 300.0)
 
 #: Volumes of each epoch, drawn anew, and relative noise that they are given.

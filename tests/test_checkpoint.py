@@ -334,7 +334,10 @@ def left(tmp_path_factory):
 @pytest.mark.parametrize(
     ("fit", "difference"),
     [
-        (lambda **p: inverter(learning_rate=2e-3, **p).fit(X, RHO), "'learning_rate' was 0.001 an"),
+        (
+            lambda **p: inverter(learning_rate=2e-3, **p).fit(X, RHO),
+            "'learning_rate' was None and is 0.002",
+        ),
         (lambda **p: inverter(random_state=1, **p).fit(X, RHO), "the seed of 'random_state' was "),
         (lambda **p: inverter(callbacks=[Spoil(99)], **p).fit(X, RHO), "'callbacks' was None and"),
         (lambda **p: inverter(early_stopping=True, **p).fit(X, RHO), "'early_stopping' was False"),

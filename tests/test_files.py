@@ -300,7 +300,7 @@ def test_parameters_may_be_numbers_of_numpy(tmp_path):
 def test_training_parameters_may_be_left_to_the_architecture(tmp_path):
     loaded = again(fitted("residual"), tmp_path)
     assert (loaded.batch_size, loaded.weight_decay, loaded.max_epochs) == (None, None, 1)
-    assert loaded.learning_rate == 1e-3
+    assert loaded.learning_rate is None
 
 
 def test_subclass_reads_what_its_base_wrote(tmp_path):

@@ -520,12 +520,12 @@ def test_cells_that_are_no_square_need_a_mesh(kind):
     ("params", "text"),
     [
         (
-            {"mesh": Mesh.regular((4, 6, 6), 1.0)},
-            r"'mesh' has shape \(4, 6, 6\), but X has 144 cells",
+            {"mesh": Mesh.regular((4, 6, 7), 1.0)},
+            r"'mesh' has shape \(4, 6, 7\), but X has 144 cells",
         ),
         (
             {"mesh": Mesh.square(11)},
-            r"'mesh' has shape \(11, 11\), but X has 144 cells; give the 2D",
+            r"'mesh' has shape \(11, 11\), but X has 144 cells; give the mesh",
         ),
         (
             {"n_components": 101},

@@ -460,15 +460,21 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         return other
 
     @classmethod
-    def from_pretrained(cls, name: Literal["paper"] = "paper", *, device: str = "auto") -> Self:
+    def from_pretrained(
+        cls, name: Literal["paper", "huang2021"] = "paper", *, device: str = "auto"
+    ) -> Self:
         """Return a pretrained network.
 
         Parameters
         ----------
-        name : {"paper"}, default="paper"
+        name : {"paper", "huang2021"}, default="paper"
             ``"paper"`` is for the paper's geometry, 50 x 50 cells under 150 stations with gx and
             gz in its units, for densities in (0, 12] and relative noise up to 10 %. It was trained
-            on sections of all families of `make_density_models`.
+            on sections of all families of `make_density_models`. ``"huang2021"`` is a U-Net for
+            volumes with layers and columns of `skgrav.datasets.fetch_huang2021`, 16 layers and any
+            number of columns of 50 m, see `with_operator`; for a few compact bodies of up to 1000
+            kg/m3 in rock of 0, with gz in mGal and relative noise up to 40 %. It was trained on the
+            20,000 random-walk bodies of that set.
         device : str, default="auto"
             Torch device, as in the constructor.
 

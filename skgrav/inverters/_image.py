@@ -94,9 +94,10 @@ class ImageEncoding(LinearEncoding):
                 "'data_consistency' is True, but the network of architecture='unet' is not trained "
                 "through the data; fit its estimates to them by Refiner('projection', init=...)."
             )
-        given = _with_geometry(inverter.operator, X.shape[1], y.shape[1])
-        operator = checked_operator(X, y, given)
-        assert isinstance(operator, ForwardOperator)
+        given = inverter.operator
+        if given is not None or X.shape[1] ** 2 != 36 * y.shape[1]:  # the paper's is found
+            _with_geometry(given)
+        operator = _with_geometry(checked_operator(X, y, given))
         mesh = operator.mesh_
         _check_symmetry(operator, inverter.augment)
         whitening = Noise.of(operator, n_data=X.shape[1]).whitening
@@ -127,7 +128,7 @@ class ImageEncoding(LinearEncoding):
 
     def for_operator(self, operator: BaseOperator) -> ImageEncoding:
         """Return the encoding for another survey, or other columns, on the same layers."""
-        operator = _with_geometry(operator, None, None)
+        operator = _with_geometry(operator)
         if operator.survey is not None:  # before a matrix is built
             _check_size(operator.survey.n_data - operator.survey.trend_basis.shape[1])
         fitted = clone(operator).fit()
@@ -270,10 +271,8 @@ def _white_mean(operator: ForwardOperator, prior: StationaryPrior, offset: Array
     return Noise.of(operator).whitening(g)[0]
 
 
-def _with_geometry(operator: Any, n_data: int | None, n_cells: int | None) -> ForwardOperator:
-    """Return an operator with mesh and survey; None takes the paper's for its sizes."""
-    if operator is None and n_data is not None and n_cells and n_data**2 == 36 * n_cells:
-        return ForwardOperator()
+def _with_geometry(operator: Any) -> ForwardOperator:
+    """Return an operator that has mesh and survey, else raise ValueError."""
     if not isinstance(operator, ForwardOperator):
         found = "None" if operator is None else f"a {type(operator).__name__}"
         raise ValueError(

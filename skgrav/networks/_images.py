@@ -114,7 +114,8 @@ class ImageNetwork(nn.Module):
             size2 = size2.clamp_min(self._LEAST**2)
             noise2 = sigma.square() + self.levels.square() * size2
             level = torch.log10(sigma.square() / size2) / 2
-            c = (data @ held["rotation"])[:, None] / (held["variance"] + noise2[:, :, None])
+            c = (data.to(held["rotation"].dtype) @ held["rotation"])[:, None]
+            c = (c / (held["variance"] + noise2[:, :, None])).float()
         if torch.is_autocast_enabled(x.device.type):
             # Autocast itself would convert this large matrix at every step.
             precision = torch.get_autocast_dtype(x.device.type)
@@ -140,10 +141,12 @@ class ImageNetwork(nn.Module):
         if self._held is None or self._held["device"] != device:
             frame = self._frame()
             gain = torch.tensor(frame.gain, device=device)
+            # Divided by small eigenvalues, rounding errors of single precision would be seen.
+            digits = torch.float32 if device.type == "mps" else torch.float64
             self._held = {
                 "device": device,
-                "rotation": torch.tensor(frame.rotation, dtype=torch.float32, device=device),
-                "variance": torch.tensor(frame.variance, dtype=torch.float32, device=device),
+                "rotation": torch.tensor(frame.rotation, dtype=digits, device=device),
+                "variance": torch.tensor(frame.variance, dtype=digits, device=device),
                 "gain": gain.flatten(1),
                 "shape": gain.shape[1:],
                 "cells": torch.tensor(frame.cells, device=device),

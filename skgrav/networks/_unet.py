@@ -68,7 +68,7 @@ class UNet(nn.Module):
             raise ValueError(f"'ndim' is {ndim!r}; it must be 1 for sections or 2 for volumes.")
         if not len(widths):
             raise ValueError("'widths' is empty; give the channels at one resolution at least.")
-        convolution, self._pool, self._format = _CONVOLUTIONS[ndim]
+        convolution, _, memory_format = _CONVOLUTIONS[ndim]
         self.n_in, self.ndim = n_in, ndim
         self.multiple = 2 ** len(widths)
         sizes = [n_in * 2**ndim, *widths]
@@ -77,7 +77,7 @@ class UNet(nn.Module):
         self.last = damped(convolution(widths[0], n_out * 2**ndim, 3, padding=1), _LAST)
         self.share = nn.Parameter(torch.ones(n_out))
         whole: Any = self  # torch does not annotate this way to call `to`
-        whole.to(memory_format=self._format)
+        whole.to(memory_format=memory_format)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map images to images.
@@ -96,12 +96,13 @@ class UNet(nn.Module):
         columns, estimate = x.shape[2:], x[:, : len(self.share)]
         lacking = [(0, -n % self.multiple) for n in reversed(columns)]
         x = _paired(pad(x, [n for pair in lacking for n in pair]))
-        x = x.contiguous(memory_format=self._format)
+        _, pool, memory_format = _CONVOLUTIONS[self.ndim]  # formats of torch cannot be pickled
+        x = x.contiguous(memory_format=memory_format)
         skipped = []
         for encoder in self.encoders[:-1]:
             x = encoder(x)
             skipped.append(x)
-            x = self._pool(x, 2)
+            x = pool(x, 2)
         x = self.encoders[-1](x)
         for decoder in self.decoders[::-1]:
             x = decoder(torch.cat([interpolate(x, scale_factor=2), skipped.pop()], dim=1))
