@@ -144,7 +144,7 @@ def methods():
         )
     if WEIGHTS.exists():
         found["U-Net"] = Method(unet)
-        found["U-Net, projected onto the data"] = Method(projected, n_volumes=(500, 100))
+        found["U-Net, projected onto the data"] = Method(projected, **few)
     return found
 
 
