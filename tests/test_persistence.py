@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 
 from skgrav import CNNInverter, Mesh
-from skgrav.datasets import make_gravity_dataset
+from skgrav.datasets import fetch_huang2021, make_gravity_dataset
 from skgrav.inverters import _pretrained
 from skgrav.metrics import relative_l2_error
 from skgrav.training import Trainer
@@ -225,8 +225,31 @@ def test_pretrained_network_inverts_without_training():
         assert 0 <= rho.min() <= rho.max() <= 12
 
 
+def test_pretrained_network_of_volumes_finds_a_body():
+    network = CNNInverter.from_pretrained("huang2021")
+    rho = np.zeros((16, 32, 32))
+    rho[4:9, 12:18, 10:20] = 1000.0
+    rho = rho.reshape(1, -1)
+    g = network.operator_.transform(rho)
+    found = network.predict(g, noise_level=0.0)
+    assert relative_l2_error(rho, found) < 0.5
+    assert 0 <= found.min() <= found.max() <= 1000
+    assert found.sum() == pytest.approx(rho.sum(), rel=0.1)
+
+
+def test_pretrained_network_of_volumes_inverts_the_public_set(shared_data):
+    volumes = fetch_huang2021("validation", data_home=shared_data)
+    network = CNNInverter.from_pretrained("huang2021")
+    g, rho = volumes.data[:100], volumes.density(slice(100))
+    assert relative_l2_error(rho, network.predict(g, noise_level=0.0)) < 0.57
+    sigma = 0.05 * g.max(axis=1)
+    noise = sigma[:, None] * np.random.default_rng(0).normal(size=g.shape)
+    level = sigma / np.sqrt(np.mean(g**2, axis=1))
+    assert relative_l2_error(rho, network.predict(g + noise, noise_level=level)) < 0.75
+
+
 def test_unknown_and_changed_pretrained_networks_are_refused(monkeypatch):
-    with pytest.raises(ValueError, match=r"'name' is 'papper'; allowed are 'paper'"):
+    with pytest.raises(ValueError, match=r"'name' is 'papper'; allowed are 'paper', 'huang2021'"):
         CNNInverter.from_pretrained("papper")
     name, _ = _pretrained.PRETRAINED["paper"]
     monkeypatch.setitem(_pretrained.PRETRAINED, "paper", (name, "0" * 64))

@@ -7,12 +7,16 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).parents[1] / "pretrained"
 
-#: File of each network and its SHA-256; benchmarks/pretrain.py makes them.
+#: File of each network and its SHA-256; benchmarks/pretrain.py and train_volumes.py make them.
 PRETRAINED = {
     "paper": (
         "paper.safetensors",
         "7f4cf06b09b7f7ad1dcdeb40c20ee85f80fa4a6d3de5fc54284a05f3b400d12f",
-    )
+    ),
+    "huang2021": (
+        "huang2021.safetensors",
+        "9f0581bd1979f066f626c6dd36c7a6a25145ab83dc1de18a0d13c8d47f344efb",
+    ),
 }
 
 
