@@ -54,8 +54,8 @@ for name, found in estimates.items():
 # %%
 # Look
 # ----
-# A map at 375 m and a section through both bodies, along the line between them. Compact inversion is
-# told both densities, and boxes are what it looks for: here it is closer than the network, on
+# A map at 375 m and a section through both bodies, along the line between them. Compact inversion
+# is told both densities, and boxes are what it looks for: here it is closer than the network, on
 # winding bodies it is farther off, as the page on public problems says. The network needs no
 # setting and takes milliseconds, but does not fit the data to their noise: a `Refiner` would.
 
