@@ -19,6 +19,7 @@ import skgrav
 from skgrav import BayesLinearInverter, CNNInverter, Refiner, SparseInverter, TikhonovInverter
 from skgrav.datasets import fetch_huang2021
 from skgrav.metrics import chi_factor, relative_l2_error
+from skgrav.solvers import Projection
 
 BOUNDS = (0.0, 1000.0)
 FAMILIES = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X")
@@ -117,7 +118,7 @@ def unet(operator):
 def projected(operator):
     """Return the network whose estimates are projected onto the data, within bounds."""
     refiner = Refiner(
-        "projection", init=FrozenEstimator(unet(operator)), operator=operator, bounds=BOUNDS
+        Projection(bounds=BOUNDS), init=FrozenEstimator(unet(operator)), operator=operator
     )
     some = fetch_huang2021("validation")
     return refiner.fit(some.data[:50], some.density(slice(50)))

@@ -56,7 +56,7 @@ def crps(
 
     Notes
     -----
-    For M draws x of a cell of density y it is the fair estimator [1]_
+    For M draws x of a cell of density y it is the fair estimator [1]_ ::
 
         mean |x_i - y| - sum_ij |x_i - x_j| / (2 M (M - 1)),
 
