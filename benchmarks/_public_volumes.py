@@ -77,6 +77,8 @@ class Method:
     n_volumes: tuple[int, int] = (2000, 100)
     #: Whether densities are clipped to the bounds.
     clip: bool = False
+    #: Noise relative to the rms that is told with data without noise.
+    told: float = TOLD
 
 
 class MeanModel:
@@ -144,7 +146,7 @@ def methods():
             of_training(latent.by_vae), n_volumes=(200, 20), clip=True
         )
     if WEIGHTS.exists():
-        found["U-Net"] = Method(unet)
+        found["U-Net"] = Method(unet, told=0.0)
         found["U-Net, projected onto the data"] = Method(projected, **few)
     return found
 
@@ -156,16 +158,16 @@ def with_noise(g, seed):
     return noisy, sigma[:, 0] / np.sqrt(np.mean(noisy**2, axis=1))
 
 
-def evaluate(inverter, n_volumes=(2000, 100), clip=False):
+def evaluate(inverter, n_volumes=(2000, 100), clip=False, told=TOLD):
     """Return mean errors by family, R², chi factor, and CPU seconds per volume of an inverter.
 
-    Noise is the same for all inverters, and its level is told; `TOLD` with data without noise.
+    Noise is the same for all inverters, and its level is told; that of noise-free data is `told`.
     """
     found, seconds, n_estimates = {}, 0.0, 0
     for subset, count, seed in zip(("validation", "regular"), n_volumes, (1, 2), strict=True):
         data = fetch_huang2021(subset)
         noisy, level = with_noise(data.data, seed)
-        kinds = {"": (data.data, np.full(len(noisy), TOLD)), NOISY: (noisy, level)}
+        kinds = {"": (data.data, np.full(len(noisy), told)), NOISY: (noisy, level)}
         for family in dict.fromkeys(data.family):
             rows = np.flatnonzero(data.family == family)[:count]
             name = "validation" if subset == "validation" else family
@@ -244,7 +246,7 @@ def prepared(name):
             warnings.simplefilter("ignore")
             inverter = method.fit(fetch_huang2021("validation").operator)
             seconds = time.process_time() - start
-            return seconds, evaluate(inverter, method.n_volumes, method.clip)
+            return seconds, evaluate(inverter, method.n_volumes, method.clip, method.told)
 
     return run
 

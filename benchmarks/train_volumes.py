@@ -140,8 +140,8 @@ def main():
         print(f"{WEIGHTS.name}, {WEIGHTS.stat().st_size / 1e6:.1f} MB, {digest}")
     elif options.weights:
         net.save(options.weights)
-    method = Method(None, n_volumes=tuple(options.judged))
-    clean, noisy = row(label, evaluate(net, method.n_volumes), method, seconds, 0)
+    method = Method(None, n_volumes=tuple(options.judged), told=0.0)
+    clean, noisy = row(label, evaluate(net, method.n_volumes, told=method.told), method, seconds, 0)
     footer = (
         f"{epochs} epochs of {options.volumes} volumes, {clock.seconds:.0f} CPU s, and "
         f"{seconds - clock.seconds:.0f} before and after them, {elapsed / 60:.1f} minutes on "

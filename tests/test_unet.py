@@ -201,6 +201,17 @@ def test_turned_batches_are_turned_back():
         assert len({images.numpy().tobytes() for images in seen}) == n
 
 
+def test_mirrored_and_turned_data_give_such_estimates():
+    inverter = fitted(augment="turns", max_epochs=1)
+    images = OPERATOR.survey_.unflatten(X[:3]).reshape(3, *VOLUME.shape[1:])
+    rho = VOLUME.unflatten(inverter.predict(X[:3], noise_level=0.01))
+    for change in (lambda a: a[..., ::-1], lambda a: a[..., ::-1, :], lambda a: a.swapaxes(-1, -2)):
+        g = change(images).reshape(3, -1)
+        found = VOLUME.unflatten(inverter.predict(g, noise_level=0.01))
+        np.testing.assert_allclose(found, change(rho), atol=1e-3)
+    assert not np.allclose(rho, rho[..., ::-1], atol=0.1)
+
+
 def test_predictions_are_of_averaged_weights():
     torch.manual_seed(0)
     averaged = AveragedWeights(nn.Linear(3, 1), decay=0.5)

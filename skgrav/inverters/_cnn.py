@@ -108,8 +108,8 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     augment : {"mirror", "turns"} or None, default=None
         ``"mirror"`` flips sections along x, and the sign of gx: half of each batch, or for
         ``"residual"`` all, added to the originals. ``"unet"`` flips whole batches at random, in 3D
-        along y and x; with ``"turns"`` it exchanges y and x, too. The survey and the mesh must be
-        symmetric.
+        along y and x; with ``"turns"`` it exchanges y and x, too; its estimates are means over all
+        these images. The survey and the mesh must be symmetric.
     density_range : tuple of two floats, default=None
         Range to which estimates are clipped, unless `data_consistency` is True; None takes the
         range of the training densities.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class ImageNetwork(nn.Module):
 
     Each image is the best linear estimate at another level of noise: the noise itself, and higher
     ones, which blur. A batch in training is turned or mirrored at random, and its output turned
-    back.
+    back. Estimates are means over all such images.
 
     Parameters
     ----------
@@ -99,9 +100,11 @@ class ImageNetwork(nn.Module):
         """
         held = self._tensors(x.device)
         check_tensor(x, "x", len(held["rotation"]) + 1)
-        turn = self._drawn()
-        out = _turned_back(self.body(_turned(self.channels(x), turn)), turn).float()
-        out = out + self.mean[(slice(None), *(None for _ in held["shape"][1:]))]
+        channels, turns = self.channels(x), self._turns()
+        if self.training:  # one of them at random
+            turns = [turns[int(torch.randint(len(turns), ()))]]
+        outs = [_turned_back(self.body(_turned(channels, t)), t).float() for t in turns]
+        out = sum(outs) / len(turns) + self.mean[(slice(None), *(None for _ in held["shape"][1:]))]
         return out.flatten(1)[:, held["cells"]] * self.scale
 
     def channels(self, x: torch.Tensor) -> torch.Tensor:
@@ -130,12 +133,12 @@ class ImageNetwork(nn.Module):
             parts.append(held["active"].to(images.dtype).expand(len(x), *held["active"].shape))
         return torch.cat(parts, dim=1)
 
-    def _drawn(self) -> tuple[bool, ...]:
-        """Draw whether to flip each horizontal axis and to exchange both."""
-        if not self.training or self.symmetry is None:
-            return ()
+    def _turns(self) -> list[tuple[bool, ...]]:
+        """Return all choices of whether to flip each horizontal axis and to exchange both."""
+        if self.symmetry is None:
+            return [()]
         n = self._tensors(self.mean.device)["active"].ndim - 1 + (self.symmetry == "turns")
-        return tuple(torch.rand(n).lt(0.5).tolist())
+        return list(product((False, True), repeat=n))
 
     def _tensors(self, device: torch.device) -> dict[Any, Any]:
         if self._held is None or self._held["device"] != device:
