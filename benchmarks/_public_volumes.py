@@ -13,13 +13,11 @@ from typing import Any
 
 import numpy as np
 from _timing import in_fresh_process
-from sklearn.frozen import FrozenEstimator
 
 import skgrav
-from skgrav import BayesLinearInverter, CNNInverter, Refiner, SparseInverter, TikhonovInverter
+from skgrav import BayesLinearInverter, CNNInverter, SparseInverter, TikhonovInverter
 from skgrav.datasets import fetch_huang2021
 from skgrav.metrics import chi_factor, relative_l2_error
-from skgrav.solvers import Projection
 
 BOUNDS = (0.0, 1000.0)
 FAMILIES = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X")
@@ -117,15 +115,6 @@ def unet(operator):
     return CNNInverter.from_pretrained("huang2021")
 
 
-def projected(operator):
-    """Return the network whose estimates are projected onto the data, within bounds."""
-    refiner = Refiner(
-        Projection(bounds=BOUNDS), init=FrozenEstimator(unet(operator)), operator=operator
-    )
-    some = fetch_huang2021("validation")
-    return refiner.fit(some.data[:50], some.density(slice(50)))
-
-
 def methods():
     """Return all methods that can be had, by name."""
     smooth = TikhonovInverter(order=1, depth_weighting="sensitivity")
@@ -147,7 +136,6 @@ def methods():
         )
     if WEIGHTS.exists():
         found["U-Net"] = Method(unet, told=0.0)
-        found["U-Net, projected onto the data"] = Method(projected, **few)
     return found
 
 
