@@ -165,7 +165,6 @@ def test_operator_is_identified_from_the_pairs_that_tell_the_physics(monkeypatch
 def test_training_copies_no_set_as_a_whole(monkeypatch, params, dtype):
     for module, name in (
         (_linear_encoding, "_N_PHYSICS_PAIRS"),
-        (_linear_encoding, "_N_CHECKED_PAIRS"),
         (_whitened, "_N_COMPONENT_SECTIONS"),
     ):
         monkeypatch.setattr(module, name, 300)
