@@ -13,7 +13,7 @@ import pytest
 
 from skgrav import BayesLinearInverter, CNNInverter, Mesh, Survey
 from skgrav.datasets import make_gravity_dataset
-from skgrav.inverters import _bayes_linear, _linear_encoding, _rows, _whitened
+from skgrav.inverters import _checked_operator, _rows, _whitened
 from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._rows import Encoded, Rows
 from skgrav.metrics import relative_l2_error
@@ -152,7 +152,7 @@ def test_whole_numbers_are_densities_too():
 
 
 def test_operator_is_identified_from_the_pairs_that_tell_the_physics(monkeypatch):
-    monkeypatch.setattr(_linear_encoding, "_N_PHYSICS_PAIRS", 250)
+    monkeypatch.setattr(_checked_operator, "_N_PHYSICS_PAIRS", 250)
     with pytest.warns(UserWarning, match="identified from 200 of them"):
         unfitted(operator=None, max_epochs=1).fit(1.5 * X, RHO)
 
@@ -164,7 +164,7 @@ def test_operator_is_identified_from_the_pairs_that_tell_the_physics(monkeypatch
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_training_copies_no_set_as_a_whole(monkeypatch, params, dtype):
     for module, name in (
-        (_linear_encoding, "_N_PHYSICS_PAIRS"),
+        (_checked_operator, "N_CHECKED"),
         (_whitened, "_N_COMPONENT_SECTIONS"),
     ):
         monkeypatch.setattr(module, name, 300)
@@ -185,7 +185,7 @@ def test_training_copies_no_set_as_a_whole(monkeypatch, params, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_best_linear_estimate_copies_no_set_as_a_whole(monkeypatch, dtype):
-    monkeypatch.setattr(_bayes_linear, "_N_PHYSICS_PAIRS", 300)
+    monkeypatch.setattr(_checked_operator, "N_CHECKED", 300)
     g, rho = (np.tile(part, (25, 1)).astype(dtype) for part in (X, RHO))
     inverter = BayesLinearInverter(0.01, operator=OPERATOR, shrinkage=0.01)
     expected = inverter.fit(X, RHO).predict(X)  # loads what is loaded once

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
@@ -16,6 +16,7 @@ from skgrav._checks import real_array, validate_data
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array
 from skgrav.inverters._base import InverterMixin
+from skgrav.inverters._checked_operator import checked_operator
 from skgrav.inverters._data_posterior import DataPosterior
 from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._inflation import Inflation
@@ -26,13 +27,8 @@ from skgrav.io import Field, saved
 from skgrav.noise import Noise, at_least_typical
 from skgrav.operators import (
     BaseOperator,
-    MatrixOperator,
     is_lazy,
-    resolve_operator,
 )
-
-#: Pairs with which the operator is checked.
-_N_PHYSICS_PAIRS = 6000
 
 #: Standard deviations on either side of the mean that count as the range of training densities.
 _SPREAD = 3.0
@@ -209,7 +205,7 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32, np.float16))
         rho = kept(y.reshape(len(y), -1), self.precision)
         # Whatever is refused below leaves the attributes of an earlier fit.
-        operator = self._checked_operator(X, rho)
+        operator = checked_operator(X, rho, self.operator, noise_level=self.noise_level)
         cells = None if self.augment is None else mirrored_cells(operator)
         n_sections = len(rho) * (1 if cells is None else 2)
         if n_sections < self.n_neighbors:
@@ -378,16 +374,6 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
         mean = self._prior.mean
         trained = float(np.min(mean - spread)), float(np.max(mean + spread))
         warn_implausible(rho, self.operator_, trained)
-
-    def _checked_operator(self, X: NDArray[Any], rho: NDArray[Any]) -> BaseOperator:
-        # An operator that is identified from the pairs may need them all.
-        learned = self.operator is None
-        if isinstance(self.operator, MatrixOperator):
-            learned = self.operator.matrix is None
-        n_pairs = len(rho) if learned else min(len(rho), _N_PHYSICS_PAIRS)
-        some = np.linspace(0, len(rho) - 1, n_pairs).astype(int)
-        g, sections = Rows(X)[some], Rows(rho)[some]
-        return resolve_operator(self.operator, sections, g, noise_level=self.noise_level)
 
 
 def _spread(sections: Array, factor: float) -> Array:

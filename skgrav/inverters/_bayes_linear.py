@@ -15,17 +15,15 @@ from skgrav._checks import validate_data
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array
 from skgrav.inverters._base import InverterMixin
+from skgrav.inverters._checked_operator import checked_operator
 from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._plausible import warn_implausible
 from skgrav.io import Field, saved
 from skgrav.noise import Noise
-from skgrav.operators import BaseOperator, MatrixOperator, is_lazy, resolve_operator
+from skgrav.operators import BaseOperator, is_lazy
 
 #: Standard deviations on either side of the mean that count as the range of training densities.
 _SPREAD = 3.0
-
-#: Largest number of pairs with which the operator is checked, or identified.
-_N_PHYSICS_PAIRS = 6000
 
 
 @saved
@@ -158,7 +156,7 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         self._y_ndim = y.ndim
         rho = y.reshape(len(y), -1)
         self.n_outputs_ = rho.shape[1]
-        self.operator_ = self._resolved(rho, X)
+        self.operator_ = checked_operator(X, rho, self.operator, noise_level=self.noise_level)
         shrinkage = None if self.shrinkage == "auto" else float(self.shrinkage)
         prior = GaussianPrior.of(rho, self._matrix(), shrinkage, drawable=self.store_covariance)
         self._prior = prior
@@ -268,13 +266,6 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         trained = float(np.min(self.mean_ - spread)), float(np.max(self.mean_ + spread))
         warn_implausible(rho, self.operator_, trained)
         return rho, sigma
-
-    def _resolved(self, rho: Array, X: Array) -> BaseOperator:
-        """Return the operator, checked against some pairs; one that is learned needs them all."""
-        learned = isinstance(self.operator, MatrixOperator) and self.operator.matrix is None
-        n_pairs = len(rho) if learned else min(len(rho), _N_PHYSICS_PAIRS)
-        pairs = np.linspace(0, len(rho) - 1, n_pairs).astype(int)
-        return resolve_operator(self.operator, rho[pairs], X[pairs], noise_level=self.noise_level)
 
     def _noise(self) -> Noise:
         return Noise.of(self.operator_, self.noise_level)

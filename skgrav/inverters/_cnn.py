@@ -199,9 +199,9 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     Data sets are not copied. The inputs of the ``"residual"`` network take a tenth of the memory
     of densities in float64 at the paper's sizes, and twice that with mirror images; those of
     ``"unet"`` are as large as the data in float32. Other inputs, and the densities of ``"unet"``
-    and of `data_consistency`, are encoded batch by batch. The operator is checked with 6000 pairs,
-    of volumes with fewer, and principal components are learned from 10,000 sections, covariances
-    for ``"unet"`` from 2000. Denormal numbers, which slow CPUs down, count as zero in training.
+    and of `data_consistency`, are encoded batch by batch. The operator is checked with 1000 pairs,
+    and principal components are learned from 10,000 sections, covariances for ``"unet"`` from
+    2000. Denormal numbers, which slow CPUs down, count as zero in training.
     Global random states stay untouched.
 
     References

@@ -19,8 +19,8 @@ from skgrav._warnings import warn
 from skgrav.inverters._encoding import Numbers, TrainingDefaults
 from skgrav.inverters._linear_encoding import (
     LinearEncoding,
-    checked_operator,
     constant_part,
+    operator_of_pairs,
     typical_rms,
 )
 from skgrav.inverters._linear_images import central_gravity, image_frame, map_operator, typical_size
@@ -97,7 +97,7 @@ class ImageEncoding(LinearEncoding):
         given = inverter.operator
         if given is not None or X.shape[1] ** 2 != 36 * y.shape[1]:  # the paper's is found
             _with_geometry(given)
-        operator = _with_geometry(checked_operator(X, y, given))
+        operator = _with_geometry(operator_of_pairs(X, y, given))
         mesh = operator.mesh_
         _check_symmetry(operator, inverter.augment)
         whitening = Noise.of(operator, n_data=X.shape[1]).whitening

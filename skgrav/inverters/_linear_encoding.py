@@ -11,17 +11,14 @@ from numpy.typing import ArrayLike
 
 from skgrav._typing import Array
 from skgrav._warnings import warn
+from skgrav.inverters._checked_operator import checked_operator
 from skgrav.inverters._encoding import Numbers
 from skgrav.inverters._rows import Rows
 from skgrav.io import sized
 from skgrav.noise import CONTRADICTED, Noise, Whitening, at_least_typical
-from skgrav.operators import BaseOperator, ForwardOperator, MatrixOperator, resolve_operator
+from skgrav.operators import BaseOperator
 from skgrav.solvers import DataSpace
 from skgrav.training import LEAST_NOISE
-
-#: Pairs with which an operator is found or checked, and the most densities of pairs for a check,
-#: as volumes of all would take gigabytes.
-_N_PHYSICS_PAIRS, _N_CHECKED_CELLS = 6000, 15_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,19 +116,12 @@ def constant_part(X: Numbers, y: Numbers, operator: BaseOperator) -> Array:
     return Rows(X).mean() - operator.products_.forward(Rows(y).mean()[None])[0]
 
 
-def checked_operator(X: Numbers, y: Numbers, operator: BaseOperator | None) -> BaseOperator:
-    """Return the operator, checked against a subset of the training pairs."""
-    # An operator that is identified from the pairs may need them all.
-    learned = isinstance(operator, MatrixOperator) and operator.matrix is None
-    n_pairs = len(y) if learned else min(len(y), _N_PHYSICS_PAIRS)
-    if isinstance(operator, ForwardOperator):
-        n_pairs = min(n_pairs, max(1, _N_CHECKED_CELLS // y.shape[1]))
-    pairs = np.linspace(0, len(y) - 1, n_pairs).astype(int)
-    g, rho = Rows(X)[pairs], Rows(y)[pairs]
-    return resolve_operator(
+def operator_of_pairs(X: Numbers, y: Numbers, operator: BaseOperator | None) -> BaseOperator:
+    """Return the operator of a network, checked against some of the training pairs."""
+    return checked_operator(
+        X,
+        y,
         operator,
-        rho,
-        g,
         offset=True,  # a TransformedTargetRegressor may have standardised y
         if_noise="give X = operator.transform(y), to which 'training_noise' is added",
     )

@@ -19,8 +19,8 @@ from skgrav.inverters._encoding import Numbers, TrainingDefaults, no_mirror
 from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._linear_encoding import (
     LinearEncoding,
-    checked_operator,
     constant_part,
+    operator_of_pairs,
     typical_rms,
 )
 from skgrav.inverters._rows import Encoded, Rows
@@ -79,7 +79,7 @@ class WhitenedEncoding(LinearEncoding):
     @classmethod
     def learn(cls, X: Numbers, y: Numbers, inverter: Any, seed: int) -> WhitenedEncoding:
         """Check the operator, and learn means and covariances from training pairs."""
-        operator = checked_operator(X, y, inverter.operator)
+        operator = operator_of_pairs(X, y, inverter.operator)
         mirror = None
         if inverter.augment == "mirror":
             if isinstance(operator, JointOperator | CellValues):

@@ -9,7 +9,12 @@ from skgrav.operators._forward import ForwardOperator
 from skgrav.operators._fraction import whole_cells
 from skgrav.operators._geometry import PhysicsWarning
 from skgrav.operators._gram import decomposed_gram
-from skgrav.operators._identification import operator_of_data, relative_misfit, resolve_operator
+from skgrav.operators._identification import (
+    N_CHECKED,
+    operator_of_data,
+    relative_misfit,
+    resolve_operator,
+)
 from skgrav.operators._joint import JointOperator
 from skgrav.operators._lazy import is_lazy, lazily
 from skgrav.operators._matrix import MatrixOperator

@@ -21,7 +21,7 @@ from skgrav.operators._joint import JointOperator
 from skgrav.operators._matrix import MatrixOperator
 
 #: Largest number of pairs to compare; five times as many identify an operator.
-_N_CHECKED = 1000
+N_CHECKED = 1000
 
 #: Relative misfit up to which an operator reproduces noise-free pairs.
 _TOLERANCE = 1e-3
@@ -106,7 +106,7 @@ def resolve_operator(
         residual = g[some] - defaults[best].transform(rho[some])
         if _tolerable(misfits[best], residual, level):
             return defaults[best]
-    rho, g = rho[: 6 * _N_CHECKED], g[: 6 * _N_CHECKED]
+    rho, g = rho[: 6 * N_CHECKED], g[: 6 * N_CHECKED]
     means = (rho.mean(axis=0), g.mean(axis=0)) if offset and len(rho) > 1 else (0.0, 0.0)
     found = _identified(rho - means[0], g - means[1], defaults, if_noise)
     if isinstance(found, MatrixOperator) and (norm := np.linalg.norm(g)) > 0:
@@ -115,7 +115,7 @@ def resolve_operator(
 
 
 def _evenly_chosen(n_samples: int) -> Indices:
-    return np.linspace(0, n_samples - 1, min(n_samples, _N_CHECKED)).astype(np.intp)
+    return np.linspace(0, n_samples - 1, min(n_samples, N_CHECKED)).astype(np.intp)
 
 
 def operator_of_data(operator: BaseOperator | None, n_data: int) -> BaseOperator:
@@ -304,8 +304,8 @@ def _identified(
     rho: Array, g: Array, defaults: list[ForwardOperator], if_noise: str
 ) -> BaseOperator:
     """Identify the operator, unless a default one predicts held-out gravity at least as well."""
-    n_test = min(max(1, len(rho) // 5), _N_CHECKED)
-    train, test = slice(n_test, n_test + 5 * _N_CHECKED), slice(0, n_test)
+    n_test = min(max(1, len(rho) // 5), N_CHECKED)
+    train, test = slice(n_test, n_test + 5 * N_CHECKED), slice(0, n_test)
     if len(rho) < 2:
         train = test
     identified = MatrixOperator().fit(rho[train], g[train])
