@@ -27,7 +27,7 @@ from skgrav.inverters._linear_images import central_gravity, image_frame, map_op
 from skgrav.inverters._rows import Encoded, Rows
 from skgrav.inverters._stationary import StationaryPrior
 from skgrav.io import saved
-from skgrav.networks import ImageFrame, ImageNetwork, RelativeLoss, UNet
+from skgrav.networks import N_RAW, ImageFrame, ImageNetwork, RelativeLoss, UNet
 from skgrav.noise import Noise
 from skgrav.operators import BaseOperator, ForwardOperator
 from skgrav.solvers import DataSpace
@@ -85,6 +85,7 @@ class ImageEncoding(LinearEncoding):
     symmetry: str | None
     #: Whether the network knows which cells are active.
     masked: bool
+    uncertainty: bool = False
 
     @classmethod
     def learn(cls, X: Numbers, y: Numbers, inverter: Any, seed: int) -> ImageEncoding:
@@ -116,6 +117,7 @@ class ImageEncoding(LinearEncoding):
             map_scale=central_gravity(prior, mesh, map_operator(operator, height)),
             symmetry=inverter.augment,
             masked=mesh.active is not None,
+            uncertainty=inverter.uncertainty,
         )
         # Densities are not Gaussian, so that small bodies near the surface resemble noise.
         order = np.random.RandomState(seed).permutation(len(y))[:_N_SEEMING]
@@ -209,13 +211,14 @@ class ImageEncoding(LinearEncoding):
         scale = self.prior.scale
         return partial(
             _network,
-            partial(UNet, n_in, n_layers, ndim=n_axes),
+            partial(UNet, n_in, n_layers, ndim=n_axes, n_spread=N_RAW * self.uncertainty),
             self._frame,
             levels=LEVELS,
             mean=self.prior.mean / scale,
             scale=scale,
             symmetry=self.symmetry,
             masked=self.masked,
+            spread=self.uncertainty,
         )
 
     def callbacks(self, own: Sequence[Any]) -> list[Any]:

@@ -75,6 +75,7 @@ class WhitenedEncoding(LinearEncoding):
     mirror: Mirror | None
     #: Whether the network returns densities of all cells that fit the data, instead of components.
     data_consistent: bool
+    uncertainty: bool = False
 
     @classmethod
     def learn(cls, X: Numbers, y: Numbers, inverter: Any, seed: int) -> WhitenedEncoding:
@@ -121,6 +122,7 @@ class WhitenedEncoding(LinearEncoding):
             data_rms=data_rms,
             mirror=mirror,
             data_consistent=inverter.data_consistency,
+            uncertainty=inverter.uncertainty and not inverter.data_consistency,
         )
         linear = encoding._coordinates(some @ matrix.T) @ (encoding.regression @ components.T)
         scale = np.std(some @ components.T - linear, axis=0)
@@ -155,7 +157,7 @@ class WhitenedEncoding(LinearEncoding):
         """Return u and rms of noise-free data, and targets.
 
         Targets are components of density, the squared norm of the linear estimate's error outside
-        the components, and the norm of the density.
+        the components, the norm of the density, and for a spread deviations of all cells.
         """
         sections = Rows(y) if self.mirror is None else Rows(y, self.mirror.cells)
         n_targets = 0 if self.data_consistent else len(self.scale)
@@ -176,10 +178,12 @@ class WhitenedEncoding(LinearEncoding):
                 targets[place, -2] = np.maximum(missed2 - inside2, 0.0)
         usual = float(np.sqrt(np.mean(targets[:, -1] ** 2))) or 1.0
         np.maximum(targets[:, -1], 1e-3 * usual, out=targets[:, -1])
-        if not self.data_consistent:
-            return inputs, targets
         # Stored deviations of all cells would take as much memory as the sections.
-        return inputs, Encoded(self._after_deviation, sections, targets)
+        if self.data_consistent:
+            return inputs, Encoded(self._after_deviation, sections, targets)
+        if self.uncertainty:
+            return inputs, Encoded(self._before_deviation, sections, targets)
+        return inputs, targets
 
     def inputs(self, X: Array, sigma: Array) -> tuple[Array32, Array]:
         """Return the inputs of the network, posterior means and noise, and the linear estimate."""
@@ -191,7 +195,7 @@ class WhitenedEncoding(LinearEncoding):
     def network(self, architecture: Any, n_cells: int) -> Callable[[], nn.Module]:
         make = partial(ResidualMLP, len(self.regression), self.scale)
         if not self.data_consistent:
-            return make
+            return partial(make, components=self.components) if self.uncertainty else make
         rotation = self.rotation[:, : len(self.regression)]
         std = np.maximum(self.std, _NO_STD)
         physics = fast_physics(self.operator, self.noise.whitening.adjoint(rotation.T).T)
@@ -243,6 +247,9 @@ class WhitenedEncoding(LinearEncoding):
     def _after_deviation(self, rho: Array, targets: Array32) -> Array32:
         return np.hstack([(rho - self.mean).astype(np.float32), targets])
 
+    def _before_deviation(self, rho: Array, targets: Array32) -> Array32:
+        return np.hstack([targets, (rho - self.mean).astype(np.float32)])
+
 
 def _null_space_network(make: Callable[[], nn.Module], geometry: tuple[Any, ...]) -> nn.Module:
     return NullSpaceNetwork(make(), *geometry)
@@ -263,9 +270,10 @@ class NoisyCoordinates:
         self.data_rms = encoding.data_rms
         std = np.maximum(encoding.std, _NO_STD)
         self.std = torch.tensor(std, dtype=torch.float32, device=device)
-        self.regression = torch.tensor(
-            encoding._expressed(encoding.regression), dtype=torch.float32, device=device
-        )
+        of_cells = torch.tensor(encoding.regression, dtype=torch.float32, device=device)
+        expressed = encoding._expressed(encoding.regression)
+        self.regression = torch.tensor(expressed, dtype=torch.float32, device=device)
+        self.of_cells = of_cells
 
     def __call__(self, X: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         u, rms = X[:, :-1], X[:, -1:]
@@ -274,4 +282,8 @@ class NoisyCoordinates:
         shrunk = 1.0 / (1.0 + ratio.square())
         z = shrunk * u + shrunk * ratio * torch.randn_like(u)
         x = torch.cat([z, torch.log10(sigma / self.data_rms)], dim=1)
-        return x, torch.cat([y[:, :-2] - z @ self.regression, y[:, -2:]], dim=1)
+        n = self.regression.shape[1]
+        parts = [y[:, :n] - z @ self.regression, y[:, n : n + 2]]
+        if y.shape[1] > n + 2:
+            parts.append(y[:, n + 2 :] - z @ self.of_cells)
+        return x, torch.cat(parts, dim=1)

@@ -5,6 +5,8 @@ from skgrav.networks._checks import check_tensor
 from skgrav.networks._codes import FILL
 from skgrav.networks._consistency import DataConsistency, fast_physics
 from skgrav.networks._images import ImageFrame, ImageNetwork
+from skgrav.networks._losses import RelativeLoss
+from skgrav.networks._mixtures import N_RAW, CellMixtures
 from skgrav.networks._paper import DensityLoss, PaperCNN
 from skgrav.networks._paper_generators import (
     PaperDecoder,
@@ -12,7 +14,7 @@ from skgrav.networks._paper_generators import (
     PaperEncoder,
     PaperGenerator,
 )
-from skgrav.networks._residual import NullSpaceNetwork, RelativeLoss, ResidualMLP
+from skgrav.networks._residual import NullSpaceNetwork, ResidualMLP
 from skgrav.networks._sections import (
     SectionCritic,
     SectionDecoder,

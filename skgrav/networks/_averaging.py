@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,9 +31,9 @@ class AveragedWeights(nn.Module):
         self.average = copy.deepcopy(live).requires_grad_(False)
         self.register_buffer("n_steps", torch.tensor(0))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, **options: Any) -> Any:
         """Return the output of the network in training mode, otherwise of the average."""
-        return self.live(x) if self.training else self.average(x)
+        return (self.live if self.training else self.average)(x, **options)
 
     @torch.no_grad()
     def update(self) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from skgrav._typing import Array, Array32, Indices, Mask
 from skgrav.networks._averaging import AveragedWeights
 from skgrav.networks._checks import check_tensor
+from skgrav.networks._mixtures import N_RAW, SHARE, CellMixtures
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,8 @@ class ImageNetwork(nn.Module):
         Images to train on.
     masked : bool
         Whether the mask of active cells is among the channels.
+    spread : bool
+        Whether the body has images of the spread, from which `mixtures` are made.
     """
 
     #: Least rms of data relative to the typical one.
@@ -73,18 +76,20 @@ class ImageNetwork(nn.Module):
         scale: float,
         symmetry: str | None,
         masked: bool,
+        spread: bool = False,
     ) -> None:
         super().__init__()
         self.body = AveragedWeights(body)
         self._frame = frame
         self._held: dict[Any, Any] | None = None
         self.scale, self.symmetry, self.masked = scale, symmetry, masked
+        self.spread = spread
         as_buffer = {"mean": np.asarray(mean), "levels": np.asarray(levels)}
         for name, values in as_buffer.items():
             buffer = torch.tensor(values, dtype=torch.float32)
             self.register_buffer(name, buffer, persistent=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, CellMixtures]:
         """Map whitened data to densities.
 
         Parameters
@@ -97,15 +102,49 @@ class ImageNetwork(nn.Module):
         -------
         rho : torch.Tensor of shape (n_samples, n_cells)
             Densities.
+        mixtures : CellMixtures
+            Distributions of some cells, for the loss. Only in training mode, and with `spread`.
         """
-        held = self._tensors(x.device)
-        check_tensor(x, "x", len(held["rotation"]) + 1)
+        check_tensor(x, "x", len(self._tensors(x.device)["rotation"]) + 1)
         channels, turns = self.channels(x), self._turns()
-        if self.training:  # one of them at random
-            turns = [turns[int(torch.randint(len(turns), ()))]]
-        outs = [_turned_back(self.body(_turned(channels, t)), t).float() for t in turns]
-        out = sum(outs) / len(turns) + self.mean[(slice(None), *(None for _ in held["shape"][1:]))]
-        return out.flatten(1)[:, held["cells"]] * self.scale
+        if not self.training:
+            return self._sum(channels, turns) / len(turns)
+        turn = turns[int(torch.randint(len(turns), ()))]  # one of them at random
+        if not self.spread:
+            return self._estimate(channels, turn)
+        rho, raw = self._with_spread(channels, turn)
+        cells = slice(int(torch.randint(SHARE, ())), None, SHARE)
+        return rho, CellMixtures(raw[:, :, cells], rho.detach()[:, cells], self.scale, cells)
+
+    def mixtures(self, x: torch.Tensor) -> CellMixtures:
+        """Return the distributions of all cells, for inputs as of `forward`.
+
+        Means are over all turned images, spreads are those of the first.
+        """
+        channels, (first, *turns) = self.channels(x), self._turns()
+        rho, raw = self._with_spread(channels, first)
+        if turns:
+            rho = (rho + self._sum(channels, turns)) / (1 + len(turns))
+        return CellMixtures(raw, rho, self.scale)
+
+    def _sum(self, channels: torch.Tensor, turns: list[tuple[bool, ...]]) -> torch.Tensor:
+        return torch.stack([self._estimate(channels, turn) for turn in turns]).sum(dim=0)
+
+    def _estimate(self, channels: torch.Tensor, turn: tuple[bool, ...]) -> torch.Tensor:
+        return self._densities(self.body(_turned(channels, turn)), turn)
+
+    def _with_spread(
+        self, channels: torch.Tensor, turn: tuple[bool, ...]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return densities and raw spreads, (n_samples, 5, n_cells)."""
+        out, raw = self.body(_turned(channels, turn), with_spread=True)
+        raw = _turned_back(raw, turn).float().unflatten(1, (N_RAW, -1)).flatten(2)
+        return self._densities(out, turn), raw[:, :, self._tensors(raw.device)["cells"]]
+
+    def _densities(self, out: torch.Tensor, turn: tuple[bool, ...]) -> torch.Tensor:
+        out = _turned_back(out, turn).float()
+        out = out + self.mean[(slice(None), *(None for _ in out.shape[2:]))]
+        return out.flatten(1)[:, self._tensors(out.device)["cells"]] * self.scale
 
     def channels(self, x: torch.Tensor) -> torch.Tensor:
         """Return the channels of the body, the first image first."""

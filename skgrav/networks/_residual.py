@@ -12,10 +12,11 @@ from skgrav._checks import check_array, real_array
 from skgrav._typing import Array
 from skgrav.networks._checks import check_tensor
 from skgrav.networks._consistency import DataConsistency
+from skgrav.networks._mixtures import N_RAW, SHARE, CellMixtures
 from skgrav.networks._sections import damped
 
-#: Added to squared relative errors, as the root has no derivative at 0.
-_LEAST = 1e-12
+#: Width of the layers of the spread.
+_SPREAD_WIDTH = 256
 
 
 class ResidualMLP(nn.Module):
@@ -35,6 +36,9 @@ class ResidualMLP(nn.Module):
         Width of the dense layers.
     n_blocks : int, default=4
         Number of residual blocks.
+    components : array-like of shape (n_components, n_cells), default=None
+        The components, for distributions of each cell about the corrected estimate. None makes a
+        network without them.
 
     See Also
     --------
@@ -52,11 +56,18 @@ class ResidualMLP(nn.Module):
     _N_FURTHER = 4
 
     def __init__(
-        self, n_data: int, scale: ArrayLike, *, width: int = 512, n_blocks: int = 4
+        self,
+        n_data: int,
+        scale: ArrayLike,
+        *,
+        width: int = 512,
+        n_blocks: int = 4,
+        components: ArrayLike | None = None,
     ) -> None:
         super().__init__()
         self.n_data = n_data
         self.scale: torch.Tensor
+        self.components: torch.Tensor
         sizes = check_array(scale, "scale", ensure_2d=False)
         self.register_buffer("scale", torch.tensor(sizes.ravel(), dtype=torch.float32))
         self.first = nn.Linear(n_data + self._N_FURTHER, width)
@@ -71,8 +82,19 @@ class ResidualMLP(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
         self.last = damped(nn.Linear(width, len(self.scale)))
+        self.spread: nn.Module | None = None
+        if components is not None:
+            frame = _of_shape(components, "components", (len(sizes.ravel()), None), "for 'scale'")
+            buffer = torch.tensor(frame, dtype=torch.float32)
+            self.register_buffer("components", buffer, persistent=False)
+            self.unit = float(np.linalg.norm(sizes) / np.sqrt(frame.shape[1])) or 1.0
+            n = _SPREAD_WIDTH
+            self.spread = nn.Sequential(
+                nn.LayerNorm(width), nn.Linear(width, n), nn.GELU(), nn.Linear(n, n), nn.GELU()
+            )
+            self.spread_last = damped(nn.Linear(n, N_RAW * frame.shape[1]))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, CellMixtures]:
         """Map whitened data to components of density.
 
         Parameters
@@ -85,7 +107,31 @@ class ResidualMLP(nn.Module):
         -------
         components : torch.Tensor of shape (n_samples, n_components)
             Components of the correction, in the unit of density.
+        mixtures : CellMixtures
+            Distributions of corrections of some cells, for the loss. Only in training mode, and
+            with `components`.
         """
+        found, h = self._mapped(x)
+        if self.spread is None or not self.training:
+            return found
+        return found, self._mixtures(found, h, slice(int(torch.randint(SHARE, ())), None, SHARE))
+
+    def mixtures(self, x: torch.Tensor) -> CellMixtures:
+        """Return distributions of the corrections of all cells, for inputs as of `forward`."""
+        return self._mixtures(*self._mapped(x), slice(None))
+
+    def _mixtures(self, found: torch.Tensor, h: torch.Tensor, cells: slice) -> CellMixtures:
+        if self.spread is None:
+            raise ValueError("the network has no spread; give 'components'.")
+        # The mean is trained as without spread.
+        found, features = found.detach(), self.spread(h.detach())
+        weight = self.spread_last.weight.unflatten(0, (N_RAW, -1))[:, cells]
+        bias = self.spread_last.bias.unflatten(0, (N_RAW, -1))[:, cells]
+        raw = (features @ weight.flatten(0, 1).mT + bias.flatten()).unflatten(1, (N_RAW, -1))
+        return CellMixtures(raw, found @ self.components[:, cells], self.unit, cells)
+
+    def _mapped(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return components, and the features they are made of."""
         check_tensor(x, "x", self.n_data + 1, self.last.weight)
         z, level = x[:, :-1], x[:, -1:]
         size = torch.sqrt(z.square().mean(dim=1, keepdim=True) + 0.01)
@@ -93,7 +139,7 @@ class ResidualMLP(nn.Module):
         h = self.first(torch.cat([z / size, *further], dim=1))
         for block in self.blocks:
             h = h + block(h)
-        return self.last(gelu(self.norm(h))) * self.scale
+        return self.last(gelu(self.norm(h))) * self.scale, h
 
 
 class NullSpaceNetwork(nn.Module):
@@ -184,24 +230,6 @@ class NullSpaceNetwork(nn.Module):
             linear = z @ self.regression
             estimate = linear + components @ self.components
             return self.consistency(estimate, data, sigma) - linear
-
-
-class RelativeLoss(nn.Module):
-    """Mean relative L2 error of densities, from their components.
-
-    Targets are the components, the squared norm of the remainder and the norm of the density.
-    """
-
-    def forward(self, predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-        """Return the mean over samples of ``||rho - rhohat|| / ||rho||``."""
-        if true.shape != (len(predicted), predicted.shape[1] + 2):
-            raise ValueError(
-                f"the network returned shape {tuple(predicted.shape)} for targets of shape "
-                f"{tuple(true.shape)}; it must end in one value per component."
-            )
-        components, remainder2, norm = true[:, :-2], true[:, -2], true[:, -1]
-        error2 = (predicted - components).square().sum(dim=1) + remainder2
-        return (error2 / norm.square() + _LEAST).sqrt().mean()
 
 
 def _of_shape(values: ArrayLike, name: str, shape: tuple[int | None, ...], of: str) -> Array:

@@ -16,6 +16,9 @@ from skgrav.networks._sections import damped
 #: Factor of the initial weights of the last layer, so that the output begins small.
 _LAST = 0.1
 
+#: Channels of the convolutions of the spread.
+_SPREAD_WIDTH = 64
+
 _CONVOLUTIONS: dict[int, tuple[Any, Any, Any]] = {
     1: (nn.Conv1d, avg_pool1d, torch.contiguous_format),
     2: (nn.Conv2d, avg_pool2d, torch.channels_last),
@@ -42,6 +45,9 @@ class UNet(nn.Module):
         Number of horizontal axes.
     widths : sequence of int, default=(112, 176, 256)
         Channels at half of the resolution, at a quarter, and so on.
+    n_spread : int, default=0
+        Number of further images for each channel that it returns, of the spread about it. They are
+        made of the features and the output, which they do not change in training.
 
     Raises
     ------
@@ -61,7 +67,13 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, n_in: int, n_out: int, *, ndim: int = 2, widths: Sequence[int] = (112, 176, 256)
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        ndim: int = 2,
+        widths: Sequence[int] = (112, 176, 256),
+        n_spread: int = 0,
     ) -> None:
         super().__init__()
         if ndim not in _CONVOLUTIONS:
@@ -76,26 +88,51 @@ class UNet(nn.Module):
         self.decoders = nn.ModuleList(_Block(convolution, m + n, n) for n, m in pairwise(widths))
         self.last = damped(convolution(widths[0], n_out * 2**ndim, 3, padding=1), _LAST)
         self.share = nn.Parameter(torch.ones(n_out))
+        self.spread: nn.Module | None = None
+        if n_spread:
+            n = n_out * 2**ndim
+            block = _Block(convolution, widths[0] + n, _SPREAD_WIDTH)
+            last = damped(convolution(_SPREAD_WIDTH, n_spread * n, 1), _LAST)
+            self.spread = nn.Sequential(block, last)
         whole: Any = self  # torch does not annotate this way to call `to`
         whole.to(memory_format=memory_format)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, *, with_spread: bool = False
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Map images to images.
 
         Parameters
         ----------
         x : torch.Tensor of shape (n_samples, n_in, nx) or (n_samples, n_in, ny, nx)
             Images.
+        with_spread : bool, default=False
+            Whether to return the images of the spread as well.
 
         Returns
         -------
         images : torch.Tensor of shape (n_samples, n_out, nx) or (n_samples, n_out, ny, nx)
             Images of the same columns.
+        spread : torch.Tensor of shape (n_samples, n_spread * n_out, nx) or (..., ny, nx)
+            Images of the spread. Only if `with_spread` is True.
         """
         check_tensor(x, "x", self.n_in, self.last.weight, self.ndim)
         columns, estimate = x.shape[2:], x[:, : len(self.share)]
-        lacking = [(0, -n % self.multiple) for n in reversed(columns)]
-        x = _paired(pad(x, [n for pair in lacking for n in pair]))
+        inside: Any = (..., *(slice(n) for n in columns))
+        features = self._features(x)
+        out = self.last(features)
+        share = self.share.unflatten(0, (-1, *(1 for _ in columns)))
+        images = _unpaired(out)[inside] + share * estimate
+        if not with_spread:
+            return images
+        if self.spread is None:
+            raise ValueError("'with_spread' is True, but the network has none; give 'n_spread'.")
+        given = torch.cat([features, _paired(self._padded(images))], dim=1).detach()
+        return images, _unpaired(self.spread(given))[inside]
+
+    def _features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the channels of pairs of columns before the last layer."""
+        x = _paired(self._padded(x))
         _, pool, memory_format = _CONVOLUTIONS[self.ndim]  # formats of torch cannot be pickled
         x = x.contiguous(memory_format=memory_format)
         skipped = []
@@ -106,10 +143,12 @@ class UNet(nn.Module):
         x = self.encoders[-1](x)
         for decoder in self.decoders[::-1]:
             x = decoder(torch.cat([interpolate(x, scale_factor=2), skipped.pop()], dim=1))
-        x = _unpaired(self.last(x))
-        share = self.share.unflatten(0, (-1, *(1 for _ in columns)))
-        inside: Any = (..., *(slice(n) for n in columns))
-        return x[inside] + share * estimate
+        return x
+
+    def _padded(self, x: torch.Tensor) -> torch.Tensor:
+        """Return images with columns of zeros, to a number that can be halved often enough."""
+        lacking = [(0, -n % self.multiple) for n in reversed(x.shape[2:])]
+        return pad(x, [n for pair in lacking for n in pair])
 
 
 class _Block(nn.Module):

@@ -133,12 +133,24 @@ class TrainingNet(NeuralNetRegressor):
         if self.precision == "float32" or not self.module_.training:
             return super().infer(x, **fit_params)
         with torch.autocast(torch.device(self.device).type, torch.bfloat16):
-            return super().infer(x, **fit_params).float()
+            found = super().infer(x, **fit_params)
+        return tuple(part.float() for part in found) if isinstance(found, tuple) else found.float()
 
     @with_own_settings
     def predict(self, X: Any) -> Any:
         """Return the output of the network for encoded data."""
         return super().predict(X)
+
+    @with_own_settings
+    def mixtures(self, X: Any) -> list[Any]:
+        """Return parameters of the distributions of all cells, each (n_samples, n_cells)."""
+        self.module_.eval()
+        found = []
+        with torch.inference_mode():
+            for x, _ in self.get_iterator(self.get_dataset(X), training=False):
+                parameters = self.module_.mixtures(x.to(self.device)).parameters()
+                found.append([values.double().cpu() for values in parameters])
+        return [torch.cat(parts).numpy() for parts in zip(*found, strict=True)]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the optimiser, three times the size of the weights; see `renew`."""
