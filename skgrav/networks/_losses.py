@@ -18,8 +18,8 @@ class RelativeLoss(nn.Module):
     a network with spread, unless components are cells, densities of cells.
 
     The value is the error alone, so that it compares with that of a network without spread; its
-    gradient is that of the sum of both. The spread is about a mean without gradient, so that it
-    does not change what the mean is trained for.
+    gradient is that of the sum of both. The spread is about a mean without gradient: the two share
+    features, but the mean is trained for its own error.
     """
 
     def forward(

@@ -123,8 +123,7 @@ class ResidualMLP(nn.Module):
     def _mixtures(self, found: torch.Tensor, h: torch.Tensor, cells: slice) -> CellMixtures:
         if self.spread is None:
             raise ValueError("the network has no spread; give 'components'.")
-        # The mean is trained as without spread.
-        found, features = found.detach(), self.spread(h.detach())
+        found, features = found.detach(), self.spread(h)
         weight = self.spread_last.weight.unflatten(0, (N_RAW, -1))[:, cells]
         bias = self.spread_last.bias.unflatten(0, (N_RAW, -1))[:, cells]
         raw = (features @ weight.flatten(0, 1).mT + bias.flatten()).unflatten(1, (N_RAW, -1))

@@ -47,7 +47,7 @@ class UNet(nn.Module):
         Channels at half of the resolution, at a quarter, and so on.
     n_spread : int, default=0
         Number of further images for each channel that it returns, of the spread about it. They are
-        made of the features and the output, which they do not change in training.
+        made of features and output.
 
     Raises
     ------
@@ -127,7 +127,7 @@ class UNet(nn.Module):
             return images
         if self.spread is None:
             raise ValueError("'with_spread' is True, but the network has none; give 'n_spread'.")
-        given = torch.cat([features, _paired(self._padded(images))], dim=1).detach()
+        given = torch.cat([features, _paired(self._padded(images.detach()))], dim=1)
         return images, _unpaired(self.spread(given))[inside]
 
     def _features(self, x: torch.Tensor) -> torch.Tensor:
