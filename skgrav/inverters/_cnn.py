@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._encoding import Encoding, Numbers, PairEncoder
 from skgrav.inverters._image import ImageEncoding
+from skgrav.inverters._linear_encoding import LinearEncoding
+from skgrav.inverters._marginals import Marginals
 from skgrav.inverters._plausible import warn_implausible
 from skgrav.inverters._pretrained import pretrained_file
 from skgrav.inverters._standardised import StandardisedEncoding
@@ -372,13 +374,32 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         trainer = Trainer(self, seed=None if fresh else self._seed, resumable=False)
         return self._train(trainer, X, y, 1, fresh=fresh)
 
-    def predict(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> Array:
-        """Estimate densities.
+    @overload
+    def predict(
+        self,
+        X: ArrayLike,
+        return_std: Literal[False] = False,
+        *,
+        noise_level: ArrayLike | None = None,
+    ) -> Array: ...
+
+    @overload
+    def predict(
+        self, X: ArrayLike, return_std: Literal[True], *, noise_level: ArrayLike | None = None
+    ) -> tuple[Array, Array]: ...
+
+    def predict(
+        self, X: ArrayLike, return_std: bool = False, *, noise_level: ArrayLike | None = None
+    ) -> Array | tuple[Array, Array]:
+        """Estimate densities, and their standard deviations.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_data)
             Gravity, component-major.
+        return_std : bool, default=False
+            Whether to return the standard deviation of each cell as well, which needs
+            `uncertainty`.
         noise_level : float, array-like of shape (n_samples,) or "auto", default=None
             Relative noise of each sample, for ``"residual"`` and ``"unet"``; ``"auto"`` estimates
             it by maximum likelihood. None takes the uncertainty of the operator's survey, or the
@@ -389,14 +410,50 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         rho : ndarray of shape (n_samples, n_cells) or (n_samples,)
             Densities in the unit of the training set, within `density_range_` unless
             `data_consistency` is True.
+        std : ndarray of shape (n_samples, n_cells) or (n_samples,)
+            Standard deviation of each density given the data. Only if `return_std` is True.
         """
         if is_lazy(X):
-            return self._lazily(self.predict, X, noise_level=noise_level)
+            return self._lazily(self.predict, X, return_std=return_std, noise_level=noise_level)
+        if return_std:
+            rho, marginals, _ = self._posterior(X, noise_level)
+            return self._as_fitted(rho), self._as_fitted(marginals.std)
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
         rho = self._encoding.estimate(self.net_, X, noise_level, self.density_range_)
         warn_implausible(rho, self._encoding.operator, self.density_range_)
         return self._as_fitted(rho)
+
+    def predict_quantiles(
+        self, X: ArrayLike, quantiles: ArrayLike, *, noise_level: ArrayLike | None = None
+    ) -> Array:
+        """Estimate quantiles of the density of each cell.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_data)
+            Gravity, component-major.
+        quantiles : float or array-like of shape (n_quantiles,)
+            Probabilities between 0 and 1.
+        noise_level : float, array-like of shape (n_samples,) or "auto", default=None
+            Relative noise of each sample, as of `predict`.
+
+        Returns
+        -------
+        rho : ndarray of shape (n_samples, n_cells, n_quantiles) or (n_samples, n_quantiles)
+            Quantiles, within `density_range_`.
+        """
+        p = np.atleast_1d(real_array(quantiles, "quantiles"))
+        if p.ndim != 1 or not p.size or not ((p > 0) & (p < 1)).all():
+            raise ValueError(
+                f"'quantiles' is {quantiles!r}; it must be probabilities above 0 and below 1."
+            )
+        _, marginals, _ = self._posterior(X, noise_level)
+        order = np.argsort(p)
+        rho = np.empty((*marginals.weight.shape, len(p)))
+        rho[..., order] = marginals.quantiles(p[order])
+        np.clip(rho, *self.density_range_, out=rho)
+        return rho[:, 0] if self._y_ndim == 1 else rho
 
     def with_operator(self, operator: BaseOperator) -> Self:
         """Return this network for another survey, or for another number of columns.
@@ -497,6 +554,25 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
             The fitted inverter.
         """
         return cls.load(pretrained_file(name), device=device)
+
+    def _posterior(
+        self, X: ArrayLike, noise_level: ArrayLike | None
+    ) -> tuple[Array, Marginals, Array]:
+        """Return estimates, distributions, and the whitened noise of each sample."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False)
+        encoding = self._encoding
+        if not (isinstance(encoding, LinearEncoding) and encoding.uncertainty):
+            raise ValueError(
+                f"The network was trained without the spread of densities: 'architecture' is "
+                f"{self.architecture!r}, 'data_consistency' {self.data_consistency} and "
+                f"'uncertainty' {self.uncertainty}. Fit 'residual' or 'unet' with uncertainty=True "
+                "and data_consistency=False."
+            )
+        rho, marginals, sigma = encoding.distributions(self.net_, X, noise_level)
+        np.clip(rho, *self.density_range_, out=rho)
+        warn_implausible(rho, encoding.operator, self.density_range_)
+        return rho, marginals, sigma
 
     def _file_parameters(self) -> dict[str, Any]:
         """Return the parameters, some as they were when the net was made."""

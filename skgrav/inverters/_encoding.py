@@ -54,10 +54,6 @@ class Encoding(Protocol):
         """The fitted operator, if the encoding needs it."""
 
     @property
-    def uncertainty(self) -> bool:
-        """Whether the network gives distributions of density."""
-
-    @property
     def n_images(self) -> int:
         """Number of encoded pairs of each section."""
 

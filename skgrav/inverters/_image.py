@@ -24,6 +24,7 @@ from skgrav.inverters._linear_encoding import (
     typical_rms,
 )
 from skgrav.inverters._linear_images import central_gravity, image_frame, map_operator, typical_size
+from skgrav.inverters._marginals import Marginals
 from skgrav.inverters._rows import Encoded, Rows
 from skgrav.inverters._stationary import StationaryPrior
 from skgrav.io import saved
@@ -85,7 +86,6 @@ class ImageEncoding(LinearEncoding):
     symmetry: str | None
     #: Whether the network knows which cells are active.
     masked: bool
-    uncertainty: bool = False
 
     @classmethod
     def learn(cls, X: Numbers, y: Numbers, inverter: Any, seed: int) -> ImageEncoding:
@@ -239,10 +239,19 @@ class ImageEncoding(LinearEncoding):
     ) -> Array:
         """Return the densities of the network, at the noise of each sample."""
         sigma = self._noise_of(X, noise_level, net.augment.noise_level)
-        data = (self.noise.whitening(X) - self.data_mean) / self.data_rms
-        inputs = np.column_stack([data, np.log10(sigma / self.data_rms)]).astype(np.float32)
-        rho = net.predict(inputs).astype(np.float64)
+        rho = net.predict(self._inputs(X, sigma)).astype(np.float64)
         return np.clip(rho, *density_range, out=rho)
+
+    def distributions(
+        self, net: TrainingNet, X: Array, noise_level: ArrayLike | None
+    ) -> tuple[Array, Marginals, Array]:
+        sigma = self._noise_of(X, noise_level, net.augment.noise_level)
+        rho, *parameters = net.mixtures(self._inputs(X, sigma))
+        return rho, Marginals(*parameters), sigma
+
+    def _inputs(self, X: Array, sigma: Array) -> Array32:
+        data = (self.noise.whitening(X) - self.data_mean) / self.data_rms
+        return np.column_stack([data, np.log10(sigma / self.data_rms)]).astype(np.float32)
 
 
 class NoisyData:

@@ -13,12 +13,13 @@ from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.inverters._checked_operator import checked_operator
 from skgrav.inverters._encoding import Numbers
+from skgrav.inverters._marginals import Marginals
 from skgrav.inverters._rows import Rows
 from skgrav.io import sized
 from skgrav.noise import CONTRADICTED, Noise, Whitening, at_least_typical
 from skgrav.operators import BaseOperator
 from skgrav.solvers import DataSpace
-from skgrav.training import LEAST_NOISE
+from skgrav.training import LEAST_NOISE, TrainingNet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,8 @@ class LinearEncoding:
     data_rms: float
     #: Relative noise that noise-free training data seem to have, seldom exceeded.
     seeming_noise: float = 0.0
+    #: Whether the network gives distributions of density.
+    uncertainty: bool = False
 
     @property
     def data_space(self) -> DataSpace:
@@ -50,6 +53,12 @@ class LinearEncoding:
     def noise(self) -> Noise:
         """Noise of the survey, which gives the whitening of data."""
         return Noise.of(self.operator, n_data=len(self.data_offset))
+
+    def distributions(
+        self, net: TrainingNet, X: Array, noise_level: ArrayLike | None
+    ) -> tuple[Array, Marginals, Array]:
+        """Return estimates, distributions about them, and the whitened noise of each sample."""
+        raise NotImplementedError
 
     def noise_variance(self, white: Array) -> Array:
         """Estimate the variance of the noise of whitened data less their mean, (n_samples,)."""

@@ -36,7 +36,6 @@ class StandardisedEncoding:
     optimizer: ClassVar[dict[str, Any]] = {"optimizer__eps": 1e-7}
     range_grows: ClassVar[bool] = False
     takes_noise_level: ClassVar[bool] = False
-    uncertainty: ClassVar[bool] = False
     operator: ClassVar[None] = None
     n_images: ClassVar[int] = 1
 

@@ -23,6 +23,7 @@ from skgrav.inverters._linear_encoding import (
     operator_of_pairs,
     typical_rms,
 )
+from skgrav.inverters._marginals import Marginals
 from skgrav.inverters._rows import Encoded, Rows
 from skgrav.io import saved, sized
 from skgrav.networks import NullSpaceNetwork, RelativeLoss, ResidualMLP, fast_physics
@@ -75,7 +76,6 @@ class WhitenedEncoding(LinearEncoding):
     mirror: Mirror | None
     #: Whether the network returns densities of all cells that fit the data, instead of components.
     data_consistent: bool
-    uncertainty: bool = False
 
     @classmethod
     def learn(cls, X: Numbers, y: Numbers, inverter: Any, seed: int) -> WhitenedEncoding:
@@ -234,6 +234,15 @@ class WhitenedEncoding(LinearEncoding):
         # The network fits the data only up to the rounding of float32.
         g, whitening = X - self.data_offset, self.noise.whitening
         return Projection().solve_whitened(self.operator, g, rho, whitening, sigma).rho
+
+    def distributions(
+        self, net: TrainingNet, X: Array, noise_level: ArrayLike | None
+    ) -> tuple[Array, Marginals, Array]:
+        sigma = self._noise_of(X, noise_level, net.augment.noise_level)
+        inputs, linear = self.inputs(X, sigma)
+        correction, weight, first, second, *stds = net.mixtures(inputs)
+        marginals = Marginals(weight, linear + first, linear + second, *stds)
+        return linear + correction, marginals, sigma
 
     def _expressed(self, deviation: Array) -> Array:
         """Return deviations of density in the outputs of the network."""

@@ -143,13 +143,14 @@ class TrainingNet(NeuralNetRegressor):
 
     @with_own_settings
     def mixtures(self, X: Any) -> list[Any]:
-        """Return parameters of the distributions of all cells, each (n_samples, n_cells)."""
+        """Return means and parameters of the distributions of all cells, (n_samples, n_cells)."""
         self.module_.eval()
         found = []
         with torch.inference_mode():
             for x, _ in self.get_iterator(self.get_dataset(X), training=False):
-                parameters = self.module_.mixtures(x.to(self.device)).parameters()
-                found.append([values.double().cpu() for values in parameters])
+                of_batch = self.module_.mixtures(x.to(self.device))
+                parts = of_batch.mean, *of_batch.parameters()
+                found.append([values.double().cpu() for values in parts])
         return [torch.cat(parts).numpy() for parts in zip(*found, strict=True)]
 
     def __getstate__(self) -> dict[str, Any]:
