@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+
+from skgrav._typing import Indices
+
+#: Batches that are read ahead.
+_N_AHEAD = 3
 
 
 class BatchIterator:
@@ -16,11 +24,17 @@ class BatchIterator:
     The dataset is skorch's or a torch Subset of it, of arrays or objects that return arrays for
     rows. They are looked up at each pass, as `renew` may replace them between epochs. A batch size
     of -1 takes all samples; `share` is the index of the share of each batch to take, and the number
-    of shares, all of one size.
+    of shares, all of one size. Read `ahead`, the next batches are read in another thread while a
+    GPU computes.
     """
 
     def __init__(
-        self, dataset: Any, batch_size: int, shuffle: bool = False, share: Any = (0, 1)
+        self,
+        dataset: Any,
+        batch_size: int,
+        shuffle: bool = False,
+        share: Any = (0, 1),
+        ahead: bool = False,
     ) -> None:
         indices = np.arange(len(dataset))
         data: Any = dataset
@@ -28,7 +42,7 @@ class BatchIterator:
             indices, data = np.asarray(data.indices)[indices], data.dataset
         self.data, self.indices = data, indices
         self.batch_size = batch_size if batch_size > 0 else max(1, len(indices))
-        self.shuffle, self.share = shuffle, share
+        self.shuffle, self.share, self.ahead = shuffle, share, ahead
 
     def __len__(self) -> int:
         return math.ceil(len(self.indices) / self.batch_size)
@@ -37,15 +51,17 @@ class BatchIterator:
         order = self.indices
         if self.shuffle:
             order = order[torch.randperm(len(order)).numpy()]
+        starts = range(0, len(order), self.batch_size)
+        batches = (self._batch(order[start : start + self.batch_size]) for start in starts)
+        yield from _read_ahead(batches) if self.ahead else batches
+
+    def _batch(self, rows: Indices) -> tuple[torch.Tensor, torch.Tensor]:
         which, n_shares = self.share
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            if n_shares > 1:
-                rows = np.resize(rows, len(rows) + -len(rows) % n_shares)[which::n_shares]
-            X, y = self.data.X, self.data.y
-            X = torch.from_numpy(X[rows])
-            y = torch.zeros(len(rows)) if y is None else torch.from_numpy(y[rows])
-            yield X, y
+        if n_shares > 1:
+            rows = np.resize(rows, len(rows) + -len(rows) % n_shares)[which::n_shares]
+        X, y = self.data.X, self.data.y
+        of_data = torch.from_numpy(X[rows])
+        return of_data, torch.zeros(len(rows)) if y is None else torch.from_numpy(y[rows])
 
     def renew(self, X: Any, y: Any) -> None:
         """Replace the pairs of the data set by as many others."""
@@ -55,6 +71,16 @@ class BatchIterator:
                 "in the first."
             )
         self.data.X, self.data.y = X, y
+
+
+def _read_ahead(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield batches that are read in another thread, some ahead."""
+    with ThreadPoolExecutor(1) as thread:
+        read = partial(next, batches, None)
+        ahead = deque(thread.submit(read) for _ in range(_N_AHEAD))
+        while (batch := ahead.popleft().result()) is not None:
+            ahead.append(thread.submit(read))
+            yield batch
 
 
 class HoldOut:

@@ -92,6 +92,7 @@ class Trainer:
             "optimizer__fused": True,
             "iterator_train": BatchIterator,
             "iterator_train__shuffle": True,
+            "iterator_train__ahead": self.device != "cpu",
             "iterator_valid": BatchIterator,
             "iterator_valid__batch_size": 1024,
             "callbacks__print_log": None,
