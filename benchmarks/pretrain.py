@@ -21,7 +21,7 @@ from joblib import Parallel, delayed
 import skgrav
 from skgrav import CNNInverter, ForwardOperator
 from skgrav.datasets import make_gravity_dataset
-from skgrav.metrics import crps, interval_coverage, relative_l2_error
+from skgrav.metrics import crps, relative_l2_error
 
 FILE = Path(skgrav.__file__).parent / "pretrained" / "paper.safetensors"
 

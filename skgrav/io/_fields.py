@@ -133,6 +133,7 @@ def described(value: Any) -> str:
 
 def _fits(hint: Any, value: Any, shape: tuple[str, ...] | None, sizes: dict[str, int]) -> bool:
     """Return whether a value is of a type, and an array of a shape."""
+    hint = _unaliased(hint)
     origin, parts = get_origin(hint), get_args(hint)
     if hint is Any:
         return True
@@ -160,6 +161,16 @@ def _fits(hint: Any, value: Any, shape: tuple[str, ...] | None, sizes: dict[str,
     return value is None if hint is None else isinstance(value, hint)
 
 
+def _unaliased(hint: Any) -> Any:
+    """Return what an alias stands for, such as NDArray in numpy 2.5."""
+    alias = hint if get_origin(hint) is None else get_origin(hint)
+    value = getattr(alias, "__value__", None)
+    if value is None:
+        return hint
+    parts = get_args(hint)
+    return value[parts] if parts else value
+
+
 def _is_array(
     hint: Any, value: NDArray[Any], shape: tuple[str, ...] | None, sizes: dict[str, int]
 ) -> bool:
@@ -181,6 +192,7 @@ def _number(hint: Any) -> Any:
 
 def _text(hint: Any, shape: tuple[str, ...] | None) -> str:
     """Return the text of a type, for errors."""
+    hint = _unaliased(hint)
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return " or ".join(_text(part, shape) for part in parts)

@@ -139,12 +139,17 @@ class ImageNetwork(nn.Module):
         """Return densities and raw spreads, (n_samples, 5, n_cells)."""
         out, raw = self.body(_turned(channels, turn), with_spread=True)
         raw = _turned_back(raw, turn).float().unflatten(1, (N_RAW, -1)).flatten(2)
-        return self._densities(out, turn), raw[:, :, self._tensors(raw.device)["cells"]]
+        return self._densities(out, turn), self._active(raw)
 
     def _densities(self, out: torch.Tensor, turn: tuple[bool, ...]) -> torch.Tensor:
         out = _turned_back(out, turn).float()
         out = out + self.mean[(slice(None), *(None for _ in out.shape[2:]))]
-        return out.flatten(1)[:, self._tensors(out.device)["cells"]] * self.scale
+        return self._active(out.flatten(1)) * self.scale
+
+    def _active(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the values of active cells, on the last axis."""
+        cells = self._tensors(values.device)["cells"]
+        return values if cells is None else values[..., cells]
 
     def channels(self, x: torch.Tensor) -> torch.Tensor:
         """Return the channels of the body, the first image first."""
@@ -191,7 +196,8 @@ class ImageNetwork(nn.Module):
                 "variance": torch.tensor(frame.variance, dtype=digits, device=device),
                 "gain": gain.flatten(1),
                 "shape": gain.shape[1:],
-                "cells": torch.tensor(frame.cells, device=device),
+                # Indexing has a slow gradient, and most meshes have active cells alone.
+                "cells": None if frame.active.all() else torch.tensor(frame.cells, device=device),
                 "active": torch.tensor(frame.active, device=device),
             }
         return self._held

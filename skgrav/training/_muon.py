@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 
 #: Coefficients of the quintic Newton-Schulz iteration, and its steps: singular values between 0 and
 #: 1 come to .7 to 1.2, which is close enough to 1.
@@ -74,51 +75,76 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for weights in group["params"]:
-                if weights.grad is None:
-                    continue
-                weights.mul_(1.0 - group["lr"] * group["weight_decay"])
-                update = self._orthogonal if weights.ndim > 1 else self._adaptive
-                weights.add_(update(weights, group), alpha=-group["lr"])
+            trained = [w for w in group["params"] if w.grad is not None]
+            torch._foreach_mul_(trained, 1.0 - group["lr"] * group["weight_decay"])
+            for is_matrix, updates in ((True, self._orthogonal), (False, self._adaptive)):
+                some = [w for w in trained if (w.ndim > 1) == is_matrix]
+                if some:
+                    torch._foreach_add_(some, updates(some, group), alpha=-group["lr"])
         return loss
 
-    def _orthogonal(self, weights: Any, group: dict[str, Any]) -> torch.Tensor:
-        state, gradient = self.state[weights], weights.grad
-        if not state:
-            state["momentum"] = torch.zeros_like(weights)
-        mean = state["momentum"].lerp_(gradient, 1.0 - group["momentum"])
-        matrix = gradient.lerp(mean, group["momentum"]).reshape(len(weights), -1)
-        scale = _MATCHED * max(matrix.shape) ** 0.5
-        return (scale * orthogonal(matrix)).reshape(weights.shape)
+    def _orthogonal(self, weights: list[Any], group: dict[str, Any]) -> list[torch.Tensor]:
+        gradients = [w.grad for w in weights]
+        momenta = self._states(weights, "momentum")
+        torch._foreach_lerp_(momenta, gradients, 1.0 - group["momentum"])
+        # Nesterov's momentum, as matrices of outputs by inputs.
+        means = torch._foreach_lerp(gradients, momenta, group["momentum"])
+        matrices = orthogonal([m.reshape(len(m), -1) for m in means])
+        scales = [_MATCHED * max(m.shape) ** 0.5 for m in matrices]
+        torch._foreach_mul_(matrices, scales)
+        return [m.reshape(w.shape) for m, w in zip(matrices, weights, strict=True)]
 
-    def _adaptive(self, weights: Any, group: dict[str, Any]) -> torch.Tensor:
-        state, gradient = self.state[weights], weights.grad
-        if not state:
-            state["step"] = torch.zeros(())
-            state["mean"], state["square"] = torch.zeros_like(weights), torch.zeros_like(weights)
-        state["step"] += 1
-        decays = group["betas"]
-        mean = state["mean"].lerp_(gradient, 1.0 - decays[0])
-        square = state["square"].lerp_(gradient.square(), 1.0 - decays[1])
-        first, second = (1.0 - decay ** float(state["step"]) for decay in decays)
-        return mean / first / ((square / second).sqrt() + group["eps"])
+    def _adaptive(self, weights: list[Any], group: dict[str, Any]) -> list[torch.Tensor]:
+        gradients = [w.grad for w in weights]
+        first, second = group["betas"]
+        group["n_steps"] = n = group.get("n_steps", 0) + 1
+        means, squares = self._states(weights, "mean"), self._states(weights, "square")
+        torch._foreach_lerp_(means, gradients, 1.0 - first)
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1.0 - second)
+        sizes = torch._foreach_div(squares, 1.0 - second**n)
+        torch._foreach_sqrt_(sizes)
+        torch._foreach_add_(sizes, group["eps"])
+        updates = torch._foreach_div(means, 1.0 - first**n)
+        torch._foreach_div_(updates, sizes)
+        return list(updates)
+
+    def _states(self, weights: list[Any], name: str) -> list[torch.Tensor]:
+        """Return averages that are kept for each weight, zero at first."""
+        for w in weights:
+            if name not in self.state[w]:
+                self.state[w][name] = torch.zeros_like(w)
+        return [self.state[w][name] for w in weights]
 
 
-def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """Return about ``U V^T`` of a matrix ``U S V^T``.
+def orthogonal(matrices: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return about ``U V^T`` of each matrix ``U S V^T``.
 
     Each Newton-Schulz step multiplies by a polynomial of ``X X^T``, and all of these commute, so
-    that their product is formed first, in matrices of the smaller size.
+    that their product is formed first, in matrices of the smaller size. On a GPU, which small
+    matrices leave idle, those of all are padded by zeros to one size and multiplied together.
     """
-    x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
-    x = x / x.norm().clamp_min(torch.finfo(x.dtype).tiny)
-    square = x @ x.mT
+    wide = [m if m.shape[0] <= m.shape[1] else m.mT for m in matrices]
+    norms = torch._foreach_norm(wide)
+    tiny = torch.finfo(wide[0].dtype).tiny
+    wide = [m / norm.clamp_min(tiny) for m, norm in zip(wide, norms, strict=True)]
+    squares = [m @ m.mT for m in wide]
+    if wide[0].is_cuda:
+        size = max(len(square) for square in squares)
+        padded = torch.stack([pad(s, (0, size - len(s), 0, size - len(s))) for s in squares])
+        products = [p[: len(m), : len(m)] for p, m in zip(_polynomial(padded), wide, strict=True)]
+    else:
+        products = [_polynomial(square) for square in squares]
+    found = [product @ m for product, m in zip(products, wide, strict=True)]
+    return [f if m.shape[0] <= m.shape[1] else f.mT for f, m in zip(found, matrices, strict=True)]
+
+
+def _polynomial(square: torch.Tensor) -> torch.Tensor:
+    """Return the product of the factors of all steps, from ``X X^T``."""
     a, b, c = _QUINTIC
-    eye = torch.eye(len(x), dtype=x.dtype, device=x.device)
+    eye = torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
     product = eye
     for _ in range(_N_STEPS):
         factor = a * eye + b * square + c * (square @ square)
         product = factor @ product
         square = factor @ square @ factor
-    x = product @ x
-    return x if matrix.shape[0] <= matrix.shape[1] else x.mT
+    return product
