@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from _clock import Clock, epochs_within
 from _timing import OUTPUT, processor, report, versions
 from joblib import Parallel, delayed
 
@@ -24,6 +25,9 @@ from skgrav.datasets import make_gravity_dataset
 from skgrav.metrics import crps, relative_l2_error
 
 FILE = Path(skgrav.__file__).parent / "pretrained" / "paper.safetensors"
+
+#: Batches of the epoch that is timed.
+TIMED = 40
 
 #: Sections that are drawn with one seed, and the seed of those it is judged on.
 CHUNK, UNSEEN = 10_000, 1_000_000
@@ -82,7 +86,9 @@ def judge(network):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--sections", type=int, default=600_000)
-    parser.add_argument("--epochs", type=int, default=12)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=int, default=12)
+    length.add_argument("--seconds", type=float, help="of training, which is timed before")
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--learning-rate", type=float, default=4e-3)
     parser.add_argument("--jobs", type=int, default=1, help="processes that draw sections")
@@ -92,10 +98,11 @@ def main():
     parser.add_argument("--file", type=Path, default=FILE, help="file of the weights")
     options = parser.parse_args()
     start, begun = time.process_time(), time.perf_counter()
+    clock = Clock(time.perf_counter)
     network = CNNInverter(
         "unet",
         operator=ForwardOperator(units="normalized").fit(np.zeros((1, 2500))),
-        max_epochs=options.epochs,
+        callbacks=[clock],
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         augment="mirror",
@@ -103,20 +110,23 @@ def main():
         precision="bfloat16",
         random_state=options.seed,
         device=options.device,
-        checkpoint=options.checkpoint,
-        verbose=True,
     )
     with TemporaryDirectory() as folder:
         X, y = drawn(folder, options.sections, options.jobs)
         print(f"{options.sections} sections after {time.perf_counter() - begun:.0f} s", flush=True)
-        network.fit(X, y)
+        epochs = options.epochs
+        if options.seconds:
+            timed = TIMED * options.batch_size
+            epochs = epochs_within(options.seconds, network, clock, X, y, timed)
+            print(f"{epochs} epochs", flush=True)
+        network.set_params(max_epochs=epochs, checkpoint=options.checkpoint).fit(X, y)
     seconds = f"{time.process_time() - start:.0f} CPU s, {time.perf_counter() - begun:.0f} s"
     options.file.parent.mkdir(exist_ok=True)
     network.save(options.file, dtype="float16")
     digest = hashlib.sha256(options.file.read_bytes()).hexdigest()
     print(f"{options.file.name}, {options.file.stat().st_size / 1e6:.1f} MB, {digest}")
     footer = (
-        f"{options.epochs} epochs of {options.sections} sections in batches of "
+        f"{epochs} epochs of {options.sections} sections in batches of "
         f"{options.batch_size}, seed {options.seed}, {seconds} on {network.net_.device}; "
         f"{processor()}; {versions('skgrav', 'numpy', 'torch')}"
     )

@@ -3,9 +3,11 @@
     python benchmarks/train_volumes.py --seconds 2400 --seed 1       # 40 CPU minutes
     python benchmarks/train_volumes.py --seconds 2400 --ablate turns  # without turned volumes
     python benchmarks/train_volumes.py --epochs 30 --checkpoint build/huang2021 --save
+    python benchmarks/train_volumes.py --epochs 15 --own 20000        # on volumes of skgrav as well
 
 One network for all noise, of the 20,000 volumes of training alone. It is judged as in the table of
-`public.py`. If it is killed, the same command with the same folder of checkpoints continues.
+`public.py`, and on volumes of the families of `make_density_models`. If it is killed, the same
+command with the same folder of checkpoints continues.
 `--save` writes the weights that are shipped, and prints their hash for
 `skgrav/inverters/_pretrained.py`.
 """
@@ -18,21 +20,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _clock import Clock
+from _clock import Clock, epochs_within
 from _public_volumes import BOUNDS, CLEAN_HEADER, NOISY_HEADER, WEIGHTS, Method, evaluate, row
 from _timing import OUTPUT, processor, report, versions
+from joblib import Parallel, delayed
 from torch import nn
 
 from skgrav import CNNInverter
-from skgrav.datasets import fetch_huang2021
+from skgrav.datasets import fetch_huang2021, make_density_models
 from skgrav.inverters import _image
+from skgrav.metrics import relative_l2_error
 from skgrav.networks import ImageNetwork, UNet
 
 #: Noise of training relative to the rms of each sample: 5 % of the largest gz is up to .5 of it.
 TRAINING_NOISE = (0.0, 0.4)
 
 #: Volumes of the epoch that is timed to find how many fit into the seconds.
-TIMED = 1280
+TIMED = 2560
+
+#: Seeds of volumes of skgrav to train on and to judge on, and the number of these.
+OWN_TRAINING, OWN_UNSEEN, N_OWN = 1, 1_000_000, 400
 
 OWN_CHANNELS = ImageNetwork.channels
 
@@ -42,6 +49,8 @@ class SquaredError(nn.Module):
 
     def forward(self, predicted, true):
         """Return the mean over samples and cells."""
+        if isinstance(predicted, tuple):
+            predicted = predicted[0]
         return ((predicted - true[:, :-2]) / BOUNDS[1]).square().mean()
 
 
@@ -99,39 +108,57 @@ def network(operator, **params):
     return CNNInverter("unet", **settings | params)
 
 
-def n_epochs(seconds, train, **params):
-    """Return how many epochs take the CPU seconds, after what comes before the first."""
-    clock, start = Clock(), time.process_time()
-    some = np.linspace(0, len(train.data) - 1, TIMED).astype(int)
-    net = network(train.operator, max_epochs=1, callbacks=[clock], **params)
-    net.fit(train.data[some], train.density(some))
-    before = time.process_time() - start - clock.seconds
-    each = clock.seconds * len(train.data) / TIMED
-    return max(1, int((seconds - before) / each))
+def own_volumes(n_volumes, seed, operator, n_jobs=1):
+    """Return volumes of the families of skgrav on the mesh of an operator, and their families."""
+    sizes = [len(part) for part in np.array_split(np.arange(n_volumes), max(1, n_volumes // 500))]
+    make = delayed(make_density_models)
+    settings = {"mesh": operator.mesh_, "density_range": BOUNDS, "return_family": True}
+    parts = Parallel(n_jobs)(
+        make(size, random_state=seed + i, **settings) for i, size in enumerate(sizes)
+    )
+    volumes, families = zip(*parts, strict=True)
+    return np.concatenate(volumes, dtype=np.float32), np.concatenate(families)
+
+
+def judge_own(network, operator):
+    """Return rows of the mean error on unseen volumes of each family of skgrav."""
+    volumes, families = own_volumes(N_OWN, OWN_UNSEEN, operator)
+    rho = network.predict(operator.transform(volumes), noise_level=1e-6)
+    errors = relative_l2_error(volumes, rho, multioutput="raw_values")
+    return [[name, f"{errors[families == name].mean():.3f}"] for name in np.unique(families)]
 
 
 def main():
     options = parsed()
-    params = {"random_state": options.seed}
+    params = {
+        "random_state": options.seed,
+        "batch_size": options.batch_size,
+        "device": options.device,
+    }
     if options.ablate:
         further, place, name, instead = ABLATIONS[options.ablate]
         params |= further
         if place is not None:
             setattr(place, name, instead)
     train = fetch_huang2021("train")
-    epochs = options.epochs or n_epochs(options.seconds, train, **params)
-    clock, start, elapsed = Clock(), time.process_time(), time.perf_counter()
-    net = network(
-        train.operator,
-        max_epochs=epochs,
-        callbacks=[clock],
-        checkpoint=options.checkpoint,
-        **params,
-    )
-    net.fit(train.data[: options.volumes], train.density(slice(options.volumes)))
+    # Seconds are CPU seconds, but on a GPU those of the wall clock.
+    clock = Clock(time.process_time if options.device in ("auto", "cpu") else time.perf_counter)
+    net = network(train.operator, callbacks=[clock], **params)
+    X, y = train.data[: options.volumes], train.density(slice(options.volumes))
+    if options.own:
+        own, _ = own_volumes(options.own, OWN_TRAINING, train.operator, options.jobs)
+        X = np.concatenate([X, train.operator.transform(own)])
+        y = np.concatenate([y, own.astype(y.dtype)])
+    epochs = options.epochs or epochs_within(options.seconds, net, clock, X, y, TIMED)
+    start, elapsed = time.process_time(), time.perf_counter()
+    clock.begun, clock.ended = [], []
+    net.set_params(max_epochs=epochs, checkpoint=options.checkpoint).fit(X, y)
+    del X, y
     seconds, elapsed = time.process_time() - start, time.perf_counter() - elapsed
+    operator = train.operator
     del train
     label = f"U-Net, seed {options.seed}" + (f", ablation: {options.ablate}" * bool(options.ablate))
+    label += f", and {options.own} volumes of skgrav" * bool(options.own)
     if options.save:
         WEIGHTS.parent.mkdir(exist_ok=True)
         net.save(WEIGHTS, dtype="float16")
@@ -139,7 +166,7 @@ def main():
         digest = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
         print(f"{WEIGHTS.name}, {WEIGHTS.stat().st_size / 1e6:.1f} MB, {digest}")
     elif options.weights:
-        net.save(options.weights)
+        net.save(options.weights, dtype="float16")
     method = Method(None, n_volumes=tuple(options.judged), told=0.0)
     clean, noisy = row(label, evaluate(net, method.n_volumes, told=method.told), method, seconds, 0)
     footer = (
@@ -147,9 +174,10 @@ def main():
         f"{seconds - clock.seconds:.0f} before and after them, {elapsed / 60:.1f} minutes on "
         f"{torch.get_num_threads()} threads; {processor()}; {versions('skgrav', 'numpy', 'torch')}"
     )
-    name = f"{options.ablate or 'whole'}_{options.seed}".replace(" ", "_")
+    name = f"{options.ablate or 'whole'}_{options.own}_{options.seed}".replace(" ", "_")
     report(f"train_volumes_{name}", CLEAN_HEADER[:-1], [clean[:-1]], footer)
     report(f"train_volumes_{name}_noise", NOISY_HEADER, [noisy], "With noise.")
+    report(f"train_volumes_{name}_own", ["family of skgrav", "error"], judge_own(net, operator), "")
 
 
 def parsed():
@@ -158,6 +186,10 @@ def parsed():
     length.add_argument("--seconds", type=float, help="CPU seconds of training")
     length.add_argument("--epochs", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--own", type=int, default=0, help="volumes of skgrav to train on as well")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that draw them")
     parser.add_argument("--checkpoint", type=Path, help="folder of the state after each epoch")
     parser.add_argument("--ablate", choices=ABLATIONS, help="what is left out or replaced")
     parser.add_argument("--volumes", type=int, default=20_000, help="of training")
