@@ -26,8 +26,8 @@ def fitted(x=FEW, y=FEW_RHO, **params):
 
 
 def untrained(x=X, y=RHO, **params):
-    """Give an inverter whose last layer is as it started, zero."""
-    inverter = fitted(x, y, max_epochs=1, learning_rate=1e-35, **params)
+    """Give an inverter without spread whose last layer is as it started, zero."""
+    inverter = fitted(x, y, max_epochs=1, learning_rate=1e-35, **{"uncertainty": False} | params)
     assert inverter.net_.module_.last.weight.abs().max() < 1e-30
     return inverter
 

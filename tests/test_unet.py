@@ -190,7 +190,7 @@ def test_turned_batches_are_turned_back():
                 seen.append(x.detach().clone())
                 return x[:, :4]
 
-        module.body = Body()
+        module.body, module.spread = Body(), False
         x = torch.randn(3, 65)
         module.eval()
         straight = module(x)
@@ -255,7 +255,7 @@ def test_averages_are_trained_saved_and_continued(tmp_path):
 
 
 def test_pickles_hold_no_images():
-    inverter = fitted()
+    inverter = fitted(uncertainty=False)
     assert inverter._encoding.frame.gain.nbytes > 80_000
     n_bytes = len(pickle.dumps(inverter))
     inverter.predict(X)

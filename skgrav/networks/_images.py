@@ -14,7 +14,7 @@ from torch import nn
 from skgrav._typing import Array, Array32, Indices, Mask
 from skgrav.networks._averaging import AveragedWeights
 from skgrav.networks._checks import check_tensor
-from skgrav.networks._mixtures import N_RAW, SHARE, CellMixtures
+from skgrav.networks._mixtures import N_RAW, CellMixtures, some_cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ class ImageNetwork(nn.Module):
         if not self.spread:
             return self._estimate(channels, turn)
         rho, raw = self._with_spread(channels, turn)
-        cells = slice(int(torch.randint(SHARE, ())), None, SHARE)
+        cells = some_cells(rho.shape[1])
         return rho, CellMixtures(raw[:, :, cells], rho.detach()[:, cells], self.scale, cells)
 
     def mixtures(self, x: torch.Tensor) -> CellMixtures:

@@ -13,16 +13,30 @@ import torch
 #: from the mean, and logarithms of both standard deviations.
 N_RAW = 5
 
-#: One in how many cells, at random, the spread is trained at in each step.
+#: One in how many cells the spread is trained at in each step.
 SHARE = 4
 
 #: Shifts and logarithms at which training begins, so that the Gaussians differ.
 _INITIAL = (0.0, 0.0, 0.0, -0.7, -2.0)
 
+#: Share of the gradient of the spread that reaches the features of the mean. All of it makes small
+#: networks estimate worse, none makes the spread worse.
+_SHARED = 0.1
+
 #: Range of the logarithms, in the unit of `CellMixtures`: the mean is not known to less.
 _LEAST, _MOST = -7.0, 3.0
 
 _SQRT2, _SQRT2PI = math.sqrt(2.0), math.sqrt(2.0 * math.pi)
+
+
+def shared(features: torch.Tensor) -> torch.Tensor:
+    """Return features whose gradient is reduced, so that they are made for the mean first."""
+    return features.detach().lerp(features, _SHARED)
+
+
+def some_cells(n_cells: int) -> slice:
+    """Return one cell in `SHARE`, from a random one on."""
+    return slice(int(torch.randint(min(SHARE, n_cells), ())), None, SHARE)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from skgrav._checks import check_array, real_array
 from skgrav._typing import Array
 from skgrav.networks._checks import check_tensor
 from skgrav.networks._consistency import DataConsistency
-from skgrav.networks._mixtures import N_RAW, SHARE, CellMixtures
+from skgrav.networks._mixtures import N_RAW, CellMixtures, shared, some_cells
 from skgrav.networks._sections import damped
 
 #: Width of the layers of the spread.
@@ -114,7 +114,7 @@ class ResidualMLP(nn.Module):
         found, h = self._mapped(x)
         if self.spread is None or not self.training:
             return found
-        return found, self._mixtures(found, h, slice(int(torch.randint(SHARE, ())), None, SHARE))
+        return found, self._mixtures(found, h, some_cells(self.components.shape[1]))
 
     def mixtures(self, x: torch.Tensor) -> CellMixtures:
         """Return distributions of the corrections of all cells, for inputs as of `forward`."""
@@ -123,7 +123,7 @@ class ResidualMLP(nn.Module):
     def _mixtures(self, found: torch.Tensor, h: torch.Tensor, cells: slice) -> CellMixtures:
         if self.spread is None:
             raise ValueError("the network has no spread; give 'components'.")
-        found, features = found.detach(), self.spread(h)
+        found, features = found.detach(), self.spread(shared(h))
         weight = self.spread_last.weight.unflatten(0, (N_RAW, -1))[:, cells]
         bias = self.spread_last.bias.unflatten(0, (N_RAW, -1))[:, cells]
         raw = (features @ weight.flatten(0, 1).mT + bias.flatten()).unflatten(1, (N_RAW, -1))

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import avg_pool1d, avg_pool2d, interpolate, pad, rms_norm
 
 from skgrav.networks._checks import check_tensor
+from skgrav.networks._mixtures import shared
 from skgrav.networks._sections import damped
 
 #: Factor of the initial weights of the last layer, so that the output begins small.
@@ -127,8 +128,8 @@ class UNet(nn.Module):
             return images
         if self.spread is None:
             raise ValueError("'with_spread' is True, but the network has none; give 'n_spread'.")
-        given = torch.cat([features, _paired(self._padded(images.detach()))], dim=1)
-        return images, _unpaired(self.spread(given))[inside]
+        given = [shared(features), _paired(self._padded(images.detach()))]
+        return images, _unpaired(self.spread(torch.cat(given, dim=1)))[inside]
 
     def _features(self, x: torch.Tensor) -> torch.Tensor:
         """Return the channels of pairs of columns before the last layer."""
