@@ -198,16 +198,16 @@ class WhitenedEncoding(LinearEncoding):
             return partial(make, components=self.components) if self.uncertainty else make
         rotation = self.rotation[:, : len(self.regression)]
         std = np.maximum(self.std, _NO_STD)
-        physics = fast_physics(self.operator, self.noise.whitening.adjoint(rotation.T).T)
+        to_coordinates = self.noise.whitening.adjoint(rotation.T).T
         geometry = (
             self.components,
             self.regression,
             rotation.T @ self.matrix,
             std,
             self.data_rms,
-            physics,
         )
-        return partial(_null_space_network, make, geometry)
+        physics = partial(fast_physics, self.operator, to_coordinates)
+        return partial(_null_space_network, make, geometry, physics)
 
     def callbacks(self, own: Sequence[Any]) -> list[Any]:
         """Return one cycle of learning rates, the user's callbacks, and clipping after them."""
@@ -260,8 +260,13 @@ class WhitenedEncoding(LinearEncoding):
         return np.hstack([targets, (rho - self.mean).astype(np.float32)])
 
 
-def _null_space_network(make: Callable[[], nn.Module], geometry: tuple[Any, ...]) -> nn.Module:
-    return NullSpaceNetwork(make(), *geometry)
+def _null_space_network(
+    make: Callable[[], nn.Module],
+    geometry: tuple[Array, Array, Array, Array, float],
+    physics: Callable[[], nn.Module | None],
+) -> nn.Module:
+    # Each network has its own physics, which follows it to its device.
+    return NullSpaceNetwork(make(), *geometry, physics())
 
 
 class NoisyCoordinates:

@@ -39,10 +39,10 @@ class AveragedWeights(nn.Module):
     def update(self) -> None:
         """Take the present weights into the average."""
         self.n_steps += 1
-        n = int(self.n_steps)
-        share = 1.0 - min(self.decay, (n - 1.0) / (n + 8.0))
+        # A tensor, as a number would be waited for at each step on a GPU.
+        share = (9.0 / (self.n_steps + 8)).clamp(min=1.0 - self.decay)
         for average, live in zip(self.average.parameters(), self.live.parameters(), strict=True):
-            average.lerp_(live, share)
+            average.lerp_(live, share.to(average.dtype))
 
     def restart(self) -> None:
         """Continue training from the average."""

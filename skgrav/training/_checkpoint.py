@@ -125,8 +125,8 @@ class Checkpoint(Callback):
         if found["later_pairs"] is not None:
             net.run_.later_pairs.load_state_dict(found["later_pairs"])
         torch.set_rng_state(found["random"])
-        if found["random_cuda"]:
-            torch.cuda.set_rng_state_all(found["random_cuda"])
+        for state in found["random_cuda"]:
+            torch.cuda.set_rng_state(state, net.device)
 
     def on_epoch_end(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
         if net.stopped_by_ is not None:  # the training is complete
@@ -224,7 +224,8 @@ class Checkpoint(Callback):
             "callbacks": {name: _plain(_state(callback)) for name, callback in net.callbacks_},
             "later_pairs": None if later_pairs is None else later_pairs.state_dict(),
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if cuda else [],
+            # Of this GPU alone: where the training resumes there may be fewer.
+            "random_cuda": [torch.cuda.get_rng_state(net.device)] if cuda else [],
         }
         # In memory first, as torch would hide the OSErrors of the disk.
         buffer = io.BytesIO()

@@ -10,6 +10,8 @@ from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback
 from torch import distributed
 
+from skgrav.training._net import set_seed
+
 
 class SharedTraining(Callback):
     """Callback with which the processes of a torch process group train one network.
@@ -82,7 +84,7 @@ class SharedTraining(Callback):
         """
         if self.active_:
             self.starts_epoch_ = True
-            torch.manual_seed(self.seed_ + len(net.history))
+            set_seed(self.seed_ + len(net.history), net.device)
 
     def on_batch_begin(self, net: NeuralNetRegressor, training: bool, **kwargs: Any) -> None:
         """Seed noise and dropout differently in each process, once the order is drawn.
@@ -98,7 +100,8 @@ class SharedTraining(Callback):
         """
         if self.active_ and training and self.starts_epoch_:
             self.starts_epoch_ = False
-            torch.manual_seed(self.seed_ + len(net.history) + 2**31 * (1 + distributed.get_rank()))
+            share = 1 + distributed.get_rank()
+            set_seed(self.seed_ + len(net.history) + 2**31 * share, net.device)
 
     def on_grad_computed(self, net: NeuralNetRegressor, **kwargs: Any) -> None:
         """Replace gradients by their means over processes.

@@ -58,6 +58,9 @@ class TrainingNet(NeuralNetRegressor):
 
     stopped_by_: Reason | None
 
+    # Pickles of a training on a GPU load without one: skorch maps these attributes to the CPU.
+    cuda_dependent_attributes_ = ["augment"]
+
     def __init__(
         self, *args: Any, augment: Any = None, precision: str = "float32", **kwargs: Any
     ) -> None:
@@ -185,7 +188,15 @@ def flushed_denormals() -> Iterator[None]:
 @contextmanager
 def seeded(seed: int, device: str) -> Iterator[None]:
     """Seed torch, then restore its state; other threads wait."""
-    n_devices = 0 if device == "cpu" else torch.cuda.device_count()
+    n_devices = torch.cuda.device_count() if torch.device(device).type == "cuda" else 0
     with own_settings(), one_generator(), torch.random.fork_rng(devices=range(n_devices)):
-        torch.manual_seed(seed)
+        set_seed(seed, device)
         yield
+
+
+def set_seed(seed: int, device: str) -> None:
+    """Seed torch on a device; GPUs keep their state if it is the CPU."""
+    if torch.device(device).type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
