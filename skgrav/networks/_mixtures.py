@@ -21,7 +21,7 @@ _INITIAL = (0.0, 0.0, 0.0, -0.7, -2.0)
 
 #: Share of the gradient of the spread that reaches the features of the mean. All of it makes small
 #: networks estimate worse, none makes the spread worse.
-_SHARED = 0.1
+_SHARED = 0.3
 
 #: Range of the logarithms, in the unit of `CellMixtures`: the mean is not known to less.
 _LEAST, _MOST = -7.0, 3.0
