@@ -87,3 +87,16 @@ class DataPosterior:
     def draws(self, i: int, rho: Array, order: Indices, rng: np.random.RandomState) -> Array:
         """Return densities, in an order, corrected to fit the data of sample i to their noise."""
         return rho[order] + self.changes(i, rho, order, rng) @ self.regression
+
+    def fitted(self, i: int, rho: Array, rng: np.random.RandomState) -> Array:
+        """Return densities near the posterior of sample i, fitted to its data and their noise.
+
+        They may be about right for the data already. Only as far as coordinates are more spread
+        than those of the posterior, draws from the latter replace them.
+        """
+        u = rho @ self.to_coordinates - self.centre
+        mean, variance = self.mean[i], self.std[i] ** 2
+        excess = np.maximum(np.mean((u - mean) ** 2, axis=0) - variance, 0.0)
+        share = np.where(variance > 0, excess / np.maximum(excess + variance, _TINY), 1.0)
+        change = share * (mean + self.std[i] * rng.normal(size=u.shape) - u)
+        return np.asarray(rho + change @ self.regression)

@@ -51,6 +51,10 @@ class Marginals:
         between = w * (1.0 - w) * (self.first - self.second) ** 2
         return np.asarray(np.sqrt(within + between))
 
+    def of(self, i: int) -> Marginals:
+        """Return those of one sample."""
+        return Marginals(*(part[i : i + 1] for part in vars(self).values()))
+
     def cdf(self, x: Array | float) -> Array:
         """Return the probability of densities of at most `x`, (n_samples, n_cells)."""
         least = self._least_std()
