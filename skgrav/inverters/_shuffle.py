@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from skgrav.inverters._marginals import Marginals
 from skgrav.inverters._rows import Rows
 from skgrav.inverters._section_library import SectionLibrary, kept, mirrored_cells
 from skgrav.io import saved, sized
-from skgrav.noise import Noise
+from skgrav.noise import Noise, Whitening
 from skgrav.operators import BaseOperator
 
 #: Least number of analogues, also of fewer draws.
@@ -80,13 +80,26 @@ class Analogues:
         cells = mirrored_cells(operator) if mirrored else None
         return cls(operator, kept(some, precision), cells)
 
+    def for_operator(self, operator: Any) -> Analogues | None:
+        """Return those for another survey, or None if they are not on its mesh."""
+        own: Any = self.operator
+        known, other = (
+            mesh.unflatten(np.ones(mesh.n_cells)) for mesh in (own.mesh_, operator.mesh_)
+        )
+        same = np.array_equal(known, other, equal_nan=True)
+        return replace(self, operator=operator) if same else None
+
+    @property
+    def _whitening(self) -> Whitening:
+        return Noise.of(self.operator).whitening
+
     @cached_property
     def _prepared(self) -> tuple[Array, GaussianPrior, SectionLibrary]:
         """The matrix to whitened data, the prior of the sections, and their data."""
         sections = self.sections
         if isinstance(sections, DrawnSections):
             sections = sections(self.operator).astype(np.float16)
-        matrix = Noise.of(self.operator).whitening.matrix(self.operator.matrix_)
+        matrix = self._whitening.matrix(self.operator.matrix_)
         prior = GaussianPrior.of(Rows(sections, self.cells), matrix)
         return matrix, prior, SectionLibrary.of(sections, self.cells, prior, matrix)
 
@@ -95,16 +108,17 @@ class Analogues:
 
     def draws(
         self,
-        white: Array,
+        g: Array,
         sigma: Array,
         marginals: Marginals,
         density_range: tuple[float, float],
         n_draws: int,
         rng: np.random.RandomState,
     ) -> Array:
-        """Draw densities that fit whitened data to their noise, (n_samples, n_cells, n_draws)."""
+        """Draw densities that fit data to their whitened noise, (n_samples, n_cells, n_draws)."""
         matrix, prior, library = self._prepared
-        posterior = DataPosterior.of(prior, matrix, white - prior.data_mean, sigma)
+        residual = self._whitening(g) - prior.data_mean
+        posterior = DataPosterior.of(prior, matrix, residual, sigma)
         n = max(n_draws, _LEAST_ANALOGUES)
         nearest = library.nearest(posterior, min(n, len(library)))
         p = (np.arange(n) + 0.5) / n
