@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
 from skgrav._typing import Array, Indices
 from skgrav.inverters._data_posterior import DataPosterior
@@ -19,8 +20,11 @@ from skgrav.io import saved, sized
 from skgrav.noise import Noise, Whitening
 from skgrav.operators import BaseOperator
 
-#: Least number of analogues, also of fewer draws.
-_LEAST_ANALOGUES = 50
+#: Least number of analogues, also of fewer draws, and sections of the library for each of more.
+_LEAST_ANALOGUES, _SECTIONS_PER_ANALOGUE = 50, 200
+
+#: Cells of an axis for each cell on either side in means of changes of analogues.
+_CELLS_PER_STEP = 20
 
 
 @saved
@@ -53,8 +57,9 @@ class Analogues:
     """Training sections, of which those with similar gravity order the draws of a network.
 
     The Schaake shuffle [1]_: the quantiles of each cell are put into the order of that cell in
-    analogues that fit the data, so that draws have the distribution of the network in each cell,
-    and the interfaces of the analogues.
+    analogues that fit the data, so that draws have about the distribution of the network in each
+    cell. What this changes in an analogue is averaged over neighbouring cells, so that draws keep
+    its interfaces and are no rougher between them.
 
     References
     ----------
@@ -119,8 +124,10 @@ class Analogues:
         matrix, prior, library = self._prepared
         residual = self._whitening(g) - prior.data_mean
         posterior = DataPosterior.of(prior, matrix, residual, sigma)
+        # More draws take analogues more than once, rather than some that are far from the data.
         n = max(n_draws, _LEAST_ANALOGUES)
-        nearest = library.nearest(posterior, min(n, len(library)))
+        n_analogues = max(_LEAST_ANALOGUES, min(n, len(library) // _SECTIONS_PER_ANALOGUE))
+        nearest = library.nearest(posterior, min(n_analogues, len(library)))
         p = (np.arange(n) + 0.5) / n
         found = np.empty((*marginals.weight.shape, n_draws))
         for i, indices in enumerate(nearest):
@@ -131,5 +138,18 @@ class Analogues:
             ranks = np.ascontiguousarray(analogues.T).argsort(axis=1)
             shuffled = np.empty_like(quantiles)
             np.put_along_axis(shuffled, ranks, quantiles, axis=1)
-            found[i] = posterior.fitted(i, shuffled.T, rng)[:n_draws].T
+            analogues += self._averaged(shuffled.T - analogues)
+            found[i] = posterior.fitted(i, analogues, rng)[:n_draws].T
         return found
+
+    def _averaged(self, change: Array) -> Array:
+        """Return means of changes (n, n_cells) over neighbouring cells, where there is a mesh."""
+        mesh = getattr(self.operator, "mesh_", None)
+        if mesh is None:
+            return change
+        sizes = [2 * (n // _CELLS_PER_STEP) + 1 for n in mesh.shape]
+        means = [
+            uniform_filter(mesh.unflatten(values, fill=0.0), [1, *sizes], mode="nearest")
+            for values in (change, np.ones((1, mesh.n_cells)))
+        ]
+        return np.asarray(mesh.flatten(means[0] / np.where(means[1] > 0, means[1], 1.0)))
