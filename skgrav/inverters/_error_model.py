@@ -156,8 +156,9 @@ class ErrorCorrection:
             data = deviation @ matrix.T
             data += np.sqrt(noise2)[:, None] * rng.normal(size=data.shape)
             rho = mean + deviation - (removed * space.coordinates(data)) @ cross
-            wanted = likely + np.sqrt(likely2) * rng.normal(size=likely.shape)
-            draws[:, :, k] = rho + (replaced * (wanted - errors_of(rho))) @ regression
+            change = replaced * (likely - errors_of(rho))
+            change += np.sqrt(replaced * likely2) * rng.normal(size=change.shape)
+            draws[:, :, k] = rho + change @ regression
         return draws
 
     def _weighed(

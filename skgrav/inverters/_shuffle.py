@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,8 @@ class Analogues:
     .. [1] Clark, Gangopadhyay, Hay, Rajagopalan and Wilby (2004), The Schaake shuffle, Journal of
        Hydrometeorology 5.
     """
+
+    _file_left_out: ClassVar = {"_prepared"}
 
     operator: BaseOperator
     #: Densities in half precision, or how they are drawn again.
