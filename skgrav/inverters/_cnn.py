@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_range, real_array, validate_data
@@ -26,6 +27,7 @@ from skgrav.inverters._linear_encoding import LinearEncoding
 from skgrav.inverters._marginals import Marginals
 from skgrav.inverters._plausible import warn_implausible
 from skgrav.inverters._pretrained import pretrained_file
+from skgrav.inverters._shuffle import Analogues
 from skgrav.inverters._standardised import StandardisedEncoding
 from skgrav.inverters._whitened import WhitenedEncoding
 from skgrav.io import Field, Weights, saved
@@ -122,6 +124,10 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         ``"residual"`` all, added to the originals. ``"unet"`` flips whole batches at random, in 3D
         along y and x; with ``"turns"`` it exchanges y and x, too; its estimates are means over all
         these images. The survey and the mesh must be symmetric.
+    n_analogues : int, default=2000
+        Training sections, evenly chosen, that `fit` keeps in half precision for `sample_y`, where
+        the network learns distributions; with `augment` it takes their mirror images, too. 0 keeps
+        none.
     density_range : tuple of two floats, default=None
         Range to which estimates are clipped, unless `data_consistency` is True; None takes the
         range of the training densities.
@@ -246,6 +252,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "training_noise": [Interval(Real, 0, None, closed="left"), tuple, None],
         "augment": [StrOptions({"mirror", "turns"}), None],
+        "n_analogues": [Interval(Integral, 0, None, closed="left")],
         "density_range": [tuple, list, None],
         "warm_start": ["boolean"],
         "precision": [StrOptions({"float32", "bfloat16"})],
@@ -264,6 +271,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         Field("loss_curve_", list[float]),
         Field("validation_loss_curve_", list[float]),
         Field("network", Weights, least=least_precision),
+        Field("_analogues", Analogues | None, optional=True),
     )
     # Training continues from the weights of a file with a new history.
     _file_left_out: ClassVar = {"net_", "n_epochs_", "_made_with"}
@@ -274,6 +282,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
     _encoding: Encoding
     _seed: int
     _made_with: dict[str, Any]
+    _analogues: Analogues | None = None
 
     def __init__(
         self,
@@ -293,6 +302,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         n_iter_no_change: int = 10,
         training_noise: float | tuple[float, float] | None = None,
         augment: Literal["mirror", "turns"] | None = None,
+        n_analogues: int = 2000,
         density_range: tuple[float, float] | None = None,
         warm_start: bool = False,
         precision: Literal["float32", "bfloat16"] = "float32",
@@ -316,6 +326,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.training_noise = training_noise
         self.augment = augment
+        self.n_analogues = n_analogues
         self.density_range = density_range
         self.warm_start = warm_start
         self.precision = precision
@@ -455,6 +466,50 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         np.clip(rho, *self.density_range_, out=rho)
         return rho[:, 0] if self._y_ndim == 1 else rho
 
+    def sample_y(
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        random_state: int | np.random.RandomState | None = 0,
+        *,
+        noise_level: ArrayLike | None = None,
+    ) -> Array:
+        """Draw densities from the posterior, as GaussianProcessRegressor does.
+
+        Quantiles of the distribution of each cell are put into the order of that cell in the
+        training sections with the most similar gravity, and corrected to fit the data.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples_X, n_data)
+            Gravity, component-major.
+        n_samples : int, default=1
+            Number of draws for each row of `X`.
+        random_state : int, RandomState instance or None, default=0
+            Seed of the draws.
+        noise_level : float, array-like of shape (n_samples_X,) or "auto", default=None
+            Relative noise of each sample, as of `predict`.
+
+        Returns
+        -------
+        rho : ndarray of shape (n_samples_X, n_cells, n_samples) or (n_samples_X, n_samples)
+            Draws, each of which fits the data to their noise; they may leave `density_range_`.
+        """
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        check_is_fitted(self)
+        encoding: Any = self._encoding
+        if (analogues := self._analogues) is None:
+            raise ValueError(
+                f"'n_analogues' is {self.n_analogues} and 'architecture' {self.architecture!r}, "
+                "but draws need training sections of this mesh and the distribution of each cell. "
+                "Fit 'residual' or 'unet' with uncertainty=True and 'n_analogues' above 0."
+            )
+        *_, marginals, sigma = self._posterior(X, noise_level)
+        g = validate_data(self, X, reset=False) - encoding.data_offset
+        rng = check_random_state(random_state)
+        draws = analogues.draws(g, sigma, marginals, self.density_range_, n_samples, rng)
+        return draws[:, 0] if self._y_ndim == 1 else draws
+
     def with_operator(self, operator: BaseOperator) -> Self:
         """Return this network for another survey, or for another number of columns.
 
@@ -526,6 +581,8 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
             validation_loss_curve_=list(self.validation_loss_curve_),
             n_epochs_=0,  # training would continue with a new history, as after `load`
         )
+        if self._analogues is not None:
+            other._analogues = self._analogues.for_operator(encoding.operator)
         other._take_weights(weights_of(self.net_.module_))
         return other
 
@@ -664,6 +721,10 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         self.__dict__.pop("operator_", None)
         if encoding.operator is not None:
             self.operator_ = encoding.operator
+        self._analogues = None
+        if self.n_analogues and getattr(encoding, "uncertainty", False):
+            mirrored = self.augment is not None
+            self._analogues = Analogues.of(self.operator_, y, self.n_analogues, mirrored=mirrored)
         self.net_ = self._compose(trainer)
         self._take_history()
 

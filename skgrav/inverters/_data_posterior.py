@@ -65,7 +65,7 @@ class DataPosterior:
         residual = self.observed[i] - (rho @ self.to_coordinates - self.centre)
         size2 = np.mean(residual**2, axis=0)
         left = np.maximum(1.0 - self.gain[i], _TINY)
-        said = np.minimum(1.0, self.gain[i] / left)
+        said = self._said(i)
         expected2 = (left * self.observed[i]) ** 2 + self.std[i] ** 2
         excess2 = np.maximum(1.0, left**2 * size2 / np.maximum(expected2, _TINY))
         change = np.where(excess2 > 1.0, 1.0 - left * excess2 ** (-said / 2), self.gain[i])
@@ -87,3 +87,22 @@ class DataPosterior:
     def draws(self, i: int, rho: Array, order: Indices, rng: np.random.RandomState) -> Array:
         """Return densities, in an order, corrected to fit the data of sample i to their noise."""
         return rho[order] + self.changes(i, rho, order, rng) @ self.regression
+
+    def fitted(self, i: int, rho: Array, rng: np.random.RandomState) -> Array:
+        """Return densities near the posterior of sample i, fitted to its data and their noise.
+
+        They may be about right for the data already, and change only as far as coordinates are
+        more spread about the mean of the posterior than its draws. Where they are less, noise is
+        added, as far as the data say something of them.
+        """
+        u = rho @ self.to_coordinates - self.centre
+        mean, variance = self.mean[i], self.std[i] ** 2
+        found = np.mean((u - mean) ** 2, axis=0)
+        share = np.maximum(found - variance, 0.0) / np.maximum(found, _TINY)
+        noise2 = share * variance + self._said(i) * np.maximum(variance - found, 0.0)
+        change = share * (mean - u) + np.sqrt(noise2) * rng.normal(size=u.shape)
+        return np.asarray(rho + change @ self.regression)
+
+    def _said(self, i: int) -> Array:
+        """Return how far the data say something of each coordinate."""
+        return np.minimum(1.0, self.gain[i] / np.maximum(1.0 - self.gain[i], _TINY))

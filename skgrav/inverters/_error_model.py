@@ -38,10 +38,18 @@ class ErrorCorrection:
 
     @classmethod
     def learn(
-        cls, operator: Any, start: Array, rho: Array, g: Array, whitening: Whitening, sigma: Array
+        cls,
+        operator: Any,
+        start: Array,
+        rho: Array,
+        g: Array,
+        whitening: Whitening,
+        sigma: Array,
+        *,
+        drawable: bool = False,
     ) -> ErrorCorrection:
         """Learn from held-out starts, true densities, and the data of the starts."""
-        learned = cls._learn(operator, start, rho, g, whitening, sigma)
+        learned = cls._learn(operator, start, rho, g, whitening, sigma, drawable)
         half = np.random.RandomState(0).permutation(len(g)) % 2 == 0
         before = after = 0.0
         for part in (half, ~half):
@@ -56,14 +64,21 @@ class ErrorCorrection:
 
     @classmethod
     def _learn(
-        cls, operator: Any, start: Array, rho: Array, g: Array, whitening: Whitening, sigma: Array
+        cls,
+        operator: Any,
+        start: Array,
+        rho: Array,
+        g: Array,
+        whitening: Whitening,
+        sigma: Array,
+        drawable: bool = False,
     ) -> ErrorCorrection:
         error = rho - start
-        prior = GaussianPrior.of(error, whitening.matrix(operator.matrix_))
+        prior = GaussianPrior.of(error, whitening.matrix(operator.matrix_), drawable=drawable)
         every = np.ones(whitening.n_white)
         data_rms = float(np.sqrt(np.mean(whitening(g) ** 2))) or 1.0
         whole = cls(prior, prior.mean, every, every, data_rms)
-        residual, weights = whole._weighed(operator, g, start, whitening, sigma)
+        residual, weights, _ = whole._weighed(operator, g, start, whitening, sigma)
         weighed, cross = weights * residual, prior.space.cross
         size = np.sum(cross**2, axis=1)
         # For a share t of the corrections of a coordinate the squared error falls by 2 t gain -
@@ -99,18 +114,60 @@ class ErrorCorrection:
         self, operator: Any, g: Array, rho0: Array, whitening: Whitening, sigma: Array
     ) -> tuple[Array, Array]:
         """Return corrected starts, and the standard deviations of their remaining errors."""
-        residual, weights = self._weighed(operator, g, rho0, whitening, sigma)
+        residual, weights, _ = self._weighed(operator, g, rho0, whitening, sigma)
         cross = self.prior.space.cross
         rho = rho0 + self.offset + (self.share * weights * residual) @ cross
         return rho, self.prior.std((self.explained * weights) @ cross**2)
 
+    def draws(
+        self,
+        operator: Any,
+        g: Array,
+        rho0: Array,
+        whitening: Whitening,
+        sigma: Array,
+        n_draws: int,
+        rng: np.random.RandomState,
+    ) -> Array:
+        """Draw corrected starts whose remaining errors are Gaussian, (n_samples, n_cells, n_draws).
+
+        By Matheron's rule, with the part of each coordinate's variance that is explained. Where
+        errors depend on the noise, what they leave of the residual is replaced by draws for
+        independent errors, as far as it is more.
+        """
+        space, cross, variance = self.prior.space, self.prior.space.cross, self.prior.space.variance
+        residual, weights, noise2 = self._weighed(operator, g, rho0, whitening, sigma)
+        mean = rho0 + self.offset + (self.share * weights * residual) @ cross
+        matrix = whitening.matrix(operator.matrix_)
+
+        def errors_of(rho: Array) -> Array:
+            return space.coordinates((rho - rho0) @ matrix.T - self.prior.data_mean)
+
+        gain = variance * weights
+        likely, likely2 = gain * residual, gain * noise2[:, None]
+        found2 = variance * (1.0 - self.explained * gain) + (errors_of(mean) - likely) ** 2
+        larger = found2 > likely2
+        replaced = 1.0 - np.divide(likely2, found2, out=np.ones_like(gain), where=larger)
+        removed = (1.0 - np.sqrt(1.0 - self.explained)) * weights
+        regression = np.divide(cross.T, variance, out=0 * cross.T, where=variance > 0).T
+        draws = np.empty((*mean.shape, n_draws))
+        for k in range(n_draws):
+            deviation = self.prior.draw(len(mean), rng)
+            data = deviation @ matrix.T
+            data += np.sqrt(noise2)[:, None] * rng.normal(size=data.shape)
+            rho = mean + deviation - (removed * space.coordinates(data)) @ cross
+            change = replaced * (likely - errors_of(rho))
+            change += np.sqrt(replaced * likely2) * rng.normal(size=change.shape)
+            draws[:, :, k] = rho + change @ regression
+        return draws
+
     def _weighed(
         self, operator: Any, g: Array, rho0: Array, whitening: Whitening, sigma: Array
-    ) -> tuple[Array, Array]:
-        """Return residuals in the coordinates of the prior, and one over their variances."""
+    ) -> tuple[Array, Array, Array]:
+        """Return residuals in coordinates of the prior, their weights, and the noise variance."""
         space, typical = self.prior.space, self.data_rms
         rms = at_least_typical(np.sqrt(np.mean(whitening(g) ** 2, axis=1)), typical)
         residual = whitening(g - operator.transform(rho0)) - self.prior.data_mean
         visible = np.sqrt(space.noise_variance(residual))
         noise = with_visible_rounding(sigma, visible, rms, typical)
-        return space.coordinates(residual), space.weights(noise**2)
+        return space.coordinates(residual), space.weights(noise**2), noise**2

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import validate_data
@@ -336,6 +336,71 @@ class LatentInverter(InverterMixin, BaseEstimator):
         trained = getattr(self.generator_, "density_range_", None)
         warn_implausible(result.rho, self.operator_, trained)
         return result
+
+    def sample_y(
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        random_state: int | np.random.RandomState | None = 0,
+        *,
+        noise_level: ArrayLike | None = None,
+    ) -> Array:
+        """Draw densities from the posterior of the codes, one search each.
+
+        Codes are those found from perturbed data and a perturbed prior mean (randomised maximum
+        likelihood [1]_): draws from the posterior of a linear generator, and about those of others.
+        The part of the misfit of their sections that is approximation error is then removed by the
+        smallest change of density.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples_X, n_features_in_)
+            Gravity as in `fit`.
+        n_samples : int, default=1
+            Number of draws for each row of `X`.
+        random_state : int, RandomState instance or None, default=0
+            Seed of the draws.
+        noise_level : float or array-like of shape (n_samples_X,), default=None
+            Relative noise of each sample; None takes the parameter of the estimator.
+
+        Returns
+        -------
+        rho : ndarray of shape (n_samples_X, n_cells, n_samples) or (n_samples_X, n_samples)
+            Draws, which fit the data to their noise where `approximation_error` is True. They say
+            nothing of densities that the generator cannot represent.
+
+        References
+        ----------
+        .. [1] Oliver, He and Reynolds (1996), Conditioning permeability fields to pressure data,
+           5th European Conference on the Mathematics of Oil Recovery.
+        """
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        check_is_fitted(self, "operator_")
+        if not self.prior:
+            raise ValueError(
+                "'prior' is False, but draws need the distribution of codes. Set it to True."
+            )
+        X = validate_data(self, X, reset=False)
+        g, noise, rng = self._data(X), self._noise(noise_level), check_random_state(random_state)
+        found = self._invert(X, noise_level)
+        search = self._search(g, self._starts(X, g, noise_level), noise)
+        first = self._space.prior.whitened(found.codes)
+        decoded = self.generator_.inverse_transform(found.codes)
+        draws, missed = np.empty((*found.rho.shape, n_samples)), 0
+        for k in range(n_samples):
+            codes, _, _, converged = search.perturbed(rng).run(first)
+            missed += int(np.sum(~converged))
+            rho = found.rho + (self.generator_.inverse_transform(codes) - decoded)
+            fitted = self.operator_.transform(rho) + search.errors_of(rho, g, noise, rng)
+            exact = noise.whitening, np.zeros(len(g))
+            draws[:, :, k] = Projection().solve_whitened(self.operator_, fitted, rho, *exact).rho
+        if missed:
+            warn(
+                f"{missed} of {len(g) * n_samples} draws did not converge; raise 'max_iter' or "
+                "'tol'.",
+                ConvergenceWarning,
+            )
+        return draws[:, 0] if self._y_ndim == 1 else draws
 
     def _warn_unexplained(self, size2: Array) -> None:
         """Warn of data that neither noise nor errors of the generator explain.

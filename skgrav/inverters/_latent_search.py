@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from scipy.special import chdtri
 
 from skgrav._typing import Array, Indices, Mask
 from skgrav.inverters._latent_space import LatentSpace
+from skgrav.noise import Noise
 from skgrav.operators import BaseOperator
 from skgrav.solvers import LinearSystem
 
@@ -114,6 +115,28 @@ class LatentSearch:
 
         with own_settings():
             return self._iterate(target, weights, jacobian, u)
+
+    def perturbed(self, rng: np.random.RandomState) -> LatentSearch:
+        """Return the search with data and prior mean perturbed as much as they are uncertain."""
+        error = self.space.error
+        noise = rng.normal(size=self.data.shape) / error.weights(self.sigma)
+        centre = self.centre + rng.normal(size=(len(self.data), self.centre.shape[1]))
+        return replace(self, data=self.data + noise @ error.rotation.T, centre=centre)
+
+    def errors_of(self, rho: Array, g: Array, noise: Noise, rng: np.random.RandomState) -> Array:
+        """Draw the part of the residuals of densities, as gravity, that is no noise.
+
+        What codes leave of the data is noise and approximation error, as their variances are.
+        """
+        error, sigma = self.space.error, noise.scale_or(g, 0.0)
+        residual = error.rotated(g @ self.to_coordinates - self._forward(rho))
+        noise2 = sigma[:, None] ** 2
+        total = noise2 + error.variance
+        share = np.divide(error.variance, total, out=np.zeros_like(total), where=total > 0)
+        drawn = share * residual + np.sqrt(share * noise2) * rng.normal(size=residual.shape)
+        # Whitening divides by the weights, so that its transpose does once more.
+        image = (error.mean + drawn @ error.rotation.T) @ self.to_coordinates.T
+        return image * noise.whitening.weights**2
 
     def _forward(self, rho: Array) -> Array:
         """Return the data coordinates of densities."""

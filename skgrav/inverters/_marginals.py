@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
-from skgrav._typing import Array
+from skgrav._typing import Array, Indices
 
 #: Standard scores, of each component, at which the distribution function is tabulated.
 _SCORES = np.linspace(-4.0, 4.0, 17)
@@ -49,9 +48,14 @@ class Marginals:
         """Standard deviation of each cell."""
         w = self.weight
         within = w * self.first_std**2 + (1.0 - w) * self.second_std**2
-        return np.sqrt(within + w * (1.0 - w) * (self.first - self.second) ** 2)
+        between = w * (1.0 - w) * (self.first - self.second) ** 2
+        return np.asarray(np.sqrt(within + between))
 
-    def cdf(self, x: ArrayLike) -> Array:
+    def of(self, i: int) -> Marginals:
+        """Return those of one sample."""
+        return Marginals(*(part[i : i + 1] for part in vars(self).values()))
+
+    def cdf(self, x: Array | float) -> Array:
         """Return the probability of densities of at most `x`, (n_samples, n_cells)."""
         least = self._least_std()
         first = ndtr((x - self.first) / np.maximum(self.first_std, least))
@@ -97,17 +101,16 @@ def _quantiles(parts: Array, enough: Array, p: Array) -> Array:
     newer = _step(columns, x, low, high, p)
     # Probabilities near 0 or between distant components are nearly the same in a wide range, where
     # Newton steps are long and the bracket is halved instead.
-    cell, k = np.nonzero(np.abs(newer - x) > enough[:, None])
-    left = cell, k
-    x, low, high, wanted, cells = newer, low[left], high[left], p[k], parts[:, cell]
+    left = np.nonzero(np.abs(newer - x) > enough[:, None])
+    x, low, high = newer, low[left], high[left]
     for _ in range(_MAX_STEPS):
+        cell, k = left
         if not cell.size:
             break
-        at = x[cell, k]
-        x[cell, k] = newer = _step(cells, at, low, high, wanted)
+        at = x[left]
+        x[left] = newer = _step(parts[:, cell], at, low, high, p[k])
         far = np.abs(newer - at) > enough[cell]
-        cell, k, low, high, wanted = (v[far] for v in (cell, k, low, high, wanted))
-        cells = cells[:, far]
+        left, low, high = (cell[far], k[far]), low[far], high[far]
     return x
 
 
@@ -130,7 +133,9 @@ def _distribution(parts: Array, x: Array) -> tuple[Array, Array]:
     return w * ndtr(u) + (1.0 - w) * ndtr(v), slope / np.sqrt(2.0 * np.pi)
 
 
-def _guess(low: Array, high: Array, below: Array, density: Array, place: Array, p: Array) -> Array:
+def _guess(
+    low: Array, high: Array, below: Array, density: Array, place: Indices, p: Array
+) -> Array:
     """Interpolate the inverse of a tabulated distribution by monotone cubics."""
     start, width = below[place - 1], high - low
     rise = below[place] - start

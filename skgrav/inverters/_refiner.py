@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from difflib import get_close_matches
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import validate_data
@@ -68,6 +68,9 @@ class Refiner(InverterMixin, BaseEstimator):
         Folds of the held-out estimates of `init` for ``"bayes"``, as in StackingRegressor. With
         ``"prefit"`` or a frozen `init` nothing is fitted, and the pairs must not be its training
         pairs.
+    store_covariance : bool, default=False
+        Whether to keep a factor of the covariance of errors, up to n_cells**2 numbers, for
+        `sample_y` with ``"bayes"``.
     random_state : int, RandomState instance or None, default=None
         Seed of the noise added to training data for ``"bayes"`` where they have less than stated.
 
@@ -137,6 +140,7 @@ class Refiner(InverterMixin, BaseEstimator):
         "operator": [BaseOperator, None],
         "noise_level": [Interval(Real, 0, None, closed="left"), None],
         "cv": ["cv_object", StrOptions({"prefit"})],
+        "store_covariance": ["boolean"],
         "random_state": ["random_state"],
     }
     _file_fields: ClassVar = (
@@ -156,6 +160,7 @@ class Refiner(InverterMixin, BaseEstimator):
         operator: BaseOperator | None = None,
         noise_level: float | None = None,
         cv: Any = 5,
+        store_covariance: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.solver = solver
@@ -163,6 +168,7 @@ class Refiner(InverterMixin, BaseEstimator):
         self.operator = operator
         self.noise_level = noise_level
         self.cv = cv
+        self.store_covariance = store_covariance
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
@@ -247,18 +253,68 @@ class Refiner(InverterMixin, BaseEstimator):
             return self._lazily(self.predict, X, return_std=return_std, noise_level=noise_level)
         if not return_std:
             return self._as_fitted(self.refine(X, noise_level=noise_level).rho)
+        correction = self._error_correction("return_std=True")
+        rho, std = correction.correct(self.operator_, *self._starting(X, noise_level))
+        return self._as_fitted(rho), self._as_fitted(std)
+
+    def sample_y(
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        random_state: int | np.random.RandomState | None = 0,
+        *,
+        noise_level: ArrayLike | None = None,
+    ) -> Array:
+        """Draw refined densities with ``"bayes"``, as GaussianProcessRegressor does.
+
+        A draw of the errors of the start is corrected from the residual of its own noisy data
+        (Matheron's rule). Needs ``store_covariance=True``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples_X, n_features_in_)
+            Gravity as in `fit`, with the start before it where `init` is None.
+        n_samples : int, default=1
+            Number of draws for each row of `X`.
+        random_state : int, RandomState instance or None, default=0
+            Seed of the draws.
+        noise_level : float or array-like of shape (n_samples_X,), default=None
+            Relative noise of each sample; None takes the parameter of the estimator.
+
+        Returns
+        -------
+        rho : ndarray of shape (n_samples_X, n_cells, n_samples) or (n_samples_X, n_samples)
+            Draws, each of which fits the data to their noise. Their errors are Gaussian.
+        """
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        correction = self._error_correction("sample_y")
+        if correction.prior.factor is None:
+            raise ValueError(
+                "'store_covariance' is False, but draws need the covariance of errors. Set it to "
+                "True and fit again."
+            )
+        rng = check_random_state(random_state)
+        start = self._starting(X, noise_level)
+        draws = correction.draws(self.operator_, *start, n_samples, rng)
+        return draws[:, 0] if self._y_ndim == 1 else draws
+
+    def _error_correction(self, wanted: str) -> ErrorCorrection:
+        """Return the correction learned by "bayes", or refuse what needs it."""
         check_is_fitted(self, "residual_history_")
         if not isinstance(self.solver_, ErrorCorrection):
             raise ValueError(
-                f"return_std=True, but solver {self.solver!r} does not estimate errors. Use "
+                f"{wanted}, but solver {self.solver!r} does not estimate errors. Use "
                 "Refiner('bayes')."
             )
+        return self.solver_
+
+    def _starting(
+        self, X: ArrayLike, noise_level: ArrayLike | None
+    ) -> tuple[Array, Array, Whitening, Array]:
+        """Return valid data, their start, and their noise."""
         X = validate_data(self, X, reset=False)
         g = self._data(X)
-        rho, std = self.solver_.correct(
-            self.operator_, g, self._start(X, g, noise_level), *self._noise(g, noise_level)
-        )
-        return self._as_fitted(rho), self._as_fitted(std)
+        return g, self._start(X, g, noise_level), *self._noise(g, noise_level)
 
     def refine(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> SolverResult:
         """Estimate densities, with the iterations, misfits and status of the solver.
@@ -367,7 +423,9 @@ class Refiner(InverterMixin, BaseEstimator):
             missing, _ = noise.missing(g - self.operator_.transform(rho), g)
             noisy = g + missing * rng.normal(size=g.shape)
             start, g = self._held_out_start(g, y, noisy), noisy
-        return ErrorCorrection.learn(self.operator_, start, rho, g, *self._noise(g))
+        return ErrorCorrection.learn(
+            self.operator_, start, rho, g, *self._noise(g), drawable=self.store_covariance
+        )
 
     def _held_out_start(self, g: Array, y: Array, noisy: Array) -> Array:
         """Return starts of noisy data by estimators that were not fitted to these pairs.

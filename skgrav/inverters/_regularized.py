@@ -34,6 +34,7 @@ from skgrav.operators import BaseOperator, is_lazy, operator_of_data, resolve_op
 from skgrav.solvers import (
     DEPTH_WEIGHTING,
     Bounds,
+    Projection,
     Status,
     check_bounds,
     warn_below_noise,
@@ -71,6 +72,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
     noise_level: Any
     operator: Any
     _cell_weights: Array | None = None
+    #: Whether draws are about the estimate, so that their misfit is larger.
+    _about_estimate: ClassVar[bool] = False
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
         """Prepare the inversion, which `predict` makes.
@@ -206,8 +209,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         rng = check_random_state(random_state)
         sigma = self._sigma(problem)
         departures = self._draws(problem.white, sigma, problem.solved, n_samples, rng)
-        draws = self.reference_ + np.moveaxis(departures, 1, 2)
-        draws = np.moveaxis(self._within_bounds(draws), 2, 1)
+        drawn = self._within_bounds(self.reference_ + np.moveaxis(departures, 1, 2))
+        draws = np.moveaxis(self._fitted(problem, drawn), 2, 1)
         return draws[:, 0] if self._y_ndim == 1 else draws
 
     def resolution(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> Resolution:
@@ -349,6 +352,32 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
             "densities that are as likely. Take TikhonovInverter, or SparseInverter with mixed "
             "norms."
         )
+
+    def _fitted(self, problem: Problem, draws: Array) -> Array:
+        """Return draws (n_samples, n_draws, n_cells) fitted to data that they miss.
+
+        Those that state less noise than the rounding of stored data, with which they are inverted,
+        and those of draws about an estimate whose misfit is that of the noise already.
+        """
+        X, noise, sigma = problem.X, problem.noise, problem.sigma
+        if not noise.is_known:
+            return draws
+        stated = noise.scale_or(X, 0.0)
+        projection = Projection(chi_factor=1.0, bounds=self._bounds)
+        for k, rho in enumerate(draws):
+            g = np.repeat(X[k : k + 1], len(rho), axis=0)
+            white = noise.whitening(g - self.operator_.transform(rho))
+            size2 = np.mean(white**2, axis=1)
+            if stated[k] < sigma[k]:
+                wanted = np.full(len(rho), stated[k])
+            elif self._about_estimate and size2.mean() > stated[k] ** 2:
+                wanted = stated[k] * np.sqrt(size2 / size2.mean())
+            else:
+                continue
+            draws[k] = projection.solve_whitened(
+                self.operator_, g, rho, noise.whitening, wanted
+            ).rho
+        return draws
 
     def _std(self, white: Array, sigma: Array, solved: Departure, rho: Array) -> Array:
         """Return the rms difference of draws from estimated densities."""

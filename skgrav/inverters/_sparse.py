@@ -174,6 +174,7 @@ class SparseInverter(RegularizedInverter):
     True
     """
 
+    _about_estimate: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **RegularizedInverter._parameter_constraints,
         "alpha": [

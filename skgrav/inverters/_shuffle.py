@@ -1,0 +1,157 @@
+"""Draws with given distributions of cells, in the order of similar training sections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+from skgrav._typing import Array, Indices
+from skgrav.inverters._data_posterior import DataPosterior
+from skgrav.inverters._gaussian_prior import GaussianPrior
+from skgrav.inverters._marginals import Marginals
+from skgrav.inverters._rows import Rows
+from skgrav.inverters._section_library import SectionLibrary, kept, mirrored_cells
+from skgrav.io import saved, sized
+from skgrav.noise import Noise, Whitening
+from skgrav.operators import BaseOperator
+
+#: Least number of analogues, also of fewer draws, and sections of the library for each of more.
+_LEAST_ANALOGUES, _SECTIONS_PER_ANALOGUE = 50, 200
+
+#: Cells of an axis for each cell on either side in means of changes of analogues.
+_CELLS_PER_STEP = 20
+
+
+@saved
+@dataclass(frozen=True)
+class DrawnSections:
+    """Sections of `skgrav.datasets.make_density_models` that files need not contain."""
+
+    n_samples: int
+    seed: int
+    density_range: tuple[float, float]
+    families: list[str] | None = None
+
+    def __call__(self, operator: Any) -> Array:
+        """Draw them on the mesh of an operator."""
+        import skgrav  # whose data sets are above inverters
+
+        rho: Array = skgrav.datasets.make_density_models(
+            self.n_samples,
+            mesh=operator.mesh_,
+            families=self.families,
+            density_range=self.density_range,
+            random_state=self.seed,
+        )
+        return rho
+
+
+@saved
+@dataclass(frozen=True)
+class Analogues:
+    """Training sections, of which those with similar gravity order the draws of a network.
+
+    The Schaake shuffle [1]_: the quantiles of each cell are put into the order of that cell in
+    analogues that fit the data, so that draws have about the distribution of the network in each
+    cell. What this changes in an analogue is averaged over neighbouring cells, so that draws keep
+    its interfaces and are no rougher between them.
+
+    References
+    ----------
+    .. [1] Clark, Gangopadhyay, Hay, Rajagopalan and Wilby (2004), The Schaake shuffle, Journal of
+       Hydrometeorology 5.
+    """
+
+    _file_left_out: ClassVar = {"_prepared"}
+
+    operator: BaseOperator
+    #: Densities in half precision, or how they are drawn again.
+    sections: NDArray[Any] | DrawnSections = field(metadata=sized("n", "c", least="float16"))
+    #: Order of the cells in mirror images, if there are any.
+    cells: Indices | None = field(default=None, metadata=sized("c"))
+
+    @classmethod
+    def of(
+        cls, operator: BaseOperator, rho: NDArray[Any], n_sections: int, *, mirrored: bool
+    ) -> Analogues:
+        """Keep some of the training sections, evenly chosen."""
+        rows = np.linspace(0, len(rho) - 1, min(n_sections, len(rho))).astype(int)
+        some = np.array(rho[rows])
+        largest = float(np.finfo(np.float16).max)
+        precision = "float16" if np.abs(some).max() < largest else "float32"
+        cells = mirrored_cells(operator) if mirrored else None
+        return cls(operator, kept(some, precision), cells)
+
+    def for_operator(self, operator: Any) -> Analogues | None:
+        """Return those for another survey, or None if they are not on its mesh."""
+        own: Any = self.operator
+        known, other = (
+            mesh.unflatten(np.ones(mesh.n_cells)) for mesh in (own.mesh_, operator.mesh_)
+        )
+        same = np.array_equal(known, other, equal_nan=True)
+        return replace(self, operator=operator) if same else None
+
+    @property
+    def _whitening(self) -> Whitening:
+        return Noise.of(self.operator).whitening
+
+    @cached_property
+    def _prepared(self) -> tuple[Array, GaussianPrior, SectionLibrary]:
+        """The matrix to whitened data, the prior of the sections, and their data."""
+        sections = self.sections
+        if isinstance(sections, DrawnSections):
+            sections = sections(self.operator).astype(np.float16)
+        matrix = self._whitening.matrix(self.operator.matrix_)
+        prior = GaussianPrior.of(Rows(sections, self.cells), matrix)
+        return matrix, prior, SectionLibrary.of(sections, self.cells, prior, matrix)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_prepared"}
+
+    def draws(
+        self,
+        g: Array,
+        sigma: Array,
+        marginals: Marginals,
+        density_range: tuple[float, float],
+        n_draws: int,
+        rng: np.random.RandomState,
+    ) -> Array:
+        """Draw densities that fit data to their whitened noise, (n_samples, n_cells, n_draws)."""
+        matrix, prior, library = self._prepared
+        residual = self._whitening(g) - prior.data_mean
+        posterior = DataPosterior.of(prior, matrix, residual, sigma)
+        # More draws take analogues more than once, rather than some that are far from the data.
+        n = max(n_draws, _LEAST_ANALOGUES)
+        n_analogues = max(_LEAST_ANALOGUES, min(n, len(library) // _SECTIONS_PER_ANALOGUE))
+        nearest = library.nearest(posterior, min(n_analogues, len(library)))
+        p = (np.arange(n) + 0.5) / n
+        found = np.empty((*marginals.weight.shape, n_draws))
+        for i, indices in enumerate(nearest):
+            # In random order, so that ties between them are broken at random.
+            order = np.resize(rng.permutation(len(indices)), n)
+            analogues = posterior.draws(i, library[indices], order, rng)
+            quantiles = np.clip(marginals.of(i).quantiles(p)[0], *density_range)
+            ranks = np.ascontiguousarray(analogues.T).argsort(axis=1)
+            shuffled = np.empty_like(quantiles)
+            np.put_along_axis(shuffled, ranks, quantiles, axis=1)
+            analogues += self._averaged(shuffled.T - analogues)
+            found[i] = posterior.fitted(i, analogues, rng)[:n_draws].T
+        return found
+
+    def _averaged(self, change: Array) -> Array:
+        """Return means of changes (n, n_cells) over neighbouring cells, where there is a mesh."""
+        mesh = getattr(self.operator, "mesh_", None)
+        if mesh is None:
+            return change
+        sizes = [2 * (n // _CELLS_PER_STEP) + 1 for n in mesh.shape]
+        means = [
+            uniform_filter(mesh.unflatten(values, fill=0.0), [1, *sizes], mode="nearest")
+            for values in (change, np.ones((1, mesh.n_cells)))
+        ]
+        return np.asarray(mesh.flatten(means[0] / np.where(means[1] > 0, means[1], 1.0)))
