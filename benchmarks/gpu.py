@@ -146,7 +146,13 @@ def milliseconds(run, device, at_most=0.3):
 @contextmanager
 def hooked(name, hook):
     """Call a function at a notification of each net in training, before its callbacks."""
-    setattr(TrainingNet, name, hook)
+    own = getattr(TrainingNet, name)
+
+    def both(net, *args, **kwargs):
+        own(net, *args, **kwargs)
+        hook(net, **kwargs)
+
+    setattr(TrainingNet, name, both)
     try:
         yield
     finally:
@@ -167,7 +173,7 @@ def step_milliseconds(case, device, **params):
     """Return an estimator, and the median time between the ends of its first training steps."""
     ends = []
 
-    def at_end(net, *args, training=False, **kwargs):
+    def at_end(net, training=False, **kwargs):
         if training:
             wait(device)
             ends.append(time.perf_counter())
@@ -268,12 +274,12 @@ def pretrained_check(name, device):
             data = pairs("sections").data
         else:
             network = network.with_operator(_volumes(network.operator_))
-            rho = make_density_models(200, mesh=network.operator_.mesh_, random_state=0)
+            rho = make_density_models(100, mesh=network.operator_.mesh_, random_state=0)
             data = network.operator_.transform(rho)
         predict = partial(network.predict, data, noise_level=0.05)
         found[where], taken[where] = predict(), milliseconds(predict, where) / len(data)
-        with full_precision():
-            exact = predict()
+    with full_precision():
+        exact = predict()
     return {
         "network": f"pretrained, {name}",
         "CPU to GPU": difference(found[device], found["cpu"]),
@@ -298,7 +304,7 @@ def _volumes(operator):
 def checkpoint_check(case, device):
     """Interrupt a training, resume it there and on the CPU."""
 
-    def interrupt(net, *args, **kwargs):
+    def interrupt(net, **kwargs):
         if len(net.history) == 4:
             raise KeyboardInterrupt
 
@@ -582,9 +588,10 @@ def fill(path):
         good = [row for row in rows if "error" not in row]
         failed = [f"`{row['check']}`: {row['error']}" for row in rows if "error" in row]
         header = list(dict.fromkeys(name for row in good for name in row))
-        table = markdown(header, [[_text(row.get(name, "-")) for name in header] for row in good])
-        missing = ["Not measured: " + "; ".join(failed) + "."] * bool(failed)
-        put_into("gpu.md", f"gpu {part}", "\n\n".join([table, *missing, f"{about}."]))
+        cells = [[_text(row.get(name, "-")) for name in header] for row in good]
+        content = [markdown(header, cells)] * bool(good)
+        content += ["Not measured: " + "; ".join(failed) + "."] * bool(failed)
+        put_into("gpu.md", f"gpu {part}", "\n\n".join([*content, f"{about}."]))
 
 
 if __name__ == "__main__":
