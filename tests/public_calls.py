@@ -114,6 +114,15 @@ def fitted(name):
     return clone(ESTIMATORS[name]).fit(X, Y)
 
 
+@cache
+def fitted_to_many():
+    """Give an inverter that has enough sections to know which data are usual."""
+    many = make_gravity_dataset(
+        2000, mesh=MESH, survey=SURVEY, density_range=(100.0, 900.0), units="mGal", random_state=1
+    )
+    return clone(ESTIMATORS["BayesLinearInverter"]).fit(many.data, many.target)
+
+
 def of_inverters():
     """Give the calls of the methods of all inverters."""
     for name, estimator in ESTIMATORS.items():
@@ -151,6 +160,9 @@ def of_inverters():
     told = fitted("AnalogueInverter").predict_quantiles
     arrays = {"X": FEW_X, "quantiles": np.array([0.1, 0.5, 0.8, 0.9]), "noise_level": levels}
     yield from calls("inverters.AnalogueInverter.predict_quantiles", told, **arrays)
+    tested = lambda **arrays: fitted_to_many().applicability(**arrays)  # noqa: E731
+    room = "inverters.BayesLinearInverter.applicability"
+    yield from calls(room, tested, X=FEW_X, noise_level=levels, tolerance=1e-4)
     resolved = lambda **a: fitted("TikhonovInverter").resolution(**a).diagonal  # noqa: E731
     yield from calls("inverters.TikhonovInverter.resolution", resolved, X=FEW_X, noise_level=levels)
     spread = fitted("TikhonovInverter").resolution(FEW_X).point_spread

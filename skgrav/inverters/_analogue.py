@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import real_array, validate_data
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array
+from skgrav.inverters._applicability import ApplicabilityMixin, p_values, warn_atypical
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._checked_operator import checked_operator
 from skgrav.inverters._data_posterior import DataPosterior
@@ -23,19 +24,21 @@ from skgrav.inverters._inflation import Inflation
 from skgrav.inverters._plausible import warn_implausible
 from skgrav.inverters._rows import Rows
 from skgrav.inverters._section_library import SectionLibrary, kept, mirrored_cells
+from skgrav.inverters._typicality import Typicality, training_data
 from skgrav.io import Field, saved
 from skgrav.noise import Noise, at_least_typical
 from skgrav.operators import (
     BaseOperator,
     is_lazy,
 )
+from skgrav.solvers import DataSpace
 
 #: Standard deviations on either side of the mean that count as the range of training densities.
 _SPREAD = 3.0
 
 
 @saved
-class AnalogueInverter(InverterMixin, BaseEstimator):
+class AnalogueInverter(ApplicabilityMixin, InverterMixin, BaseEstimator):
     """Sections of a library whose gravity is nearest to the data, corrected to fit them.
 
     Nothing is trained, on any geometry: each analogue is a geologically plausible section that fits
@@ -92,8 +95,9 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
     PhysicsWarning
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
-        If the data of `predict` show far more noise than stated, or estimates are beyond the
-        densities of rocks, or far from the training densities.
+        If the data of `predict` show far more noise than stated or are unlike the training data,
+        see `applicability`, or estimates are beyond the densities of rocks, or far from the
+        training densities.
 
     See Also
     --------
@@ -158,6 +162,7 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
         Field("_library", SectionLibrary),
         Field("_inflation", Inflation),
         Field("_data_rms", float),
+        Field("_typicality", Typicality | None, optional=True),
     )
 
     def __init__(
@@ -224,6 +229,8 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
             self._inflation = Inflation.constant(self.inflation)
         data2 = np.mean(prior.data_mean**2) + np.mean(prior.space.variance)
         self._data_rms = float(np.sqrt(data2)) or 1.0
+        data = training_data(Rows(rho), matrix)
+        self._typicality = Typicality.learn(prior.space, data, prior.data_mean, self._data_rms)
         return self
 
     @overload
@@ -355,19 +362,33 @@ class AnalogueInverter(InverterMixin, BaseEstimator):
         """Return what the data say, and the nearest sections with their deviations inflated."""
         check_is_fitted(self, "_library")
         X = validate_data(self, X, reset=False)
-        prior, noise = self._prior, Noise.of(self.operator_, self.noise_level).at(noise_level)
-        white = noise.whitening(X)
-        residual = white - prior.data_mean
-        sigma = noise.estimated(X, residual, prior.space, self._data_rms)
+        tested = self._tested(X, noise_level)
+        warn_atypical(self._typicality, *tested)
+        _, white, mean, sigma, _ = tested
         rms = at_least_typical(np.sqrt(np.mean(white**2, axis=1)), self._data_rms)
-        matrix = noise.whitening.matrix(self.operator_.matrix_)
-        posterior = DataPosterior.of(prior, matrix, residual, sigma)
+        matrix = self._noise().whitening.matrix(self.operator_.matrix_)
+        posterior = DataPosterior.of(self._prior, matrix, white - mean, sigma)
         nearest = self._library.nearest(posterior, self.n_neighbors_)
         factors = self._inflation.at(sigma / rms)
         return posterior, (
             _spread(self._library[indices], factor)
             for indices, factor in zip(nearest, factors, strict=True)
         )
+
+    def _tested(
+        self, X: Array, noise_level: ArrayLike | None
+    ) -> tuple[DataSpace, Array, Array, Array, float]:
+        """Return whitened data, the standard deviation of their noise, and what they are of."""
+        noise, prior = self._noise().at(noise_level), self._prior
+        white = noise.whitening(X)
+        sigma = noise.estimated(X, white - prior.data_mean, prior.space, self._data_rms)
+        return prior.space, white, prior.data_mean, sigma, self._data_rms
+
+    def _p_values(self, X: Array, noise_level: ArrayLike | None) -> Array:
+        return p_values(self._typicality, *self._tested(X, noise_level))
+
+    def _noise(self) -> Noise:
+        return Noise.of(self.operator_, self.noise_level)
 
     def _warn_implausible(self, rho: Array) -> None:
         spread = _SPREAD * np.sqrt(self._prior.variance)

@@ -14,20 +14,24 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import validate_data
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array
+from skgrav.inverters._applicability import ApplicabilityMixin, p_values, warn_atypical
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._checked_operator import checked_operator
 from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._plausible import warn_implausible
+from skgrav.inverters._rows import Rows
+from skgrav.inverters._typicality import Typicality, training_data
 from skgrav.io import Field, saved
 from skgrav.noise import Noise
 from skgrav.operators import BaseOperator, is_lazy
+from skgrav.solvers import DataSpace
 
 #: Standard deviations on either side of the mean that count as the range of training densities.
 _SPREAD = 3.0
 
 
 @saved
-class BayesLinearInverter(InverterMixin, BaseEstimator):
+class BayesLinearInverter(ApplicabilityMixin, InverterMixin, BaseEstimator):
     """Posterior mean of density, with the mean and covariance of the training densities as prior.
 
     In closed form, and of all estimates linear in the data that of least mean squared error: the
@@ -73,8 +77,9 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     PhysicsWarning
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
-        If the data of `predict` show far more noise than stated, or estimates are beyond the
-        densities of rocks, or far from the training densities.
+        If the data of `predict` show far more noise than stated or are unlike the training data,
+        see `applicability`, or estimates are beyond the densities of rocks, or far from the
+        training densities.
 
     See Also
     --------
@@ -121,6 +126,7 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         Field("variance_", Array, ("n_outputs_",)),
         Field("shrinkage_", float),
         Field("_data_rms", float),
+        Field("_typicality", Typicality | None, optional=True),
     )
 
     def __init__(
@@ -163,6 +169,8 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
         self.mean_, self.variance_, self.shrinkage_ = prior.mean, prior.variance, prior.shrinkage
         data2 = np.mean(prior.data_mean**2) + np.mean(prior.space.variance)
         self._data_rms = float(np.sqrt(data2)) or 1.0
+        data = training_data(Rows(rho), self._matrix())
+        self._typicality = Typicality.learn(prior.space, data, prior.data_mean, self._data_rms)
         return self
 
     @overload
@@ -257,15 +265,26 @@ class BayesLinearInverter(InverterMixin, BaseEstimator):
     def _posterior(self, X: ArrayLike, noise_level: ArrayLike | None) -> tuple[Array, Array]:
         """Return the posterior mean, and the standard deviation of the whitened noise."""
         check_is_fitted(self, "mean_")
-        X = validate_data(self, X, reset=False)
-        noise = self._noise().at(noise_level)
-        residual = noise.whitening(X) - self._prior.data_mean
-        sigma = noise.estimated(X, residual, self._prior.space, self._data_rms)
-        rho = self.mean_ + self._prior.space.estimate(residual, sigma**2)
+        tested = self._tested(validate_data(self, X, reset=False), noise_level)
+        space, white, mean, sigma, _ = tested
+        warn_atypical(self._typicality, *tested)
+        rho = self.mean_ + space.estimate(white - mean, sigma**2)
         spread = _SPREAD * np.sqrt(self.variance_)
         trained = float(np.min(self.mean_ - spread)), float(np.max(self.mean_ + spread))
         warn_implausible(rho, self.operator_, trained)
         return rho, sigma
+
+    def _tested(
+        self, X: Array, noise_level: ArrayLike | None
+    ) -> tuple[DataSpace, Array, Array, Array, float]:
+        """Return whitened data, the standard deviation of their noise, and what they are of."""
+        noise, prior = self._noise().at(noise_level), self._prior
+        white = noise.whitening(X)
+        sigma = noise.estimated(X, white - prior.data_mean, prior.space, self._data_rms)
+        return prior.space, white, prior.data_mean, sigma, self._data_rms
+
+    def _p_values(self, X: Array, noise_level: ArrayLike | None) -> Array:
+        return p_values(self._typicality, *self._tested(X, noise_level))
 
     def _noise(self) -> Noise:
         return Noise.of(self.operator_, self.noise_level)

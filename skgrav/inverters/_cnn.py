@@ -20,6 +20,7 @@ from skgrav._checks import check_range, real_array, validate_data
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array
 from skgrav._warnings import warn
+from skgrav.inverters._applicability import ApplicabilityMixin
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._encoding import Encoding, Numbers, PairEncoder
 from skgrav.inverters._image import ImageEncoding
@@ -57,7 +58,7 @@ _MADE_WITH = (*_FIXED, "training_noise", "precision")
 
 
 @saved
-class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
+class CNNInverter(ApplicabilityMixin, InverterMixin, CallbackSupportMixin, BaseEstimator):
     """Network that estimates density from gravity.
 
     The default network corrects the linear estimate of `BayesLinearInverter`; that of
@@ -187,6 +188,7 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
         If data of `predict` have noise that the network was not trained for, or more than stated,
+        or are unlike the training data, see `applicability`,
         if estimates are far beyond the training densities, or if training densities exceed
         `density_range`.
     RuntimeWarning
@@ -649,6 +651,14 @@ class CNNInverter(InverterMixin, CallbackSupportMixin, BaseEstimator):
         encoding.check_file(sizes, state.get("operator_"))
         check_weights(encoding.network(self.architecture, self.n_outputs_), weights)
         self._take_weights(weights)
+
+    def _p_values(self, X: Array, noise_level: ArrayLike | None) -> Array:
+        if not isinstance(self._encoding, LinearEncoding):
+            raise ValueError(
+                f"'architecture' is {self.architecture!r}, whose network knows no covariance of the"
+                " data to compare them with. Take architecture='residual' or 'unet'."
+            )
+        return self._encoding.p_values(X, noise_level, self.net_.augment.noise_level)
 
     def _train(self, trainer: Trainer, X: Any, y: Any, n_epochs: int, *, fresh: bool) -> Self:
         """Train for some epochs, with a seed that depends on the number of epochs before."""

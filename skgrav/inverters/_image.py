@@ -27,6 +27,7 @@ from skgrav.inverters._linear_images import central_gravity, image_frame, map_op
 from skgrav.inverters._marginals import Marginals
 from skgrav.inverters._rows import Encoded, Rows
 from skgrav.inverters._stationary import StationaryPrior
+from skgrav.inverters._typicality import Typicality
 from skgrav.io import saved
 from skgrav.networks import N_RAW, ImageFrame, ImageNetwork, RelativeLoss, UNet
 from skgrav.noise import Noise
@@ -49,8 +50,9 @@ LEVELS = (1e-6, 1e-2, 1e-1)
 #: Largest number of data, whose covariance is decomposed.
 MAX_DATA = 6000
 
-#: Training samples whose seeming noise is estimated, and a factor of the largest for others.
-_N_SEEMING, _MORE_SEEMING = 500, 1.25
+#: Training samples whose seeming noise is estimated, and a factor of the largest for others; and
+#: samples that show what is usual.
+_N_SEEMING, _MORE_SEEMING, _N_TYPICAL = 500, 1.25, 3000
 
 _OTHER = "take architecture='residual', which needs no mesh"
 
@@ -120,11 +122,20 @@ class ImageEncoding(LinearEncoding):
             uncertainty=inverter.uncertainty,
         )
         # Densities are not Gaussian, so that small bodies near the surface resemble noise.
-        order = np.random.RandomState(seed).permutation(len(y))[:_N_SEEMING]
-        inputs = encoding.encode(X[order], y[order])[0].astype(np.float64)
-        seeming = np.sqrt(encoding.noise_variance(inputs[:, :-1] * encoding.data_rms))
-        share = seeming / (inputs[:, -1] * encoding.data_rms)
-        found = replace(encoding, seeming_noise=_MORE_SEEMING * float(share.max()))
+        order = np.random.RandomState(seed).permutation(len(y))[:_N_TYPICAL]
+        inputs = encoding.data_rms * encoding.encode(X[order], y[order])[0].astype(np.float64)
+        data, rms = inputs[:, :-1], inputs[:, -1]
+        share = np.sqrt(encoding.noise_variance(data[:_N_SEEMING])) / rms[:_N_SEEMING]
+        found = replace(
+            encoding,
+            seeming_noise=_MORE_SEEMING * float(share.max()),
+            typicality=Typicality.learn(
+                encoding.data_space,
+                data + encoding.data_mean,
+                encoding.data_mean,
+                encoding.data_rms,
+            ),
+        )
         vars(found)["frame"] = encoding.frame  # equal, and takes long
         return found
 
@@ -155,7 +166,14 @@ class ImageEncoding(LinearEncoding):
         offset = np.zeros(fitted.n_data_)
         mean = _white_mean(fitted, self.prior, offset)
         rms = float(np.sqrt(typical_size(fitted, whitening, self.prior) ** 2 + np.mean(mean**2)))
-        return replace(self, operator=fitted, data_offset=offset, data_mean=mean, data_rms=rms)
+        return replace(
+            self,
+            operator=fitted,
+            data_offset=offset,
+            data_mean=mean,
+            data_rms=rms,
+            typicality=None,  # it depends on the survey
+        )
 
     @cached_property
     def frame(self) -> ImageFrame:
@@ -239,6 +257,7 @@ class ImageEncoding(LinearEncoding):
     ) -> Array:
         """Return the densities of the network, at the noise of each sample."""
         sigma = self._noise_of(X, noise_level, net.augment.noise_level)
+        self.warn_atypical(X, sigma)
         rho = net.predict(self._inputs(X, sigma)).astype(np.float64)
         return np.clip(rho, *density_range, out=rho)
 
@@ -246,6 +265,7 @@ class ImageEncoding(LinearEncoding):
         self, net: TrainingNet, X: Array, noise_level: ArrayLike | None
     ) -> tuple[Array, Marginals, Array]:
         sigma = self._noise_of(X, noise_level, net.augment.noise_level)
+        self.warn_atypical(X, sigma)
         rho, *parameters = net.mixtures(self._inputs(X, sigma))
         return rho, Marginals(*parameters), sigma
 

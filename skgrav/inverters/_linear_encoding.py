@@ -11,10 +11,12 @@ from numpy.typing import ArrayLike
 
 from skgrav._typing import Array
 from skgrav._warnings import warn
+from skgrav.inverters._applicability import p_values, warn_atypical
 from skgrav.inverters._checked_operator import checked_operator
 from skgrav.inverters._encoding import Numbers
 from skgrav.inverters._marginals import Marginals
 from skgrav.inverters._rows import Rows
+from skgrav.inverters._typicality import Typicality
 from skgrav.io import sized
 from skgrav.noise import CONTRADICTED, Noise, Whitening, at_least_typical
 from skgrav.operators import BaseOperator
@@ -43,6 +45,8 @@ class LinearEncoding:
     seeming_noise: float = 0.0
     #: Whether the network gives distributions of density.
     uncertainty: bool = False
+    #: What is usual among data of training densities, if it is known for this survey.
+    typicality: Typicality | None = None
 
     @property
     def data_space(self) -> DataSpace:
@@ -67,6 +71,21 @@ class LinearEncoding:
     def rms(self, white: Array) -> Array:
         """Return the rms of whitened data, to which noise levels are relative, (n_samples,)."""
         return at_least_typical(np.sqrt(np.mean(white**2, axis=1)), self.data_rms)
+
+    def p_values(
+        self, X: Array, noise_level: ArrayLike | None, trained: tuple[float, float]
+    ) -> Array:
+        """Return the probability of data at least as unusual, (n_samples,)."""
+        sigma = self._noise_of(X, noise_level, trained)
+        return p_values(self.typicality, *self._tested(X, sigma))
+
+    def warn_atypical(self, X: Array, sigma: Array) -> None:
+        """Warn of data that are unlike the training data."""
+        warn_atypical(self.typicality, *self._tested(X, sigma))
+
+    def _tested(self, X: Array, sigma: Array) -> tuple[DataSpace, Array, Array, Array, float]:
+        white = self.noise.whitening(X)
+        return self.data_space, white, self.data_mean, sigma, self.data_rms
 
     def _noise_of(
         self, X: Array, noise_level: ArrayLike | None, trained: tuple[float, float]

@@ -25,6 +25,7 @@ from skgrav.inverters._linear_encoding import (
 )
 from skgrav.inverters._marginals import Marginals
 from skgrav.inverters._rows import Encoded, Rows
+from skgrav.inverters._typicality import N_USED, Typicality
 from skgrav.io import saved, sized
 from skgrav.networks import NullSpaceNetwork, RelativeLoss, ResidualMLP, fast_physics
 from skgrav.noise import Noise
@@ -124,9 +125,13 @@ class WhitenedEncoding(LinearEncoding):
             data_consistent=inverter.data_consistency,
             uncertainty=inverter.uncertainty and not inverter.data_consistency,
         )
-        linear = encoding._coordinates(some @ matrix.T) @ (encoding.regression @ components.T)
+        data = some @ matrix.T
+        typicality = Typicality.learn(
+            prior.space, data[:N_USED] + encoding.data_mean, encoding.data_mean, data_rms
+        )
+        linear = encoding._coordinates(data) @ (encoding.regression @ components.T)
         scale = np.std(some @ components.T - linear, axis=0)
-        return replace(encoding, scale=np.where(scale > 0, scale, 1.0))
+        return replace(encoding, scale=np.where(scale > 0, scale, 1.0), typicality=typicality)
 
     @property
     def data_space(self) -> DataSpace:
@@ -226,6 +231,7 @@ class WhitenedEncoding(LinearEncoding):
     ) -> Array:
         """Return the linear estimate plus the network's correction, at the noise of each sample."""
         sigma = self._noise_of(X, noise_level, net.augment.noise_level)
+        self.warn_atypical(X, sigma)
         inputs, rho = self.inputs(X, sigma)
         correction = net.predict(inputs).astype(np.float64)
         rho += correction if self.data_consistent else correction @ self.components
@@ -239,6 +245,7 @@ class WhitenedEncoding(LinearEncoding):
         self, net: TrainingNet, X: Array, noise_level: ArrayLike | None
     ) -> tuple[Array, Marginals, Array]:
         sigma = self._noise_of(X, noise_level, net.augment.noise_level)
+        self.warn_atypical(X, sigma)
         inputs, linear = self.inputs(X, sigma)
         correction, weight, first, second, *stds = net.mixtures(inputs)
         marginals = Marginals(weight, linear + first, linear + second, *stds)
