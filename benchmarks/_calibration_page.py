@@ -104,7 +104,7 @@ def read(methods):
     """Return a `Case` by method, families, noise and how it was told."""
     found = {}
     for name in methods:
-        for file in (name, f"{name} of volumes"):
+        for file in (name, f"{name}-3d"):
             path = OUTPUT / f"calibration_{file}.csv"
             if path.exists():
                 with path.open() as lines:

@@ -7,7 +7,7 @@ energy score, ranks, interfaces and the fit to the data. Each method writes its 
 build/benchmarks/calibration_METHOD.csv, and page fills doc/calibration.md with all that are there.
 
     python benchmarks/calibration.py bayes analogues network --jobs 2
-    python benchmarks/calibration.py volumes page
+    python benchmarks/calibration.py bayes-3d network-3d page
 """
 
 import argparse
@@ -25,6 +25,7 @@ from _timing import OUTPUT
 from accuracy import HELD_OUT, TRAINED, Source, default, trained
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils import Bunch
 from threadpoolctl import threadpool_limits
 
 from skgrav import (
@@ -245,31 +246,40 @@ def rows_of(name, seed, unseen, options):
     return rows
 
 
-def volume_rows(name, options):
+def bayes_of_volumes(operator, options):
+    train = fetch_huang2021("train")
+    some = np.linspace(0, len(train.data) - 1, options.library).astype(int)
+    return BayesLinearInverter(operator=operator).fit(train.data[some], train.density(some))
+
+
+def network_of_volumes(operator, options):
+    return CNNInverter.from_pretrained("huang2021")
+
+
+OF_VOLUMES = {
+    "bayes-3d": Method(bayes_of_volumes),
+    "network-3d": Method(network_of_volumes, "quantiles"),
+}
+
+
+def rows_of_volumes(name, options):
     """Return the figures of marginals for volumes, noise told."""
-    method, rows = METHODS[name], []
+    method, rows, some = OF_VOLUMES[name], [], slice(options.volumes)
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         data = fetch_huang2021("validation")
         start = time.process_time()
-        if name == "bayes":
-            train = fetch_huang2021("train")
-            some = np.linspace(0, len(train.data) - 1, options.library).astype(int)
-            inverter = BayesLinearInverter(operator=data.operator)
-            inverter.fit(train.data[some], train.density(some))
-            del train
-        else:
-            inverter = CNNInverter.from_pretrained("huang2021")
+        inverter = method.make(data.operator, options)
         size = {"sections": options.volumes, "library": options.library}
         size["fit seconds"] = time.process_time() - start
-        some = slice(options.volumes)
-        pairs = argparse.Namespace(target=data.density(some), family=data.family[some])
-        rms = np.sqrt(np.mean(data.data[some] ** 2, axis=1, keepdims=True))
-        noise = np.random.default_rng(0).normal(size=data.data[some].shape)
+        true = Bunch(target=data.density(some), family=data.family[some])
+        g = data.data[some]
+        rms = np.sqrt(np.mean(g**2, axis=1, keepdims=True))
+        noise = np.random.default_rng(0).normal(size=g.shape)
         for level in LEVELS:
-            X = data.data[some] + level * rms * noise
             row = {"seed": 0, "families": "volumes", "noise": level, "telling": "told"} | size
-            row |= of_marginals(method, inverter, pairs, X, max(level, ROUNDING), None)
+            X, told = g + level * rms * noise, max(level, ROUNDING)
+            row |= of_marginals(method, inverter, true, X, told, None)
             rows.append(row)
             report(name, row)
     return rows
@@ -299,22 +309,25 @@ def main():
         for unseen in ((False, True) if METHODS[name].learns else (False,))
         for seed in range(options.seeds)
     ]
-    volumes = ("bayes", "network") if "volumes" in options.parts else ()
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         found = [pool.submit(rows_of, *task) for task in tasks]
-        of_volumes = {name: pool.submit(volume_rows, name, options) for name in volumes}
+        of_volumes = {
+            name: pool.submit(rows_of_volumes, name, options)
+            for name in options.parts
+            if name in OF_VOLUMES
+        }
         for name in dict.fromkeys(task[0] for task in tasks):
             parts = [part for task, part in zip(tasks, found, strict=True) if task[0] == name]
             write(name, [row for part in parts for row in part.result()])
         for name, part in of_volumes.items():
-            write(f"{name} of volumes", part.result())
+            write(name, part.result())
     if "page" in options.parts:
         make_page(METHODS)
 
 
 def parsed():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("parts", nargs="+", choices=[*METHODS, "volumes", "page"])
+    parser.add_argument("parts", nargs="+", choices=[*METHODS, *OF_VOLUMES, "page"])
     parser.add_argument("--library", type=int, default=20_000, help="sections to learn from")
     parser.add_argument("--sections", type=int, default=150, help="unseen sections of each seed")
     parser.add_argument("--seeds", type=int, default=3)
