@@ -1,23 +1,42 @@
-"""Do posteriors hold? Coverage, scores and ranks of each method, at several levels of noise.
+"""Do posteriors hold? Coverage, scores and ranks of each method, by noise, geology and seed.
 
-On unseen sections of all families in the paper's geometry, noise-free (as float32 holds them) and
-noisy, the noise told. Each method writes its figures to build/benchmarks/calibration_METHOD.csv,
-and page fills doc/calibration.md with all that are there.
+On unseen sections in the paper's geometry, noise-free (as float32 holds them) and noisy, with the
+noise told rightly, wrongly, or not at all; and on two families that were left out of the library
+and of training. Marginals are judged by the error of the mean, CRPS and coverage, draws by the
+energy score, ranks, interfaces and the fit to the data. Each method writes its figures to
+build/benchmarks/calibration_METHOD.csv, and page fills doc/calibration.md with all that are there.
 
-    python benchmarks/calibration.py bayes analogues
-    python benchmarks/calibration.py page
+    python benchmarks/calibration.py bayes analogues network --jobs 2
+    python benchmarks/calibration.py bayes-3d network-3d page
 """
 
 import argparse
 import csv
 import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
-from _timing import OUTPUT, markdown, put_into
+from _calibration_page import make_page
+from _timing import OUTPUT
+from accuracy import HELD_OUT, TRAINED, Source, default, trained
+from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import Bunch
 from threadpoolctl import threadpool_limits
 
-from skgrav import AnalogueInverter, BayesLinearInverter
-from skgrav.datasets import make_gravity_dataset
+from skgrav import (
+    AnalogueInverter,
+    BayesLinearInverter,
+    CNNInverter,
+    LatentInverter,
+    Refiner,
+    TikhonovInverter,
+)
+from skgrav.datasets import fetch_huang2021, make_gravity_dataset
 from skgrav.metrics import (
     chi_factor,
     crps,
@@ -30,162 +49,295 @@ from skgrav.metrics import (
 )
 
 LEVELS = (0.0, 0.001, 0.01, 0.05)
+
 #: Relative rounding of float32, the noise of data without other noise.
 ROUNDING = 3e-8
-N_DRAWS = 50
-FUNCTIONALS = ("lower_half", "std", "mass", "centroid_depth")
 
-#: Makers of inverters, and whether their marginals are Gaussian.
+#: The level that is told, as a multiple of the true one; None leaves the method to estimate it.
+TELLINGS = {"told": 1.0, "estimated": None, "half": 0.5, "twice": 2.0}
+
+#: Equally likely quantiles, of which 0.05, 0.25, 0.75 and 0.95 bound the intervals. By each taken
+#: for a fiftieth of the distribution, CRPS of a Gaussian is within 0.1 % of the closed form.
+QUANTILES = (np.arange(50) + 0.5) / 50
+
+#: Draws for the scores, whose ranks fall evenly into ten bins, and those that are timed.
+N_DRAWS, N_TIMED = 49, 100
+
+#: Draws of each section whose interfaces and fit are measured.
+N_LOOKED_AT = 5
+
+
+def deep_block(mesh):
+    """Return the mean density of a block below the middle of the section."""
+    depth, across = (
+        (centres - edges[0]) / (edges[-1] - edges[0])
+        for centres, edges in zip(mesh.cell_centers.T, mesh.edges, strict=True)
+    )
+    inside = (depth > 0.6) & (depth < 0.8) & (across > 0.4) & (across < 0.6)
+    return lambda rho: rho[:, inside].mean(axis=1)
+
+
+def functionals(mesh):
+    """Return the properties of sections that are ranked, by name."""
+    names = ("lower_half", "std", "mass", "centroid_depth")
+    return {name: name for name in names} | {"deep_block": deep_block(mesh)}
+
+
+@dataclass(frozen=True)
+class Method:
+    """How an inverter is made of a library, and how its marginals are given."""
+
+    #: Returns a fitted inverter.
+    make: Any
+    #: "gaussian" by mean and standard deviation, "quantiles", or "draws".
+    marginals: str = "gaussian"
+    #: Whether noise that is not told is estimated.
+    estimates: bool = True
+    #: Whether it can learn from a library without some families.
+    learns: bool = False
+
+
+def bayes(library, options):
+    inverter = BayesLinearInverter(operator=library.operator, store_covariance=True)
+    return inverter.fit(library.data, library.target)
+
+
+def analogues(library, options, **parameters):
+    inverter = AnalogueInverter(
+        operator=library.operator, augment="mirror", precision="float16", **parameters
+    )
+    return inverter.fit(library.data, library.target)
+
+
+def analogues_as_they_are(library, options):
+    return analogues(library, options, inflation=1.0)
+
+
+def network(library, options):
+    """Return the pretrained network, or one trained for some seconds on the library's families."""
+    if library.families is None:
+        return CNNInverter.from_pretrained("paper")
+    inverter = default(library.seed, operator=library.operator)
+    return trained(inverter, Source(families=library.families), options.train)[0]
+
+
+def refined(library, options):
+    pretrained = FrozenEstimator(CNNInverter.from_pretrained("paper"))
+    inverter = Refiner(
+        "bayes", init=pretrained, operator=library.operator, noise_level=0.0, cv="prefit"
+    )
+    return inverter.fit(library.data, library.target)
+
+
+def latent(library, options):
+    inverter = LatentInverter(PCA(64), operator=library.operator, noise_level=0.0)
+    return inverter.fit(library.data, library.target)
+
+
+def tikhonov(library, options):
+    return TikhonovInverter(order=1, operator=library.operator).fit(library.data[:2])
+
+
 METHODS = {
-    "bayes": (lambda o: BayesLinearInverter(operator=o, store_covariance=True), True),
-    "analogues": (
-        lambda o: AnalogueInverter(N_DRAWS, operator=o, augment="mirror", precision="float16"),
-        False,
-    ),
-    "analogues as they are": (
-        lambda o: AnalogueInverter(
-            N_DRAWS, operator=o, augment="mirror", precision="float16", inflation=1.0
-        ),
-        False,
-    ),
-}
-
-COLUMNS = {
-    "error": "error of the mean",
-    "crps": "CRPS",
-    "cover 50": "cover of 50 %",
-    "cover 90": "of 90 %",
-    "energy": "energy score",
-    "chi": "chi factor",
-    "spread": "interface spread",
-    **{f"p {name}": f"p, {name.replace('_', ' ')}" for name in FUNCTIONALS},
-    "ms": "ms a section",
+    "bayes": Method(bayes, learns=True),
+    "analogues": Method(analogues, "draws", learns=True),
+    "analogues as they are": Method(analogues_as_they_are, "draws"),
+    "network": Method(network, "quantiles", learns=True),
+    "refined": Method(refined, estimates=False),
+    "latent": Method(latent, "draws", estimates=False),
+    "tikhonov": Method(tikhonov, estimates=False),
 }
 
 
-def cases(n_sections):
-    """Yield the level of noise, the level that is told, pairs and noisy data."""
-    data = make_gravity_dataset(n_sections, random_state=1_000_000)
+def cases(n_sections, seed, families, estimates):
+    """Yield noise, how it is told, the level told, pairs and noisy data."""
+    data = make_gravity_dataset(n_sections, families=families, random_state=1_000_000 + seed)
     data.data = data.data.astype(np.float32).astype(np.float64)
     rms = np.sqrt(np.mean(data.data**2, axis=1, keepdims=True))
-    noise = np.random.default_rng(1).normal(size=data.data.shape)
+    noise = np.random.default_rng(seed).normal(size=data.data.shape)
     for level in LEVELS:
-        yield level, max(level, ROUNDING), data, data.data + level * rms * noise
+        X = data.data + level * rms * noise
+        for telling, factor in TELLINGS.items():
+            if factor is None:
+                if estimates:
+                    yield level, telling, None, data, X
+            elif factor == 1.0 or level > 0:
+                yield level, telling, factor * max(level, ROUNDING), data, X
 
 
-def measured(inverter, gaussian, told, data, X):
-    """Return the figures of a method at one level of noise, those of families included."""
-    operator, true, mesh = data.operator, data.target, data.operator.mesh_
+def marginals(method, inverter, X, told, draws):
+    """Return the means, what metrics take as the distributions, and keywords."""
+    if method.marginals == "quantiles":
+        mean = inverter.predict(X, noise_level=told)
+        quantiles = inverter.predict_quantiles(X, QUANTILES, noise_level=told)
+        return mean, (quantiles,), {"quantiles": QUANTILES}
+    if method.marginals == "gaussian":
+        mean, std = inverter.predict(X, return_std=True, noise_level=told)
+        return mean, (mean, std), {}
+    return inverter.predict(X, noise_level=told), (draws,), {}
+
+
+def of_marginals(method, inverter, data, X, told, draws):
+    """Return error of the mean, CRPS and coverages, those of families included."""
     start = time.process_time()
-    draws = inverter.sample_y(X, N_DRAWS, noise_level=told)
+    mean, found, keywords = marginals(method, inverter, X, told, draws)
     seconds = time.process_time() - start
-    mean, std = inverter.predict(X, return_std=True, noise_level=told)
-    marginals = (mean, std) if gaussian else (draws,)
-    half, most = interval_coverage(true, *marginals)
-    fits = [draws[:, :, k] for k in range(5)]
-    found = {
-        "error": relative_l2_error(true, mean),
-        "crps": crps(true, *marginals),
+    half, most = interval_coverage(data.target, *found, **keywords)
+    by_family = interval_coverage(data.target, *found, **keywords, levels=0.9, labels=data.family)
+    return {
+        "error": relative_l2_error(data.target, mean),
+        "crps": crps(data.target, *found, **keywords),
         "cover 50": half,
         "cover 90": most,
-        "energy": energy_score(true, draws),
-        "chi": np.mean([chi_factor(operator, rho, X, noise_level=told) for rho in fits]),
-        "misfit": np.max([relative_data_misfit(operator, rho, X) for rho in fits]),
-        "spread": np.mean([interface_spread(rho, mesh) for rho in fits]),
-        "ms": 1e3 * seconds / len(X),
+        "ms of marginals": 1e3 * seconds / len(X),
+        **{f"cover 90 of {name}": cover[0] for name, cover in by_family.items()},
     }
-    for name in FUNCTIONALS:
-        found[f"p {name}"] = rank_histogram(true, draws, name, mesh=mesh).p_value
-    by_family = interval_coverage(true, *marginals, levels=0.9, labels=data.family)
-    return found | {f"cover 90 of {name}": cover[0] for name, cover in by_family.items()}
 
 
-def run(name, library, n_sections):
-    make, gaussian = METHODS[name]
-    inverter = make(library.operator)
+def of_draws(inverter, data, X, told, draws):
+    """Return scores of draws, and the counts of ranks, which are pooled over seeds."""
+    operator, true, mesh = data.operator, data.target, data.operator.mesh_
+    looked_at = [draws[:, :, k] for k in range(N_LOOKED_AT)]
     start = time.process_time()
-    inverter.fit(library.data, library.target)
-    fit = time.process_time() - start
+    inverter.sample_y(X[:20], N_TIMED, noise_level=told)
+    seconds = time.process_time() - start
+    found = {
+        "energy": energy_score(true, draws),
+        "chi": np.mean([chi_factor(operator, rho, X, noise_level=told) for rho in looked_at]),
+        "misfit": np.max([relative_data_misfit(operator, rho, X) for rho in looked_at]),
+        "spread": np.mean([interface_spread(rho, mesh) for rho in looked_at]),
+        "spread of truth": interface_spread(true, mesh),
+        "ms of 100 draws": 1e3 * seconds / len(X[:20]),
+    }
+    for name, functional in functionals(mesh).items():
+        counts = rank_histogram(true, draws, functional, mesh=mesh, n_bins=10).counts
+        found[f"ranks {name}"] = " ".join(map(str, counts))
+    return found
+
+
+def rows_of(name, seed, unseen, options):
+    """Return the figures of a method with one seed, on the families it has seen or on others."""
+    method, families = METHODS[name], (HELD_OUT if unseen else None)
+    learned = TRAINED if unseen else None
     rows = []
-    for level, told, data, X in cases(n_sections):
-        found = measured(inverter, gaussian, told, data, X)
-        size = {"sections": n_sections, "library": len(library.target), "fit seconds": fit}
-        rows.append({"noise": level} | found | size)
-        print(name, {k: f"{v:.3g}" for k, v in rows[-1].items()}, flush=True)
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that noise told wrong does not fit the data
+        library = make_gravity_dataset(options.library, families=learned, random_state=seed)
+        library.families, library.seed = learned, seed
+        start = time.process_time()
+        inverter = method.make(library, options)
+        size = {"sections": options.sections, "library": options.library}
+        size["fit seconds"] = time.process_time() - start
+        for level, telling, told, data, X in cases(
+            options.sections, seed, families, method.estimates
+        ):
+            if unseen and telling != "told":
+                continue
+            draws = None
+            if telling == "told" or method.marginals == "draws":
+                draws = inverter.sample_y(X, N_DRAWS, random_state=seed, noise_level=told)
+            row = {"seed": seed, "families": "unseen" if unseen else "all"}
+            row |= {"noise": level, "telling": telling} | size
+            row |= of_marginals(method, inverter, data, X, told, draws)
+            if telling == "told":
+                row |= of_draws(inverter, data, X, told, draws)
+            rows.append(row)
+            report(name, row)
+    return rows
+
+
+def bayes_of_volumes(operator, options):
+    train = fetch_huang2021("train")
+    some = np.linspace(0, len(train.data) - 1, options.library).astype(int)
+    return BayesLinearInverter(operator=operator).fit(train.data[some], train.density(some))
+
+
+def network_of_volumes(operator, options):
+    return CNNInverter.from_pretrained("huang2021")
+
+
+OF_VOLUMES = {
+    "bayes-3d": Method(bayes_of_volumes),
+    "network-3d": Method(network_of_volumes, "quantiles"),
+}
+
+
+def rows_of_volumes(name, options):
+    """Return the figures of marginals for volumes, noise told."""
+    method, rows, some = OF_VOLUMES[name], [], slice(options.volumes)
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = fetch_huang2021("validation")
+        start = time.process_time()
+        inverter = method.make(data.operator, options)
+        size = {"sections": options.volumes, "library": options.library}
+        size["fit seconds"] = time.process_time() - start
+        true = Bunch(target=data.density(some), family=data.family[some])
+        g = data.data[some]
+        rms = np.sqrt(np.mean(g**2, axis=1, keepdims=True))
+        noise = np.random.default_rng(0).normal(size=g.shape)
+        for level in LEVELS:
+            row = {"seed": 0, "families": "volumes", "noise": level, "telling": "told"} | size
+            X, told = g + level * rms * noise, max(level, ROUNDING)
+            row |= of_marginals(method, inverter, true, X, told, None)
+            rows.append(row)
+            report(name, row)
+    return rows
+
+
+def report(name, row):
+    where = [row[key] for key in ("seed", "families", "noise", "telling")]
+    figures = [f"{key} {row[key]:.3g}" for key in ("crps", "cover 50", "cover 90")]
+    print(name, *where, *figures, flush=True)
+
+
+def write(name, rows):
     OUTPUT.mkdir(parents=True, exist_ok=True)
+    fields = dict.fromkeys(key for row in rows for key in row)
     with (OUTPUT / f"calibration_{name}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
+        writer = csv.DictWriter(file, fields)
         writer.writeheader()
         writer.writerows(rows)
 
 
-def figures():
-    """Return what has been written, by method."""
-    found = {}
-    for name in METHODS:
-        path = OUTPUT / f"calibration_{name}.csv"
-        if path.exists():
-            with path.open() as file:
-                rows = csv.DictReader(file)
-                found[name] = [{k: float(v) for k, v in row.items()} for row in rows]
-    return found
-
-
-def make_page():
-    found = figures()
-    first = found["bayes"]
-    header = ["method", "noise", *COLUMNS.values()]
-    rows, families = [], []
-    names = [key for key in first[0] if key.startswith("cover 90 of ")]
-    for method, of_levels in found.items():
-        for row, reference in zip(of_levels, first, strict=True):
-            cells = {key: f"{row[key]:.2f}" for key in COLUMNS}
-            cells["error"] = f"{row['error']:.3f}"
-            for key in ("crps", "energy"):
-                cells[key] = f"{row[key]:.3f} ({row[key] / reference[key]:.2f})"
-            for name in FUNCTIONALS:
-                p = row[f"p {name}"]
-                cells[f"p {name}"] = f"{p:.2f}" if p >= 0.01 else "< 0.01"
-            if row["noise"] == 0:
-                cells["p mass"] = "-"  # exact data determine the mass
-                cells["chi"] = "-"
-            cells["ms"] = f"{row['ms']:.1f}"
-            noise = f"{100 * row['noise']:g} %"
-            rows.append([method, noise, *cells.values()])
-            families.append([method, noise, *(f"{row[name]:.2f}" for name in names)])
-    put_into("calibration.md", "table of methods", f"{markdown(header, rows)}\n\n{_sizes(found)}")
-    labels = [name.removeprefix("cover 90 of ").replace("_", " ") for name in names]
-    put_into(
-        "calibration.md", "table of families", markdown(["method", "noise", *labels], families)
-    )
-
-
-def _sizes(found):
-    row = next(iter(found.values()))[0]
-    fits = [f"{method} {rows[0]['fit seconds']:.0f}" for method, rows in found.items()]
-    exact = [f"{method} {rows[0]['misfit']:.0e}" for method, rows in found.items()]
-    return (
-        f"{row['library']:.0f} training sections, {row['sections']:.0f} unseen ones, {N_DRAWS} "
-        f"draws of each; one seed. In parentheses ratios to the first method. CPU seconds of "
-        f"`fit`: {', '.join(fits)}. Largest mean misfit of draws without noise: {', '.join(exact)}."
-    )
-
-
 def main():
+    options = parsed()
+    tasks = [
+        (name, seed, unseen, options)
+        for name in options.parts
+        if name in METHODS
+        for unseen in ((False, True) if METHODS[name].learns else (False,))
+        for seed in range(options.seeds)
+    ]
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        found = [pool.submit(rows_of, *task) for task in tasks]
+        of_volumes = {
+            name: pool.submit(rows_of_volumes, name, options)
+            for name in options.parts
+            if name in OF_VOLUMES
+        }
+        for name in dict.fromkeys(task[0] for task in tasks):
+            parts = [part for task, part in zip(tasks, found, strict=True) if task[0] == name]
+            write(name, [row for part in parts for row in part.result()])
+        for name, part in of_volumes.items():
+            write(name, part.result())
+    if "page" in options.parts:
+        make_page(METHODS)
+
+
+def parsed():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("parts", nargs="+", choices=[*METHODS, "page"])
-    parser.add_argument("--library", type=int, default=20_000)
-    parser.add_argument("--sections", type=int, default=400)
-    chosen = parser.parse_args()
-    methods = [part for part in chosen.parts if part != "page"]
-    if methods:
-        library = make_gravity_dataset(chosen.library, random_state=1)
-        for method in methods:
-            run(method, library, chosen.sections)
-    if "page" in chosen.parts:
-        make_page()
+    parser.add_argument("parts", nargs="+", choices=[*METHODS, *OF_VOLUMES, "page"])
+    parser.add_argument("--library", type=int, default=20_000, help="sections to learn from")
+    parser.add_argument("--sections", type=int, default=150, help="unseen sections of each seed")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--volumes", type=int, default=100, help="volumes in 3D")
+    parser.add_argument(
+        "--train", type=float, default=120, help="CPU seconds of networks on seven families"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    with threadpool_limits(1):
-        main()
+    main()

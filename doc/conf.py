@@ -89,7 +89,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     # The main job and what needs a cluster are scripts, and no pages.
     "ignore_pattern": r"(^|/)(?!plot_)[^/]*\.py$",
-    "filename_pattern": r"/plot_" if data_are_here() else r"/[1-5]_\w+/plot_",
+    "filename_pattern": r"/plot_" if data_are_here() else r"/([1-5]_\w+/plot_|7_\w+/plot_what)",
     "within_subsection_order": FileNameSortKey,
     "reset_modules": (start_afresh,),
     "parallel": 2,
