@@ -24,6 +24,7 @@ LIGHT_ROOMS = [
     "noise",
     "operators",
     "plotting",
+    "reporting",
     "solvers",
 ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from skgrav.geometry import AXES, Mesh, Survey
 from skgrav.io import checked_path, read_topography, write_ubc_mesh, write_ubc_model
 from skgrav.noise import Trend
 from skgrav.operators import ForwardOperator
+from skgrav.reporting import provenance
 
 #: Growth from one column of padding to the next.
 _GROWTH = 1.3
@@ -30,6 +30,7 @@ _AIR = -100.0
 class Section:
     """Density below a profile, in kg/m3, and its fit to the data, in mGal and Eotvos."""
 
+    inverter: Any
     operator: ForwardOperator
     profile: Profile
     rho: Array
@@ -38,6 +39,8 @@ class Section:
     trend: Trend | None
     #: None if the noise is not known.
     chi_factor: float | None
+    #: What `invert` of the inverter returned, if it has it.
+    result: Any = None
 
     @property
     def residual(self) -> Array:
@@ -237,12 +240,12 @@ def _attributes(section: Section, options: Namespace) -> dict[str, Any]:
     given = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in vars(options).items()
-        if name not in ("run", "command")
+        if name not in ("run", "command", "warnings")
     }
     attributes: dict[str, Any] = {
         "source": f"skgrav {skgrav.__version__}",
         "history": options.command,
-        "options": json.dumps(given),
+        **provenance(section.profile.data, section.operator.survey_, given),
     }
     if section.chi_factor is not None:
         attributes["chi_factor"] = section.chi_factor

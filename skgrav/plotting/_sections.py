@@ -89,6 +89,10 @@ class Section:
         """Draw the stations, those above the cells on their upper edge."""
         assert self.stations is not None
         x, y = self.stations.T
+        within = (x >= self.x[0]) & (x <= self.x[-1])
+        if not self.down:
+            within &= (y >= self.y[0]) & (y <= self.y[-1])
+        x, y = x[within], y[within]
         style: dict[str, Any] = {"marker": ".", "s": 6.0, "color": "k", "linewidths": 0.0}
         if self.down:
             y = np.maximum(y, self.y[0])

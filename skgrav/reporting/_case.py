@@ -108,6 +108,12 @@ class Case:
         return inside.ravel()[self.mesh.cells]
 
     @property
+    def has_elevations(self) -> bool:
+        """Whether vertical positions are told as elevations, not as depths."""
+        mesh = self.mesh
+        return mesh is not None and (mesh.edges[0][0] < 0 or mesh.active is not None)
+
+    @property
     def investigated(self) -> Array | None:
         """Depth z in each column below which the prior outweighs the data, as a layer; else None.
 

@@ -24,9 +24,11 @@ figcaption { font-size: .9rem; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem;
-  border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
-thead th { background: var(--soft); overflow-wrap: normal; }
-.problem, .caution, .note { font-weight: 600; overflow-wrap: normal; }
+  border-bottom: 1px solid var(--line); }
+th { overflow-wrap: break-word; }
+th[scope=row] { width: 8rem; }
+td { overflow-wrap: anywhere; }
+thead th { background: var(--soft); }
 .problem { color: var(--problem); } .caution { color: var(--caution); }
 .note { color: var(--note); }
 @media (max-width: 40rem) { body { padding: .6rem; }
@@ -36,7 +38,7 @@ thead th { background: var(--soft); overflow-wrap: normal; }
 @page { margin: 15mm; }
 @media print { :root { color-scheme: light; } body { max-width: none; padding: 0; font-size: 10pt; }
   figure, tr, h2 { break-inside: avoid; } h2 { break-after: avoid; }
-  img { max-height: 230mm; } .table { overflow: visible; } }
+  img { max-height: 130mm; } .table { overflow: visible; } }
 """.strip()
 
 

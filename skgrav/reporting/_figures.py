@@ -16,6 +16,9 @@ from skgrav.reporting._document import Picture
 
 _DPI = 110
 
+#: Least chi factor on the curve of alpha.
+_SHOWN = 1e-3
+
 #: Slices of a volume, as shares of the depth that they stand for.
 _SLICES = (0.1, 0.25, 0.45, 0.7)
 
@@ -54,7 +57,7 @@ def picture_of_density(case: Case) -> Picture:
     """Draw the density, in 3D also by slices."""
     assert case.mesh is not None
     figure = _figure()
-    options = _options(case)
+    options = _options(case) | {"at": _cuts(case)}
     if case.mesh.ndim == 2:
         lines = _interfaces(case)
         options["interfaces"] = lines
@@ -87,7 +90,7 @@ def picture_of_slices(case: Case) -> Picture:
 
 def pictures_of_doubt(case: Case) -> Iterator[Picture]:
     """Draw quantiles and draws, as far as the method has them."""
-    options = _options(case)
+    options = _options(case) | {"at": _cuts(case)}
     if case.quantiles is not None:
         figure = _figure()
         names = ("5 %", "median", "95 %")
@@ -127,7 +130,11 @@ def picture_of_alpha(case: Case) -> Picture | None:
     figure = _figure()
     figure.set_size_inches(6.0, 3.6)
     mark = min(alpha, float(curve.alpha[-1, 0]))
-    LCurveDisplay.from_predictions(curve, mark, criterion=criterion, ax=figure.add_subplot())
+    panel = figure.add_subplot()
+    LCurveDisplay.from_predictions(curve, mark, criterion=criterion, ax=panel)
+    if criterion == "discrepancy":  # far below are alphas that fit the noise
+        near = curve.alpha[curve.chi_factor > _SHOWN]
+        panel.set(xlim=(min(near.min(initial=mark), mark / 2), None), ylim=(_SHOWN, None))
     caption = {
         "discrepancy": "Chi factor against alpha; alpha is taken where it is 1.",
         "gcv": "Generalised cross-validation against alpha; alpha is taken at the minimum. Where "
@@ -140,10 +147,19 @@ def picture_of_alpha(case: Case) -> Picture | None:
 def _options(case: Case) -> dict[str, Any]:
     """Return the keywords of density displays."""
     options: dict[str, Any] = {"mesh": case.mesh, "units": case.units}
+    options["elevation"] = case.has_elevations
     surveys = [s for part, _ in case.parts if (s := getattr(part, "survey_", None)) is not None]
     if surveys:
         options["survey"] = surveys[0]
     return options
+
+
+def _cuts(case: Case) -> tuple[float, ...] | None:
+    """Return where all pictures of a volume are cut: at the strongest contrast of the core."""
+    if case.mesh is None or case.mesh.ndim == 2:
+        return None
+    contrast = np.where(case.core, np.abs(case.rho - np.median(case.rho)), -1.0)
+    return tuple(case.mesh.cell_centers[int(contrast.argmax())].tolist())
 
 
 def _interfaces(case: Case) -> dict[str, tuple[Array, Array]]:
@@ -190,5 +206,6 @@ def _figure() -> Any:
 def _picture(figure: Any, alt: str, caption: str) -> Picture:
     # No metadata, so that equal pictures are equal files.
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    options = {"bbox_inches": "tight", "pad_inches": 0.05, "metadata": {"Software": None}}
+    figure.savefig(buffer, format="png", dpi=_DPI, **options)
     return Picture(buffer.getvalue(), alt, caption)

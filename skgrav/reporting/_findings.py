@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from scipy.special import chdtr, chdtrc
 
+from skgrav._typing import Array
 from skgrav.geometry import in_cells
 from skgrav.inverters import DENSEST, LIGHTEST
 from skgrav.reporting._case import PRIOR, Case
@@ -15,9 +17,9 @@ from skgrav.solvers import Status
 
 Severity = Literal["problem", "caution", "note"]
 
-#: Chi factors beyond which data are missed badly or at all, and below which noise is fitted. Those
-#: of few data must also differ from 1 by this many standard deviations.
-_MISSED_BADLY, _MISSED, _OVERFITTED, _SPREADS = 4.0, 1.5, 0.5, 4.0
+#: Chi factors beyond which data are missed badly or at all, and below which noise is fitted, if
+#: their probability is below the last number, as it is not for few data.
+_MISSED_BADLY, _MISSED, _OVERFITTED, _CHANCE = 4.0, 1.5, 0.5, 1e-4
 
 #: Residual in units of its noise that is no noise, for Gaussian noise of a million data.
 _OUTLIER = 5.0
@@ -137,9 +139,9 @@ def find_fit(case: Case) -> Iterator[Finding]:
         return
     if chi is None:
         return
-    spread = _SPREADS * np.sqrt(2.0 / case.g.size)
+    n = case.noise.whitening.n_white
     value = f"chi factor {chi:.3g}; 1 fits the data to their noise"
-    if chi > max(_MISSED, 1.0 + spread):
+    if chi > _MISSED and chdtrc(n, n * chi) < _CHANCE:
         yield Finding(
             "problem" if chi > _MISSED_BADLY else "caution",
             "The estimate misses the data.",
@@ -147,7 +149,7 @@ def find_fit(case: Case) -> Iterator[Finding]:
             "See where the residuals are large. Fit a network's estimate to the data by a Refiner; "
             "otherwise check units, outliers and the stated noise, or add a trend.",
         )
-    elif chi < min(_OVERFITTED, 1.0 - spread):
+    elif chi < _OVERFITTED and chdtr(n, n * chi) < _CHANCE:
         yield Finding(
             "caution",
             "The data are fitted better than their noise allows: noise became density.",
@@ -188,14 +190,23 @@ def _near(alpha: float, end: float) -> bool:
 
 def find_density(case: Case) -> Iterator[Finding]:
     """Find densities that no rock has, and many at a bound."""
-    low, high = float(case.rho.min()), float(case.rho.max())
-    if case.units == "mGal" and (low < LIGHTEST or high > DENSEST):
+    if _no_rock(case.rho, case):
+        low, high = float(case.rho.min()), float(case.rho.max())
         yield Finding(
             "problem",
             "Densities are such as no rock has.",
             f"{low:.4g} to {high:.4g} kg/m³",
             "Check the units of data, stations and mesh, the noise, and whether the mesh lies "
             "below the stations and reaches beyond the sources; or give 'bounds'.",
+        )
+    elif case.draws is not None and _no_rock(case.draws, case):
+        low, high = float(case.draws.min()), float(case.draws.max())
+        yield Finding(
+            "caution",
+            "Draws have densities that no rock has: the method expects more than geology does.",
+            f"{low:.4g} to {high:.4g} kg/m³",
+            "Do not take draws and standard deviations for geology: they are those of the model "
+            "norm. Give 'bounds' or a smoother norm, or an inverter that learns from sections.",
         )
     bounds = getattr(case.estimator, "bounds", None)
     if bounds is None or hasattr(case.result, "depth"):  # then they are of the interface
@@ -213,6 +224,10 @@ def find_density(case: Case) -> Iterator[Finding]:
             f"{100 * share:.0f} % of the cells",
             "Check 'bounds' against measured densities, and compare an estimate without them.",
         )
+
+
+def _no_rock(rho: Array, case: Case) -> bool:
+    return case.units == "mGal" and bool(rho.min() < LIGHTEST or rho.max() > DENSEST)
 
 
 def find_padding(case: Case) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -237,7 +238,11 @@ def _summary(
     counts = [(s, sum(f.severity == s for f in findings)) for s in ("problem", "caution")]
     names = {"problem": "problems", "caution": "cautions"}
     said = [f"{n} {s if n == 1 else names[s]}" for s, n in counts if n]
-    parts.append(f"{' and '.join(said)} below." if said else "None of the checks found anything.")
+    if told:
+        said.append(f"{len(told)} {'warning' if len(told) == 1 else 'warnings'}")
+    *first, last = said or [""]
+    text = f"{', '.join(first)}{' and ' * bool(first)}{last} below."
+    parts.append(text if said else "No check found a problem.")
     yield Paragraph(" ".join(parts))
     yield Heading("What to doubt")
     if findings:
@@ -299,10 +304,11 @@ def _density(case: Case) -> Iterator[Block]:
     known = depth[below & np.isfinite(depth)]
     # Where there is none, a finding says so.
     if known.size:
-        low, middle, high = np.quantile(known, [0, 0.5, 1])
+        name, sign = ("an elevation", -1.0) if case.has_elevations else ("a depth", 1.0)
+        low, middle, high = np.quantile(sign * known, [0, 0.5, 1])
         yield Paragraph(
             "Depth of investigation, below which the estimate is more its prior's than the data's: "
-            f"z = {middle:.4g} m in the median of the columns, {low:.4g} to {high:.4g} m."
+            f"at {name} of {middle:.4g} m in the median of the columns, {low:.4g} to {high:.4g} m."
         )
 
 
@@ -347,7 +353,8 @@ def _assumed(case: Case, notes: dict[str, str]) -> Iterator[Block]:
     rows += [("noise", _noise(case)), ("trend", ", ".join(case.noise.trend_names) or "none")]
     for name in ("bounds", "reference", "depth_weighting"):
         if hasattr(case.estimator, name):
-            rows.append((name.replace("_", " "), _short(getattr(case.estimator, name))))
+            value = getattr(case.estimator, name)
+            rows.append((name.replace("_", " "), "none" if value is None else _short(value)))
     for part in parts_of(case.estimator):
         if hasattr(part, "density_range_"):
             low, high = part.density_range_
@@ -371,12 +378,13 @@ def _noise(case: Case) -> str:
 def _made(made: dict[str, str]) -> Iterator[Block]:
     yield Heading("Provenance")
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    names = {
-        "versions": "versions (JSON)",
-        "options": "options that are not defaults (JSON)",
-        "input_sha256": "SHA-256 of data and stations",
-    }
-    rows = [("date", now), *((names[name], text) for name, text in made.items())]
+    versions, options = json.loads(made["versions"]), json.loads(made["options"])
+    rows = [
+        ("date", now),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("options", ", ".join(f"{k}={v}" for k, v in options.items()) or "all defaults"),
+        ("SHA-256 of data and stations", made["input_sha256"]),
+    ]
     yield Table(("", "value"), rows)
 
 
