@@ -73,6 +73,7 @@ def test_profile_is_inverted_to_a_section_and_a_picture(profile, truth, capsys):
     assert 0 <= float(section["x"][column]) <= 1000
 
 
+@pytest.mark.filterwarnings("always")
 def test_report_is_a_page_with_warnings_and_provenance(profile, capsys):
     pytest.importorskip("matplotlib")
     xarray = pytest.importorskip("xarray")

@@ -24,7 +24,6 @@ LIGHT_ROOMS = [
     "noise",
     "operators",
     "plotting",
-    "reporting",
     "solvers",
 ]
 

@@ -64,7 +64,7 @@ def test_padding_is_drawn_where_one_asks_for_it():
 
 def test_padding_of_a_volume_with_air_is_cut_on_all_sides():
     survey = Survey.grid(Mesh.regular((2, 4, 5), 100.0), height=1.0, components="z")
-    mesh = Mesh.for_survey(survey, lambda y, x: -40.0 * np.exp(-(x**2 + y**2) / 1e4), depth=300.0)
+    mesh = Mesh.for_survey(survey, lambda y, x: 60.0 + 0.1 * x, depth=300.0)
     assert mesh.active is not None
     display = DensityDisplay.from_predictions(
         None, np.arange(mesh.n_cells), mesh=mesh, survey=survey

@@ -17,7 +17,6 @@ from skgrav.geometry import AXES, Mesh, Survey
 from skgrav.io import checked_path, read_topography, write_ubc_mesh, write_ubc_model
 from skgrav.noise import Trend
 from skgrav.operators import ForwardOperator
-from skgrav.reporting import provenance
 
 #: Growth from one column of padding to the next.
 _GROWTH = 1.3
@@ -237,6 +236,8 @@ def _renamed(part: Any, suffix: str, meaning: str) -> Any:
 
 def _attributes(section: Section, options: Namespace) -> dict[str, Any]:
     """Return the options and the fit of a section as attributes of a netCDF file."""
+    from skgrav.reporting import provenance
+
     given = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in vars(options).items()

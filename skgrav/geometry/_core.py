@@ -36,11 +36,12 @@ def core_of(mesh: Mesh, stations: Array | None = None) -> tuple[slice, ...]:
 def _narrow(widths: Array) -> tuple[int, int]:
     """Return the first and last column of the core."""
     whole = 0, len(widths) - 1
-    narrow = np.flatnonzero(widths <= _WIDER * widths.min())
+    is_narrow = widths <= _WIDER * widths.min()
+    narrow = np.flatnonzero(is_narrow)
     first, last = int(narrow[0]), int(narrow[-1])
-    if first == whole[0] or last == whole[1]:
+    if first == whole[0] or last == whole[1] or not is_narrow[first : last + 1].all():
         return whole
-    # Wide columns within the core, or an irregular mesh, are no padding.
+    # Columns of an irregular mesh are no padding.
     growth = np.r_[-np.diff(widths[: first + 1]), np.diff(widths[last:])]
     return (first, last) if (growth >= -1e-9 * widths.max()).all() else whole
 

@@ -145,9 +145,10 @@ def robust_range(values: Sequence[Array]) -> tuple[float, float]:
         return low, high
     inner = np.partition(finite, [n, finite.size - 1 - n])
     least, most = float(inner[n]), float(inner[finite.size - 1 - n])
-    if 0 < _NARROWER * (most - least) < high - low:
-        return least, most
-    return low, high
+    width = _NARROWER * (most - least)
+    if width == 0:
+        return low, high
+    return least if most - low > width else low, most if high - least > width else high
 
 
 def is_contrast(limits: tuple[float, float]) -> bool:
