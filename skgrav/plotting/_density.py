@@ -61,7 +61,8 @@ class DensityDisplay:
     survey : Survey, default=None
         Stations to draw: in sections those above them, on their upper edge if they are higher.
     padding : bool, default=False
-        Whether to draw the padding: wider columns beside the core of the mesh, without stations.
+        Whether to draw the padding: wider columns beside the core of the mesh, without stations
+        or cuts.
     elevation : bool, default=False
         Whether the vertical axis shows elevations, positive up, instead of depths.
     units : {"mGal", "normalized"}, default="mGal"
@@ -391,7 +392,10 @@ class DensityDisplay:
         """Return the mesh to draw and its values, without padding unless that is asked for."""
         if self.padding:
             return self.mesh, blocks
-        columns = core_of(self.mesh, None if self.survey is None else self.survey.stations)
+        kept = [] if self.survey is None else [self.survey.stations]
+        if self.mesh.ndim == 3 and self.at is not None:
+            kept.append(np.atleast_2d(self.at))
+        columns = core_of(self.mesh, np.vstack(kept) if kept else None)
         core = cut_to(self.mesh, columns)
         if core.shape == self.mesh.shape:
             return self.mesh, blocks

@@ -26,7 +26,7 @@ table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem;
   border-bottom: 1px solid var(--line); }
 th { overflow-wrap: break-word; }
-th[scope=row] { width: 8rem; }
+table:not(.cards) th[scope=row] { width: 8rem; }
 td { overflow-wrap: anywhere; }
 thead th { background: var(--soft); }
 .problem { color: var(--problem); } .caution { color: var(--caution); }

@@ -296,8 +296,8 @@ def find_residuals(case: Case) -> Iterator[Finding]:
                 f"Residuals of {r.name} at neighbouring stations are alike: signal is left in "
                 "them, or the noise is correlated.",
                 f"correlation {r.lag_correlation:.2f}, {spread:.2f} by chance",
-                "A lower noise resolves more if the data deserve it. Otherwise the noise is not "
-                "independent: state a larger one.",
+                "State a smaller noise if the data are that good: more detail will be resolved. "
+                "Otherwise errors are not independent, and a larger one is safer.",
             )
         share, chance = r.linear_trend
         if share > _TREND[0] and chance < _TREND[1]:

@@ -280,13 +280,22 @@ def _data(case: Case) -> Iterator[Block]:
     columns = list(zip(header, *rows, strict=True))
     yield Table(columns[0], columns[1:])
     if case.trend is not None:
-        spread = ("" if np.isnan(s) else f" ± {s:.2g}" for s in case.trend.std[0])
-        terms = zip(case.trend.names, case.trend.coefficients[0], spread, strict=True)
-        text = "; ".join(f"{name} {value:.4g}{s}" for name, value, s in terms)
-        yield Paragraph(
-            f"Trend of the data, in their unit per metre from the mean station to the power of the "
-            f"coordinate: {text}."
-        )
+        yield Paragraph(f"Trend of the data, from the mean station: {_trend(case)}.")
+
+
+def _trend(case: Case) -> str:
+    """Return the coefficients of the trend with their units."""
+    assert case.trend is not None
+    units = {r.name: r.unit for r in case.residuals()}
+    terms = []
+    for name, value, std in zip(
+        case.trend.names, case.trend.coefficients[0], case.trend.std[0], strict=True
+    ):
+        component, _, power = name.partition(" ")
+        unit = units.get(component, "") + {"": "", "x": "/m", "y": "/m"}.get(power, "/m²")
+        spread = "" if np.isnan(std) else f" ± {std:.2g}"
+        terms.append(f"{name} {value:.4g}{spread} {unit}".rstrip())
+    return "; ".join(terms)
 
 
 def _density(case: Case) -> Iterator[Block]:
