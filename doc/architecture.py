@@ -20,7 +20,12 @@ FILE = Path(__file__).resolve().parent / "images" / "architecture.svg"
 #: Rooms by floor, from the top; within a floor the left ones may import the right ones.
 FLOORS = [
     [("cli", "the command line")],
-    [("pipeline", "bare steps"), ("plotting", "Displays"), ("datasets", "drawn and measured")],
+    [
+        ("pipeline", "bare steps"),
+        ("reporting", "one page"),
+        ("plotting", "Displays"),
+        ("datasets", "drawn and measured"),
+    ],
     [("inverters", "gravity to density"), ("generators", "densities with codes")],
     [("training", "Trainer, checkpoints"), ("networks", "torch modules")],
     [("metrics", "errors and misfits"), ("solvers", "of A rho = g")],

@@ -31,6 +31,7 @@ _HOMES = {
     "Pipeline": "pipeline",
     "make_pipeline": "pipeline",
     "project_onto_line": "geometry",
+    "report": "reporting",
 }
 
 _ROOMS = [
@@ -46,6 +47,7 @@ _ROOMS = [
     "operators",
     "pipeline",
     "plotting",
+    "reporting",
     "solvers",
     "training",
 ]

@@ -1,5 +1,6 @@
 """A good call of every public callable that takes arrays, with its arguments by name."""
 
+import re
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -491,13 +492,14 @@ def of_displays():
     estimates = {"X": FEW_X, "y": FEW_Y}
     yield from entries("DensityDisplay.from_estimator", 2, estimated, **estimates, interfaces=depth)
 
-    def predicted(ax, y_true, y_pred, std, interfaces):
+    def predicted(ax, y_true, y_pred, std, interfaces, limits):
         interfaces = {"moho": (np.linspace(-20.0, 20.0, 5), interfaces)}
         options = {"mesh": MESH, "colorbar": False, "ax": ax, "interfaces": interfaces}
+        options["limits"] = pair(limits)
         return DensityDisplay.from_predictions(y_true, y_pred, std=std, **options)
 
     predictions = {"y_true": FEW_Y, "y_pred": FEW_Y + 1.0}
-    arrays = {**predictions, "std": np.ones_like(FEW_Y), "interfaces": depth}
+    arrays = {**predictions, "std": np.ones_like(FEW_Y), "interfaces": depth, "limits": limits}
     yield from entries("DensityDisplay.from_predictions", 4, predicted, **arrays)
 
     def gravity(ax, observed, predicted, uncertainty):
@@ -705,6 +707,19 @@ def of_networks():
     yield from calls("networks.DataConsistency", consistent, matrix=matrix, tolerance=1e-3)
 
 
+def of_reports():
+    """Give the calls of reports, whose numbers are the hash of the data and a residual."""
+    operator = MatrixOperator(OPERATOR.matrix_).fit(FEW_Y)  # without pictures of densities
+    inverter = skgrav.TikhonovInverter(1.0, operator=operator).fit(FEW_X)
+
+    def reported(X, estimate):
+        report = skgrav.report(inverter, X, estimate=estimate, uncertainty=False)
+        residual = re.search(r"rms of residual \| ([^ ]*) \|", report.markdown)[1]
+        return [float(int(report.provenance["input_sha256"][:8], 16)), float(residual)]
+
+    yield from calls("reporting.report", reported, X=FEW_X, estimate=FEW_Y[0])
+
+
 CALLS = [
     *of_inverters(),
     *of_generators(),
@@ -715,4 +730,5 @@ CALLS = [
     *of_displays(),
     *of_metrics(),
     *of_networks(),
+    *of_reports(),
 ]

@@ -73,6 +73,40 @@ def test_profile_is_inverted_to_a_section_and_a_picture(profile, truth, capsys):
     assert 0 <= float(section["x"][column]) <= 1000
 
 
+@pytest.mark.filterwarnings("always")
+def test_report_is_a_page_with_warnings_and_provenance(profile, capsys):
+    pytest.importorskip("matplotlib")
+    xarray = pytest.importorskip("xarray")
+    page = profile.with_name("page.html")
+    assert invert(profile, "--noise", "0.1", "--report", str(page)) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "<title>Inversion of profile.csv</title>" in text
+    assert f"--report {page}" in text
+    attributes = xarray.load_dataset(profile.with_name("section.nc")).attrs
+    assert attributes["input_sha256"] in text
+    assert "scikit-learn" in attributes["versions"]
+    assert '"noise": 0.1' in attributes["options"]
+    capsys.readouterr()
+    out = profile.with_name("page.md")
+    assert main(["report", str(profile), *NAMES, *UNITS, "--out", str(out)]) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1].startswith(f"{out}: density ")
+    warned = told.err.splitlines()[0].removeprefix("skgrav: warning: ")
+    assert warned.partition(";")[0] in out.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "text"),
+    [
+        ("invert", ["--out", "a.nc", "--report", "a.pdf"], "--report is 'a.pdf'; end its name in"),
+        ("report", ["--out", "a.pdf"], "--out is 'a.pdf'; end its name in '.html' or '.md'"),
+    ],
+)
+def test_reports_of_other_kinds_are_refused(profile, command, more, text, capsys):
+    assert main([command, str(profile), *NAMES, *UNITS, *more]) == 1
+    assert text in capsys.readouterr().err
+
+
 def test_gravity_of_the_section_is_what_was_predicted(profile, capsys):
     xarray = pytest.importorskip("xarray")
     assert invert(profile, "--noise", "0.1", "--cells", "10", "24", "--bounds", "-400", "400") == 0

@@ -29,6 +29,7 @@ ORDER = [
     "training",
     "metrics",
     "plotting",
+    "reporting",
     "pipeline",
 ]
 ROOMS = sorted(skgrav._ROOMS, key=lambda room: (*ORDER, room).index(room))

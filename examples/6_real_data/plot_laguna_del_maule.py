@@ -47,7 +47,8 @@ print(f"level {result.trend.coefficients[0, 0]:.1f} +- {result.trend.std[0, 0]:.
 lowest = survey.stations[:, 0].max()
 print(f"least density {rho.min():.0f} kg/m3, {z - lowest:.0f} m below the lowest station")
 
-display = DensityDisplay.from_predictions(None, rho, mesh=mesh, at=(z, y, x))
-display.axes_.flat[0].plot(*survey.stations[:, :0:-1].T / 1e3, "k.", ms=2)
+display = DensityDisplay.from_predictions(
+    None, rho, mesh=mesh, survey=survey, at=(z, y, x), elevation=True
+)
 output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 display.figure_.savefig(output / "laguna_del_maule.png", dpi=100)

@@ -1,10 +1,11 @@
-"""The commands `invert` and `train`, from a profile to a section."""
+"""The commands `invert`, `report` and `train`, from a profile to a section."""
 
 from __future__ import annotations
 
 import warnings
 from argparse import Namespace
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,16 +92,43 @@ def invert(options: Namespace) -> None:
     """Invert a profile or an area, and write and draw the density."""
     check_output(options.out, *([".nc"] if options.y is None else [".nc", ".vtr", ".den"]))
     check_output(options.plot)
-    check_mesh_options(options)
-    profile = read_profile(options, options.noise)
-    if options.model == "tikhonov":
-        section = _smoothest(options, profile)
-    else:
-        section = _estimated(options, profile)
+    check_output(options.report, ".html", ".md", option="--report")
+    section = _inverted(options)
     write_model(options.out, section, options)
     print(f"{options.out}: {_summary(section)}")
     if options.plot is not None:
         draw_section(options.plot, section)
+    if options.report is not None:
+        _report(options.report, section, options)
+
+
+def write_report(options: Namespace) -> None:
+    """Invert a profile or an area, and write the report."""
+    check_output(options.out, ".html", ".md")
+    section = _inverted(options)
+    _report(options.out, section, options)
+    print(f"{options.out}: {_summary(section)}")
+
+
+def _inverted(options: Namespace) -> Section:
+    check_mesh_options(options)
+    profile = read_profile(options, options.noise)
+    if options.model == "tikhonov":
+        return _smoothest(options, profile)
+    return _estimated(options, profile)
+
+
+def _report(path: Path, section: Section, options: Namespace) -> None:
+    skgrav.report(
+        section.inverter,
+        section.profile.data[None],
+        operator=section.operator,
+        estimate=section.rho if section.result is None else section.result,
+        uncertainty=options.refine is None,  # which would be that of the network alone
+        title=f"Inversion of {options.profile.name}",
+        notes={"command": options.command},
+        warnings=options.warnings,
+    ).save(path)
 
 
 def _summary(section: Section) -> str:
@@ -153,7 +181,8 @@ def _smoothest(options: Namespace, profile: Profile) -> Section:
         result = inverter.fit(g).invert(g)
     if survey.uncertainty is None:
         _warn_assumed(options, units.pop(), float(result.sigma[0]))
-    return _section(inverter.operator_, profile, result.rho, result.trend)
+    section = _section(inverter, inverter.operator_, profile, result.rho, result.trend)
+    return replace(section, result=result)
 
 
 def _warn_assumed(options: Namespace, unit: str, sigma: float) -> None:
@@ -178,8 +207,8 @@ def _estimated(options: Namespace, profile: Profile) -> Section:
     level = Noise.of(operator).relative(g)
     if options.refine is not None:
         rho = _refined(options.refine, model, operator, g, level)
-        return _section(operator, profile, rho)
-    section = _section(operator, profile, model.predict(g, noise_level=level))
+        return _section(model, operator, profile, rho)
+    section = _section(model, operator, profile, model.predict(g, noise_level=level))
     if section.chi_factor is not None and section.chi_factor > _MISSED:
         warn(
             f"the estimate of {options.model} misses the data, with a chi factor of "
@@ -259,7 +288,11 @@ def _refined(
 
 
 def _section(
-    operator: ForwardOperator, profile: Profile, rho: Array, trend: Trend | None = None
+    inverter: Any,
+    operator: ForwardOperator,
+    profile: Profile,
+    rho: Array,
+    trend: Trend | None = None,
 ) -> Section:
     """Return a section with its gravity, its trend and its chi factor."""
     g, survey = profile.data[None], operator.survey_
@@ -270,4 +303,4 @@ def _section(
         # The standard deviations would hold only for an exact density.
         trend = replace(trend, std=np.full_like(trend.std, np.nan))
     chi = None if survey.uncertainty is None else float(chi_factor(operator, rho, g))
-    return Section(operator, profile, rho[0], operator.transform(rho)[0], trend, chi)
+    return Section(inverter, operator, profile, rho[0], operator.transform(rho)[0], trend, chi)

@@ -1,4 +1,4 @@
-"""The commands `info`, `forward`, `train` and `invert`."""
+"""The commands `info`, `forward`, `train`, `invert` and `report`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import warnings
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import skgrav
-from skgrav.cli._inversion import invert, train
+from skgrav.cli._inversion import invert, train, write_report
 from skgrav.cli._profile import (
     LENGTHS,
     OneOrMore,
@@ -62,8 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(arguments)
     options.command = shlex.join(["python", "-m", "skgrav", *arguments])
+    options.warnings = []
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = partial(_show_warning, options.warnings)
         try:
             options.run(options)
         except _EXPECTED as error:
@@ -72,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+def _show_warning(shown: list[str], message: Warning | str, *_: Any, **__: Any) -> None:
+    shown.append(str(message))
     print(f"skgrav: warning: {message}", file=sys.stderr)
 
 
@@ -87,6 +90,7 @@ def _parser() -> ArgumentParser:
     _add_forward(commands)
     _add_train(commands)
     _add_invert(commands)
+    _add_report(commands)
     return parser
 
 
@@ -137,6 +141,23 @@ def _add_train(commands: Any) -> None:
 
 def _add_invert(commands: Any) -> None:
     parser = commands.add_parser("invert", help="density below a profile or an area")
+    _add_inversion_options(parser)
+    parser.add_argument(
+        "--out", type=Path, required=True, help="density to write (.nc; of areas also .vtr, .den)"
+    )
+    parser.add_argument("--plot", type=Path, help="picture to draw")
+    parser.add_argument("--report", type=Path, help="report to write (.html, .md)")
+    parser.set_defaults(run=invert)
+
+
+def _add_report(commands: Any) -> None:
+    parser = commands.add_parser("report", help="page on an inversion, with what to doubt")
+    _add_inversion_options(parser)
+    parser.add_argument("--out", type=Path, required=True, help="report to write (.html, .md)")
+    parser.set_defaults(run=write_report)
+
+
+def _add_inversion_options(parser: ArgumentParser) -> None:
     add_options(parser)
     add_mesh_options(parser)
     parser.add_argument(
@@ -163,11 +184,6 @@ def _add_invert(commands: Any) -> None:
     parser.add_argument(
         "--topography", type=Path, help="ground of an area, a table of points or a grid (.nc, .tif)"
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="density to write (.nc; of areas also .vtr, .den)"
-    )
-    parser.add_argument("--plot", type=Path, help="picture to draw")
-    parser.set_defaults(run=invert)
 
 
 def _info(options: Namespace) -> None:

@@ -145,13 +145,13 @@ def gravity_unit(options: Namespace) -> str:
     return str(options.gravity_unit or "mGal")
 
 
-def check_output(path: Path | None, *suffixes: str) -> None:
+def check_output(path: Path | None, *suffixes: str, option: str = "--out") -> None:
     """Raise an error before the work, instead of after it, if a file cannot be written there."""
     if path is None:
         return
     if suffixes and path.suffix not in suffixes:
         kinds = " or ".join(f"'{suffix}'" for suffix in suffixes)
-        raise ValueError(f"--out is '{path}'; end its name in {kinds}, the kind of file it is.")
+        raise ValueError(f"{option} is '{path}'; end its name in {kinds}, the kind of file it is.")
     checked_path(path)
 
 

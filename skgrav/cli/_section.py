@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ _AIR = -100.0
 class Section:
     """Density below a profile, in kg/m3, and its fit to the data, in mGal and Eotvos."""
 
+    inverter: Any
     operator: ForwardOperator
     profile: Profile
     rho: Array
@@ -38,6 +38,8 @@ class Section:
     trend: Trend | None
     #: None if the noise is not known.
     chi_factor: float | None
+    #: What `invert` of the inverter returned, if it has it.
+    result: Any = None
 
     @property
     def residual(self) -> Array:
@@ -234,15 +236,17 @@ def _renamed(part: Any, suffix: str, meaning: str) -> Any:
 
 def _attributes(section: Section, options: Namespace) -> dict[str, Any]:
     """Return the options and the fit of a section as attributes of a netCDF file."""
+    from skgrav.reporting import provenance
+
     given = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in vars(options).items()
-        if name not in ("run", "command")
+        if name not in ("run", "command", "warnings")
     }
     attributes: dict[str, Any] = {
         "source": f"skgrav {skgrav.__version__}",
         "history": options.command,
-        "options": json.dumps(given),
+        **provenance(section.profile.data, section.operator.survey_, given),
     }
     if section.chi_factor is not None:
         attributes["chi_factor"] = section.chi_factor

@@ -1,5 +1,6 @@
 """Tensor meshes and surveys, immutable value objects."""
 
+from skgrav.geometry._core import core_of, cut_to
 from skgrav.geometry._lines import ProjectedLine, project_onto_line
 from skgrav.geometry._mesh import Mesh
 from skgrav.geometry._stations import PROJECTION, degrees

@@ -3,6 +3,7 @@
 from skgrav.plotting._calibration import CalibrationDisplay
 from skgrav.plotting._convergence import ConvergenceDisplay
 from skgrav.plotting._density import DensityDisplay
+from skgrav.plotting._estimators import one_row, operator_of, parts_of
 from skgrav.plotting._gravity import GravityDisplay
 from skgrav.plotting._lcurve import LCurveDisplay
 from skgrav.plotting._posterior import PosteriorDisplay

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain, cycle
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._typing import Array
-from skgrav.geometry import Mesh
+from skgrav.geometry import Mesh, Survey, core_of, cut_to
 from skgrav.metrics import relative_l2_error
 from skgrav.plotting._drawing import (
     DENSITY_UNITS,
+    canvas,
     check_units,
     colours,
     is_contrast,
     limits_of,
-    pyplot,
+    robust_range,
     shown,
-    value_range,
 )
 from skgrav.plotting._estimators import mesh_of, named, one_row, operator_of, row_of, units_of
 from skgrav.plotting._layout import Grid, draw_sections, wrapped
@@ -34,8 +34,8 @@ _STYLES = ["-", "--", "-.", ":"]  # of interfaces
 class DensityDisplay:
     """Density sections with physical axes, depth down, and common colours.
 
-    In 3D each density is shown by a depth slice and two vertical sections. Use `from_estimator` or
-    `from_predictions` to create it.
+    In 3D each density is shown by a depth slice and two vertical sections, or by slices at several
+    depths. Use `from_estimator` or `from_predictions` to create it.
 
     Parameters
     ----------
@@ -52,15 +52,25 @@ class DensityDisplay:
     at : sequence of three floats, default=None
         Position of the cuts in 3D, ``(z, y, x)`` in metres; None cuts through the cell where the
         first density differs most from its median.
-    limits : tuple of two floats, default=None
-        Range of the colours; None takes the range of all densities. Ranges of both signs are
-        centred on zero.
+    depths : sequence of floats, default=None
+        Depths z in metres of slices in 3D, in place of one slice and two vertical sections.
+    limits : tuple of two floats, "full" or None, default=None
+        Range of the colours. ``"full"`` is the range of all densities that are drawn, None the same
+        without a few cells where these would triple it; the colour bar then ends in an arrow.
+        Ranges of both signs are centred on zero.
+    survey : Survey, default=None
+        Stations to draw: in sections those above them, on their upper edge if they are higher.
+    padding : bool, default=False
+        Whether to draw the padding: wider columns beside the core of the mesh, without stations
+        or cuts.
+    elevation : bool, default=False
+        Whether the vertical axis shows elevations, positive up, instead of depths.
     units : {"mGal", "normalized"}, default="mGal"
         Units of the operator; with ``"mGal"`` densities are in kg/m3.
 
     Attributes
     ----------
-    axes_ : ndarray of matplotlib Axes, of shape (n_panels,) or in 3D (n_panels, 3)
+    axes_ : ndarray of matplotlib Axes, of shape (n_panels,) or in 3D (n_panels, n_slices)
         Axes of densities, differences and standard deviation, in this order.
     images_ : ndarray of matplotlib QuadMesh, of the same shape
         The cells.
@@ -111,7 +121,11 @@ class DensityDisplay:
         std: ArrayLike | None = None,
         interfaces: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
         at: Sequence[float] | None = None,
-        limits: tuple[float, float] | None = None,
+        depths: Sequence[float] | None = None,
+        limits: tuple[float, float] | Literal["full"] | None = None,
+        survey: Survey | None = None,
+        padding: bool = False,
+        elevation: bool = False,
         units: str = "mGal",
     ) -> None:
         self.densities = densities
@@ -120,7 +134,11 @@ class DensityDisplay:
         self.std = std
         self.interfaces = interfaces
         self.at = at
+        self.depths = depths
         self.limits = limits
+        self.survey = survey
+        self.padding = padding
+        self.elevation = elevation
         self.units = units
 
     @classmethod
@@ -133,6 +151,7 @@ class DensityDisplay:
         sample: int = 0,
         return_std: bool = False,
         mesh: Mesh | None = None,
+        survey: Survey | None = None,
         units: str | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -152,11 +171,13 @@ class DensityDisplay:
             Whether to draw the standard deviation that ``predict(X, return_std=True)`` gives.
         mesh : Mesh, default=None
             The cells; None takes the mesh of the estimator's operator.
+        survey : Survey, default=None
+            Stations to draw; None takes the survey of the estimator's operator, if any.
         units : {"mGal", "normalized"}, default=None
             Units for the labels; None takes the units of the estimator's operator.
         **kwargs : dict
-            Keywords of `from_predictions`, such as `difference`, `interfaces`, `at` and `ax`, and
-            of `plot`.
+            Keywords of `from_predictions`, such as `difference`, `interfaces`, `depths` and `ax`,
+            and of `plot`.
 
         Returns
         -------
@@ -176,6 +197,7 @@ class DensityDisplay:
             np.ravel(estimate),
             std=None if std is None else np.ravel(std),
             mesh=mesh,
+            survey=getattr(operator, "survey_", None) if survey is None else survey,
             units=units_of(units, operator),
             **kwargs,
         )
@@ -188,12 +210,17 @@ class DensityDisplay:
         *,
         mesh: Mesh | None = None,
         operator: Any = None,
+        survey: Survey | None = None,
         sample: int = 0,
         std: ArrayLike | None = None,
         units: str | None = None,
         difference: bool = True,
         interfaces: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
         at: Sequence[float] | None = None,
+        depths: Sequence[float] | None = None,
+        limits: tuple[float, float] | Literal["full"] | None = None,
+        padding: bool = False,
+        elevation: bool = False,
         ax: Any = None,
         **plot_kw: Any,
     ) -> Self:
@@ -209,7 +236,9 @@ class DensityDisplay:
         mesh : Mesh, default=None
             The cells; None takes the mesh of `operator`.
         operator : ForwardOperator, default=None
-            Fitted operator, for `mesh` and `units`.
+            Fitted operator, for `mesh`, `survey` and `units`.
+        survey : Survey, default=None
+            Stations to draw; None takes those of `operator`, if any.
         sample : int, default=0
             Row to draw.
         std : array-like of the same shape, default=None
@@ -222,8 +251,17 @@ class DensityDisplay:
             Known interfaces by name, each ``(x, depth)`` in metres.
         at : sequence of three floats, default=None
             Position of the cuts in 3D, ``(z, y, x)`` in metres.
-        ax : Axes or array-like of Axes, default=None
-            Axes to draw on, one for each panel; None makes a figure.
+        depths : sequence of floats, default=None
+            Depths z in metres of slices in 3D, in place of the cuts.
+        limits : tuple of two floats, "full" or None, default=None
+            Range of the colours; None takes that of the truth if given, otherwise of all
+            densities, without a few cells where these would triple it.
+        padding : bool, default=False
+            Whether to draw the padding of the mesh.
+        elevation : bool, default=False
+            Whether the vertical axis shows elevations instead of depths.
+        ax : Axes, array-like of Axes or Figure, default=None
+            Axes to draw on, one for each panel, or a figure to fill; None makes one.
         **plot_kw : dict
             Further keywords of `plot`.
 
@@ -237,10 +275,11 @@ class DensityDisplay:
             name: row_of(rho, sample, mesh.n_cells, "y_pred")
             for name, rho in named(y_pred, "estimate").items()
         }
-        densities, differences, limits = estimates, None, None
+        densities, differences = estimates, None
         if y_true is not None:
             truth = row_of(y_true, sample, mesh.n_cells, "y_true")
-            densities, limits = {"truth": truth}, value_range([truth])
+            densities = {"truth": truth}
+            limits = robust_range([truth]) if limits is None else limits
             for name, rho in estimates.items():
                 densities[_with_error(name, truth, rho)] = rho
             if difference:
@@ -252,7 +291,11 @@ class DensityDisplay:
             std=None if std is None else row_of(std, sample, mesh.n_cells, "std"),
             interfaces=interfaces,
             at=at,
+            depths=depths,
             limits=limits,
+            survey=getattr(operator, "survey_", None) if survey is None else survey,
+            padding=padding,
+            elevation=elevation,
             units=units_of(units, operator),
         )
         return display.plot(ax, **plot_kw)
@@ -271,8 +314,8 @@ class DensityDisplay:
 
         Parameters
         ----------
-        ax : Axes or array-like of Axes, default=None
-            Axes to draw on, one for each panel; None makes a figure.
+        ax : Axes, array-like of Axes or Figure, default=None
+            Axes to draw on, one for each panel, or a figure to fill; None makes one.
         colorbar : bool, default=True
             Whether to draw colour bars.
         image_kw, difference_kw, std_kw : dict, default=None
@@ -289,17 +332,20 @@ class DensityDisplay:
         check_units(self.units)
         if self.interfaces and self.mesh.ndim == 3:
             raise ValueError("'interfaces' are lines of a 2D section, but 'mesh' has 3 axes.")
-        plt = pyplot(self)
-        blocks = self._blocks()
+        if self.depths is not None and (self.mesh.ndim == 2 or self.at is not None):
+            other = "'mesh' has 2 axes" if self.mesh.ndim == 2 else "'at' is given, too"
+            raise ValueError(f"'depths' are those of slices in 3D, but {other}. Leave them out.")
+        plt, ax = canvas(self, ax)
+        mesh, blocks = self._core(self._blocks())
         limits = limits_of(self.limits, [*blocks["density"].values()])
-        off = value_range([*blocks["difference"].values()])
-        spread = value_range([*blocks["std"].values()])[1]
+        off = robust_range([*blocks["difference"].values()])
+        spread = robust_range([*blocks["std"].values()])[1]
         keywords = {
             "density": colours(limits, image_kw),
             "difference": colours(off, difference_kw, centred=True),
             "std": colours((0.0, spread), std_kw, centred=False),
         }
-        drawn = draw_sections(plt, self._grid(blocks), ax, self.mesh, keywords)
+        drawn = draw_sections(plt, self._grid(mesh, blocks), ax, mesh, keywords)
         contrast = "density contrast" if is_contrast(limits) else "density"
         labels = {"density": contrast, "difference": "difference", "std": "standard deviation"}
         unit = DENSITY_UNITS[self.units]
@@ -318,7 +364,8 @@ class DensityDisplay:
             drawn.axes[0].figure.legend(
                 handles=self.interface_lines_[0], loc="outside lower center", ncols=4
             )
-        shape = (-1,) if self.mesh.ndim == 2 else (-1, 3)
+        n_slices = 3 if self.depths is None else len(self.depths)
+        shape = (-1,) if self.mesh.ndim == 2 else (-1, n_slices)
         self.axes_: Any = np.array(drawn.axes, dtype=object).reshape(shape)
         self.images_: Any = np.array(drawn.images, dtype=object).reshape(shape)
         self.figure_: Any = drawn.axes[0].figure
@@ -339,16 +386,42 @@ class DensityDisplay:
             std = {"standard deviation": row_of(self.std, 0, self.mesh.n_cells, "std")}
         return {"density": densities, "difference": differences, "std": std}
 
-    def _grid(self, blocks: dict[str, dict[str, Array]]) -> Grid:
-        """Return the sections by row and column of the picture; None is a gap."""
-        at = self.at
-        if self.mesh.ndim == 3 and at is None:
-            at = strongest(self.mesh, next(iter(blocks["density"].values())))
-        panels = {
-            kind: [sections_of(self.mesh, rho, title, kind, at) for title, rho in block.items()]
+    def _core(
+        self, blocks: dict[str, dict[str, Array]]
+    ) -> tuple[Mesh, dict[str, dict[str, Array]]]:
+        """Return the mesh to draw and its values, without padding unless that is asked for."""
+        if self.padding:
+            return self.mesh, blocks
+        kept = [] if self.survey is None else [self.survey.stations]
+        if self.mesh.ndim == 3 and self.at is not None:
+            kept.append(np.atleast_2d(self.at))
+        columns = core_of(self.mesh, np.vstack(kept) if kept else None)
+        core = cut_to(self.mesh, columns)
+        if core.shape == self.mesh.shape:
+            return self.mesh, blocks
+        return core, {
+            kind: {
+                title: core.flatten(self.mesh.unflatten(rho)[:, *columns])
+                for title, rho in block.items()
+            }
             for kind, block in blocks.items()
         }
-        if self.mesh.ndim == 3:
+
+    def _grid(self, mesh: Mesh, blocks: dict[str, dict[str, Array]]) -> Grid:
+        """Return the sections by row and column of the picture; None is a gap."""
+        at = self.at
+        if mesh.ndim == 3 and at is None:
+            at = strongest(mesh, next(iter(blocks["density"].values())))
+        options: dict[str, Any] = {
+            "depths": self.depths,
+            "elevation": self.elevation,
+            "survey": self.survey,
+        }
+        panels = {
+            kind: [sections_of(mesh, rho, title, kind, at, **options) for title, rho in b.items()]
+            for kind, b in blocks.items()
+        }
+        if mesh.ndim == 3:
             return [list(panel) for block in panels.values() for panel in block]
         densities, differences, spread = ([*chain(*block)] for block in panels.values())
         flat: list[Section | None] = [*densities, *differences, *spread]
@@ -376,7 +449,8 @@ class DensityDisplay:
                     f"interfaces[{name!r}] has x of shape {x.shape} and depth of shape "
                     f"{depth.shape}; give arrays of the same shape."
                 )
-            lines += ax.plot(x / scale, depth / scale, **keywords)
+            up = -1 if self.elevation else 1
+            lines += ax.plot(x / scale, up * depth / scale, **keywords)
         return lines
 
 

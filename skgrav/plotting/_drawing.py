@@ -21,10 +21,39 @@ DENSITY_UNITS = {"mGal": "kg/m³", "normalized": "normalized units"}
 
 _KILOMETRES_FROM = 10e3  # metres
 
+#: Distance from the origin, in extents, from which ticks are labelled from an offset.
+_REMOTE = 20.0
+
+#: Values that may lie beyond robust limits at either end, beside one, and by how much these narrow
+#: the range.
+_BEYOND, _NARROWER = 1 / 5000, 3.0
+
 
 def pyplot(display: object) -> Any:
     """Return matplotlib's pyplot, or raise ImportError."""
     return import_optional("matplotlib.pyplot", type(display).__name__, "plot")
+
+
+def canvas(display: object, ax: Any) -> tuple[Any, Any]:
+    """Return what makes subplots, and the axes to draw on; a Figure is filled with new ones."""
+    plt = pyplot(display)
+    return (_Filled(ax), None) if hasattr(ax, "subplots") else (plt, ax)
+
+
+class _Filled:
+    """A figure whose size and axes are made as by pyplot, which does not know it."""
+
+    def __init__(self, figure: Any) -> None:
+        self.figure = figure
+
+    def subplots(
+        self, *shape: int, figsize: Any = None, layout: str | None = None, **options: Any
+    ) -> tuple[Any, Any]:
+        """Return the figure and its new axes."""
+        if figsize is not None and hasattr(self.figure, "set_size_inches"):  # no subfigure
+            self.figure.set_size_inches(figsize)
+            self.figure.set_layout_engine(layout)
+        return self.figure, self.figure.subplots(*shape, **options)
 
 
 def check_units(units: str) -> None:
@@ -53,13 +82,47 @@ def shown(values: ArrayLike, name: str) -> Array:
     return array
 
 
-def limits_of(given: ArrayLike | None, values: Sequence[Array]) -> tuple[float, float]:
-    """Return the given limits of colours, or the range of all values."""
+def tick_offset(coordinates: Array) -> float:
+    """Return what tick labels leave out of coordinates far from the origin, such as UTM's."""
+    low, high = float(coordinates.min()), float(coordinates.max())
+    extent = high - low
+    if extent == 0 or max(-low, high) < _REMOTE * extent:
+        return 0.0
+    step = 10.0 ** np.floor(np.log10(extent))
+    return float(step * np.floor(low / step))
+
+
+def axis_label(name: str, coordinates: Array, scale: float, unit: str) -> str:
+    """Return the label of a horizontal axis in units of `scale` metres."""
+    offset = tick_offset(coordinates / scale)
+    if not offset:
+        return f"{name} ({unit})"
+    return f"{name} {'−' if offset > 0 else '+'} {abs(offset):.12g} ({unit})"
+
+
+def set_ticks(axis: Any, coordinates: Array) -> None:
+    """Label the ticks of an axis by plain numbers, from their offset."""
+    from matplotlib.ticker import FuncFormatter, ScalarFormatter
+
+    offset = tick_offset(coordinates)
+    if offset:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value - offset:.6g}"))
+    elif isinstance(formatter := axis.get_major_formatter(), ScalarFormatter):
+        formatter.set_useOffset(False)
+        formatter.set_scientific(False)
+
+
+def limits_of(given: Any, values: Sequence[Array]) -> tuple[float, float]:
+    """Return the given limits of colours, or the range of all values, or of all but a few."""
     if given is None:
+        return robust_range(values)
+    if isinstance(given, str) and given == "full":
         return value_range(values)
     limits = real_array(given, "limits")
     if limits.shape != (2,) or limits[0] > limits[1]:
-        raise ValueError(f"'limits' is {given!r}; give two numbers, the lower one first.")
+        raise ValueError(
+            f"'limits' is {given!r}; give two numbers, the lower one first, or 'full'."
+        )
     return float(limits[0]), float(limits[1])
 
 
@@ -67,6 +130,25 @@ def value_range(values: Sequence[Array]) -> tuple[float, float]:
     """Return the minimum and maximum of all finite values."""
     finite = np.concatenate([np.empty(0), *(v[np.isfinite(v)] for v in values)])
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+
+
+def robust_range(values: Sequence[Array]) -> tuple[float, float]:
+    """Return the range of the values, without a few that would triple it.
+
+    At most one value and a five-thousandth of all are left out at either end. Single bodies in
+    nothing else remain, as without them there would be no range.
+    """
+    low, high = value_range(values)
+    finite = np.concatenate([np.empty(0), *(v[np.isfinite(v)] for v in values)])
+    n = 1 + int(_BEYOND * finite.size)
+    if finite.size <= 2 * n:
+        return low, high
+    inner = np.partition(finite, [n, finite.size - 1 - n])
+    least, most = float(inner[n]), float(inner[finite.size - 1 - n])
+    width = _NARROWER * (most - least)
+    if width == 0:
+        return low, high
+    return least if most - low > width else low, most if high - least > width else high
 
 
 def is_contrast(limits: tuple[float, float]) -> bool:

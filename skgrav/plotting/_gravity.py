@@ -14,14 +14,16 @@ from skgrav._typing import Array
 from skgrav.geometry import Survey
 from skgrav.noise import Noise
 from skgrav.plotting._drawing import (
+    axis_label,
+    canvas,
     check_units,
     colour_bar,
     colours,
     given_axes,
     gravity_unit,
     length_unit,
-    pyplot,
-    value_range,
+    robust_range,
+    set_ticks,
 )
 from skgrav.plotting._estimators import named, one_row, operator_of, row_of, survey_of, units_of
 
@@ -183,8 +185,8 @@ class GravityDisplay:
             the uncertainty of the survey, if any.
         units : {"mGal", "normalized"}, default=None
             Unit of gravity; None takes the unit of the operator, or ``"mGal"``.
-        ax : array-like of Axes, default=None
-            Axes to draw on, as in `axes_`; None makes a figure.
+        ax : array-like of Axes or Figure, default=None
+            Axes to draw on, as in `axes_`, or a figure to fill; None makes one.
         **plot_kw : dict
             Further keywords of `plot`.
 
@@ -232,8 +234,8 @@ class GravityDisplay:
 
         Parameters
         ----------
-        ax : array-like of Axes, default=None
-            Axes to draw on, as in `axes_`; None makes a figure.
+        ax : array-like of Axes or Figure, default=None
+            Axes to draw on, as in `axes_`, or a figure to fill; None makes one.
         colorbar : bool, default=True
             Whether to draw colour bars, in 3D.
         observed_kw, predicted_kw, residual_kw : dict, default=None
@@ -247,7 +249,7 @@ class GravityDisplay:
             The display itself, with its axes and artists.
         """
         check_units(self.units)
-        plt = pyplot(self)
+        plt, ax = canvas(self, ax)
         profiles = self._profiles(self.observed, "observed")
         predicted = {
             name: self._profiles(g, f"predicted[{name!r}]")
@@ -326,7 +328,8 @@ class GravityDisplay:
                 self._draw_band(bottom, x, None if sigma is None else sigma[k, order], on_band)
                 bottom.set_ylabel(f"residual\n({unit})")
             top.set(ylabel=f"g{component} ({unit})")
-            bottom.set(xlabel=f"x ({length})")
+            bottom.set(xlabel=axis_label("x", self.survey.stations[:, 1], scale, length))
+            set_ticks(bottom.xaxis, x)
         if predicted:
             self.axes_[0, 0].legend(fontsize="small")
 
@@ -346,6 +349,10 @@ class GravityDisplay:
     ) -> None:
         scale, length = length_unit(*self.survey.stations.T[1:])
         y, x = self.survey.stations.T[1:] / scale
+        north, east = (
+            axis_label(name, along, scale, length)
+            for name, along in zip("yx", self.survey.stations.T[1:], strict=True)
+        )
         # Circles that fill a map of three inches without overlap.
         size = float(np.clip(12e3 / x.size, 2.0, 60.0))
         circles = {"s": size, "edgecolors": "0.4", "linewidths": 0.3 if size > 10 else 0.0}
@@ -356,8 +363,8 @@ class GravityDisplay:
             titles.append(self._label(title, residual, sigma))
         for k, component in enumerate(self.survey.components):
             unit = gravity_unit(component, self.units)
-            limits = value_range([r[k] for r in residuals.values()])
-            on_data = colours(value_range([profiles[k]]), circles | given[0])
+            limits = robust_range([r[k] for r in residuals.values()])
+            on_data = colours(robust_range([profiles[k]]), circles | given[0])
             off = colours(limits, circles | given[2], centred=True)
             first, *others = self.axes_[k]
             left, right = others[: len(predicted)], others[len(predicted) :]
@@ -368,7 +375,9 @@ class GravityDisplay:
                 self.residuals_[name].append(on_right.scatter(x, y, c=residuals[name][k], **off))
             for ax, title in zip(self.axes_[k], titles, strict=True):
                 ax.set_title(title, fontsize="medium")
-                ax.set(xlabel=f"x ({length})", ylabel=f"y ({length})", aspect="equal")
+                ax.set(xlabel=east, ylabel=north, aspect="equal")
+                set_ticks(ax.xaxis, x)
+                set_ticks(ax.yaxis, y)
                 ax.label_outer()
             if colorbar:
                 shown = [self.observed_[k], *(p[k] for p in self.predicted_.values())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from skgrav.plotting._sections import Section
 Grid = Sequence[Sequence[Section | None]]
 
 _WIDTH, _WIDE = 2.6, 7.5  # inches of a panel, and of a single panel in a row
+_TITLE = 28  # characters of a line above a panel
 _FLAT = 0.45  # height over width below which sections are stacked in one column
 
 
@@ -49,7 +51,7 @@ def wrapped(sections: Sequence[Section | None], n_columns: int) -> Grid:
 def draw_sections(
     plt: Any, grid: Grid, ax: Any, mesh: Mesh, keywords: Mapping[str, dict[str, Any]]
 ) -> Drawn:
-    """Draw sections by row and column, on given axes or in a new figure."""
+    """Draw sections by row and column, on given axes or in a new figure of `plt`."""
     scale, _ = length_unit(*mesh.edges)
     sections = [section for row in grid for section in row if section is not None]
     if ax is None:
@@ -62,6 +64,10 @@ def draw_sections(
     ]
     if ax is None:
         _label_outer(grid, axes)
+        if max(map(len, grid)) > 1:  # so that titles of neighbours do not meet
+            for panel in axes:
+                lines = panel.get_title().split("\n")
+                panel.set_title("\n".join(fill(line, _TITLE) for line in lines), fontsize="medium")
     else:
         for section, panel in zip(sections, axes, strict=True):
             panel.set(xlabel=section.xlabel, ylabel=section.ylabel)

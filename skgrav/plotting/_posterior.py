@@ -11,17 +11,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_array, real_array
 from skgrav._typing import Array
-from skgrav.geometry import Mesh
+from skgrav.geometry import Mesh, core_of
 from skgrav.plotting._drawing import (
     DENSITY_UNITS,
+    canvas,
     check_units,
     colour_bar,
     colours,
     given_axes,
     is_contrast,
     length_unit,
-    pyplot,
-    value_range,
+    robust_range,
 )
 from skgrav.plotting._estimators import mesh_of, one_row, operator_of, row_of, units_of
 from skgrav.plotting._sections import Section, sections_of, strongest
@@ -53,6 +53,8 @@ class PosteriorDisplay:
     x : float, default=None
         Horizontal position of the profile, in metres; None takes that of the cell whose mean
         differs most from the median.
+    padding : bool, default=False
+        Whether to draw the padding: wider columns beside the core of the mesh.
     units : {"mGal", "normalized"}, default="mGal"
         Units of the operator; with ``"mGal"`` densities are in kg/m3.
 
@@ -105,6 +107,7 @@ class PosteriorDisplay:
         truth: ArrayLike | None = None,
         threshold: float | None = None,
         x: float | None = None,
+        padding: bool = False,
         units: str = "mGal",
     ) -> None:
         self.draws = draws
@@ -112,6 +115,7 @@ class PosteriorDisplay:
         self.truth = truth
         self.threshold = threshold
         self.x = x
+        self.padding = padding
         self.units = units
 
     @classmethod
@@ -125,6 +129,7 @@ class PosteriorDisplay:
         n_samples: int = 100,
         threshold: float | None = None,
         x: float | None = None,
+        padding: bool = False,
         random_state: Any = 0,
         mesh: Mesh | None = None,
         units: str | None = None,
@@ -149,14 +154,16 @@ class PosteriorDisplay:
             Density of which the probability to be exceeded is drawn.
         x : float, default=None
             Horizontal position of the profile, in metres.
+        padding : bool, default=False
+            Whether to draw the padding of the mesh.
         random_state : int, RandomState instance or None, default=0
             Seed of the draws.
         mesh : Mesh, default=None
             The cells; None takes the mesh of the estimator's operator.
         units : {"mGal", "normalized"}, default=None
             Units for the labels; None takes those of the estimator's operator, or ``"mGal"``.
-        ax : array-like of Axes, default=None
-            Eight axes to draw on; None makes a figure.
+        ax : array-like of Axes or Figure, default=None
+            Eight axes to draw on, or a figure to fill; None makes one.
         **plot_kw : dict
             Further keywords of `plot`.
 
@@ -181,6 +188,7 @@ class PosteriorDisplay:
             truth=truth,
             threshold=threshold,
             x=x,
+            padding=padding,
             units=units_of(units, operator),
         )
         return display.plot(ax, **plot_kw)
@@ -194,6 +202,7 @@ class PosteriorDisplay:
         sample: int = 0,
         threshold: float | None = None,
         x: float | None = None,
+        padding: bool = False,
         mesh: Mesh | None = None,
         operator: Any = None,
         units: str | None = None,
@@ -214,14 +223,16 @@ class PosteriorDisplay:
             Density of which the probability to be exceeded is drawn.
         x : float, default=None
             Horizontal position of the profile, in metres.
+        padding : bool, default=False
+            Whether to draw the padding of the mesh.
         mesh : Mesh, default=None
             The cells; None takes the mesh of `operator`.
         operator : ForwardOperator, default=None
             Fitted operator, for `mesh` and `units`.
         units : {"mGal", "normalized"}, default=None
             Units for the labels; None takes the units of `operator`, or ``"mGal"``.
-        ax : array-like of Axes, default=None
-            Eight axes to draw on; None makes a figure.
+        ax : array-like of Axes or Figure, default=None
+            Eight axes to draw on, or a figure to fill; None makes one.
         **plot_kw : dict
             Further keywords of `plot`.
 
@@ -248,6 +259,7 @@ class PosteriorDisplay:
             truth=truth,
             threshold=threshold,
             x=x,
+            padding=padding,
             units=units_of(units, operator),
         )
         return display.plot(ax, **plot_kw)
@@ -263,8 +275,8 @@ class PosteriorDisplay:
 
         Parameters
         ----------
-        ax : array-like of Axes, default=None
-            Eight axes to draw on; None makes a figure.
+        ax : array-like of Axes or Figure, default=None
+            Eight axes to draw on, or a figure to fill; None makes one.
         colorbar : bool, default=True
             Whether to draw colour bars.
         image_kw : dict, default=None
@@ -279,14 +291,21 @@ class PosteriorDisplay:
         if self.mesh.ndim != 2:
             raise ValueError("'mesh' has 3 axes; this display is of sections. Use DensityDisplay.")
         draws, truth = self._checked()
-        plt = pyplot(self)
+        plt, ax = canvas(self, ax)
         mean, std = draws.mean(axis=1), draws.std(axis=1, ddof=1)
-        low, high = value_range([mean])
+        # Without the padding, on either side of the core.
+        core = slice(None) if self.padding else core_of(self.mesh)[0]
+        within = np.isin(self.mesh.cells % self.mesh.shape[1], np.arange(self.mesh.shape[1])[core])
+        low, high = robust_range([mean[within]])
         threshold = (low + high) / 2 if self.threshold is None else float(self.threshold)
-        at = strongest(self.mesh, mean)[1] if self.x is None else float(self.x)
+        at = (
+            strongest(self.mesh, np.where(within, mean, np.nan))[1]
+            if self.x is None
+            else float(self.x)
+        )
         column = self._column(at)
         # Colours have the range of the truth or the mean, so that draws may exceed it.
-        limits = value_range([mean if truth is None else truth])
+        limits = robust_range([(mean if truth is None else truth)[within]])
         unit = DENSITY_UNITS[self.units]
         shown = {} if truth is None else {"truth": truth}
         n_draws = _COLUMNS - len(shown)
@@ -297,7 +316,7 @@ class PosteriorDisplay:
         scale, _ = length_unit(*self.mesh.edges)
         keywords = [
             colours(limits, image_kw),
-            colours((0.0, float(std.max())), {"cmap": "magma"}, centred=False),
+            colours((0.0, robust_range([std[within]])[1]), {"cmap": "magma"}, centred=False),
             colours((0.0, 1.0), {"cmap": "cividis"}, centred=False),
         ]
         self.images_: list[Any] = [
@@ -312,6 +331,9 @@ class PosteriorDisplay:
             panel.set_visible(False)
         axes[0].axvline(at / scale, color="k", linewidth=1, linestyle="--")
         self._label(axes)
+        x = self.mesh.edges[1][:-1][core], self.mesh.edges[1][1:][core]
+        for panel in (*axes[:3], *places):
+            panel.set_xlim(x[0][0] / scale, x[1][-1] / scale)
         if colorbar:
             contrast = "density contrast" if is_contrast(limits) else "density"
             # Below the panels, so that those of a column have the same width.

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from skgrav._typing import Array, Mask
-from skgrav.geometry import Mesh
-from skgrav.plotting._drawing import length_unit
+from skgrav.geometry import Mesh, Survey
+from skgrav.plotting._drawing import axis_label, length_unit, set_ticks
 
 #: Sections more stretched than this are drawn to fill their axes, not to scale.
 _STRETCHED = 5.0
@@ -35,6 +35,10 @@ class Section:
     down: bool = True
     #: Which cells are active; None if all are.
     active: Mask | None = None
+    #: Whether the vertical axis shows elevations, the negative of z.
+    elevation: bool = False
+    #: Positions of stations in metres, (n_stations, 2), as `x` and `y`.
+    stations: Array | None = None
 
     @property
     def ratio(self) -> float:
@@ -57,27 +61,50 @@ class Section:
 
     def draw(self, ax: Any, scale: float, **keywords: Any) -> Any:
         """Draw the section in units of `scale` metres and return its QuadMesh."""
-        x, y = self.x / scale, self.y / scale
+        x, y = self.x / scale, self._upright(self.y) / scale
         image = ax.pcolormesh(x, y, self.values, **keywords)
         ax.set(xlim=(x[0], x[-1]), ylim=(y[-1], y[0]) if self.down else (y[0], y[-1]))
         ax.set_title(self.title, fontsize="medium")
         # Small panels have room for few ticks.
         ax.locator_params(nbins=5)
+        set_ticks(ax.xaxis, x)
+        if not self.down:  # a map
+            set_ticks(ax.yaxis, y)
         ax.set_aspect("equal" if self.to_scale else "auto")
         if self.active is not None:
             self._draw_ground(ax, scale)
+        if self.stations is not None:
+            self._draw_stations(ax, scale)
         if self.cuts is not None:
             style = {"color": "k", "linewidth": 0.8, "linestyle": "--", "alpha": 0.6}
             ax.axvline(self.cuts[0] / scale, **style)
-            ax.axhline(self.cuts[1] / scale, **style)
+            ax.axhline(self._upright(self.cuts[1]) / scale, **style)
         return image
+
+    def _upright(self, y: Any) -> Any:
+        """Return vertical positions as they are drawn."""
+        return -y if self.elevation else y
+
+    def _draw_stations(self, ax: Any, scale: float) -> None:
+        """Draw the stations, those above the cells on their upper edge."""
+        assert self.stations is not None
+        x, y = self.stations.T
+        within = (x >= self.x[0]) & (x <= self.x[-1])
+        if not self.down:
+            within &= (y >= self.y[0]) & (y <= self.y[-1])
+        x, y = x[within], y[within]
+        style: dict[str, Any] = {"marker": ".", "s": 6.0, "color": "k", "linewidths": 0.0}
+        if self.down:
+            y = np.maximum(y, self.y[0])
+            style = {"marker": "v", "s": 9.0, "color": "k", "linewidths": 0.0, "clip_on": False}
+        ax.scatter(x / scale, self._upright(y) / scale, **style)
 
     def _draw_ground(self, ax: Any, scale: float) -> None:
         """Draw the faces between active and inactive cells, which are left blank."""
         from matplotlib.collections import LineCollection
 
         assert self.active is not None
-        x, y = self.x / scale, self.y / scale
+        x, y = self.x / scale, self._upright(self.y) / scale
         row, column = np.nonzero(np.diff(self.active.astype(np.int8), axis=0))
         flat = [[(x[j], y[i + 1]), (x[j + 1], y[i + 1])] for i, j in zip(row, column, strict=True)]
         row, column = np.nonzero(np.diff(self.active.astype(np.int8), axis=1))
@@ -86,33 +113,68 @@ class Section:
 
 
 def sections_of(
-    mesh: Mesh, rho: Array, title: str, kind: str, at: Sequence[float] | None = None
+    mesh: Mesh,
+    rho: Array,
+    title: str,
+    kind: str,
+    at: Sequence[float] | None = None,
+    *,
+    depths: Sequence[float] | None = None,
+    elevation: bool = False,
+    survey: Survey | None = None,
 ) -> list[Section]:
-    """Return the section of a 2D density, or a depth slice and two vertical sections in 3D."""
+    """Return the section of a 2D density, or a depth slice and two vertical sections in 3D.
+
+    With `depths`, volumes are cut by a slice at each of them instead.
+    """
     image, active = mesh.unflatten(rho), mesh.active
-    masks: Any = [None] * 3
     scale, unit = length_unit(*mesh.edges)
     # From above z = 0 on, as in elevations, z is not a depth below the ground.
     is_depth = mesh.edges[0][0] >= 0 and active is None
     name, is_ = ("depth", "") if is_depth else ("z", "= ")
-    across, north, depth = (f"{axis} ({unit})" for axis in ("x", "y", name))
+    if elevation:
+        name, is_ = "elevation", ""
+    stations = None if survey is None else survey.stations
+    vertical = f"{name} ({unit})"
     if mesh.ndim == 2:
         z, x = mesh.edges
-        return [Section(title, kind, image, x, z, across, depth, active=active)]
+        across = axis_label("x", x, scale, unit)
+        places = None if stations is None else stations[:, ::-1]
+        up: dict[str, Any] = {"active": active, "elevation": elevation, "stations": places}
+        return [Section(title, kind, image, x, z, across, vertical, **up)]
     z, y, x = mesh.edges
+    across, north = axis_label("x", x, scale, unit), axis_label("y", y, scale, unit)
+
+    def position(axis: int, cell: int) -> str:
+        value = (-1 if elevation and axis == 0 else 1) * mesh.centers[axis][cell] / scale
+        return f"{value:.{_digits(mesh.edges[axis])}g} {unit}"
+
+    def plan(k: int, cuts: tuple[float, float] | None = None) -> Section:
+        at_z = f"{title}\n{name} {is_}{position(0, k)}"
+        mask = None if active is None else active[k]
+        places = None if stations is None else stations[:, :0:-1]
+        parts: dict[str, Any] = {"active": mask, "stations": places}
+        return Section(at_z, kind, image[k], x, y, across, north, cuts, False, **parts)
+
+    if depths is not None:
+        return [plan(_cell_of(mesh, 0, depth, "depths")) for depth in depths]
     k, j, i = (_cell_of(mesh, axis, value) for axis, value in enumerate(at or strongest(mesh, rho)))
     z0, y0, x0 = (float(c[n]) for c, n in zip(mesh.centers, (k, j, i), strict=True))
-    at_z, at_y, at_x = (
-        f"{value / scale:.{_digits(edges)}g} {unit}"
-        for value, edges in zip((z0, y0, x0), mesh.edges, strict=True)
-    )
-    titles = [f"{title}\n{name} {is_}{at_z}", f"y = {at_y}", f"x = {at_x}"]
+    along_x: dict[str, Any] = {"elevation": elevation}
+    along_y = dict(along_x)
     if active is not None:
-        masks = active[k], active[:, j], active[:, :, i]
+        along_x["active"], along_y["active"] = active[:, j], active[:, :, i]
+    if stations is not None:  # in the row and the column that are cut
+        in_row = (stations[:, 1] >= y[j]) & (stations[:, 1] < y[j + 1])
+        in_column = (stations[:, 2] >= x[i]) & (stations[:, 2] < x[i + 1])
+        along_x["stations"] = stations[in_row][:, [2, 0]]
+        along_y["stations"] = stations[in_column][:, [1, 0]]
+    at_y, at_x = f"y = {position(1, j)}", f"x = {position(2, i)}"
+    cuts_x, cuts_y = (x0, z0), (y0, z0)
     return [
-        Section(titles[0], kind, image[k], x, y, across, north, (x0, y0), False, masks[0]),
-        Section(titles[1], kind, image[:, j], x, z, across, depth, (x0, z0), active=masks[1]),
-        Section(titles[2], kind, image[:, :, i], y, z, north, depth, (y0, z0), active=masks[2]),
+        plan(k, (x0, y0)),
+        Section(at_y, kind, image[:, j], x, z, across, vertical, cuts_x, **along_x),
+        Section(at_x, kind, image[:, :, i], y, z, north, vertical, cuts_y, **along_y),
     ]
 
 
@@ -127,11 +189,12 @@ def _digits(edges: Array) -> int:
     return 4 + max(0, int(np.log10(np.abs(edges).max() / np.ptp(edges))))
 
 
-def _cell_of(mesh: Mesh, axis: int, value: float) -> int:
+def _cell_of(mesh: Mesh, axis: int, value: float, argument: str = "at") -> int:
     edges = mesh.edges[axis]
     if not edges[0] <= value <= edges[-1]:
+        give = "depths" if argument == "depths" else "(z, y, x) in metres"
         raise ValueError(
-            f"'at' is {value:.10g} along axis {axis}, but the mesh extends from {edges[0]:.10g} to "
-            f"{edges[-1]:.10g} m; give (z, y, x) in metres within it."
+            f"'{argument}' is {value:.10g} along axis {axis}, but the mesh extends from "
+            f"{edges[0]:.10g} to {edges[-1]:.10g} m; give {give} within it."
         )
     return min(int(np.searchsorted(edges, value, side="right")) - 1, edges.size - 2)

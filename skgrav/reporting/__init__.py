@@ -1,0 +1,7 @@
+"""Reports of inversions: one page with data, density, what was assumed, and what to doubt."""
+
+from skgrav.reporting._findings import Finding
+from skgrav.reporting._provenance import provenance
+from skgrav.reporting._report import Report, report
+
+__all__ = ["Finding", "Report", "report"]

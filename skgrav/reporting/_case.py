@@ -1,0 +1,294 @@
+"""One row of data, its estimate, and all that the inverter says of it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from inspect import signature
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
+
+from skgrav._checks import real_array
+from skgrav._typing import Array, Mask
+from skgrav.geometry import Mesh, component_unit, core_of
+from skgrav.noise import Noise, Trend
+from skgrav.operators import CellValues, is_lazy
+from skgrav.plotting import one_row, operator_of, parts_of
+from skgrav.reporting._statistics import Residuals
+
+#: Index of the depth of investigation from which on the prior outweighs the data.
+PRIOR = 0.5
+
+#: Draws from which a standard deviation is computed where the method gives none.
+_LEAST_DRAWS = 19
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of data and its estimate.
+
+    What the method does not give is None. `absent` says why, by name, where it refused.
+    """
+
+    estimator: Any
+    operator: Any
+    g: Array
+    rho: Array
+    noise: Noise
+    #: Gravity of the density, and the trend of the residual.
+    predicted: Array
+    trend: Trend | None
+    #: Standard deviation of each datum, stated or assumed by the choice of alpha.
+    sigma: Array | None = None
+    #: What `invert` returned.
+    result: Any = None
+    std: Array | None = None
+    #: Quantiles of 5, 50 and 95 %, (3, n_cells).
+    quantiles: Array | None = None
+    #: (n_draws, n_cells).
+    draws: Array | None = None
+    #: Index of the depth of investigation of each cell.
+    investigation: Array | None = None
+    curve: Any = None
+    #: Probability of data as unlike the training data as these.
+    applicability: float | None = None
+    absent: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """The mesh, if the operator has one."""
+        return getattr(self.operator, "mesh_", None)
+
+    @property
+    def survey(self) -> Any:
+        """The survey, None of an operator without or of several parts."""
+        return getattr(self.operator, "survey_", None)
+
+    @property
+    def units(self) -> str:
+        """Units of the operator."""
+        return str(getattr(self.operator, "units", "mGal"))
+
+    @property
+    def stations(self) -> Array | None:
+        """Stations of all surveys, (n_stations, ndim)."""
+        surveys = [s for part, _ in self.parts if (s := getattr(part, "survey_", None)) is not None]
+        return np.vstack([s.stations for s in surveys]) if surveys else None
+
+    @property
+    def parts(self) -> list[tuple[Any, slice]]:
+        """The parts of a joint operator and their data, otherwise the operator and all data."""
+        return list(self.operator.parts_)
+
+    @property
+    def explained(self) -> Array:
+        """Gravity of the density with the trend, (n_data,)."""
+        return self.predicted if self.trend is None else self.predicted + self.trend.values[0]
+
+    @property
+    def chi_factor(self) -> float | None:
+        """Mean square of the residual in units of the noise, without the trend, if it is known."""
+        chi = self.noise.chi_factor((self.g - self.predicted)[None], self.g[None])
+        return None if chi is None else float(chi[0])
+
+    @property
+    def core(self) -> Mask:
+        """Which cells are no padding, (n_cells,)."""
+        if self.mesh is None:
+            return np.ones(len(self.rho), dtype=bool)
+        inside = np.zeros(self.mesh.shape, dtype=bool)
+        inside[:, *core_of(self.mesh, self.stations)] = True
+        return inside.ravel()[self.mesh.cells]
+
+    @property
+    def has_elevations(self) -> bool:
+        """Whether vertical positions are told as elevations, not as depths."""
+        mesh = self.mesh
+        return mesh is not None and (mesh.edges[0][0] < 0 or mesh.active is not None)
+
+    @property
+    def investigated(self) -> Array | None:
+        """Depth z in each column below which the prior outweighs the data, as a layer; else None.
+
+        The depth below the lowest cell whose index is below `PRIOR`; NaN where there is none.
+        """
+        if self.investigation is None or self.mesh is None:
+            return None
+        index = self.mesh.unflatten(self.investigation, fill=1.0)
+        known = index < PRIOR
+        lowest = len(index) - 1 - np.argmax(known[::-1], axis=0)
+        return np.where(known.any(axis=0), self.mesh.edges[0][lowest + 1], np.nan)
+
+    def residuals(self) -> list[Residuals]:
+        """Return the residuals of each component of each part."""
+        found, residual = [], self.g - self.explained
+        for part, own in self.parts:
+            survey = getattr(part, "survey_", None)
+            if survey is None:
+                name, unit = ("density", "kg/m3") if isinstance(part, CellValues) else ("data", "")
+                blocks, names, places = [own], [(name, unit)], None
+            else:
+                n, first = survey.n_stations, own.start
+                blocks = [slice(i, i + n) for i in range(first, own.stop, n)]
+                names = [
+                    (f"g{c}", component_unit(c) if self.units == "mGal" else "normalized")
+                    for c in survey.components
+                ]
+                places = survey.stations
+            for block, (name, unit) in zip(blocks, names, strict=True):
+                sigma = None if self.sigma is None else self.sigma[block]
+                found.append(Residuals(name, unit, self.g[block], residual[block], sigma, places))
+        return found
+
+
+def case_of(
+    inverter: Any,
+    X: Any,
+    *,
+    sample: int,
+    noise_level: ArrayLike | None,
+    operator: Any,
+    estimate: Any,
+    uncertainty: bool,
+    n_draws: int,
+    random_state: Any,
+) -> Case:
+    """Estimate the density of one row, and ask the inverter for all that it says."""
+    if is_lazy(X):
+        raise TypeError(
+            "'X' is a dask array, of which one row is reported; give X[i : i + 1].compute()."
+        )
+    if not hasattr(inverter, "predict"):
+        raise TypeError(
+            f"'inverter' is {inverter!r}, which has no `predict`; give a fitted inverter."
+        )
+    check_is_fitted(inverter)
+    operator = operator_of(inverter) if operator is None else operator
+    if not hasattr(operator, "parts_"):
+        raise ValueError(
+            f"'operator' is {operator!r}, and 'inverter' has no fitted one; give the fitted "
+            "operator from density to data."
+        )
+    check_is_fitted(operator)
+    row = real_array(one_row(X, sample), "X")
+    n_data, n_cells = operator.n_data_, operator.n_cells_
+    if row.shape[1] not in (n_data, n_cells + n_data):  # the data of a refiner follow its start
+        raise ValueError(f"'X' has {row.shape[1]} columns, but the operator has {n_data} data.")
+    with _collected() as messages:
+        case = _estimated(inverter, operator, row, noise_level, estimate)
+        if uncertainty:
+            case = _doubted(case, row, noise_level, n_draws, random_state)
+    return replace(case, warnings=tuple(dict.fromkeys(messages)))
+
+
+@contextmanager
+def _collected() -> Iterator[list[str]]:
+    """Collect the texts of warnings."""
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield texts
+    texts += [str(warning.message) for warning in caught]
+
+
+def _estimated(inverter: Any, operator: Any, row: Array, noise_level: Any, estimate: Any) -> Case:
+    """Return the case with the density and its fit."""
+    result = None
+    if estimate is None and hasattr(inverter, "invert"):
+        estimate = _call(inverter.invert, row, noise_level=noise_level)
+    elif estimate is None:
+        estimate = _call(inverter.predict, row, noise_level=noise_level)
+    if hasattr(estimate, "rho"):
+        result, estimate = estimate, estimate.rho
+    rho = np.ravel(real_array(estimate, "estimate"))
+    if rho.size != operator.n_cells_:
+        raise ValueError(
+            f"'estimate' has {rho.size} densities, but the operator has {operator.n_cells_} cells."
+        )
+    g = row[0, -operator.n_data_ :]
+    level = _level(inverter) if noise_level is None else noise_level
+    noise = Noise.of(operator, None if isinstance(level, str) else level)
+    predicted = operator.transform(rho[None])[0]
+    sigma = noise.std(g[None])
+    if sigma is None and np.isfinite(found := getattr(result, "sigma", np.array([np.nan]))).all():
+        sigma = found[:, None] * noise.whitening.weights
+    trend = getattr(result, "trend", None)
+    if trend is None or trend.values.shape != (1, g.size):
+        trend = noise.trend((g - predicted)[None], noise.scale(g[None]))
+    return Case(
+        inverter,
+        operator,
+        g,
+        rho,
+        noise,
+        predicted,
+        trend if noise.has_trend else None,
+        None if sigma is None else sigma[0],
+        result,
+    )
+
+
+def _level(inverter: Any) -> Any:
+    """Return the noise level of the last part of an estimator that has one."""
+    for part in reversed(list(parts_of(inverter))):
+        level = getattr(part, "noise_level", None)
+        if isinstance(level, Real | str):
+            return level
+    return None
+
+
+def _doubted(case: Case, row: Array, noise_level: Any, n_draws: int, random_state: Any) -> Case:
+    """Return the case with how sure its densities are, as far as the method says."""
+    inverter, absent = case.estimator, dict(case.absent)
+
+    def asked(name: str, method: str, **options: Any) -> Any:
+        if not hasattr(inverter, method):
+            return None
+        try:
+            return _call(getattr(inverter, method), row, noise_level=noise_level, **options)
+        except (ValueError, NotImplementedError, MemoryError) as error:
+            absent[name] = str(error)
+            return None
+
+    std = None
+    if "return_std" in signature(inverter.predict).parameters:
+        found = asked("standard deviation", "predict", return_std=True)
+        std = None if found is None else np.ravel(found[1])
+    quantiles = asked("quantiles", "predict_quantiles", quantiles=(0.05, 0.5, 0.95))
+    if quantiles is not None:
+        quantiles = np.asarray(quantiles).reshape(len(case.rho), 3).T
+    draws = None
+    if n_draws:
+        draws = asked("draws", "sample_y", n_samples=n_draws, random_state=random_state)
+    if draws is not None:
+        draws = np.asarray(draws).reshape(len(case.rho), n_draws).T
+        if std is None and n_draws >= _LEAST_DRAWS:
+            std = draws.std(axis=0, ddof=1)
+    resolution = asked("depth of investigation", "resolution")
+    curve = None
+    if getattr(case.result, "alpha", None) is not None:
+        curve = asked("curve of alpha", "alpha_curve")
+    p = asked("likeness to the training data", "applicability")
+    return replace(
+        case,
+        std=std,
+        quantiles=quantiles,
+        draws=draws,
+        investigation=None if resolution is None else resolution.depth_of_investigation[0],
+        curve=curve,
+        applicability=None if p is None else float(np.ravel(p)[0]),
+        absent=absent,
+    )
+
+
+def _call(method: Any, row: Array, **options: Any) -> Any:
+    """Call a method with those options that it takes, and that are given."""
+    known = signature(method).parameters
+    return method(row, **{k: v for k, v in options.items() if k in known and v is not None})

@@ -1,0 +1,211 @@
+"""Pictures of a report, drawn by matplotlib's Agg without its global state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from skgrav._checks import import_optional
+from skgrav._typing import Array
+from skgrav.plotting import DensityDisplay, GravityDisplay, LCurveDisplay
+from skgrav.reporting._case import Case
+from skgrav.reporting._document import Picture
+
+_DPI = 110
+
+#: Least chi factor on the curve of alpha.
+_SHOWN = 1e-3
+
+#: Slices of a volume, as shares of the depth that they stand for.
+_SLICES = (0.1, 0.25, 0.45, 0.7)
+
+
+def pictures_of_data(case: Case) -> Iterator[Picture]:
+    """Draw data, fit and residuals of each part."""
+    for part, own in case.parts:
+        survey = getattr(part, "survey_", None)
+        figure = _figure()
+        if survey is None:
+            _draw_values(figure, case, own)
+            yield _picture(figure, "Data of cells and their fit", "Data without stations.")
+            continue
+        sigma = None if case.sigma is None else case.sigma[own]
+        display = GravityDisplay(
+            case.g[own],
+            {"estimate": case.explained[own]},
+            survey=survey,
+            uncertainty=sigma,
+            units=case.units,
+        ).plot(figure)
+        for panel in display.axes_.flat:
+            panel.locator_params(nbins=6)
+        trend = ", with the trend" if case.trend is not None else ""
+        band = " The grey band is one standard deviation of the noise." if survey.ndim == 2 else ""
+        what = "profile" if survey.ndim == 2 else "map"
+        yield _picture(
+            figure,
+            f"Data, fit and residual, {what} of {', '.join(f'g{c}' for c in survey.components)}",
+            f"Data as measured, the gravity of the estimated density{trend}, and what is left."
+            f"{band if sigma is not None else ''}",
+        )
+
+
+def picture_of_density(case: Case) -> Picture:
+    """Draw the density, in 3D also by slices."""
+    assert case.mesh is not None
+    figure = _figure()
+    options = _options(case) | {"at": _cuts(case)}
+    if case.mesh.ndim == 2:
+        lines = _interfaces(case)
+        options["interfaces"] = lines
+        DensityDisplay({"estimate": case.rho}, std=case.std, **options).plot(figure)
+        caption = "Estimated density. Triangles are stations."
+        if "depth of investigation" in lines:
+            caption += (
+                " Below the line of the depth of investigation the estimate is more its prior's "
+                "than the data's."
+            )
+        return _picture(figure, "Section of the estimated density", caption + _further(case))
+    DensityDisplay({"estimate": case.rho}, std=case.std, **options).plot(figure)
+    caption = "Estimated density, cut where it differs most from its median. Dots are stations."
+    return _picture(figure, "Slice and sections of the estimated density", caption + _further(case))
+
+
+def picture_of_slices(case: Case) -> Picture:
+    """Draw a volume by slices at several depths."""
+    assert case.mesh is not None
+    edges, layers = case.mesh.edges[0], case.mesh.centers[0]
+    if case.mesh.active is not None:  # slices below the ground
+        layers = layers[case.mesh.active.all(axis=(1, 2))]
+    wanted = edges[0] + np.array(_SLICES) * (edges[-1] - edges[0])
+    nearest = (layers[np.abs(layers - z).argmin()] for z in wanted) if layers.size else wanted
+    depths = [*dict.fromkeys(float(z) for z in nearest)]
+    figure = _figure()
+    DensityDisplay({"estimate": case.rho}, depths=depths, **_options(case)).plot(figure)
+    return _picture(figure, "Slices of the estimated density", "Slices at several depths.")
+
+
+def pictures_of_doubt(case: Case) -> Iterator[Picture]:
+    """Draw quantiles and draws, as far as the method has them."""
+    options = _options(case) | {"at": _cuts(case)}
+    if case.quantiles is not None:
+        figure = _figure()
+        names = ("5 %", "median", "95 %")
+        shown = dict(zip(names, case.quantiles, strict=True))
+        DensityDisplay(shown, **options).plot(figure)
+        yield _picture(
+            figure,
+            "Quantiles of the density",
+            "One cell in ten is expected outside the interval of 5 to 95 %.",
+        )
+    if case.draws is not None:
+        figure = _figure()
+        shown = {f"draw {i}": rho for i, rho in enumerate(case.draws[:4], start=1)}
+        DensityDisplay(shown, **options).plot(figure)
+        yield _picture(
+            figure,
+            "Draws from the posterior",
+            "Densities that fit the data to their noise as well. What all of them show is known; "
+            "what differs from one to the next is not.",
+        )
+
+
+def picture_of_alpha(case: Case) -> Picture | None:
+    """Draw the curve by which alpha was chosen."""
+    if case.curve is None:
+        return None
+    alpha = float(case.result.alpha[0])
+    known = np.isfinite(case.curve.misfit[:, 0])
+    criterion: Any = getattr(case.estimator, "alpha", None)
+    if criterion == "auto":
+        criterion = "discrepancy" if case.noise.is_known else "gcv"
+    if criterion not in ("discrepancy", "gcv", "lcurve"):
+        criterion = "lcurve"
+    if known.sum() < 2:
+        return None
+    curve = type(case.curve)(**{name: v[known] for name, v in vars(case.curve).items()})
+    figure = _figure()
+    figure.set_size_inches(6.0, 3.6)
+    mark = min(alpha, float(curve.alpha[-1, 0]))
+    panel = figure.add_subplot()
+    LCurveDisplay.from_predictions(curve, mark, criterion=criterion, ax=panel)
+    if criterion == "discrepancy":  # far below are alphas that fit the noise
+        near = curve.alpha[curve.chi_factor > _SHOWN]
+        panel.set(xlim=(min(near.min(initial=mark), mark / 2), None), ylim=(_SHOWN, None))
+    caption = {
+        "discrepancy": "Chi factor against alpha; alpha is taken where it is 1.",
+        "gcv": "Generalised cross-validation against alpha; alpha is taken at the minimum. Where "
+        "the curve is flat, the data do not determine it.",
+        "lcurve": "Model norm against misfit; an alpha at the corner keeps both small.",
+    }[criterion]
+    return _picture(figure, "Choice of alpha", caption)
+
+
+def _options(case: Case) -> dict[str, Any]:
+    """Return the keywords of density displays."""
+    options: dict[str, Any] = {"mesh": case.mesh, "units": case.units}
+    options["elevation"] = case.has_elevations
+    surveys = [s for part, _ in case.parts if (s := getattr(part, "survey_", None)) is not None]
+    if surveys:
+        options["survey"] = surveys[0]
+    return options
+
+
+def _cuts(case: Case) -> tuple[float, ...] | None:
+    """Return where all pictures of a volume are cut: at the strongest contrast of the core."""
+    if case.mesh is None or case.mesh.ndim == 2:
+        return None
+    contrast = np.where(case.core, np.abs(case.rho - np.median(case.rho)), -1.0)
+    return tuple(case.mesh.cell_centers[int(contrast.argmax())].tolist())
+
+
+def _interfaces(case: Case) -> dict[str, tuple[Array, Array]]:
+    """Return the depth of investigation and an estimated interface, by name."""
+    assert case.mesh is not None
+    lines = {}
+    x = case.mesh.centers[1]
+    if (depth := case.investigated) is not None and np.isfinite(depth).any():
+        lines["depth of investigation"] = x, depth
+    if hasattr(case.result, "depth"):
+        lines["estimated interface"] = x, case.result.depth[0]
+    return lines
+
+
+def _further(case: Case) -> str:
+    """Return what a caption adds."""
+    text = "" if case.core.all() else " The padding of the mesh is not drawn."
+    if case.std is None:
+        return text
+    return (
+        f"{text} The standard deviation holds if densities are such as the method expects, by its "
+        "prior or its training sections."
+    )
+
+
+def _draw_values(figure: Any, case: Case, own: slice) -> None:
+    """Draw data without stations against their number."""
+    figure.set_size_inches(6.5, 3.0)
+    figure.set_layout_engine("constrained")
+    panel = figure.add_subplot()
+    n = np.arange(own.stop - own.start)
+    sigma = None if case.sigma is None else case.sigma[own]
+    panel.errorbar(n, case.g[own], sigma, fmt="k.", label="observed", linewidth=0.8)
+    panel.plot(n, case.explained[own], "C0_", markersize=8, label="estimate")
+    panel.set(xlabel="datum", ylabel="value")
+    panel.legend(fontsize="small")
+
+
+def _figure() -> Any:
+    """Return a figure that pyplot does not know."""
+    return import_optional("matplotlib.figure", "report", "plot").Figure(layout="constrained")
+
+
+def _picture(figure: Any, alt: str, caption: str) -> Picture:
+    # No metadata, so that equal pictures are equal files.
+    buffer = BytesIO()
+    options = {"bbox_inches": "tight", "pad_inches": 0.05, "metadata": {"Software": None}}
+    figure.savefig(buffer, format="png", dpi=_DPI, **options)
+    return Picture(buffer.getvalue(), alt, caption)

@@ -1,0 +1,390 @@
+"""What to doubt of an inversion, each doubt with its value and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy.special import chdtr, chdtrc
+
+from skgrav._typing import Array
+from skgrav.geometry import in_cells
+from skgrav.inverters import DENSEST, LIGHTEST
+from skgrav.reporting._case import PRIOR, Case
+from skgrav.solvers import Status
+
+Severity = Literal["problem", "caution", "note"]
+
+#: Chi factors beyond which data are missed badly or at all, and below which noise is fitted, if
+#: their probability is below the last number, as it is not for few data.
+_MISSED_BADLY, _MISSED, _OVERFITTED, _CHANCE = 4.0, 1.5, 0.5, 1e-4
+
+#: Residual in units of its noise that is no noise, for Gaussian noise of a million data.
+_OUTLIER = 5.0
+
+#: Correlation with the next station, at least and in standard deviations of it.
+_CORRELATED = 0.3, 4.0
+
+#: Share of the residual's variance in a linear trend, and its probability by chance.
+_TREND = 0.1, 1e-3
+
+#: Probabilities of the data among the training data.
+_UNLIKE, _UNUSUAL = 0.01, 0.05
+
+#: Share of the mass in cells where the prior outweighs the data.
+_UNSEEN = 0.5
+
+#: Share of cells at a bound.
+_BOUND = 0.25
+
+#: Size of data, in units of their noise, below which they hold little else.
+_LITTLE = 2.0
+
+
+#: By status, why data are not fitted and what to do.
+_UNFITTED = {
+    Status.MAX_ITER: ("iterations ran out", "Raise 'max_iter'."),
+    Status.OUT_OF_REACH: (
+        "no density on the mesh does",
+        (
+            "Check units, signs and outliers of the data, the place of the mesh below the "
+            "stations, a missing trend, and whether the noise is understated."
+        ),
+    ),
+    Status.BOUNDS: (
+        "no density within the bounds does",
+        (
+            "Widen 'bounds', or check the level of the data: a contrast that is only positive "
+            "cannot fit negative data. A free level is trend=0 of the survey."
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to doubt of an inversion.
+
+    Parameters
+    ----------
+    severity : {"problem", "caution", "note"}
+        A problem makes the densities unfit for use, a caution restricts what they say, a note says
+        what was assumed.
+    what : str
+        What was found.
+    value : str
+        The number behind it.
+    remedy : str
+        What to do.
+
+    See Also
+    --------
+    report : Lists them.
+
+    Examples
+    --------
+    >>> from skgrav.reporting import Finding
+    >>> Finding("caution", "Residuals have a trend.", "40 % of their variance", "Add a trend.")
+    Finding(severity='caution', what='Residuals have a trend.', ...)
+    """
+
+    severity: Severity
+    what: str
+    value: str
+    remedy: str
+
+
+def find_noise(case: Case) -> Iterator[Finding]:
+    """Find noise that was not stated, and data of little but noise."""
+    if case.sigma is None:
+        yield Finding(
+            "caution",
+            "The noise of the data is not known.",
+            "none stated",
+            "Give the survey an 'uncertainty', or 'noise_level': without it nothing tells whether "
+            "data are missed, or noise became density.",
+        )
+        return
+    if not case.noise.is_known:
+        unit = f" {case.residuals()[0].unit}"
+        yield Finding(
+            "caution",
+            "The noise was not stated but estimated from the data, with alpha.",
+            f"{np.sqrt(np.mean(case.sigma**2)):.3g}{unit} assumed",
+            "Give the survey an 'uncertainty' if you know it. The estimate is too small for data "
+            "that were smoothed or gridded, and it decides how much detail is shown.",
+        )
+    size = np.sqrt(np.mean(case.noise.whitening.detrended(case.g[None]) ** 2 / case.sigma**2))
+    if size < _LITTLE:
+        yield Finding(
+            "caution",
+            "The data hold little but noise.",
+            f"rms of {size:.2g} times the noise",
+            "Check that the noise is not overstated. If it is right, the densities are mostly "
+            "those of the reference.",
+        )
+
+
+def find_fit(case: Case) -> Iterator[Finding]:
+    """Find data that are missed, or fitted to less than their noise."""
+    chi = case.chi_factor
+    status = getattr(case.result, "status", np.zeros(1, dtype=int))[0]
+    value = "chi factor not known" if chi is None else f"chi factor {chi:.3g}, requested 1"
+    if status != Status.REACHED:
+        reason, remedy = _UNFITTED[Status(status)]
+        what = f"The estimate does not fit the data as requested: {reason}."
+        yield Finding("problem", what, value, remedy)
+        return
+    if chi is None:
+        return
+    n = case.noise.whitening.n_white
+    value = f"chi factor {chi:.3g}; 1 fits the data to their noise"
+    if chi > _MISSED and chdtrc(n, n * chi) < _CHANCE:
+        yield Finding(
+            "problem" if chi > _MISSED_BADLY else "caution",
+            "The estimate misses the data.",
+            value,
+            "See where the residuals are large. Fit a network's estimate to the data by a Refiner; "
+            "otherwise check units, outliers and the stated noise, or add a trend.",
+        )
+    elif chi < _OVERFITTED and chdtr(n, n * chi) < _CHANCE:
+        yield Finding(
+            "caution",
+            "The data are fitted better than their noise allows: noise became density.",
+            value,
+            "Take alpha='discrepancy' or a larger alpha, or state a smaller noise if it is.",
+        )
+
+
+def find_alpha(case: Case) -> Iterator[Finding]:
+    """Find an alpha at an end of its range."""
+    alpha = getattr(case.result, "alpha", None)
+    if alpha is None:
+        return
+    if np.isinf(alpha[0]):
+        yield Finding(
+            "caution",
+            "The reference already fits the data: alpha is infinite.",
+            "no density was needed",
+            "State a smaller noise if the anomaly is more than noise, and check its trend: one "
+            "that is too flexible explains the anomaly.",
+        )
+    elif case.curve is not None:
+        known = np.isfinite(case.curve.misfit[:, 0])
+        alphas = case.curve.alpha[known, 0]
+        at = [end for end, which in (("lower", 0), ("upper", -1)) if _near(alpha[0], alphas[which])]
+        if at and isinstance(getattr(case.estimator, "alpha", None), str):
+            yield Finding(
+                "caution",
+                f"Alpha is at the {at[0]} end of its range: the data do not determine it.",
+                f"alpha {alpha[0]:.3g}, range {alphas[0]:.3g} to {alphas[-1]:.3g}",
+                "State the noise and take alpha='discrepancy', or give a number.",
+            )
+
+
+def _near(alpha: float, end: float) -> bool:
+    return bool(abs(np.log(alpha / end)) < np.log(1.5))
+
+
+def find_density(case: Case) -> Iterator[Finding]:
+    """Find densities that no rock has, and many at a bound."""
+    if _no_rock(case.rho, case):
+        low, high = float(case.rho.min()), float(case.rho.max())
+        yield Finding(
+            "problem",
+            "Densities are such as no rock has.",
+            f"{low:.4g} to {high:.4g} kg/m³",
+            "Check the units of data, stations and mesh, the noise, and whether the mesh lies "
+            "below the stations and reaches beyond the sources; or give 'bounds'.",
+        )
+    elif case.draws is not None and _no_rock(case.draws, case):
+        low, high = float(case.draws.min()), float(case.draws.max())
+        yield Finding(
+            "caution",
+            "Draws have densities that no rock has: the method expects more than geology does.",
+            f"{low:.4g} to {high:.4g} kg/m³",
+            "Do not take draws and standard deviations for geology: they are those of the model "
+            "norm. Give 'bounds' or a smoother norm, or an inverter that learns from sections.",
+        )
+    bounds = getattr(case.estimator, "bounds", None)
+    if bounds is None or hasattr(case.result, "depth"):  # then they are of the interface
+        return
+    at = np.zeros(case.rho.shape, dtype=bool)
+    lowest, highest = (np.broadcast_to(b, at.shape) for b in bounds)
+    free, room = lowest < highest, 1e-6 * np.maximum(np.abs(case.rho), 1.0)
+    at = free & ((case.rho <= lowest + room) | (case.rho >= highest - room))
+    moved = at & (np.abs(case.rho) > room)
+    share = moved.sum() / max(1, free.sum())
+    if share > _BOUND:
+        yield Finding(
+            "caution",
+            "Many cells are at a bound: it, not the data, decides their density.",
+            f"{100 * share:.0f} % of the cells",
+            "Check 'bounds' against measured densities, and compare an estimate without them.",
+        )
+
+
+def _no_rock(rho: Array, case: Case) -> bool:
+    return case.units == "mGal" and bool(rho.min() < LIGHTEST or rho.max() > DENSEST)
+
+
+def find_padding(case: Case) -> Iterator[Finding]:
+    """Find density piled up in the padding."""
+    core = case.core
+    if case.mesh is None or core.all():
+        return
+    departure = np.abs(case.rho - np.median(case.rho))
+    beside, below = float(departure[~core].max()), float(departure[core].max())
+    if beside > below > 0:
+        yield Finding(
+            "caution",
+            "The largest densities lie in the padding, where there are no stations.",
+            f"contrast {beside:.3g} beside the core, {below:.3g} below the stations",
+            "Sources beside the survey, or a regional field, are mapped into the padding: give the "
+            "survey a trend, or extend the core. Do not interpret what lies there.",
+        )
+
+
+def find_stations(case: Case) -> Iterator[Finding]:
+    """Find stations inside cells, and off the mesh."""
+    mesh, stations = case.mesh, case.stations
+    if mesh is None or stations is None:
+        return
+    off = np.zeros(len(stations), dtype=bool)
+    for edges, along in zip(mesh.edges[1:], stations.T[1:], strict=True):
+        off |= (along < edges[0]) | (along > edges[-1])
+    if off.any():
+        yield Finding(
+            "caution",
+            "Stations lie beside the mesh, where there are no cells below them.",
+            f"{off.sum()} of {len(off)} stations",
+            "Extend the mesh beyond the stations, as Mesh.for_survey does, or leave these out.",
+        )
+    active = np.ones(mesh.shape, dtype=bool) if mesh.active is None else mesh.active
+    inside = in_cells(mesh.edges, active, stations)
+    if inside.any():
+        yield Finding(
+            "caution",
+            "Stations lie inside cells: those above them count as rock.",
+            f"{inside.sum()} of {len(inside)} stations",
+            "Check that z is positive down, and make the cells above the stations inactive by "
+            "mesh.below(topography, survey=survey), unless they are underground.",
+        )
+
+
+def find_residuals(case: Case) -> Iterator[Finding]:
+    """Find residuals that are no noise: outliers, correlated ones, a trend."""
+    for r in case.residuals():
+        scaled = np.abs(r.scaled)
+        scale = 1.0 if r.sigma is not None else float(np.sqrt(np.mean(scaled**2)) or 1.0)
+        worst, of = scaled[r.largest] / scale, "the noise" if r.sigma is not None else "their rms"
+        if worst > _OUTLIER:
+            yield Finding(
+                "caution",
+                f"A datum of {r.name} stands out from its neighbours.",
+                f"residual {r.values[r.largest]:.3g} {r.unit}, {worst:.1f} times {of}, at "
+                f"{r.place(r.largest)}",
+                "Check this station, its height and its terrain correction; leave it out, or give "
+                "it a larger uncertainty.",
+            )
+        spread = 1.0 / np.sqrt(len(r.values))
+        if r.lag_correlation > max(_CORRELATED[0], _CORRELATED[1] * spread):
+            yield Finding(
+                "caution",
+                f"Residuals of {r.name} at neighbouring stations are alike: signal is left in "
+                "them, or the noise is correlated.",
+                f"correlation {r.lag_correlation:.2f}, {spread:.2f} by chance",
+                "State a smaller noise if the data are that good: more detail will be resolved. "
+                "Otherwise errors are not independent, and a larger one is safer.",
+            )
+        share, chance = r.linear_trend
+        if share > _TREND[0] and chance < _TREND[1]:
+            yield Finding(
+                "caution",
+                f"Residuals of {r.name} have a linear trend.",
+                f"{100 * share:.0f} % of their variance",
+                "Give the survey trend=1: the data hold a regional field that the mesh does not "
+                "explain.",
+            )
+
+
+def find_training(case: Case) -> Iterator[Finding]:
+    """Find data unlike those of the training."""
+    p = case.applicability
+    if p is None or p >= _UNUSUAL:
+        return
+    yield Finding(
+        "problem" if p < _UNLIKE else "caution",
+        "The data are unlike those that the inverter was trained on.",
+        f"{100 * p:.2g} % of the training data are as unusual",
+        "Do not trust densities or intervals: train on sections of this geology, noise and "
+        "geometry, or take an inverter without training, such as TikhonovInverter.",
+    )
+
+
+def find_depth(case: Case) -> Iterator[Finding]:
+    """Find mass where the prior outweighs the data."""
+    if case.investigation is None or case.mesh is None:
+        return
+    least = float(case.investigation[case.core].min())
+    if least >= PRIOR:
+        yield Finding(
+            "note",
+            "The data do not determine a density common to all cells: densities are relative.",
+            f"index of the depth of investigation at least {least:.2f}",
+            "Interpret contrasts, not absolute values. A free level, and a mesh that is wide "
+            "compared to its depth, leave it to 'reference'.",
+        )
+        return
+    mass = np.abs(case.rho) * case.mesh.volumes * case.core
+    unseen = float(mass[case.investigation >= PRIOR].sum() / (mass.sum() or 1.0))
+    if unseen > _UNSEEN:
+        yield Finding(
+            "caution",
+            "Most of the mass lies where the data say less than the prior.",
+            f"{100 * unseen:.0f} % below the depth of investigation",
+            "Interpret only what lies above that depth. What lies below follows 'reference', the "
+            "model norm and 'depth_weighting'.",
+        )
+
+
+#: Checks by what they are about.
+CHECKS: dict[str, Callable[[Case], Iterator[Finding]]] = {
+    "noise": find_noise,
+    "fit of the data": find_fit,
+    "choice of alpha": find_alpha,
+    "densities of rocks and bounds": find_density,
+    "padding": find_padding,
+    "places of the stations": find_stations,
+    "outliers, correlation and trend of residuals": find_residuals,
+    "likeness to the training data": find_training,
+    "depth of investigation": find_depth,
+}
+
+
+def findings_of(case: Case) -> tuple[list[Finding], list[str]]:
+    """Return the findings, the severest first, and what was checked without any."""
+    found: list[Finding] = []
+    clear = []
+    for name, check in CHECKS.items():
+        new = [*check(case)]
+        found += new
+        if not new and _applies(name, case):
+            clear.append(name)
+    order = ["problem", "caution", "note"]
+    return sorted(found, key=lambda finding: order.index(finding.severity)), clear
+
+
+def _applies(name: str, case: Case) -> bool:
+    """Return whether the case has what a check looks at."""
+    needed: dict[str, Any] = {
+        "fit of the data": case.chi_factor,
+        "choice of alpha": getattr(case.result, "alpha", None),
+        "padding": case.mesh,
+        "places of the stations": case.stations,
+        "likeness to the training data": case.applicability,
+        "depth of investigation": case.investigation,
+    }
+    return needed.get(name, True) is not None

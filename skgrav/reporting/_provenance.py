@@ -1,0 +1,47 @@
+"""What an inversion was made from and by: versions, options and a hash of the input."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+import skgrav
+from skgrav._typing import Array
+
+_PACKAGES = ("numpy", "scipy", "scikit-learn", "skorch", "torch")
+
+
+def provenance(g: Array, survey: Any, options: Mapping[str, Any]) -> dict[str, str]:
+    """Return versions, options as JSON and a hash of the data of one sample and their stations."""
+    return {
+        "versions": json.dumps(_versions()),
+        "options": json.dumps(dict(options), default=str),
+        "input_sha256": _hash(g, survey),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "skgrav": skgrav.__version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _hash(g: Array, survey: Any) -> str:
+    """Return the SHA-256 of data, and of stations, components and uncertainty if there are any."""
+    digest = sha256(np.ascontiguousarray(g, dtype="<f8").tobytes())
+    for name in ("stations", "uncertainty"):
+        values = getattr(survey, name, None)
+        if values is not None:
+            digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+    digest.update(",".join(getattr(survey, "components", ())).encode())
+    return digest.hexdigest()

@@ -1,0 +1,246 @@
+"""What fields look like: padding, robust colours, stations, elevations, ticks, several slices."""
+
+import numpy as np
+import pytest
+
+from skgrav import ForwardOperator, Mesh, Survey, TikhonovInverter
+from skgrav.geometry import core_of, cut_to
+from skgrav.plotting import DensityDisplay, GravityDisplay, PosteriorDisplay
+from skgrav.plotting._drawing import robust_range, tick_offset
+
+plt = pytest.importorskip("matplotlib.pyplot")
+pytestmark = pytest.mark.usefixtures("close_figures")
+
+LINE = Survey(np.column_stack([np.full(9, -2.0), np.arange(0.0, 801.0, 100.0)]), "z")
+PADDED = Mesh.for_survey(LINE)
+
+
+def values(image):
+    return np.ma.filled(image.get_array(), np.nan)
+
+
+def stations_of(ax):
+    """Give the positions of the stations that are drawn."""
+    (points,) = [c for c in ax.collections if type(c).__name__ == "PathCollection"]
+    return points.get_offsets()
+
+
+# Padding
+
+
+def test_core_is_where_columns_are_as_wide_as_below_the_stations():
+    (columns,) = core_of(PADDED)
+    assert columns.stop - columns.start == 9
+    assert cut_to(PADDED, (columns,)).edges[1][0] == pytest.approx(-50.0)
+    # Columns with stations are no padding.
+    far = np.array([[0.0, PADDED.edges[1][0] + 1.0]])
+    assert core_of(PADDED, far)[0].start == 0
+    assert core_of(PADDED, far)[0].stop == columns.stop
+
+
+@pytest.mark.parametrize(
+    "widths",
+    [
+        [1, 1, 1, 1],
+        [1, 1, 1.3, 2],  # wider on one side
+        [3, 1, 3, 1, 3],  # wide within
+        [2, 3, 1, 1, 2],  # narrower outward
+    ],
+)
+def test_meshes_without_padding_are_whole(widths):
+    mesh = Mesh([[0.0, 1.0], np.cumsum([0.0, *widths])])
+    assert core_of(mesh) == (slice(0, len(widths)),)
+
+
+def test_padding_is_drawn_where_one_asks_for_it():
+    rho = np.where(PADDED.cell_centers[:, 1] < -100, 900.0, 10.0)
+    core = DensityDisplay({"a": rho}, mesh=PADDED).plot()
+    np.testing.assert_allclose(core.axes_[0].get_xlim(), (-50, 850))
+    assert core.images_[0].get_clim() == (9.5, 10.5)  # of what is drawn
+    whole = DensityDisplay({"a": rho}, mesh=PADDED, padding=True).plot()
+    assert whole.axes_[0].get_xlim() == (PADDED.edges[1][0], PADDED.edges[1][-1])
+    assert np.nanmax(values(whole.images_[0])) == 900.0
+
+
+def test_padding_of_a_volume_with_air_is_cut_on_all_sides():
+    survey = Survey.grid(Mesh.regular((2, 4, 5), 100.0), height=1.0, components="z")
+    mesh = Mesh.for_survey(survey, lambda y, x: 60.0 + 0.1 * x, depth=300.0)
+    assert mesh.active is not None
+    display = DensityDisplay.from_predictions(
+        None, np.arange(mesh.n_cells), mesh=mesh, survey=survey
+    )
+    rows, columns = core_of(mesh, survey.stations)
+    assert values(display.images_[0, 0]).shape == (4, 5)
+    image = mesh.unflatten(np.arange(mesh.n_cells))[:, rows, columns]
+    assert np.isin(values(display.images_[0, 1])[-1], image[-1]).all()
+
+
+def test_posterior_is_drawn_without_padding():
+    draws = np.random.default_rng(0).normal(size=(PADDED.n_cells, 20))
+    display = PosteriorDisplay(draws, mesh=PADDED).plot()
+    np.testing.assert_allclose(display.axes_[0, 0].get_xlim(), (-50, 850))
+    display = PosteriorDisplay(draws, mesh=PADDED, padding=True).plot()
+    assert display.axes_[0, 0].get_xlim()[0] < -50
+
+
+# Colours
+
+
+def test_one_cell_does_not_wash_out_a_picture():
+    rho = np.linspace(-100.0, 300.0, 400)
+    assert robust_range([rho]) == (-100.0, 300.0)
+    rho[17] = 1e5
+    mesh = Mesh.regular((20, 20), 1.0)
+    display = DensityDisplay({"a": rho}, mesh=mesh).plot()
+    low, high = display.images_[0].get_clim()
+    assert (-low, high) == pytest.approx((300, 300), rel=0.02)
+    assert display.colorbar_.extend == "max"
+    full = DensityDisplay({"a": rho}, mesh=mesh, limits="full").plot()
+    assert full.images_[0].get_clim()[1] == 1e5
+    assert full.colorbar_.extend == "neither"
+
+
+def test_a_body_in_nothing_is_no_outlier():
+    rho = np.zeros(400)
+    rho[[7, 8]] = 300.0
+    assert robust_range([rho]) == (0.0, 300.0)
+    rho[8] = 0.0
+    assert robust_range([rho]) == (0.0, 300.0)
+
+
+def test_one_station_does_not_wash_out_a_map():
+    stations = [(-1.0, y, x) for y in range(8) for x in range(8)]
+    g = np.linspace(1.0, 2.0, 64)
+    g[9] = 50.0
+    display = GravityDisplay(g, survey=Survey(stations, "z")).plot()
+    assert display.observed_[0].get_clim()[1] < 2.1
+    assert display.colorbars_[0].extend == "max"
+
+
+# Stations and elevations
+
+
+def test_stations_stand_on_the_section_or_in_it():
+    survey = Survey([[-50.0, 10.0], [30.0, 20.0], [0.0, 900.0]], "z")
+    mesh = Mesh.regular((4, 6), 50.0)
+    display = DensityDisplay({"a": np.arange(24.0)}, mesh=mesh, survey=survey).plot()
+    np.testing.assert_array_equal(stations_of(display.axes_[0]), [[10, 0], [20, 30]])
+
+
+def test_stations_of_an_operator_are_drawn_in_maps_and_near_cuts():
+    mesh = Mesh.regular((2, 3, 4), 100.0)
+    operator = ForwardOperator(mesh, Survey.grid(mesh, height=5.0, components="z")).fit()
+    rho = np.arange(24.0)
+    display = DensityDisplay.from_predictions(None, rho, operator=operator, at=(50, 0, 50))
+    plan, along_x, along_y = display.axes_[0]
+    assert len(stations_of(plan)) == 12
+    assert len(stations_of(along_x)) == 4
+    assert len(stations_of(along_y)) == 3
+
+
+def test_elevations_point_up():
+    mesh = Mesh([[-200.0, -100.0, 100.0], [0.0, 100.0, 200.0, 300.0]])
+    line = {"moho": ([0.0, 300.0], [50.0, 50.0])}
+    display = DensityDisplay(
+        {"a": np.arange(6.0)}, mesh=mesh, elevation=True, interfaces=line, survey=LINE
+    ).plot()
+    (ax,) = display.axes_
+    assert ax.get_ylim() == (-100, 200)
+    assert ax.get_ylabel() == "elevation (m)"
+    np.testing.assert_array_equal(display.interface_lines_[0][0].get_ydata(), [-50, -50])
+    np.testing.assert_array_equal(display.images_[0].get_coordinates()[:, 0, 1], [200, 100, -100])
+    assert values(display.images_[0])[0, 2] == 2.0
+    assert set(stations_of(ax)[:, 1]) == {2.0}
+    volume = Mesh([[-200.0, -100.0, 100.0], [0.0, 100.0, 200.0], [0.0, 100.0, 200.0]])
+    display = DensityDisplay({"a": np.arange(8.0)}, mesh=volume, elevation=True).plot()
+    assert display.axes_[0, 0].get_title() == "a\nelevation 150 m"
+    assert display.axes_[0, 1].get_ylim() == (-100, 200)
+
+
+def test_air_is_outlined_by_elevation():
+    mesh = Mesh([[-200.0, -100.0, 0.0], [0.0, 100.0, 200.0]], [[False, True], [True, True]])
+    (ax,) = DensityDisplay({"a": [1.0, 2.0, 3.0]}, mesh=mesh, elevation=True).plot().axes_
+    (lines,) = [c for c in ax.collections if type(c).__name__ == "LineCollection"]
+    ends = np.vstack(lines.get_segments())
+    assert set(ends[:, 1]) == {100.0, 200.0}
+
+
+# Ticks, slices, titles and figures
+
+
+def labels(axis):
+    return [text.get_text() for text in axis.get_ticklabels()]
+
+
+def test_utm_coordinates_have_ticks_that_can_be_read():
+    edges = [np.arange(4) * 10.0, 4_930_000.0 + np.arange(6) * 100, 5e5 + np.arange(5) * 100]
+    display = DensityDisplay({"a": np.arange(60.0)}, mesh=Mesh(edges)).plot()
+    display.figure_.canvas.draw()
+    plan = display.axes_[0, 0]
+    assert plan.get_xlabel() == display.axes_[0, 1].get_xlabel() == "x − 500000 (m)"
+    assert plan.get_ylabel() == display.axes_[0, 2].get_xlabel() == "y − 4930000 (m)"
+    assert set(labels(plan.xaxis)) <= {"0", "100", "200", "300", "400"}
+    assert plan.get_xlim() == (5e5, 500_400)  # positions are what they are
+    for panel in display.axes_.flat:
+        for axis in (panel.xaxis, panel.yaxis):
+            assert axis.get_offset_text().get_text() == ""
+            assert max(map(len, labels(axis))) <= 5
+    survey = Survey([[-1.0, y, x] for y in edges[1] for x in edges[2]], "z")
+    ax = GravityDisplay(np.arange(30.0), survey=survey).plot().axes_[0, 0]
+    assert ax.get_xlabel() == "x − 500000 (m)"
+    assert ax.get_ylabel() == "y − 4930000 (m)"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "offset"),
+    [
+        (0.0, 100.0, 0.0),
+        (352.0, 390.0, 0.0),
+        (5980.3, 6034.8, 5980.0),
+        (4930000.0, 4930500.0, 4930000.0),
+        (-7050.0, -7010.0, -7050.0),
+        (3.0, 3.0, 0.0),
+    ],
+)
+def test_offset_is_left_out_of_coordinates_far_from_the_origin(low, high, offset):
+    assert tick_offset(np.array([low, high])) == offset
+
+
+def test_several_slices_at_once():
+    mesh = Mesh.regular((4, 3, 5), 100.0)
+    rho = {"a": np.arange(60.0), "b": -np.arange(60.0)}
+    display = DensityDisplay(rho, mesh=mesh, depths=[50.0, 250.0]).plot()
+    assert display.axes_.shape == display.images_.shape == (2, 2)
+    np.testing.assert_array_equal(values(display.images_[1, 1]), mesh.unflatten(rho["b"])[2])
+    assert [ax.get_title() for ax in display.axes_[0]] == ["a\ndepth 50 m", "a\ndepth 250 m"]
+    with pytest.raises(ValueError, match="'depths' is 900 along axis 0, but the mesh extends"):
+        DensityDisplay(rho, mesh=mesh, depths=[900.0]).plot()
+    with pytest.raises(ValueError, match="'depths' are those of slices in 3D, but 'at' is given"):
+        DensityDisplay(rho, mesh=mesh, depths=[50.0], at=(50, 0, 0)).plot()
+    with pytest.raises(ValueError, match="'depths' are those of slices in 3D, but 'mesh' has 2"):
+        DensityDisplay({"a": np.zeros(4)}, mesh=Mesh.square(2), depths=[1.0]).plot()
+
+
+def test_titles_of_neighbours_do_not_overlap():
+    mesh = Mesh.regular((4, 4), 10.0)
+    names = ["a network that was trained on faults and folds", "a smooth inversion of the same"]
+    rho = dict.fromkeys(names, np.arange(16.0))
+    display = DensityDisplay.from_predictions(None, rho, mesh=mesh)
+    display.figure_.canvas.draw()
+    first, second = (ax.title.get_window_extent() for ax in display.axes_)
+    assert not first.overlaps(second)
+
+
+@pytest.mark.parametrize("kind", ["density", "gravity", "posterior"])
+def test_a_given_figure_is_filled(kind):
+    from matplotlib.figure import Figure
+
+    before, figure = plt.get_fignums(), Figure()
+    operator = ForwardOperator(PADDED, LINE).fit()
+    g = operator.transform(np.ones((1, PADDED.n_cells)))
+    inverter = TikhonovInverter(noise_level=0.01, operator=operator).fit(g)
+    kinds = {"density": DensityDisplay, "gravity": GravityDisplay, "posterior": PosteriorDisplay}
+    display = kinds[kind].from_estimator(inverter, g, ax=figure)
+    assert display.figure_ is figure
+    assert set(display.axes_.flat) <= set(figure.axes)
+    assert plt.get_fignums() == before

@@ -1,0 +1,440 @@
+"""Reports of inversions: the page, its findings, and what it refuses."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+
+import skgrav
+from skgrav import (
+    AnalogueInverter,
+    BayesLinearInverter,
+    CellValues,
+    ForwardOperator,
+    JointOperator,
+    MatrixOperator,
+    Mesh,
+    Pipeline,
+    Refiner,
+    Survey,
+    TikhonovInverter,
+)
+from skgrav.datasets import make_gravity_dataset
+from skgrav.reporting._case import case_of
+from skgrav.reporting._document import Bullets, Paragraph, Table, to_html, to_markdown
+from skgrav.reporting._findings import CHECKS, findings_of
+from skgrav.reporting._statistics import Residuals
+
+pytest.importorskip("matplotlib")
+
+VOID = {"meta", "img", "br", "hr", "link"}
+
+
+class Page(HTMLParser):
+    """Check that tags are closed in order, and collect them with their text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.images, self.texts = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag == "img":
+            self.images.append(dict(attrs))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+
+def without_date(text):
+    return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "", text)
+
+
+class Zero(BaseEstimator):
+    """Be a user's own inverter with nothing but fit and predict, which warns."""
+
+    def __init__(self, n_cells=1):
+        self.n_cells = n_cells
+
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def predict(self, X):
+        import warnings
+
+        warnings.warn("zero is a guess <b>", stacklevel=2)
+        return np.zeros((len(X), self.n_cells))
+
+
+@pytest.fixture(scope="module")
+def profile():
+    """Give a padded profile over a body, in mGal, with a level."""
+    x = np.arange(0.0, 2001.0, 100.0)
+    survey = Survey(np.column_stack([np.full(21, -1.0), x]), "z", uncertainty=0.05, trend=0)
+    mesh = Mesh.for_survey(survey, depth=800.0)
+    centers = mesh.cell_centers
+    rho = 300.0 * ((np.abs(centers[:, 1] - 1000) < 200) & (np.abs(centers[:, 0] - 300) < 150))
+    operator = ForwardOperator(mesh, survey).fit()
+    noise = 0.05 * np.random.default_rng(0).normal(size=21)
+    return operator, operator.transform(rho[None]) + 4.0 + noise
+
+
+@pytest.fixture(scope="module")
+def smooth(profile):
+    operator, g = profile
+    return TikhonovInverter(order=1, operator=operator).fit(g)
+
+
+@pytest.fixture(scope="module")
+def sections():
+    return make_gravity_dataset(60, mesh=Mesh.square(8), noise_level=0.01, random_state=0)
+
+
+def found(report):
+    return " ".join(finding.what for finding in report.findings)
+
+
+def checked(inverter, X, **changes):
+    """Give the findings of a case with changes."""
+    options = {
+        "sample": 0,
+        "noise_level": None,
+        "operator": None,
+        "estimate": None,
+        "uncertainty": False,
+        "n_draws": 0,
+        "random_state": 0,
+    }
+    from dataclasses import replace
+
+    case = case_of(inverter, X, **options)
+    return [*CHECKS[changes.pop("check")](replace(case, **changes))]
+
+
+# The page
+
+
+def test_page_is_valid_and_needs_nothing_else(profile, smooth):
+    report = skgrav.report(smooth, profile[1], title="A <line> & more", notes={"a|<b>": "*c*"})
+    page = Page(report.html)
+    assert page.tags.count("h1") == 1
+    assert {"html", "head", "body", "title", "style"} <= set(page.tags)
+    assert len(page.images) == 4  # data, density, draws, alpha
+    for image in page.images:
+        assert image["alt"]
+        assert image["src"].startswith("data:image/png;base64,")
+    assert not re.search(r"(src|href)=\"(?!data:)", report.html)
+    assert "http" not in report.html
+    assert "viewport" in report.html
+    assert "@media print" in report.html
+    assert "prefers-color-scheme: dark" in report.html
+    text = " ".join(page.texts)
+    assert "A <line> & more" in text
+    for said in ("chi factor", "neighbours' correlation", "Provenance", "a|<b>", "*c*", "gz"):
+        assert said in text
+    assert re.search(r"gz 4\.\d+ ± ", text)
+    assert report.markdown.startswith("# A \\<line\\> & more\n")
+    assert r"| a\|\<b\> | \*c\* |" in report.markdown
+    names = set(re.findall(r"!\[[^\]]*\]\[([\w-]+)\]", report.markdown))
+    assert len(names) == 4
+    assert names == set(re.findall(r"^\[([\w-]+)\]: data:", report.markdown, flags=re.MULTILINE))
+
+
+def test_equal_input_gives_an_equal_report(profile, smooth):
+    first, again = (skgrav.report(smooth, profile[1]) for _ in range(2))
+    assert without_date(first.html) == without_date(again.html)
+    assert without_date(first.markdown) == without_date(again.markdown)
+    other = skgrav.report(smooth, profile[1] + 0.01, uncertainty=False)
+    assert first.provenance["input_sha256"] != other.provenance["input_sha256"]
+    assert json.loads(first.provenance["options"])["order"] == "1"
+    assert json.loads(first.provenance["versions"])["skgrav"] == skgrav.__version__
+
+
+def test_pyplot_is_left_alone(profile, smooth):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    before = plt.get_fignums()
+    skgrav.report(smooth, profile[1], uncertainty=False)
+    assert plt.get_fignums() == before
+
+
+def test_report_is_saved_by_its_suffix_and_shown_in_a_frame(profile, smooth, tmp_path):
+    report = skgrav.report(smooth, profile[1], uncertainty=False)
+    for name, text in (("a.html", report.html), ("a.md", report.markdown)):
+        report.save(tmp_path / name)
+        assert (tmp_path / name).read_text(encoding="utf-8") == text
+    with pytest.raises(ValueError, match=r"'path' is 'a.pdf'; its name must end in .html or .md"):
+        report.save("a.pdf")
+    frame = Page(report._repr_html_())
+    assert frame.tags == ["iframe"]
+
+
+def test_blocks_are_escaped_in_both_languages():
+    blocks = [Paragraph("a\n<i>&*_"), Bullets(["[x](y)"]), Table(("", "|"), [("problem", "`")])]
+    page = Page(to_html("t", blocks))
+    assert "i" not in page.tags
+    text = to_markdown("t", blocks)
+    assert r"a \<i\>&\*\_" in text
+    assert r"- \[x\](y)" in text
+    assert r"|  | \| |" in text
+
+
+# What it works for
+
+
+def test_volume_without_a_matrix_with_air_over_a_hill():
+    mesh = Mesh.for_survey(
+        Survey.grid(Mesh.regular((2, 5, 6), 100.0), height=1.0, components="z"),
+        lambda y, x: -30.0 * np.exp(-(x**2 + y**2) / 1e5),
+        depth=300.0,
+    )
+    stations = np.array([[-60.0, y, x] for y in (-150, 0, 150) for x in (-200, -50, 50, 200)])
+    operator = ForwardOperator(mesh, Survey(stations, "z", uncertainty=0.01), method="rows").fit()
+    g = operator.transform(100.0 * (mesh.cell_centers[:, 0] < 120)[None])
+    report = skgrav.report(TikhonovInverter(operator=operator).fit(g), g, uncertainty=False)
+    page = Page(report.html)
+    assert [image["alt"][:6] for image in page.images] == ["Data, ", "Slice ", "Slices"]
+    assert "active" in report.markdown
+
+
+def test_joint_data_and_gradients_have_statistics_of_their_own(profile):
+    operator, _ = profile
+    survey = operator.survey_
+    both = Survey(survey.stations, ("z", "zz"), uncertainty=np.repeat([0.05, 3.0], 21))
+    log = CellValues(operator.mesh_, [60, 120, 200], uncertainty=20.0)
+    joint = JointOperator([ForwardOperator(operator.mesh_, both), log]).fit()
+    g = joint.transform(np.where(np.arange(joint.n_cells_) % 7, 0.0, 100.0)[None])
+    report = skgrav.report(TikhonovInverter(operator=joint).fit(g), g, uncertainty=False)
+    text = " ".join(Page(report.html).texts)
+    for name in ("gz (mGal)", "gzz (E)", "density (kg/m3)"):
+        assert name in text
+
+
+def test_methods_that_say_how_sure_they_are(sections):
+    X, y = sections.data, sections.target
+    analogue = AnalogueInverter(20, operator=sections.operator, noise_level=0.01)
+    report = skgrav.report(analogue.fit(X[1:], y[1:]), X[:1], n_draws=3)
+    alts = [image["alt"] for image in Page(report.html).images]
+    assert alts[-2:] == ["Quantiles of the density", "Draws from the posterior"]
+    linear = BayesLinearInverter(0.01, operator=sections.operator).fit(X, y)
+    text = skgrav.report(linear, X).markdown
+    assert "Not available:" in text  # of the standard deviation, why not
+
+
+def test_pipeline_and_rows(sections):
+    X, y = sections.data, sections.target
+    linear = BayesLinearInverter(0.01, operator=sections.operator)
+    both = Pipeline([linear, Refiner("cgls", noise_level=0.01, operator=sections.operator)])
+    both.fit(X, y)
+    one = skgrav.report(both, X, sample=2, uncertainty=False)
+    assert one.title == "Inversion by Pipeline of BayesLinearInverter, Refiner"
+    alone = skgrav.report(both, X[2:3], uncertainty=False)
+    assert one.provenance["input_sha256"] == alone.provenance["input_sha256"]
+
+
+def test_own_inverter_and_operator_without_a_mesh(sections):
+    operator = MatrixOperator(np.eye(4)).fit(np.ones((2, 4)))
+    inverter = Zero(4).fit(None)
+    g = np.array([[1.0, 2.0, 3.0, 4.0]])
+    report = skgrav.report(inverter, g, operator=operator, warnings=["before"])
+    assert report.warnings == ("before", "zero is a guess <b>")
+    text = " ".join(Page(report.html).texts)
+    assert "zero is a guess <b>" in text
+    assert "no mesh" in text
+    assert "noise of the data is not known" in found(report)
+    with pytest.raises(ValueError, match="'operator' is None, and 'inverter' has no fitted one"):
+        skgrav.report(inverter, g)
+
+
+def test_estimate_that_is_there_is_not_made_again(profile, smooth, monkeypatch):
+    result = smooth.invert(profile[1])
+    first = skgrav.report(smooth, profile[1], uncertainty=False)
+    monkeypatch.setattr(TikhonovInverter, "invert", None)
+    given = skgrav.report(smooth, profile[1], estimate=result, uncertainty=False)
+    assert without_date(first.html) == without_date(given.html)
+
+
+def test_wrong_arguments_are_refused(profile, smooth):
+    operator, g = profile
+    with pytest.raises(NotFittedError):
+        skgrav.report(TikhonovInverter(operator=operator), g)
+    with pytest.raises(ValueError, match="'X' has 5 columns, but the operator has 21 data"):
+        skgrav.report(smooth, g[:, :5])
+    with pytest.raises(ValueError, match="'sample' is 1, but 'X' has 1 rows"):
+        skgrav.report(smooth, g, sample=1)
+    with pytest.raises(ValueError, match="'X' contains NaN or infinity"):
+        skgrav.report(smooth, np.where(g > 5, np.nan, g))
+    with pytest.raises(ValueError, match="'estimate' has 3 densities, but the operator has"):
+        skgrav.report(smooth, g, estimate=np.ones(3))
+    with pytest.raises(TypeError, match="which has no `predict`"):
+        skgrav.report(operator, g)
+    with pytest.raises(ValueError, match="n_draws"):
+        skgrav.report(smooth, g, n_draws=-1)
+    array = pytest.importorskip("dask.array")
+    with pytest.raises(TypeError, match="'X' is a dask array, of which one row is reported"):
+        skgrav.report(smooth, array.from_array(g))
+
+
+# Findings
+
+
+def test_a_good_inversion_has_no_caution(profile, smooth):
+    report = skgrav.report(smooth, profile[1])
+    assert [f.severity for f in report.findings] == ["note"]  # of the free level
+    assert "Checked without a finding" in report.markdown
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "severity", "text"),
+    [
+        ("fit of the data", {"rho": 0.0}, "problem", "misses the data"),
+        ("densities of rocks and bounds", {"rho": 9e3}, "problem", "no rock has"),
+        ("likeness to the training data", {"applicability": 0.001}, "problem", "unlike those"),
+        ("likeness to the training data", {"applicability": 0.03}, "caution", "unlike those"),
+        ("likeness to the training data", {"applicability": 0.5}, None, ""),
+        ("noise", {"sigma": None}, "caution", "not known"),
+        ("noise", {"sigma": 9.0}, "caution", "little but noise"),
+        ("noise", {}, None, ""),
+        ("depth of investigation", {"investigation": 1.0}, "note", "densities are relative"),
+        ("padding", {}, None, ""),
+        ("places of the stations", {}, None, ""),
+    ],
+)
+def test_each_check_finds_what_it_is_for(profile, smooth, check, changes, severity, text):
+    operator, g = profile
+    n = {"rho": operator.n_cells_, "investigation": operator.n_cells_, "sigma": g.size}
+    changes = {k: np.full(n[k], v) if k in n and v is not None else v for k, v in changes.items()}
+    if "rho" in changes:
+        changes["predicted"] = operator.transform(changes["rho"][None])[0]
+    findings = checked(smooth, g, check=check, **changes)
+    assert [f.severity for f in findings] == ([severity] if severity else [])
+    assert all(text in f.what and f.value and f.remedy for f in findings)
+
+
+def test_noise_that_is_fitted_and_outliers_are_found(profile):
+    operator, g = profile
+    exact = TikhonovInverter(1e-9, operator=operator).fit(g)
+    (finding,) = checked(exact, g, check="fit of the data")
+    assert "noise became density" in finding.what
+    spike = g + 2.0 * (np.arange(21) == 7)
+    smooth = TikhonovInverter(1e3, order=1, operator=operator).fit(spike)
+    texts = [f.what + f.value for f in checked(smooth, spike, check=[*CHECKS][6])]
+    assert any("stands out" in text and "station 7, x = 700 m" in text for text in texts)
+
+
+def test_density_in_the_padding_and_mass_that_is_not_seen_are_found(profile, smooth):
+    operator, g = profile
+    x = operator.mesh_.cell_centers[:, 1]
+    rho = np.where(x < -500, 500.0, 1.0 * (np.abs(x - 1000) < 100))
+    (finding,) = checked(smooth, g, check="padding", rho=rho)
+    assert "padding" in finding.what
+    deep = operator.mesh_.cell_centers[:, 0] > 300
+    index = np.where(deep, 0.9, 0.1)
+    (finding,) = checked(
+        smooth, g, check="depth of investigation", rho=1.0 * deep, investigation=index
+    )
+    assert finding.value == "100 % below the depth of investigation"
+    rho = 1.0 - deep
+    assert not checked(smooth, g, check="depth of investigation", rho=rho, investigation=index)
+
+
+def test_stations_in_cells_and_beside_the_mesh_are_found():
+    mesh = Mesh.regular((4, 6), 100.0)
+    stations = np.column_stack([np.r_[np.full(9, -1.0), 150.0], np.linspace(-500, 250, 10)])
+    with pytest.warns(skgrav.operators.PhysicsWarning):
+        operator = ForwardOperator(mesh, Survey(stations, "z", uncertainty=0.1)).fit()
+    g = operator.transform(np.full((1, 24), 100.0))
+    inverter = TikhonovInverter(operator=operator).fit(g)
+    beside, inside = checked(inverter, g, check="places of the stations")
+    assert beside.value == "3 of 10 stations"
+    assert inside.value == "1 of 10 stations"
+
+
+def test_unreached_targets_bounds_and_ends_of_alpha_are_found(profile):
+    operator, g = profile
+    bound = TikhonovInverter(bounds=(0.0, 10.0), operator=operator).fit(g)
+    report = skgrav.report(bound, g, uncertainty=False)
+    assert report.findings[0].severity == "problem"
+    assert "does not fit the data as requested" in report.findings[0].what
+    assert report.warnings  # the same in the words of the inverter
+    flat = 4.0 + 0.01 * np.sin(np.arange(21.0))[None]
+    report = skgrav.report(TikhonovInverter(operator=operator).fit(flat), flat)
+    assert "alpha is infinite" in found(report)
+
+
+def test_findings_are_sorted_and_clear_checks_are_named(profile, smooth):
+    case = case_of(
+        smooth,
+        profile[1],
+        sample=0,
+        noise_level=None,
+        operator=None,
+        estimate=np.full(profile[0].n_cells_, 9e3),
+        uncertainty=False,
+        n_draws=0,
+        random_state=0,
+    )
+    findings, clear = findings_of(case)
+    ranks = [["problem", "caution", "note"].index(f.severity) for f in findings]
+    assert ranks == sorted(ranks)
+    assert len(ranks) >= 2
+    assert "places of the stations" in clear
+    assert "likeness to the training data" not in clear  # not looked at
+
+
+# Statistics
+
+
+def residuals(values, x, sigma=None):
+    places = np.column_stack([np.zeros(len(x)), x]) if np.ndim(x) == 1 else x
+    return Residuals("gz", "mGal", values, values, sigma, places)
+
+
+def test_statistics_of_residuals():
+    rng = np.random.default_rng(0)
+    x, white = np.arange(400.0), rng.normal(size=400)
+    r = residuals(white, x, np.full(400, 2.0))
+    assert abs(r.lag_correlation) < 0.15
+    assert r.chi_factor == pytest.approx(np.mean(white**2) / 4)
+    share, chance = r.linear_trend
+    assert share < 0.02
+    assert chance > 1e-3
+    order = rng.permutation(400)
+    walk = np.convolve(rng.normal(size=403), np.ones(4) / 4, "valid")
+    assert residuals(walk[order], x[order]).lag_correlation == pytest.approx(0.75, abs=0.1)
+    share, chance = residuals(x + white, x).linear_trend
+    assert share > 0.99
+    assert chance < 1e-10
+    assert residuals(white, x).largest == np.abs(white).argmax()
+
+
+def test_correlation_over_an_area_is_that_of_nearest_stations():
+    y, x = np.mgrid[:12.0, :12.0]
+    stations = np.column_stack([0 * x.ravel(), y.ravel(), x.ravel()])
+    bump = np.exp(-((x - 6) ** 2 + (y - 6) ** 2) / 20).ravel()
+    assert residuals(bump, stations).lag_correlation > 0.8
+    noise = np.random.default_rng(1).normal(size=144)
+    assert abs(residuals(noise, stations).lag_correlation) < 0.35
+    assert residuals(bump, stations).place(13) == "station 13, x = 1 m, y = 1 m"
+
+
+def test_few_data_and_data_without_stations_have_no_correlation():
+    few = residuals(np.ones(3), np.arange(3.0))
+    assert np.isnan(few.lag_correlation)
+    assert np.isnan(few.linear_trend).all()
+    alone = Residuals("data", "", np.arange(9.0), np.arange(9.0), None, None)
+    assert np.isnan(alone.lag_correlation)
+    assert alone.place(2) == "datum 2"
