@@ -12,7 +12,7 @@ _LEAST = 1e-12
 
 
 class RelativeLoss(nn.Module):
-    """Mean relative L2 error of densities, from their components, and a score of their spread.
+    """Mean relative L2 error of densities, from their components, and CRPS of their spread.
 
     Targets are the components, the squared norm of the remainder, the norm of the density, and for
     a network with spread, unless components are cells, densities of cells.
@@ -40,5 +40,5 @@ class RelativeLoss(nn.Module):
         error = (error2 / norm[:, 0].square() + _LEAST).sqrt().mean()
         if mixtures is None:
             return error
-        score = mixtures.score(cells if cells.shape[1] else components)
-        return error + score - score.detach()
+        crps = mixtures.crps(cells if cells.shape[1] else components)
+        return error + crps - crps.detach()

@@ -26,12 +26,6 @@ _SHARED = 0.3
 #: Range of the logarithms, in the unit of `CellMixtures`: the mean is not known to less.
 _LEAST, _MOST = -7.0, 3.0
 
-#: Largest logit of a weight, so that its logarithm is finite.
-_LOGIT = 12.0
-
-#: Share of the log score in the loss.
-_LOG_SCORE = 0.03
-
 _SQRT2, _SQRT2PI = math.sqrt(2.0), math.sqrt(2.0 * math.pi)
 
 
@@ -64,12 +58,10 @@ class CellMixtures:
         logit, a, b, log_a, log_b = (self.raw + initial).unbind(dim=1)
         centres = (self.mean + self.unit * shift for shift in (a, b))
         stds = (self.unit * log.clamp(_LEAST, _MOST).exp() for log in (log_a, log_b))
-        return (torch.sigmoid(logit.clamp(-_LOGIT, _LOGIT)), *centres, *stds)
+        return (torch.sigmoid(logit), *centres, *stds)
 
-    def score(self, true: torch.Tensor) -> torch.Tensor:
-        """Return the mean CRPS [1]_ of densities of all cells, in the unit, and some log score.
-
-        CRPS alone would not see the spread of cells whose density is nearly known.
+    def crps(self, true: torch.Tensor) -> torch.Tensor:
+        """Return the mean CRPS of densities of all cells, in the unit [1]_.
 
         References
         ----------
@@ -83,11 +75,7 @@ class CellMixtures:
         near = w * _absolute(y - a, s) + v * _absolute(y - b, t)
         apart = 2.0 * (w.square() * s + v.square() * t) / math.sqrt(math.pi)
         apart = apart + 2.0 * w * v * _absolute(a - b, (s.square() + t.square()).sqrt())
-        log_density = torch.logaddexp(
-            torch.log(w) - torch.log(s) - ((y - a) / s).square() / 2.0,
-            torch.log(v) - torch.log(t) - ((y - b) / t).square() / 2.0,
-        )
-        return (near - apart / 2.0).mean() - _LOG_SCORE * log_density.mean()
+        return (near - apart / 2.0).mean()
 
     def float(self) -> Self:
         """Return mixtures in single precision."""
