@@ -90,7 +90,12 @@ ESTIMATORS = {
     "LatentInverter": skgrav.LatentInverter(PCA(5), operator=OPERATOR, noise_level=0.01),
     "Refiner": skgrav.Refiner("cgls", init="zero", operator=OPERATOR, noise_level=0.01),
     "Refiner bayes": skgrav.Refiner(
-        "bayes", init=Ridge(), operator=OPERATOR, noise_level=0.01, random_state=0
+        "bayes",
+        init=Ridge(),
+        operator=OPERATOR,
+        noise_level=0.01,
+        store_covariance=True,
+        random_state=0,
     ),
 }
 
@@ -155,9 +160,17 @@ def of_inverters():
                 yield from calls(room, at, noise_level=levels, tolerance=1e-4)
     bayes = lambda **arrays: fitted("BayesLinearInverter").sample_y(**arrays)  # noqa: E731
     yield from calls("inverters.BayesLinearInverter.sample_y", bayes, X=FEW_X, noise_level=levels)
-    for name in ("AnalogueInverter", "TikhonovInverter", "SparseInverter"):
-        drawn = fitted(name).sample_y
-        yield from calls(f"inverters.{name}.sample_y", drawn, X=FEW_X, noise_level=levels)
+    for name in (
+        "AnalogueInverter",
+        "CNNInverter",
+        "LatentInverter",
+        "Refiner bayes",
+        "TikhonovInverter",
+        "SparseInverter",
+    ):
+        drawn = lambda name=name, **arrays: fitted(name).sample_y(**arrays)  # noqa: E731
+        room, loose = f"inverters.{name}.sample_y", 1e-3 if "CNN" in name else 1e-6
+        yield from calls(room, drawn, X=FEW_X, noise_level=levels, tolerance=loose)
     told = fitted("AnalogueInverter").predict_quantiles
     arrays = {"X": FEW_X, "quantiles": np.array([0.1, 0.5, 0.8, 0.9]), "noise_level": levels}
     yield from calls("inverters.AnalogueInverter.predict_quantiles", told, **arrays)

@@ -43,7 +43,7 @@ CLEAN = {"operator": OPERATOR, "noise_level": 0.0}
 
 
 def cnn(architecture="residual", **parameters):
-    settings = {"operator": OPERATOR, "max_epochs": 1, "random_state": 0}
+    settings = {"operator": OPERATOR, "max_epochs": 1, "n_analogues": 20, "random_state": 0}
     return CNNInverter(architecture, **settings | parameters)
 
 

@@ -8,6 +8,7 @@ from conftest import with_noise
 
 from skgrav import Mesh
 from skgrav.datasets import make_gravity_dataset
+from skgrav.inverters import _shuffle
 from skgrav.inverters._marginals import Marginals
 from skgrav.inverters._shuffle import Analogues, DrawnSections
 from skgrav.metrics import chi_factor, interface_spread, relative_data_misfit
@@ -104,6 +105,13 @@ def test_sections_that_are_drawn_again_are_as_those_kept(marginals):
     drawn = Analogues(OPERATOR, recipe)
     expected = draws_of(kept, marginals, 0.01)[1]
     np.testing.assert_array_equal(draws_of(drawn, marginals, 0.01)[1], expected)
+
+
+def test_matrices_that_are_too_large_are_refused(marginals, monkeypatch):
+    monkeypatch.setattr(_shuffle, "_MAX_SIZE", 144 * 72 - 1)
+    few = Analogues.of(OPERATOR, TRAIN.target, 60, mirrored=False)
+    with pytest.raises(ValueError, match=r"'sample_y' needs matrices of 144 cells by 72 data"):
+        draws_of(few, marginals, 0.01)
 
 
 def test_another_survey_on_the_same_mesh_keeps_the_sections(analogues):

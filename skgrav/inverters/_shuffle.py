@@ -23,6 +23,9 @@ from skgrav.operators import BaseOperator
 #: Least number of analogues, also of fewer draws, and sections of the library for each of more.
 _LEAST_ANALOGUES, _SECTIONS_PER_ANALOGUE = 50, 200
 
+#: Largest matrix of cells by data, of which several are held: 2 GB together.
+_MAX_SIZE = 40_000_000
+
 #: Cells of an axis for each cell on either side in means of changes of analogues.
 _CELLS_PER_STEP = 20
 
@@ -103,6 +106,13 @@ class Analogues:
     @cached_property
     def _prepared(self) -> tuple[Array, GaussianPrior, SectionLibrary]:
         """The matrix to whitened data, the prior of the sections, and their data."""
+        operator: Any = self.operator
+        n_cells, n_data = operator.n_cells_, operator.n_data_
+        if n_cells * n_data > _MAX_SIZE:
+            raise ValueError(
+                f"'sample_y' needs matrices of {n_cells} cells by {n_data} data, of at most "
+                f"{_MAX_SIZE:,} numbers. Draw for fewer stations or cells."
+            )
         sections = self.sections
         if isinstance(sections, DrawnSections):
             sections = sections(self.operator).astype(np.float16)
