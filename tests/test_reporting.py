@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -257,6 +258,22 @@ def test_own_inverter_and_operator_without_a_mesh(sections):
     assert "noise of the data is not known" in found(report)
     with pytest.raises(ValueError, match="'operator' is None, and 'inverter' has no fitted one"):
         skgrav.report(inverter, g)
+
+
+def test_own_class_that_is_no_estimator(profile):
+    class Mean:
+        def predict(self, X):
+            return np.full((len(X), profile[0].n_cells_), 1.0)
+
+    report = skgrav.report(Mean(), profile[1], operator=profile[0])
+    assert report.title == "Inversion by Mean"
+    assert "misses the data" in found(report)
+
+
+def test_missing_matplotlib_names_the_extra(profile, smooth, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"report needs matplotlib.*'skgrav\[plot\]'"):
+        skgrav.report(smooth, profile[1], uncertainty=False)
 
 
 def test_estimate_that_is_there_is_not_made_again(profile, smooth, monkeypatch):

@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
+import skgrav
 from skgrav import ForwardOperator, Mesh, Survey, TikhonovInverter
 from skgrav.metrics import chi_factor
 
@@ -80,3 +81,10 @@ figure.savefig(output / "first_inversion.png", dpi=100)
 # do many others. Which of them the inversion returns is decided by what it prefers, here by a norm,
 # by weights and by bounds, and not by the data. None of them has the contrast or the edges of the
 # body: that takes more than gravity.
+#
+# A report gathers data, section and what was assumed on one page, and says what to doubt.
+
+report = skgrav.report(inverters["with depth weighting"], data, title="A first inversion")
+report.save(output / "first_inversion.html")
+for finding in report.findings:
+    print(f"{finding.severity}: {finding.what} ({finding.value})")

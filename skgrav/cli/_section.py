@@ -246,7 +246,7 @@ def _attributes(section: Section, options: Namespace) -> dict[str, Any]:
     attributes: dict[str, Any] = {
         "source": f"skgrav {skgrav.__version__}",
         "history": options.command,
-        **provenance(section.profile.data, section.operator.survey_, given),
+        **provenance(section.profile.data, [section.operator.survey_], given),
     }
     if section.chi_factor is not None:
         attributes["chi_factor"] = section.chi_factor

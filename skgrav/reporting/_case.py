@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import real_array
 from skgrav._typing import Array, Mask
-from skgrav.geometry import Mesh, component_unit, core_of
+from skgrav.geometry import Mesh, Survey, component_unit, core_of
 from skgrav.noise import Noise, Trend
 from skgrav.operators import CellValues, is_lazy
 from skgrav.plotting import one_row, operator_of, parts_of
@@ -67,9 +67,9 @@ class Case:
         return getattr(self.operator, "mesh_", None)
 
     @property
-    def survey(self) -> Any:
-        """The survey, None of an operator without or of several parts."""
-        return getattr(self.operator, "survey_", None)
+    def surveys(self) -> list[Survey]:
+        """The surveys, several of a joint operator."""
+        return [survey for survey, _ in self.operator.surveys_]
 
     @property
     def units(self) -> str:
@@ -79,8 +79,7 @@ class Case:
     @property
     def stations(self) -> Array | None:
         """Stations of all surveys, (n_stations, ndim)."""
-        surveys = [s for part, _ in self.parts if (s := getattr(part, "survey_", None)) is not None]
-        return np.vstack([s.stations for s in surveys]) if surveys else None
+        return np.vstack([s.stations for s in self.surveys]) if self.surveys else None
 
     @property
     def parts(self) -> list[tuple[Any, slice]]:
@@ -169,7 +168,8 @@ def case_of(
         raise TypeError(
             f"'inverter' is {inverter!r}, which has no `predict`; give a fitted inverter."
         )
-    check_is_fitted(inverter)
+    if hasattr(inverter, "__sklearn_tags__"):  # a user's own class need not be an estimator
+        check_is_fitted(inverter)
     operator = operator_of(inverter) if operator is None else operator
     if not hasattr(operator, "parts_"):
         raise ValueError(

@@ -148,9 +148,8 @@ def _options(case: Case) -> dict[str, Any]:
     """Return the keywords of density displays."""
     options: dict[str, Any] = {"mesh": case.mesh, "units": case.units}
     options["elevation"] = case.has_elevations
-    surveys = [s for part, _ in case.parts if (s := getattr(part, "survey_", None)) is not None]
-    if surveys:
-        options["survey"] = surveys[0]
+    if case.surveys:
+        options["survey"] = case.surveys[0]
     return options
 
 

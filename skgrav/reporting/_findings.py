@@ -227,7 +227,8 @@ def find_density(case: Case) -> Iterator[Finding]:
 
 
 def _no_rock(rho: Array, case: Case) -> bool:
-    return case.units == "mGal" and bool(rho.min() < LIGHTEST or rho.max() > DENSEST)
+    known = getattr(case.operator, "units", None) == "mGal"  # those of a matrix are not
+    return known and bool(rho.min() < LIGHTEST or rho.max() > DENSEST)
 
 
 def find_padding(case: Case) -> Iterator[Finding]:
@@ -260,7 +261,8 @@ def find_stations(case: Case) -> Iterator[Finding]:
             "caution",
             "Stations lie beside the mesh, where there are no cells below them.",
             f"{off.sum()} of {len(off)} stations",
-            "Extend the mesh beyond the stations, as Mesh.for_survey does, or leave these out.",
+            "Extend the mesh beyond the stations, as Mesh.for_survey does, or leave these out, "
+            "unless there are no sources below them.",
         )
     active = np.ones(mesh.shape, dtype=bool) if mesh.active is None else mesh.active
     inside = in_cells(mesh.edges, active, stations)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -13,16 +13,17 @@ import numpy as np
 
 import skgrav
 from skgrav._typing import Array
+from skgrav.geometry import Survey
 
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "skorch", "torch")
 
 
-def provenance(g: Array, survey: Any, options: Mapping[str, Any]) -> dict[str, str]:
+def provenance(g: Array, surveys: Iterable[Survey], options: Mapping[str, Any]) -> dict[str, str]:
     """Return versions, options as JSON and a hash of the data of one sample and their stations."""
     return {
         "versions": json.dumps(_versions()),
         "options": json.dumps(dict(options), default=str),
-        "input_sha256": _hash(g, survey),
+        "input_sha256": _hash(g, surveys),
     }
 
 
@@ -36,12 +37,12 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _hash(g: Array, survey: Any) -> str:
-    """Return the SHA-256 of data, and of stations, components and uncertainty if there are any."""
+def _hash(g: Array, surveys: Iterable[Survey]) -> str:
+    """Return the SHA-256 of data, and of stations, components and uncertainty of surveys."""
     digest = sha256(np.ascontiguousarray(g, dtype="<f8").tobytes())
-    for name in ("stations", "uncertainty"):
-        values = getattr(survey, name, None)
-        if values is not None:
-            digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
-    digest.update(",".join(getattr(survey, "components", ())).encode())
+    for survey in surveys:
+        digest.update(",".join(survey.components).encode())
+        for values in (survey.stations, survey.uncertainty):
+            if values is not None:
+                digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
     return digest.hexdigest()

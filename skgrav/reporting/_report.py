@@ -204,7 +204,7 @@ def report(
     )
     told = tuple(dict.fromkeys([*map(str, warnings), *case.warnings]))
     findings, clear = findings_of(case)
-    made = provenance(case.g, case.survey, _options(inverter))
+    made = provenance(case.g, case.surveys, _options(inverter))
     title = f"Inversion by {_name(inverter)}" if title is None else str(title)
     blocks = [
         *_summary(case, findings, clear, told),
@@ -356,9 +356,7 @@ def _assumed(case: Case, notes: dict[str, str]) -> Iterator[Block]:
         beside = int(case.rho.size - case.core.sum())
         padding = f", of which {beside} cells are padding" if beside else ", no padding"
         rows.append(("mesh", f"{case.mesh!r}{padding}"))
-    for part, _ in case.parts:
-        if getattr(part, "survey_", None) is not None:
-            rows.append(("survey", repr(part.survey_)))
+    rows += [("survey", repr(survey)) for survey in case.surveys]
     rows += [("noise", _noise(case)), ("trend", ", ".join(case.noise.trend_names) or "none")]
     for name in ("bounds", "reference", "depth_weighting"):
         if hasattr(case.estimator, name):

@@ -89,4 +89,4 @@ class Residuals:
             return f"datum {index}"
         names = ("x",) if self.places.shape[1] == 2 else ("y", "x")
         at = zip(names, self.places[index, 1:], strict=True)
-        return f"station {index}, " + ", ".join(f"{n} = {v:.10g} m" for n, v in reversed([*at]))
+        return f"station {index}, " + ", ".join(f"{n} = {v:.8g} m" for n, v in reversed([*at]))
