@@ -11,11 +11,11 @@ _FOLDER = Path(__file__).parents[1] / "pretrained"
 PRETRAINED = {
     "paper": (
         "paper.safetensors",
-        "7f4cf06b09b7f7ad1dcdeb40c20ee85f80fa4a6d3de5fc54284a05f3b400d12f",
+        "a701bfb60d1a6e1a6fb193ed98c75dad564140149039fb5e9a76abb9f9c45f63",
     ),
     "huang2021": (
         "huang2021.safetensors",
-        "9f0581bd1979f066f626c6dd36c7a6a25145ab83dc1de18a0d13c8d47f344efb",
+        "04e0fc365b368a1b0e5ff924e2ddde56fb367c0055c5d469e5fb593096642bcb",
     ),
 }
 
