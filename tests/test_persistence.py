@@ -209,7 +209,7 @@ def test_pretrained_network_estimates_as_it_did_when_it_was_trained():
     rho = np.ones((50, 50))
     rho[10:20, 20:30] = 9.0
     found = network.predict(network.operator_.transform(rho.reshape(1, -1))).reshape(50, 50)
-    estimates = [0.83056729, 6.30296442, 0.92287449, 1.12941263]
+    estimates = [0.85195321, 8.90147591, 1.06422162, 0.95487982]
     np.testing.assert_allclose(found[[2, 15, 15, 40], [25, 25, 10, 25]], estimates, rtol=1e-4)
 
 
@@ -218,7 +218,7 @@ def test_pretrained_network_inverts_without_training():
     unseen = make_gravity_dataset(300, random_state=12345)
     rng = np.random.default_rng(0)
     rms = np.sqrt(np.mean(unseen.data**2, axis=1, keepdims=True))
-    for level, bound in ((0.0, 0.18), (0.001, 0.21), (0.01, 0.225), (0.05, 0.245)):
+    for level, bound in ((0.0, 0.165), (0.001, 0.20), (0.01, 0.22), (0.05, 0.24)):
         g = unseen.data + level * rms * rng.normal(size=unseen.data.shape)
         rho = network.predict(g)
         assert relative_l2_error(unseen.target, rho) < bound

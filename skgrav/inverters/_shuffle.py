@@ -15,7 +15,7 @@ from skgrav.inverters._data_posterior import DataPosterior
 from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._marginals import Marginals
 from skgrav.inverters._rows import Rows
-from skgrav.inverters._section_library import SectionLibrary, kept, mirrored_cells
+from skgrav.inverters._section_library import SectionLibrary, mirrored_cells
 from skgrav.io import saved, sized
 from skgrav.noise import Noise, Whitening
 from skgrav.operators import BaseOperator
@@ -25,6 +25,9 @@ _LEAST_ANALOGUES, _SECTIONS_PER_ANALOGUE = 50, 200
 
 #: Largest matrix of cells by data, of which several are held: 2 GB together.
 _MAX_SIZE = 40_000_000
+
+#: Largest density that is kept in the unit of densities.
+_LARGEST = 10_000.0
 
 #: Cells of an axis for each cell on either side in means of changes of analogues.
 _CELLS_PER_STEP = 20
@@ -77,6 +80,8 @@ class Analogues:
     sections: NDArray[Any] | DrawnSections = field(metadata=sized("n", "c", least="float16"))
     #: Order of the cells in mirror images, if there are any.
     cells: Indices | None = field(default=None, metadata=sized("c"))
+    #: Unit of densities.
+    unit: float = 1.0
 
     @classmethod
     def of(
@@ -85,10 +90,10 @@ class Analogues:
         """Keep some of the training sections, evenly chosen."""
         rows = np.linspace(0, len(rho) - 1, min(n_sections, len(rho))).astype(int)
         some = np.array(rho[rows])
-        largest = float(np.finfo(np.float16).max)
-        precision = "float16" if np.abs(some).max() < largest else "float32"
+        # In a unit in which they are within the range of half precision.
+        unit = max(1.0, float(np.abs(some).max()) / _LARGEST)
         cells = mirrored_cells(operator) if mirrored else None
-        return cls(operator, kept(some, precision), cells)
+        return cls(operator, (some / unit).astype(np.float16), cells, unit)
 
     def for_operator(self, operator: Any) -> Analogues | None:
         """Return those for another survey, or None if they are not on its mesh."""
@@ -116,6 +121,8 @@ class Analogues:
         sections = self.sections
         if isinstance(sections, DrawnSections):
             sections = sections(self.operator).astype(np.float16)
+        elif self.unit != 1.0:
+            sections = np.float32(self.unit) * sections
         matrix = self._whitening.matrix(self.operator.matrix_)
         prior = GaussianPrior.of(Rows(sections, self.cells), matrix)
         return matrix, prior, SectionLibrary.of(sections, self.cells, prior, matrix)
