@@ -21,6 +21,7 @@ _HOMES = {
     "AnalogueInverter": "inverters",
     "BayesLinearInverter": "inverters",
     "CNNInverter": "inverters",
+    "ConformalInverter": "inverters",
     "GANGenerator": "generators",
     "LatentInverter": "inverters",
     "Refiner": "inverters",

@@ -78,6 +78,9 @@ NETWORK = partial(networks.PaperCNN, filters=(8,), hidden_layer_sizes=(16,), dro
 ESTIMATORS = {
     "AnalogueInverter": skgrav.AnalogueInverter(20, operator=OPERATOR),
     "BayesLinearInverter": skgrav.BayesLinearInverter(operator=OPERATOR, store_covariance=True),
+    "ConformalInverter": skgrav.ConformalInverter(
+        skgrav.BayesLinearInverter(operator=OPERATOR), random_state=0
+    ),
     "TikhonovInverter": skgrav.TikhonovInverter(1.0, operator=OPERATOR),
     "TikhonovInverter discrepancy": skgrav.TikhonovInverter(
         noise_level=0.01, order=1, bounds=(0.0, 1e4), depth_weighting=2.0, operator=OPERATOR
@@ -177,6 +180,9 @@ def of_inverters():
     tested = lambda **arrays: fitted_to_many().applicability(**arrays)  # noqa: E731
     room = "inverters.BayesLinearInverter.applicability"
     yield from calls(room, tested, X=FEW_X, noise_level=levels, tolerance=1e-4)
+    told = fitted("ConformalInverter").predict_quantiles
+    arrays = {"X": FEW_X, "quantiles": np.array([0.1, 0.5, 0.8, 0.9]), "noise_level": levels}
+    yield from calls("inverters.ConformalInverter.predict_quantiles", told, **arrays)
     resolved = lambda **a: fitted("TikhonovInverter").resolution(**a).diagonal  # noqa: E731
     yield from calls("inverters.TikhonovInverter.resolution", resolved, X=FEW_X, noise_level=levels)
     spread = fitted("TikhonovInverter").resolution(FEW_X).point_spread

@@ -15,6 +15,7 @@ from skgrav import (
     AnalogueInverter,
     BayesLinearInverter,
     CNNInverter,
+    ConformalInverter,
     ForwardOperator,
     GANGenerator,
     LatentInverter,
@@ -78,6 +79,9 @@ ESTIMATORS = {
     ),
     "bayes": BayesLinearInverter(0.01, operator=OPERATOR, store_covariance=True),
     "bayes, uncertainty": BayesLinearInverter(operator=UNCERTAIN),
+    "conformal": ConformalInverter(
+        BayesLinearInverter(0.01, operator=OPERATOR), noise_level=0.02, random_state=0
+    ),
     "tikhonov": TikhonovInverter(
         noise_level=0.01, order=1, operator=OPERATOR, reference=Y.mean(axis=0)
     ),

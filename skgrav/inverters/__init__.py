@@ -8,6 +8,7 @@ from skgrav.inverters._alpha_curve import AlphaCurve
 from skgrav.inverters._analogue import AnalogueInverter
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._bayes_linear import BayesLinearInverter
+from skgrav.inverters._conformal import ConformalInverter
 from skgrav.inverters._latent import LatentInverter
 from skgrav.inverters._latent_search import LatentResult
 from skgrav.inverters._plausible import DENSEST, LIGHTEST
@@ -26,6 +27,7 @@ __all__ = [
     "AnalogueInverter",
     "BayesLinearInverter",
     "CNNInverter",
+    "ConformalInverter",
     "InverterMixin",
     "LatentInverter",
     "LatentResult",

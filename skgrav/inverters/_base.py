@@ -133,13 +133,19 @@ def warn_unknown_noise(noise: Noise) -> None:
         )
 
 
+def takes_noise_level(inverter: Any) -> bool:
+    """Return whether `predict` takes the noise of a sample."""
+    takes = "noise_level" in signature(inverter.predict).parameters
+    return bool(getattr(inverter, "_takes_noise_level", takes))
+
+
 def predicted_start(init: Any, g: Array, noise_level: ArrayLike | None) -> Array:
     """Return the estimate of a fitted `init`, (n_samples, n_cells).
 
     The noise level is passed on if its `predict` takes one; the paper's networks refuse it.
     """
-    takes = getattr(init, "_takes_noise_level", "noise_level" in signature(init.predict).parameters)
-    options = {"noise_level": noise_level} if takes and noise_level is not None else {}
+    told = noise_level is not None and takes_noise_level(init)
+    options = {"noise_level": noise_level} if told else {}
     with warnings.catch_warnings():
         # Whoever starts from these densities checks what becomes of them.
         warnings.filterwarnings("ignore", f".*{IMPLAUSIBLE}")
