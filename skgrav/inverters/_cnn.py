@@ -216,6 +216,11 @@ class CNNInverter(ApplicabilityMixin, InverterMixin, CallbackSupportMixin, BaseE
     The weights are averages over the last steps of training. `with_operator` computes the linear
     estimates anew for another survey.
 
+    The distribution of each density is a mixture of two Gaussians [3]_, which a part of the network
+    learns by the continuous ranked probability score. `predict_quantiles` and the standard deviations
+    of `predict` are those of the mixture, about the estimate before it is clipped. They hold for
+    densities like those of training, see `applicability`. `sample_y` draws whole sections.
+
     Data sets are not copied. The inputs of the ``"residual"`` network take a tenth of the memory
     of densities in float64 at the paper's sizes, and twice that with mirror images; those of
     ``"unet"`` are as large as the data in float32. Other inputs, and the densities of ``"unet"``
@@ -228,6 +233,7 @@ class CNNInverter(ApplicabilityMixin, InverterMixin, CallbackSupportMixin, BaseE
     ----------
     .. [1] Negahdari et al. (2025), arXiv:2510.09632.
     .. [2] Jordan et al. (2024), Muon: an optimizer for hidden layers in neural networks.
+    .. [3] Bishop (1994), Mixture density networks, Aston University.
 
     Examples
     --------
@@ -599,11 +605,11 @@ class CNNInverter(ApplicabilityMixin, InverterMixin, CallbackSupportMixin, BaseE
         name : {"paper", "huang2021"}, default="paper"
             ``"paper"`` is for the paper's geometry, 50 x 50 cells under 150 stations with gx and
             gz in its units, for densities in (0, 12] and relative noise up to 10 %. It was trained
-            on sections of all families of `make_density_models`. ``"huang2021"`` is a U-Net for
+            on 600,000 sections of all families of `make_density_models`. ``"huang2021"`` is for
             volumes with layers and columns of `skgrav.datasets.fetch_huang2021`, 16 layers and any
             number of columns of 50 m, see `with_operator`; for a few compact bodies of up to 1000
             kg/m3 in rock of 0, with gz in mGal and relative noise up to 40 %. It was trained on the
-            20,000 random-walk bodies of that set.
+            20,000 random-walk bodies of that set. Both are U-Nets that give distributions.
         device : str, default="auto"
             Torch device, as in the constructor.
 

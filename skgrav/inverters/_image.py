@@ -29,7 +29,7 @@ from skgrav.inverters._rows import Encoded, Rows
 from skgrav.inverters._stationary import StationaryPrior
 from skgrav.inverters._typicality import Typicality
 from skgrav.io import saved
-from skgrav.networks import N_RAW, ImageFrame, ImageNetwork, RelativeLoss, UNet
+from skgrav.networks import INITIAL, ImageFrame, ImageNetwork, RelativeLoss, UNet
 from skgrav.noise import Noise
 from skgrav.operators import BaseOperator, ForwardOperator
 from skgrav.solvers import DataSpace
@@ -229,7 +229,7 @@ class ImageEncoding(LinearEncoding):
         scale = self.prior.scale
         return partial(
             _network,
-            partial(UNet, n_in, n_layers, ndim=n_axes, n_spread=N_RAW * self.uncertainty),
+            partial(UNet, n_in, n_layers, ndim=n_axes, spread=INITIAL if self.uncertainty else ()),
             self._frame,
             levels=LEVELS,
             mean=self.prior.mean / scale,

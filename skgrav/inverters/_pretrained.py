@@ -11,11 +11,11 @@ _FOLDER = Path(__file__).parents[1] / "pretrained"
 PRETRAINED = {
     "paper": (
         "paper.safetensors",
-        "a701bfb60d1a6e1a6fb193ed98c75dad564140149039fb5e9a76abb9f9c45f63",
+        "57357536b760b021e75ea2b772be2c066ef4bfbdb8c98e76326d002a2526310b",
     ),
     "huang2021": (
         "huang2021.safetensors",
-        "04e0fc365b368a1b0e5ff924e2ddde56fb367c0055c5d469e5fb593096642bcb",
+        "00391019cabf2087cea864078edb8eed4f095bd4d2d7a4c3deda9bca750eb7eb",
     ),
 }
 

@@ -6,7 +6,7 @@ from skgrav.networks._codes import FILL
 from skgrav.networks._consistency import DataConsistency, fast_physics
 from skgrav.networks._images import ImageFrame, ImageNetwork
 from skgrav.networks._losses import RelativeLoss
-from skgrav.networks._mixtures import N_RAW, CellMixtures
+from skgrav.networks._mixtures import INITIAL, CellMixtures
 from skgrav.networks._paper import DensityLoss, PaperCNN
 from skgrav.networks._paper_generators import (
     PaperDecoder,

@@ -14,7 +14,7 @@ from torch import nn
 from skgrav._typing import Array, Array32, Indices, Mask
 from skgrav.networks._averaging import AveragedWeights
 from skgrav.networks._checks import check_tensor
-from skgrav.networks._mixtures import N_RAW, CellMixtures, some_cells
+from skgrav.networks._mixtures import INITIAL, CellMixtures, some_cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +138,7 @@ class ImageNetwork(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return densities and raw spreads, (n_samples, 5, n_cells)."""
         out, raw = self.body(_turned(channels, turn), with_spread=True)
-        raw = _turned_back(raw, turn).float().unflatten(1, (N_RAW, -1)).flatten(2)
+        raw = _turned_back(raw, turn).float().unflatten(1, (len(INITIAL), -1)).flatten(2)
         return self._densities(out, turn), self._active(raw)
 
     def _densities(self, out: torch.Tensor, turn: tuple[bool, ...]) -> torch.Tensor:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import torch
+from torch import nn
 
-#: Numbers of a network for each cell: logit of the weight of the first Gaussian, shifts of both
-#: from the mean, and logarithms of both standard deviations.
-N_RAW = 5
+Layer = TypeVar("Layer", bound=nn.Module)
 
 #: One in how many cells the spread is trained at in each step.
 SHARE = 4
 
-#: Shifts and logarithms at which training begins, so that the Gaussians differ.
-_INITIAL = (0.0, 0.0, 0.0, -0.7, -2.0)
+#: Numbers of a network for each cell at the start of training: logit of the weight of the first
+#: Gaussian, shifts of both from the mean, and logarithms of both standard deviations.
+INITIAL = (0.0, 0.0, 0.0, -0.7, -1.3)
 
 #: Share of the gradient of the spread that reaches the features of the mean. All of it makes small
 #: networks estimate worse, none makes the spread worse.
@@ -27,6 +28,14 @@ _SHARED = 0.3
 _LEAST, _MOST = -7.0, 3.0
 
 _SQRT2, _SQRT2PI = math.sqrt(2.0), math.sqrt(2.0 * math.pi)
+
+
+@torch.no_grad()
+def begun(layer: Layer, initial: Sequence[float]) -> Layer:
+    """Return a layer whose outputs, in as many parts, begin near some numbers."""
+    bias: Any = layer.bias
+    bias.unflatten(0, (len(initial), -1)).copy_(torch.tensor(initial)[:, None])
+    return layer
 
 
 def shared(features: torch.Tensor) -> torch.Tensor:
@@ -54,8 +63,7 @@ class CellMixtures:
 
     def parameters(self) -> tuple[torch.Tensor, ...]:
         """Return weights of the first Gaussians, means and standard deviations of both."""
-        initial = self.raw.new_tensor(_INITIAL)[:, None]
-        logit, a, b, log_a, log_b = (self.raw + initial).unbind(dim=1)
+        logit, a, b, log_a, log_b = self.raw.unbind(dim=1)
         centres = (self.mean + self.unit * shift for shift in (a, b))
         stds = (self.unit * log.clamp(_LEAST, _MOST).exp() for log in (log_a, log_b))
         return (torch.sigmoid(logit), *centres, *stds)

@@ -12,7 +12,7 @@ from skgrav._checks import check_array, real_array
 from skgrav._typing import Array
 from skgrav.networks._checks import check_tensor
 from skgrav.networks._consistency import DataConsistency
-from skgrav.networks._mixtures import N_RAW, CellMixtures, shared, some_cells
+from skgrav.networks._mixtures import INITIAL, CellMixtures, begun, shared, some_cells
 from skgrav.networks._sections import damped
 
 #: Width of the layers of the spread.
@@ -92,7 +92,8 @@ class ResidualMLP(nn.Module):
             self.spread = nn.Sequential(
                 nn.LayerNorm(width), nn.Linear(width, n), nn.GELU(), nn.Linear(n, n), nn.GELU()
             )
-            self.spread_last = damped(nn.Linear(n, N_RAW * frame.shape[1]))
+            last = damped(nn.Linear(n, len(INITIAL) * frame.shape[1]))
+            self.spread_last = begun(last, INITIAL)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, CellMixtures]:
         """Map whitened data to components of density.
@@ -124,9 +125,9 @@ class ResidualMLP(nn.Module):
         if self.spread is None:
             raise ValueError("the network has no spread; give 'components'.")
         found, features = found.detach(), self.spread(shared(h))
-        weight = self.spread_last.weight.unflatten(0, (N_RAW, -1))[:, cells]
-        bias = self.spread_last.bias.unflatten(0, (N_RAW, -1))[:, cells]
-        raw = (features @ weight.flatten(0, 1).mT + bias.flatten()).unflatten(1, (N_RAW, -1))
+        weight = self.spread_last.weight.unflatten(0, (len(INITIAL), -1))[:, cells]
+        bias = self.spread_last.bias.unflatten(0, (len(INITIAL), -1))[:, cells]
+        raw = (features @ weight.flatten(0, 1).mT + bias.flatten()).unflatten(1, (len(INITIAL), -1))
         return CellMixtures(raw, found @ self.components[:, cells], self.unit, cells)
 
     def _mapped(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

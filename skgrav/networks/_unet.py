@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import avg_pool1d, avg_pool2d, interpolate, pad, rms_norm
 
 from skgrav.networks._checks import check_tensor
-from skgrav.networks._mixtures import shared
+from skgrav.networks._mixtures import begun, shared
 from skgrav.networks._sections import damped
 
 #: Factor of the initial weights of the last layer, so that the output begins small.
@@ -46,9 +46,9 @@ class UNet(nn.Module):
         Number of horizontal axes.
     widths : sequence of int, default=(112, 176, 256)
         Channels at half of the resolution, at a quarter, and so on.
-    n_spread : int, default=0
-        Number of further images for each channel that it returns, of the spread about it. They are
-        made of features and output.
+    spread : sequence of float, default=()
+        Initial values of further images for each channel that it returns, of the spread about it.
+        They are made of features and output.
 
     Raises
     ------
@@ -74,7 +74,7 @@ class UNet(nn.Module):
         *,
         ndim: int = 2,
         widths: Sequence[int] = (112, 176, 256),
-        n_spread: int = 0,
+        spread: Sequence[float] = (),
     ) -> None:
         super().__init__()
         if ndim not in _CONVOLUTIONS:
@@ -90,11 +90,11 @@ class UNet(nn.Module):
         self.last = damped(convolution(widths[0], n_out * 2**ndim, 3, padding=1), _LAST)
         self.share = nn.Parameter(torch.ones(n_out))
         self.spread: nn.Module | None = None
-        if n_spread:
+        if spread:
             n = n_out * 2**ndim
             block = _Block(convolution, widths[0] + n, _SPREAD_WIDTH)
-            last = damped(convolution(_SPREAD_WIDTH, n_spread * n, 1), _LAST)
-            self.spread = nn.Sequential(block, last)
+            last = damped(convolution(_SPREAD_WIDTH, len(spread) * n, 1), _LAST)
+            self.spread = nn.Sequential(block, begun(last, spread))
         whole: Any = self  # torch does not annotate this way to call `to`
         whole.to(memory_format=memory_format)
 
@@ -114,7 +114,7 @@ class UNet(nn.Module):
         -------
         images : torch.Tensor of shape (n_samples, n_out, nx) or (n_samples, n_out, ny, nx)
             Images of the same columns.
-        spread : torch.Tensor of shape (n_samples, n_spread * n_out, nx) or (..., ny, nx)
+        spread : torch.Tensor of shape (n_samples, len(spread) * n_out, nx) or (..., ny, nx)
             Images of the spread. Only if `with_spread` is True.
         """
         check_tensor(x, "x", self.n_in, self.last.weight, self.ndim)
@@ -127,7 +127,7 @@ class UNet(nn.Module):
         if not with_spread:
             return images
         if self.spread is None:
-            raise ValueError("'with_spread' is True, but the network has none; give 'n_spread'.")
+            raise ValueError("'with_spread' is True, but the network has none; give 'spread'.")
         given = [shared(features), _paired(self._padded(images.detach()))]
         return images, _unpaired(self.spread(torch.cat(given, dim=1)))[inside]
 
