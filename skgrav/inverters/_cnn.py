@@ -217,9 +217,9 @@ class CNNInverter(ApplicabilityMixin, InverterMixin, CallbackSupportMixin, BaseE
     estimates anew for another survey.
 
     The distribution of each density is a mixture of two Gaussians [3]_, which a part of the network
-    learns by the continuous ranked probability score. `predict_quantiles` and the standard deviations
-    of `predict` are those of the mixture, about the estimate before it is clipped. They hold for
-    densities like those of training, see `applicability`. `sample_y` draws whole sections.
+    learns by the continuous ranked probability score. `predict_quantiles` and the standard
+    deviations of `predict` are those of the mixture, about the estimate before it is clipped. They
+    hold for densities like those of training, see `applicability`. `sample_y` draws whole sections.
 
     Data sets are not copied. The inputs of the ``"residual"`` network take a tenth of the memory
     of densities in float64 at the paper's sizes, and twice that with mirror images; those of
