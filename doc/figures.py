@@ -17,6 +17,11 @@ PICTURES = ROOT / "doc" / "images"
 EXAMPLES = {
     "demo": ("README.md", "demo.py", ["demo"]),
     "real profile": ("README.md", "6_real_data/plot_real_profile.py", ["real_profile"]),
+    "posterior": (
+        None,
+        "7_uncertainty/plot_what_else_could_be_down_there.py",
+        ["posterior_draws"],
+    ),
     "which norm": (
         "doc/norms.md",
         "1_first_steps/plot_which_norm.py",

@@ -5,10 +5,12 @@ import pytest
 from conftest import with_noise
 from scipy.integrate import quad
 from scipy.stats import norm
+from sklearn.dummy import DummyRegressor
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from skgrav import BayesLinearInverter, Mesh
+from skgrav import AnalogueInverter, BayesLinearInverter, Mesh
 from skgrav.datasets import make_density_models, make_gravity_dataset
 from skgrav.metrics import (
     PosteriorScorer,
@@ -62,6 +64,13 @@ def test_crps_of_many_quantiles_is_that_of_their_distribution():
     assert score == pytest.approx(crps(TRUE, MEAN, STD), rel=2e-3)
 
 
+def test_crps_of_fifty_equally_likely_quantiles_is_that_of_their_distribution():
+    # benchmarks/calibration.py takes these: 0.05, 0.25, 0.75 and 0.95 are among them.
+    p = (np.arange(50) + 0.5) / 50
+    score = crps(TRUE, MEAN[..., None] + STD[..., None] * norm.ppf(p), quantiles=p)
+    assert score == pytest.approx(crps(TRUE, MEAN, STD), rel=1e-3)
+
+
 def test_crps_of_few_quantiles_is_twice_their_pinball_loss():
     # The quantiles 0.1, 0.5 and 0.9 stand for probabilities up to 0.3, 0.7 and 1.
     score = crps([[2.0]], [[[0.0, 1.0, 4.0]]], quantiles=[0.1, 0.5, 0.9])
@@ -91,14 +100,6 @@ def test_energy_score_sees_dependence_between_cells_which_crps_does_not():
     alone = RNG.normal(size=(600, 24, 20))
     assert crps(layers, dependent) == pytest.approx(crps(layers, alone), abs=0.05)
     assert energy_score(layers, dependent) < energy_score(layers, alone) - 0.05
-
-
-def test_scores_agree_with_scoringrules():
-    sr = pytest.importorskip("scoringrules", reason="an independent implementation, if installed")
-    kwargs = {"multioutput": "raw_values"}
-    np.testing.assert_allclose(crps(TRUE, MEAN, STD, **kwargs), sr.crps_normal(TRUE, MEAN, STD))
-    fair = sr.crps_ensemble(TRUE, DRAWS, estimator="fair")
-    np.testing.assert_allclose(crps(TRUE, DRAWS, **kwargs), fair)
 
 
 @pytest.mark.parametrize("n_draws", [19, 30, 39])
@@ -248,8 +249,30 @@ def test_scorer_is_the_negative_metric_also_of_a_pipeline():
     assert PosteriorScorer(n_samples=20, random_state=3)(inverter, X, y) == -crps(y, drawn)
     off = np.abs(interval_coverage(y, drawn) - [0.5, 0.9]).mean()
     assert PosteriorScorer("coverage", 20, random_state=3)(inverter, X, y) == pytest.approx(-off)
+    piped = make_pipeline(make_pipeline(inverter))
+    assert PosteriorScorer(n_samples=20, random_state=3)(piped, X, y) == -crps(y, drawn)
     with pytest.raises(ValueError, match="cannot draw densities"):
-        PosteriorScorer()(make_pipeline(inverter), X, y)
+        PosteriorScorer()(make_pipeline(DummyRegressor().fit(X, y)), X, y)
+
+
+@pytest.mark.parametrize("scorer", [PosteriorScorer("energy", 19), PosteriorScorer(n_samples=None)])
+def test_search_scores_the_last_step_of_a_pipeline_on_what_the_others_make_of_the_data(scorer):
+    data = make_gravity_dataset(300, mesh=Mesh.square(6), noise_level=0.1, random_state=0)
+    shift = FunctionTransformer(lambda X: X - 5.0)
+    analogues = AnalogueInverter(20, operator=data.operator, noise_level=0.1)
+    search = GridSearchCV(
+        make_pipeline(shift, analogues),
+        {"analogueinverter__noise_level": [0.1, 1.0]},
+        scoring=scorer,
+        cv=2,
+    )
+    search.fit(data.data + 5.0, data.target)
+    right, wrong = search.cv_results_["mean_test_score"]
+    assert wrong < right < 0
+    fitted = search.best_estimator_[-1]
+    assert search.score(data.data + 5.0, data.target) == pytest.approx(
+        scorer(fitted, data.data, data.target)
+    )
 
 
 @pytest.mark.parametrize(

@@ -89,15 +89,17 @@ print(f"                          {light[0]:.2f} and {light[-1]:.2f} at the ends
 # since nothing in the data is sharp. So flat layers fit by a change of density along them, and keep
 # their bounds.
 
-shown = np.vstack([truth, draws[0].T[:14]])
-titles = ["truth", *(f"draw {k + 1}" for k in range(14))]
-rows = {name: slice(5 * k, 5 * k + 5) for k, name in enumerate(("first", "second", "third"))}
+shown = np.vstack([truth, draws[0].T[:11]])
+titles = ["truth", *(f"draw {k + 1}" for k in range(11))]
+rows = {"truth and draws": slice(6), "further draws": slice(6, 12)}
 gallery = SampleGalleryDisplay(
     {name: shown[some] for name, some in rows.items()},
     mesh=mesh,
     titles={name: titles[some] for name, some in rows.items()},
     limits=(-300.0, 300.0),
 ).plot()
+for axis in gallery.axes_.ravel():
+    axis.set_xticks([-2000, 0, 2000])
 gallery.figure_.savefig(output / "posterior_draws.png", dpi=100)
 
 # %%

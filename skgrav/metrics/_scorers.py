@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import make_scorer
+from sklearn.pipeline import Pipeline
 
 from skgrav.metrics._coverage import interval_coverage
 from skgrav.metrics._errors import chi_factor, relative_data_misfit, relative_l2_error
@@ -143,7 +144,8 @@ class PosteriorScorer:
         Parameters
         ----------
         estimator : estimator
-            A fitted estimator from gravity to density, with `sample_y` or `return_std`.
+            A fitted estimator from gravity to density, with `sample_y` or `return_std`, or a
+            Pipeline that ends with one.
         X : array-like of shape (n_samples, n_data)
             Observed gravity.
         y : array-like of shape (n_samples, n_cells)
@@ -157,6 +159,9 @@ class PosteriorScorer:
         if self.n_samples is None:
             forecast = estimator.predict(X, return_std=True)
         else:
+            while isinstance(estimator, Pipeline):  # which predicts, but does not draw
+                X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+                estimator = estimator[-1]
             if not hasattr(estimator, "sample_y"):
                 raise ValueError(
                     f"'estimator' is {estimator!r}, which cannot draw densities; give "
