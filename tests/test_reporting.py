@@ -156,7 +156,7 @@ def test_page_is_valid_and_needs_nothing_else(profile, smooth):
 
 
 def test_equal_input_gives_an_equal_report(profile, smooth):
-    first, again = (skgrav.report(smooth, profile[1]) for _ in range(2))
+    first, again = (skgrav.report(smooth, profile[1], n_draws=1) for _ in range(2))
     assert without_date(first.html) == without_date(again.html)
     assert without_date(first.markdown) == without_date(again.markdown)
     other = skgrav.report(smooth, profile[1] + 0.01, uncertainty=False)
@@ -268,6 +268,22 @@ def test_own_class_that_is_no_estimator(profile):
     report = skgrav.report(Mean(), profile[1], operator=profile[0])
     assert report.title == "Inversion by Mean"
     assert "misses the data" in found(report)
+
+
+class Trained(Zero):
+    """Be an inverter that knows its training data."""
+
+    def applicability(self, X, *, noise_level=None):
+        return np.full(len(X), 0.004)
+
+
+def test_data_unlike_the_training_data_are_a_problem(profile):
+    operator, g = profile
+    trained = Trained(operator.n_cells_).fit(g)
+    report = skgrav.report(trained, g, operator=operator)
+    (finding,) = [f for f in report.findings if "trained on" in f.what]
+    assert (finding.severity, finding.value[:6]) == ("problem", "0.4 % ")
+    assert "0.4 % are as unusual" in report.markdown
 
 
 def test_missing_matplotlib_names_the_extra(profile, smooth, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -48,8 +48,9 @@ class SampleGalleryDisplay:
         The cells, in 2D.
     titles : mapping of str to sequence of str, default=None
         Panel titles by row name.
-    limits : tuple of two floats, default=None
-        Range of the colours; None takes the range of all sections.
+    limits : tuple of two floats, "full" or None, default=None
+        Range of the colours. ``"full"`` is the range of all sections, None the same without a few
+        cells where these would triple it.
     units : {"mGal", "normalized"}, default="mGal"
         Units of the operator; with ``"mGal"`` densities are in kg/m3.
 
@@ -94,7 +95,7 @@ class SampleGalleryDisplay:
         *,
         mesh: Mesh,
         titles: Mapping[str, Sequence[str]] | None = None,
-        limits: tuple[float, float] | None = None,
+        limits: tuple[float, float] | Literal["full"] | None = None,
         units: str = "mGal",
     ) -> None:
         self.sections = sections

@@ -248,11 +248,11 @@ def _doubted(case: Case, row: Array, noise_level: Any, n_draws: int, random_stat
     """Return the case with how sure its densities are, as far as the method says."""
     inverter, absent = case.estimator, dict(case.absent)
 
-    def asked(name: str, method: str, **options: Any) -> Any:
-        if not hasattr(inverter, method):
+    def asked(name: str, method: str, of: Any = inverter, X: Array = row, **options: Any) -> Any:
+        if not hasattr(of, method):
             return None
         try:
-            return _call(getattr(inverter, method), row, noise_level=noise_level, **options)
+            return _call(getattr(of, method), X, noise_level=noise_level, **options)
         except (ValueError, NotImplementedError, MemoryError) as error:
             absent[name] = str(error)
             return None
@@ -275,7 +275,12 @@ def _doubted(case: Case, row: Array, noise_level: Any, n_draws: int, random_stat
     curve = None
     if getattr(case.result, "alpha", None) is not None:
         curve = asked("curve of alpha", "alpha_curve")
-    p = asked("likeness to the training data", "applicability")
+    # In a Pipeline, or as the start of a refiner, the part that was trained says it.
+    trained = [part for part in parts_of(inverter) if hasattr(part, "applicability")]
+    p = None
+    if trained:
+        name = "likeness to the training data"
+        p = asked(name, "applicability", trained[0], case.g[None])
     return replace(
         case,
         std=std,

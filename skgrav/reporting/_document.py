@@ -37,8 +37,8 @@ thead th { background: var(--soft); }
   .cards th, .cards td { display: block; border: 0; padding: .1rem 0; } }
 @page { margin: 15mm; }
 @media print { :root { color-scheme: light; } body { max-width: none; padding: 0; font-size: 10pt; }
-  figure, tr, h2 { break-inside: avoid; } h2 { break-after: avoid; }
-  img { max-height: 130mm; } .table { overflow: visible; } }
+  figure, tr, h2 { break-inside: avoid; } h2, p:has(+ figure) { break-after: avoid; }
+  img { max-height: 110mm; } .table { overflow: visible; } }
 """.strip()
 
 

@@ -323,7 +323,7 @@ def _density(case: Case) -> Iterator[Block]:
 
 def _doubt(case: Case) -> Iterator[Block]:
     shown = [] if case.mesh is None else [*pictures_of_doubt(case)]
-    if not shown and not case.absent:
+    if not shown and not case.absent and case.applicability is None:
         return
     yield Heading("How sure")
     yield from shown
