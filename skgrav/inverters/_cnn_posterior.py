@@ -1,0 +1,128 @@
+"""The posterior that a network learns: distributions of single densities, and draws."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils.validation import check_is_fitted
+
+from skgrav._checks import real_array, validate_data
+from skgrav._typing import Array
+from skgrav.inverters._encoding import Encoding
+from skgrav.inverters._linear_encoding import LinearEncoding
+from skgrav.inverters._marginals import Marginals
+from skgrav.inverters._plausible import warn_implausible
+from skgrav.inverters._shuffle import Analogues
+from skgrav.training import TrainingNet
+
+
+class NetworkPosterior:
+    """Quantiles and draws of a `CNNInverter`, whose parameters and attributes it has."""
+
+    architecture: Any
+    data_consistency: bool
+    uncertainty: bool
+    n_analogues: int
+    net_: TrainingNet
+    density_range_: tuple[float, float]
+    _encoding: Encoding
+    _y_ndim: int
+    _analogues: Analogues | None = None
+
+    def predict_quantiles(
+        self, X: ArrayLike, quantiles: ArrayLike, *, noise_level: ArrayLike | None = None
+    ) -> Array:
+        """Estimate quantiles of the density of each cell.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_data)
+            Gravity, component-major.
+        quantiles : float or array-like of shape (n_quantiles,)
+            Probabilities between 0 and 1.
+        noise_level : float, array-like of shape (n_samples,) or "auto", default=None
+            Relative noise of each sample, as of `predict`.
+
+        Returns
+        -------
+        rho : ndarray of shape (n_samples, n_cells, n_quantiles) or (n_samples, n_quantiles)
+            Quantiles, within `density_range_`.
+        """
+        p = np.atleast_1d(real_array(quantiles, "quantiles"))
+        if p.ndim != 1 or not p.size or not ((p > 0) & (p < 1)).all():
+            raise ValueError(
+                f"'quantiles' is {quantiles!r}; it must be probabilities above 0 and below 1."
+            )
+        _, marginals, _ = self._posterior(X, noise_level)
+        order = np.argsort(p)
+        rho = np.empty((*marginals.weight.shape, len(p)))
+        rho[..., order] = marginals.quantiles(p[order])
+        np.clip(rho, *self.density_range_, out=rho)
+        return rho[:, 0] if self._y_ndim == 1 else rho
+
+    def sample_y(
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        random_state: int | np.random.RandomState | None = 0,
+        *,
+        noise_level: ArrayLike | None = None,
+    ) -> Array:
+        """Draw densities from the posterior, as GaussianProcessRegressor does.
+
+        Quantiles of the distribution of each cell are put into the order of that cell in the
+        training sections with the most similar gravity, and corrected to fit the data.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples_X, n_data)
+            Gravity, component-major.
+        n_samples : int, default=1
+            Number of draws for each row of `X`.
+        random_state : int, RandomState instance or None, default=0
+            Seed of the draws.
+        noise_level : float, array-like of shape (n_samples_X,) or "auto", default=None
+            Relative noise of each sample, as of `predict`.
+
+        Returns
+        -------
+        rho : ndarray of shape (n_samples_X, n_cells, n_samples) or (n_samples_X, n_samples)
+            Draws, each of which fits the data to their noise; they may leave `density_range_`.
+        """
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        check_is_fitted(self)
+        encoding: Any = self._encoding
+        if (analogues := self._analogues) is None:
+            raise ValueError(
+                f"'n_analogues' is {self.n_analogues} and 'architecture' {self.architecture!r}, "
+                "but draws need training sections of this mesh and the distribution of each cell. "
+                "Fit 'residual' or 'unet' with uncertainty=True and 'n_analogues' above 0."
+            )
+        *_, marginals, sigma = self._posterior(X, noise_level)
+        g = validate_data(self, X, reset=False) - encoding.data_offset
+        rng = check_random_state(random_state)
+        draws = analogues.draws(g, sigma, marginals, self.density_range_, n_samples, rng)
+        return draws[:, 0] if self._y_ndim == 1 else draws
+
+    def _posterior(
+        self, X: ArrayLike, noise_level: ArrayLike | None
+    ) -> tuple[Array, Marginals, Array]:
+        """Return estimates, distributions, and the whitened noise of each sample."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False)
+        encoding = self._encoding
+        if not (isinstance(encoding, LinearEncoding) and encoding.uncertainty):
+            raise ValueError(
+                f"The network was trained without the spread of densities: 'architecture' is "
+                f"{self.architecture!r}, 'data_consistency' {self.data_consistency} and "
+                f"'uncertainty' {self.uncertainty}. Fit 'residual' or 'unet' with uncertainty=True "
+                "and data_consistency=False."
+            )
+        rho, marginals, sigma = encoding.distributions(self.net_, X, noise_level)
+        np.clip(rho, *self.density_range_, out=rho)
+        warn_implausible(rho, encoding.operator, self.density_range_)
+        return rho, marginals, sigma
