@@ -60,7 +60,7 @@ class GaussianPrior:
             # It is inversely proportional to the number of samples, so a subset is enough.
             some = rows[np.random.RandomState(0).permutation(n)[:_N_SHRUNK]] - mean
             # Rounding makes that of two samples negative.
-            shrinkage = max(0.0, ledoit_wolf_shrinkage(some, assume_centered=True)) * len(some) / n
+            shrinkage = max(0.0, _shrinkage(some)) * len(some) / n
         data, targets, variance = _condensed(rows, mean, matrix)
         white, share = shrinkage * float(variance.mean()), 1.0 - shrinkage
         root = np.sqrt(share / n)
@@ -83,6 +83,19 @@ class GaussianPrior:
     def std(self, gain: Array) -> Array:
         """Return the standard deviation after data have explained `gain` of the variance."""
         return np.sqrt(np.maximum(self.variance - gain, 0.0))
+
+
+def _shrinkage(rows: Array) -> float:
+    """Return the shrinkage of Ledoit and Wolf for centred samples."""
+    n, p = rows.shape
+    if n >= p:
+        return float(ledoit_wolf_shrinkage(rows, assume_centered=True))
+    # The same from products of samples, which are fewer than those of cells.
+    gram = rows @ rows.T / n
+    size2 = float(np.sum(gram**2))
+    error = (np.sum(np.diag(gram) ** 2) - size2 / n) / p
+    distance = (size2 - np.trace(gram) ** 2 / p) / p
+    return float(min(error, distance) / distance) if error > 0 else 0.0
 
 
 def _condensed(rows: Rows, mean: Array, matrix: Array) -> tuple[Array, Array, Array]:
