@@ -349,9 +349,12 @@ def test_samples_follow_their_seed(fitted):
     assert fitted.sample().shape == (1, 144)
 
 
-def test_samples_are_decoded_normal_codes(fitted):
-    z = np.random.RandomState(3).normal(size=(7, 6))
+def test_samples_are_decoded_codes(fitted):
+    z = fitted._drawn_codes(7, np.random.RandomState(3))
+    assert z.shape == (7, 6)
     np.testing.assert_array_equal(fitted.sample(7, random_state=3), fitted.inverse_transform(z))
+    if isinstance(fitted, GANGenerator):
+        np.testing.assert_array_equal(z, np.random.RandomState(3).normal(size=(7, 6)))
 
 
 @BOTH

@@ -14,6 +14,7 @@ from skgrav import (
     BayesLinearInverter,
     CellValues,
     CNNInverter,
+    ConformalInverter,
     ForwardOperator,
     GANGenerator,
     JointOperator,
@@ -76,6 +77,11 @@ CASES = {
         AnalogueInverter(5, random_state=0),
         {"augment": "mirror", "precision": "float16"},
         {"augment": None, "precision": "float64", "n_neighbors": 7, "noise_level": 0.02},
+    ),
+    "conformal": (
+        ConformalInverter(Ridge(), random_state=0),
+        {},
+        {"inverter": Ridge(10.0), "calibration_fraction": 0.4},
     ),
     "bayes": (BayesLinearInverter(), {"noise_level": 0.01}, {"noise_level": "auto"}),
     "tikhonov": (

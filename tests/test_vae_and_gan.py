@@ -28,7 +28,7 @@ from skgrav import GANGenerator, VAEGenerator
 from skgrav.datasets import make_density_models
 from skgrav.generators._gan import AdversarialNet
 from skgrav.generators._vae import VAELoss
-from skgrav.metrics import relative_l2_error
+from skgrav.metrics import relative_l2_error, sample_coverage
 from skgrav.networks import (
     PaperDecoder,
     PaperEncoder,
@@ -100,6 +100,21 @@ def test_vae_samples_look_like_slopes(slope_vae):
     assert np.mean(np.diff(rho.reshape(-1, 12, 12), axis=1) > -0.5) > 0.98
     assert np.mean((rho < 3) | (rho > 9)) > 0.75
     assert rho.std(axis=0).sum() == pytest.approx(slopes(300, 0).std(axis=0).sum(), rel=0.25)
+
+
+def test_codes_that_a_vae_draws_are_spread_as_those_of_sections(slope_vae, tmp_path):
+    codes = slope_vae.transform(slopes(2000, 1))
+    drawn = slope_vae._drawn_codes(2000, np.random.RandomState(0))
+    np.testing.assert_allclose(drawn.std(axis=0), codes.std(axis=0), rtol=0.2, atol=0.05)
+    covered = sample_coverage(slopes(500, 2), slope_vae.sample(500, random_state=0))
+    normal = np.random.default_rng(0).normal(size=(500, slope_vae.n_components_))
+    assert covered > 0.8
+    assert covered > sample_coverage(slopes(500, 2), slope_vae.inverse_transform(normal))
+    assert len(np.unique(drawn, axis=0)) == 2000
+    slope_vae.save(tmp_path / "vae")
+    loaded = VAEGenerator.load(tmp_path / "vae")
+    samples = (vae.sample(3, random_state=0) for vae in (slope_vae, loaded))
+    np.testing.assert_array_equal(*samples)
 
 
 def test_vae_loss_falls(slope_vae):

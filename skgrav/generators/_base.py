@@ -291,7 +291,8 @@ class DensityGenerator(
         n_samples : int, default=1
             Number of sections or volumes.
         random_state : int, RandomState instance or None, default=None
-            Seed of the codes, which are drawn from ``N(0, I)``.
+            Seed of the codes, which are drawn from ``N(0, I)``, or by a VAEGenerator from the
+            density of training codes.
 
         Returns
         -------
@@ -299,8 +300,9 @@ class DensityGenerator(
             Densities within `density_range_`.
         """
         check_is_fitted(self)
-        rng = check_random_state(random_state)
-        return self.inverse_transform(rng.normal(size=(n_samples, self.n_components_)))
+        return self.inverse_transform(
+            self._drawn_codes(n_samples, check_random_state(random_state))
+        )
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """Measure the error of encoding and decoding densities.
@@ -405,6 +407,10 @@ class DensityGenerator(
     @abstractmethod
     def _decoder(self) -> torch.nn.Module:
         """Fitted module from codes to densities in [0, 1]."""
+
+    def _drawn_codes(self, n_samples: int, rng: np.random.RandomState) -> Array:
+        """Draw codes, (n_samples, n_components_)."""
+        return rng.normal(size=(n_samples, self.n_components_))
 
     @abstractmethod
     def _encode(self, X: Array) -> Array:
