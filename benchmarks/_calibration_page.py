@@ -267,7 +267,8 @@ def sizes(found):
     )
     return (
         f"{first['library']:.0f} sections to learn from, and {first['sections']:.0f} unseen ones "
-        f"for each of {seeds} seed{'s' * (seeds > 1)}.{in_3d} P-values are of the ranks of all seeds together. In "
-        f"parentheses ratios to {REFERENCE}.{between} CPU seconds of `fit`: {', '.join(fits)}. "
+        f"for each of {seeds} seed{'s' * (seeds > 1)}.{in_3d} P-values are of the ranks "
+        f"of all seeds together. In parentheses ratios to {REFERENCE}.{between} "
+        f"CPU seconds of `fit`: {', '.join(fits)}. "
         f"Largest mean misfit of draws without noise: {', '.join(exact)}."
     )
