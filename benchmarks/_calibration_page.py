@@ -253,11 +253,22 @@ def sizes(found):
             ratios = [float(row["crps"]) / float(base["crps"]) for row, base in pairs]
             spread.append(max(ratios) - min(ratios))
     between = (
-        f" Ratios of CRPS differ by at most {max(spread):.3f} between seeds." if spread else ""
+        f" Ratios of CRPS differ by at most {max(spread):.3f} between seeds."
+        if seeds > 1 and spread
+        else ""
+    )
+    volumes = found.get((REFERENCE, "volumes", 0.0, "told"))
+    in_3d = (
+        ""
+        if volumes is None
+        else (
+            f" In 3D {volumes['sections']:.0f} volumes, and {volumes['library']:.0f} to learn from."
+        )
     )
     return (
         f"{first['library']:.0f} sections to learn from, and {first['sections']:.0f} unseen ones "
-        f"for each of {seeds} seeds; p-values are of the ranks of all seeds together. In "
-        f"parentheses ratios to {REFERENCE}.{between} CPU seconds of `fit`: {', '.join(fits)}. "
+        f"for each of {seeds} seed{'s' * (seeds > 1)}.{in_3d} P-values are of the ranks "
+        f"of all seeds together. In parentheses ratios to {REFERENCE}.{between} "
+        f"CPU seconds of `fit`: {', '.join(fits)}. "
         f"Largest mean misfit of draws without noise: {', '.join(exact)}."
     )

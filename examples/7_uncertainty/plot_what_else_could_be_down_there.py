@@ -98,8 +98,6 @@ gallery = SampleGalleryDisplay(
     titles={name: titles[some] for name, some in rows.items()},
     limits=(-300.0, 300.0),
 ).plot()
-for axis in gallery.axes_.ravel():
-    axis.set_xticks([-2000, 0, 2000])
 gallery.figure_.savefig(output / "posterior_draws.png", dpi=100)
 
 # %%
