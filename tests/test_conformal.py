@@ -140,3 +140,17 @@ def test_what_an_inverter_lacks_is_named():
         ConformalInverter(Ridge(), noise_level=0.1).fit(X, Y)
     with pytest.raises(ValueError, match="'inverter' returns 64 cells, but 'y' has 9"):
         ConformalInverter(FrozenEstimator(Ridge().fit(X, Y))).fit(X, Y[:, :9])
+
+
+@pytest.mark.parametrize(
+    "inverter",
+    [
+        CNNInverter("paper", operator=OPERATOR, max_epochs=1, random_state=0),
+        CNNInverter(operator=OPERATOR, uncertainty=False, max_epochs=1, random_state=0),
+        Refiner("lgmres", operator=OPERATOR, noise_level=0.01),
+    ],
+)
+def test_predictions_without_standard_deviations_will_do(inverter):
+    init = [] if isinstance(inverter, CNNInverter) else [bayes(noise_level=0.01)]
+    conformal = ConformalInverter(Pipeline([*init, inverter])).fit(X, Y)
+    assert conformal.predict_quantiles(X[:3], [0.1, 0.9]).shape == (3, 64, 2)

@@ -139,6 +139,12 @@ def takes_noise_level(inverter: Any) -> bool:
     return bool(getattr(inverter, "_takes_noise_level", takes))
 
 
+def has_std(inverter: Any) -> bool:
+    """Return whether `predict` of a fitted inverter returns standard deviations."""
+    takes = "return_std" in signature(inverter.predict).parameters
+    return takes and bool(getattr(inverter, "_has_std", True))
+
+
 def predicted_start(init: Any, g: Array, noise_level: ArrayLike | None) -> Array:
     """Return the estimate of a fitted `init`, (n_samples, n_cells).
 

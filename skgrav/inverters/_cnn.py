@@ -644,7 +644,7 @@ class CNNInverter(
         if encoding.operator is not None:
             self.operator_ = encoding.operator
         self._analogues = None
-        if self.n_analogues and isinstance(encoding, LinearEncoding) and encoding.uncertainty:
+        if self.n_analogues and self._has_std:
             mirrored = self.augment is not None
             self._analogues = Analogues.of(self.operator_, y, self.n_analogues, mirrored=mirrored)
         self.net_ = self._compose(trainer)

@@ -108,6 +108,12 @@ class NetworkPosterior:
         draws = analogues.draws(g, sigma, marginals, self.density_range_, n_samples, rng)
         return draws[:, 0] if self._y_ndim == 1 else draws
 
+    @property
+    def _has_std(self) -> bool:
+        """Whether the network has learned the spread of densities."""
+        encoding = self._encoding
+        return isinstance(encoding, LinearEncoding) and encoding.uncertainty
+
     def _posterior(
         self, X: ArrayLike, noise_level: ArrayLike | None
     ) -> tuple[Array, Marginals, Array]:
@@ -115,7 +121,7 @@ class NetworkPosterior:
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
         encoding = self._encoding
-        if not (isinstance(encoding, LinearEncoding) and encoding.uncertainty):
+        if not (isinstance(encoding, LinearEncoding) and self._has_std):
             raise ValueError(
                 f"The network was trained without the spread of densities: 'architecture' is "
                 f"{self.architecture!r}, 'data_consistency' {self.data_consistency} and "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from inspect import signature
 from numbers import Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -16,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import real_array, validate_data
 from skgrav._constraints import HasMethods, Interval, StrOptions
 from skgrav._typing import Array
-from skgrav.inverters._base import InverterMixin, takes_noise_level
+from skgrav.inverters._base import InverterMixin, has_std, takes_noise_level
 from skgrav.io import Estimator, Field, saved
 from skgrav.operators import is_lazy
 
@@ -222,7 +221,7 @@ class ConformalInverter(InverterMixin, BaseEstimator):
 
     @property
     def _has_std(self) -> bool:
-        return "return_std" in signature(self.inverter_.predict).parameters
+        return has_std(self.inverter_)
 
     def _estimate(self, X: Array, noise_level: ArrayLike | None) -> tuple[Array, Array]:
         """Return estimates, and what residuals are in units of, both (n_samples, n_cells)."""

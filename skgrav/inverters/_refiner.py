@@ -298,10 +298,15 @@ class Refiner(InverterMixin, BaseEstimator):
         draws = correction.draws(self.operator_, *start, n_samples, rng)
         return draws[:, 0] if self._y_ndim == 1 else draws
 
+    @property
+    def _has_std(self) -> bool:
+        """Whether the solver estimates errors."""
+        return isinstance(self.solver_, ErrorCorrection)
+
     def _error_correction(self, wanted: str) -> ErrorCorrection:
         """Return the correction learned by "bayes", or refuse what needs it."""
         check_is_fitted(self, "residual_history_")
-        if not isinstance(self.solver_, ErrorCorrection):
+        if not self._has_std:
             raise ValueError(
                 f"{wanted}, but solver {self.solver!r} does not estimate errors. Use "
                 "Refiner('bayes')."
