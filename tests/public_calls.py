@@ -124,12 +124,12 @@ def fitted(name):
 
 
 @cache
-def fitted_to_many():
+def fitted_to_many(name):
     """Give an inverter that has enough sections to know which data are usual."""
     many = make_gravity_dataset(
         2000, mesh=MESH, survey=SURVEY, density_range=(100.0, 900.0), units="mGal", random_state=1
     )
-    return clone(ESTIMATORS["BayesLinearInverter"]).fit(many.data, many.target)
+    return clone(ESTIMATORS[name]).fit(many.data, many.target)
 
 
 def of_inverters():
@@ -177,9 +177,13 @@ def of_inverters():
     told = fitted("AnalogueInverter").predict_quantiles
     arrays = {"X": FEW_X, "quantiles": np.array([0.1, 0.5, 0.8, 0.9]), "noise_level": levels}
     yield from calls("inverters.AnalogueInverter.predict_quantiles", told, **arrays)
-    tested = lambda **arrays: fitted_to_many().applicability(**arrays)  # noqa: E731
-    room = "inverters.BayesLinearInverter.applicability"
-    yield from calls(room, tested, X=FEW_X, noise_level=levels, tolerance=1e-4)
+    for name in ("BayesLinearInverter", "AnalogueInverter", "CNNInverter"):
+        tested = lambda name=name, **arrays: fitted_to_many(name).applicability(**arrays)  # noqa: E731
+        room = f"inverters.{name}.applicability"
+        yield from calls(room, tested, X=FEW_X, noise_level=levels, tolerance=1e-4)
+    told = fitted("CNNInverter").predict_quantiles
+    arrays = {"X": FEW_X, "quantiles": np.array([0.1, 0.5, 0.8, 0.9]), "noise_level": levels}
+    yield from calls("inverters.CNNInverter.predict_quantiles", told, **arrays, tolerance=1e-3)
     told = fitted("ConformalInverter").predict_quantiles
     arrays = {"X": FEW_X, "quantiles": np.array([0.1, 0.5, 0.8, 0.9]), "noise_level": levels}
     yield from calls("inverters.ConformalInverter.predict_quantiles", told, **arrays)
@@ -714,6 +718,13 @@ def of_networks():
     batch = torch.tensor(x, dtype=torch.float32)
     made = lambda **arrays: null_space(**arrays).eval()(batch)  # noqa: E731
     yield from calls("networks.NullSpaceNetwork", made, **frame, tolerance=1e-3)
+    spread = networks.ResidualMLP(36, np.ones(5), components=frame["components"])
+    x = rng.normal(size=(7, 37))
+    yield from calls("networks.ResidualMLP.mixtures", lambda x: spread.mixtures(x).mean, x=x, tensor=True)
+    made = lambda components: networks.ResidualMLP(  # noqa: E731
+        36, np.ones(5), components=components
+    ).components
+    yield from calls("networks.ResidualMLP", made, components=frame["components"])
     scaled = lambda scale: networks.ResidualMLP(36, scale).scale  # noqa: E731
     yield from calls("networks.ResidualMLP", scaled, scale=np.linspace(1.0, 2.0, 5))
     arrays = {"rho": FEW_Y, "g": FEW_X, "sigma": np.full(3, 1e-3)}

@@ -283,7 +283,7 @@ def use(name):
     if name == "LatentInverter VAE":
         return clone(latent()).set_params(solver="adam", max_iter=5).fit(X, Y).predict(FEW_X)
     inverter = clone(ESTIMATORS[name]).fit(X, Y)
-    if hasattr(inverter, "sample_y"):
+    if hasattr(inverter, "sample_y") and getattr(inverter, "_has_std", True):
         inverter.sample_y(FEW_X, 2)
     return inverter.transform(FEW_X)
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback
@@ -37,6 +38,9 @@ _PAPER_DECAY = 0.5**50
 #: Training sections whose codes are kept, neighbours of each that shape its kernel, and size of the
 #: kernel: twice as large spreads samples by a sixth more than sections.
 _N_CODES, _N_NEIGHBORS, _STEP = 2000, 5, 0.5
+
+#: Sections that are encoded together.
+_ENCODED = 50
 
 
 @saved
@@ -180,8 +184,11 @@ class VAEGenerator(DensityGenerator):
     def _finish(self, scaled: Array32, seed: int) -> None:
         some = np.random.RandomState(seed).permutation(len(scaled))[:_N_CODES]
         low, high = self.density_range_
-        rho = low + (high - low) * scaled[some].astype(np.float64)
-        self.codes_ = self._encode(rho).astype(np.float32)
+        codes = []
+        for batch in gen_batches(len(some), _ENCODED):  # in double precision they take much memory
+            rho = low + (high - low) * scaled[some[batch]].astype(np.float64)
+            codes.append(self._encode(rho).astype(np.float32))
+        self.codes_ = np.concatenate(codes)
 
     def _drawn_codes(self, n_samples: int, rng: np.random.RandomState) -> Array:
         if not hasattr(self, "codes_"):  # of an older file

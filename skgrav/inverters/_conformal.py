@@ -136,10 +136,12 @@ class ConformalInverter(InverterMixin, BaseEstimator):
             The fitted inverter.
         """
         self._validate_params()
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32))
-        self._y_ndim, self.n_outputs_ = y.ndim, y.size // len(y)
         inverter = clone(self.inverter)
-        if not isinstance(inverter, FrozenEstimator):
+        frozen = isinstance(inverter, FrozenEstimator)
+        least = 1 if frozen else 2  # some are held out
+        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), ensure_min_samples=least)
+        self._y_ndim, self.n_outputs_ = y.ndim, y.size // len(y)
+        if not frozen:
             rows, held_out = train_test_split(
                 np.arange(len(X)),
                 test_size=self.calibration_fraction,

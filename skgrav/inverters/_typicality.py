@@ -123,8 +123,8 @@ class Typicality:
 
 def training_data(sections: Rows, matrix: Array) -> Array:
     """Return whitened noise-free data of sections in random order, as many as are of use."""
-    order = np.random.RandomState(0).permutation(len(sections))
-    return sections[order[:N_USED]] @ matrix.T
+    order = np.random.RandomState(0).permutation(len(sections))[:N_USED]
+    return np.concatenate([sections[order[b]] @ matrix.T for b in gen_batches(len(order), _BLOCK)])
 
 
 def rms_of(white: Array, data_rms: float) -> Array:

@@ -118,7 +118,18 @@ class ResidualMLP(nn.Module):
         return found, self._mixtures(found, h, some_cells(self.components.shape[1]))
 
     def mixtures(self, x: torch.Tensor) -> CellMixtures:
-        """Return distributions of the corrections of all cells, for inputs as of `forward`."""
+        """Return distributions of the corrections of all cells.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_data + 1)
+            Posterior means of the whitened data and their noise, as of `forward`.
+
+        Returns
+        -------
+        mixtures : CellMixtures
+            Distributions of all cells.
+        """
         return self._mixtures(*self._mapped(x), slice(None))
 
     def _mixtures(self, found: torch.Tensor, h: torch.Tensor, cells: slice) -> CellMixtures:

@@ -76,44 +76,40 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             trained = [w for w in group["params"] if w.grad is not None]
-            torch._foreach_mul_(trained, 1.0 - group["lr"] * group["weight_decay"])
-            for is_matrix, updates in ((True, self._orthogonal), (False, self._adaptive)):
-                some = [w for w in trained if (w.ndim > 1) == is_matrix]
-                if some:
-                    torch._foreach_add_(some, updates(some, group), alpha=-group["lr"])
+            matrices = [w for w in trained if w.ndim > 1]
+            updates = self._orthogonal(matrices, group) if matrices else []
+            vectors = [w for w in trained if w.ndim <= 1]
+            updates += [self._adaptive(w, group) for w in vectors]
+            for weights, update in zip([*matrices, *vectors], updates, strict=True):
+                weights.mul_(1.0 - group["lr"] * group["weight_decay"])
+                weights.add_(update, alpha=-group["lr"])
         return loss
 
     def _orthogonal(self, weights: list[Any], group: dict[str, Any]) -> list[torch.Tensor]:
-        gradients = [w.grad for w in weights]
-        momenta = self._states(weights, "momentum")
-        torch._foreach_lerp_(momenta, gradients, 1.0 - group["momentum"])
-        # Nesterov's momentum, as matrices of outputs by inputs.
-        means = torch._foreach_lerp(gradients, momenta, group["momentum"])
-        matrices = orthogonal([m.reshape(len(m), -1) for m in means])
-        scales = [_MATCHED * max(m.shape) ** 0.5 for m in matrices]
-        torch._foreach_mul_(matrices, scales)
-        return [m.reshape(w.shape) for m, w in zip(matrices, weights, strict=True)]
-
-    def _adaptive(self, weights: list[Any], group: dict[str, Any]) -> list[torch.Tensor]:
-        gradients = [w.grad for w in weights]
-        first, second = group["betas"]
-        group["n_steps"] = n = group.get("n_steps", 0) + 1
-        means, squares = self._states(weights, "mean"), self._states(weights, "square")
-        torch._foreach_lerp_(means, gradients, 1.0 - first)
-        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1.0 - second)
-        sizes = torch._foreach_div(squares, 1.0 - second**n)
-        torch._foreach_sqrt_(sizes)
-        torch._foreach_add_(sizes, group["eps"])
-        updates = torch._foreach_div(means, 1.0 - first**n)
-        torch._foreach_div_(updates, sizes)
-        return list(updates)
-
-    def _states(self, weights: list[Any], name: str) -> list[torch.Tensor]:
-        """Return averages that are kept for each weight, zero at first."""
+        matrices = []
         for w in weights:
-            if name not in self.state[w]:
-                self.state[w][name] = torch.zeros_like(w)
-        return [self.state[w][name] for w in weights]
+            state = self.state[w]
+            if not state:
+                state["momentum"] = torch.zeros_like(w)
+            mean = state["momentum"].lerp_(w.grad, 1.0 - group["momentum"])
+            # Nesterov's momentum, as a matrix of outputs by inputs.
+            matrices.append(w.grad.lerp(mean, group["momentum"]).reshape(len(w), -1))
+        return [
+            (_MATCHED * max(m.shape) ** 0.5 * m).reshape(w.shape)
+            for m, w in zip(orthogonal(matrices), weights, strict=True)
+        ]
+
+    def _adaptive(self, weights: Any, group: dict[str, Any]) -> torch.Tensor:
+        state, gradient = self.state[weights], weights.grad
+        if not state:
+            state["step"] = torch.zeros(())
+            state["mean"], state["square"] = torch.zeros_like(weights), torch.zeros_like(weights)
+        state["step"] += 1
+        decays = group["betas"]
+        mean = state["mean"].lerp_(gradient, 1.0 - decays[0])
+        square = state["square"].lerp_(gradient.square(), 1.0 - decays[1])
+        first, second = (1.0 - decay ** float(state["step"]) for decay in decays)
+        return mean / first / ((square / second).sqrt() + group["eps"])
 
 
 def orthogonal(matrices: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -124,9 +120,7 @@ def orthogonal(matrices: list[torch.Tensor]) -> list[torch.Tensor]:
     matrices leave idle, those of all are padded by zeros to one size and multiplied together.
     """
     wide = [m if m.shape[0] <= m.shape[1] else m.mT for m in matrices]
-    norms = torch._foreach_norm(wide)
-    tiny = torch.finfo(wide[0].dtype).tiny
-    wide = [m / norm.clamp_min(tiny) for m, norm in zip(wide, norms, strict=True)]
+    wide = [m / m.norm().clamp_min(torch.finfo(m.dtype).tiny) for m in wide]
     squares = [m @ m.mT for m in wide]
     if wide[0].is_cuda:
         size = max(len(square) for square in squares)
