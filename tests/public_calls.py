@@ -720,10 +720,14 @@ def of_networks():
     yield from calls("networks.NullSpaceNetwork", made, **frame, tolerance=1e-3)
     spread = networks.ResidualMLP(36, np.ones(5), components=frame["components"])
     x = rng.normal(size=(7, 37))
-    yield from calls("networks.ResidualMLP.mixtures", lambda x: spread.mixtures(x).mean, x=x, tensor=True)
-    made = lambda components: networks.ResidualMLP(  # noqa: E731
-        36, np.ones(5), components=components
-    ).components
+    yield from calls(
+        "networks.ResidualMLP.mixtures", lambda x: spread.mixtures(x).mean, x=x, tensor=True
+    )
+    made = lambda components: (
+        networks.ResidualMLP(  # noqa: E731
+            36, np.ones(5), components=components
+        ).components
+    )
     yield from calls("networks.ResidualMLP", made, components=frame["components"])
     scaled = lambda scale: networks.ResidualMLP(36, scale).scale  # noqa: E731
     yield from calls("networks.ResidualMLP", scaled, scale=np.linspace(1.0, 2.0, 5))

@@ -89,6 +89,11 @@ class NonlinearProblem:
         """Solve with the Hessian of the average linear map."""
         return torch.cholesky_solve(gradient[..., None], self.factor)[..., 0]
 
+    def rounding(self, objective: Tensor) -> Tensor:
+        """Return about the rounding errors of objectives, which add up at random."""
+        sizes = (self.weights * self.data).square().mean(dim=1).sqrt()
+        return 4.0 * torch.finfo(sizes.dtype).eps * sizes * (2.0 * objective).sqrt()
+
     def _cost(self, u: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
         misfit2 = residual.square().sum(dim=1)
         return (misfit2 + self.prior * (u - self.centre).square().sum(dim=1)) / 2, misfit2
@@ -192,10 +197,12 @@ def _move(
             break
         length[left] /= 2
     # Converged are samples whose gain, or the gain of the linearised problem, is small; those that
-    # did not move are judged by the latter.
+    # did not move are judged by the latter, which may be below the rounding of the objective.
     gained, promised = before - solution.objective[rows], -slope / 2
     gained[left] = promised[left]
-    small = torch.minimum(gained, promised) <= tol * (1.0 + solution.objective[rows])
+    least = tol * (1.0 + solution.objective[rows])
+    least[left] = torch.maximum(least[left], problem.take(rows[left]).rounding(before[left]))
+    small = torch.minimum(gained, promised) <= least
     solution.n_iter[rows] += 1
     solution.converged[rows] = small | (solution.misfit2[rows] <= problem.target)
     solution.stuck[rows[left]] = True
