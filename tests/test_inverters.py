@@ -7,7 +7,6 @@ tested in its own file.
 import copy
 import pickle
 import random
-
 import warnings
 
 import numpy as np
