@@ -723,8 +723,9 @@ def of_networks():
     yield from calls(
         "networks.ResidualMLP.mixtures", lambda x: spread.mixtures(x).mean, x=x, tensor=True
     )
-    made = lambda components: networks.ResidualMLP(36, np.ones(5), components=components).components
-    yield from calls("networks.ResidualMLP", made, components=frame["components"])
+    made = partial(networks.ResidualMLP, 36, np.ones(5))
+    kept = lambda components: made(components=components).components  # noqa: E731
+    yield from calls("networks.ResidualMLP", kept, components=frame["components"])
     scaled = lambda scale: networks.ResidualMLP(36, scale).scale  # noqa: E731
     yield from calls("networks.ResidualMLP", scaled, scale=np.linspace(1.0, 2.0, 5))
     arrays = {"rho": FEW_Y, "g": FEW_X, "sigma": np.full(3, 1e-3)}
