@@ -10,6 +10,7 @@ would a borehole change?
 """
 
 import os
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -144,6 +145,10 @@ def inside(depths, found):
 # Draws of the posterior are the sections of the library whose data are nearest, corrected to fit.
 # Whether bands hold is measured on a hundred other sections of the prior, each with its own gravity
 # and log. Those of densities are made to hold; depths of interfaces are another matter.
+#
+# The measured data are unusual for this prior, which has no volcanics of their own density and no
+# structure along the margin: `applicability` says how unusual, and `sample_y` would warn. Bands
+# hold for data that are not.
 
 near = np.abs(x - HOLE) < 20e3
 draws = {"prior": library[:1000]}
@@ -152,7 +157,11 @@ covers = {}
 for source, (operator, observed) in data.items():
     inverter = AnalogueInverter(operator=operator, precision="float16")
     inverter.fit(operator.transform(library), library)
-    draws[source] = inverter.sample_y(observed[None], 49)[0].T
+    p_value = inverter.applicability(observed[None])[0]
+    print(f"{source}: p-value of the measured data {p_value:.2g}")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*unlike the training data")
+        draws[source] = inverter.sample_y(observed[None], 49)[0].T
     noise = np.full(len(observed), NOISE)
     noise[len(profile.data) :] = 50.0
     X = operator.transform(others)
