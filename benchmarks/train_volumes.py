@@ -29,6 +29,7 @@ from torch import nn
 from skgrav import CNNInverter
 from skgrav.datasets import fetch_huang2021, make_density_models
 from skgrav.inverters import _image
+from skgrav.inverters._shuffle import Analogues, DrawnSections
 from skgrav.metrics import relative_l2_error
 from skgrav.networks import ImageNetwork, UNet
 
@@ -40,6 +41,9 @@ TIMED = 2560
 
 #: Seeds of volumes of skgrav to train on and to judge on, and the number of these.
 OWN_TRAINING, OWN_UNSEEN, N_OWN = 1, 1_000_000, 400
+
+#: Volumes for draws, and their seed.
+N_ANALOGUES, OTHER = 2000, 2
 
 OWN_CHANNELS = ImageNetwork.channels
 
@@ -104,6 +108,7 @@ def network(operator, **params):
         "augment": "turns",
         "density_range": BOUNDS,
         "precision": "bfloat16",
+        "n_analogues": 0,
     }
     return CNNInverter("unet", **settings | params)
 
@@ -161,6 +166,10 @@ def main():
     label += f", and {options.own} volumes of skgrav" * bool(options.own)
     if options.save:
         WEIGHTS.parent.mkdir(exist_ok=True)
+        # Volumes for draws are drawn again, instead of being in the file.
+        drawn_again = DrawnSections(N_ANALOGUES, OTHER, BOUNDS, ["random_walks"])
+        net.set_params(n_analogues=N_ANALOGUES)
+        net._analogues = Analogues(net.operator_, drawn_again)
         net.save(WEIGHTS, dtype="float16")
         net = CNNInverter.load(WEIGHTS)
         digest = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
