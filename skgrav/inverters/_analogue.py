@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import real_array, validate_data
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array
-from skgrav.inverters._applicability import ApplicabilityMixin, p_values, warn_atypical
+from skgrav.inverters._applicability import PriorApplicability, warn_atypical
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._checked_operator import checked_operator
 from skgrav.inverters._data_posterior import DataPosterior
@@ -31,14 +31,13 @@ from skgrav.operators import (
     BaseOperator,
     is_lazy,
 )
-from skgrav.solvers import DataSpace
 
 #: Standard deviations on either side of the mean that count as the range of training densities.
 _SPREAD = 3.0
 
 
 @saved
-class AnalogueInverter(ApplicabilityMixin, InverterMixin, BaseEstimator):
+class AnalogueInverter(PriorApplicability, InverterMixin, BaseEstimator):
     """Sections of a library whose gravity is nearest to the data, corrected to fit them.
 
     Nothing is trained, on any geometry: each analogue is a geologically plausible section that fits
@@ -374,21 +373,6 @@ class AnalogueInverter(ApplicabilityMixin, InverterMixin, BaseEstimator):
             _spread(self._library[indices], factor)
             for indices, factor in zip(nearest, factors, strict=True)
         )
-
-    def _tested(
-        self, X: Array, noise_level: ArrayLike | None
-    ) -> tuple[DataSpace, Array, Array, Array, float]:
-        """Return whitened data, the standard deviation of their noise, and what they are of."""
-        noise, prior = self._noise().at(noise_level), self._prior
-        white = noise.whitening(X)
-        sigma = noise.estimated(X, white - prior.data_mean, prior.space, self._data_rms)
-        return prior.space, white, prior.data_mean, sigma, self._data_rms
-
-    def _p_values(self, X: Array, noise_level: ArrayLike | None) -> Array:
-        return p_values(self._typicality, *self._tested(X, noise_level))
-
-    def _noise(self) -> Noise:
-        return Noise.of(self.operator_, self.noise_level)
 
     def _warn_implausible(self, rho: Array) -> None:
         spread = _SPREAD * np.sqrt(self._prior.variance)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,8 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import validate_data
 from skgrav._typing import Array
 from skgrav._warnings import warn
+from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._typicality import LEAST, Typicality
-from skgrav.operators import is_lazy, lazily
+from skgrav.noise import Noise
+from skgrav.operators import BaseOperator, is_lazy, lazily
 from skgrav.solvers import DataSpace
 
 #: p-value below which data are unlike the training data, and probability by chance below which so
@@ -72,6 +74,31 @@ class ApplicabilityMixin:
 
     def _p_values(self, X: Array, noise_level: ArrayLike | None) -> Array:
         raise NotImplementedError
+
+
+class PriorApplicability(ApplicabilityMixin):
+    """Mixin of inverters that have learned a Gaussian prior, to whose data others are compared."""
+
+    noise_level: float | Literal["auto"] | None
+    operator_: BaseOperator
+    _prior: GaussianPrior
+    _data_rms: float
+    _typicality: Typicality | None
+
+    def _p_values(self, X: Array, noise_level: ArrayLike | None) -> Array:
+        return p_values(self._typicality, *self._tested(X, noise_level))
+
+    def _tested(
+        self, X: Array, noise_level: ArrayLike | None
+    ) -> tuple[DataSpace, Array, Array, Array, float]:
+        """Return whitened data, the standard deviation of their noise, and what they are of."""
+        noise, prior = self._noise().at(noise_level), self._prior
+        white = noise.whitening(X)
+        sigma = noise.estimated(X, white - prior.data_mean, prior.space, self._data_rms)
+        return prior.space, white, prior.data_mean, sigma, self._data_rms
+
+    def _noise(self) -> Noise:
+        return Noise.of(self.operator_, self.noise_level)
 
 
 def p_values(typicality: Typicality | None, *data: Any) -> Array:

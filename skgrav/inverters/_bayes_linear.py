@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import validate_data
 from skgrav._constraints import Interval, StrOptions
 from skgrav._typing import Array
-from skgrav.inverters._applicability import ApplicabilityMixin, p_values, warn_atypical
+from skgrav.inverters._applicability import PriorApplicability, warn_atypical
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._checked_operator import checked_operator
 from skgrav.inverters._gaussian_prior import GaussianPrior
@@ -22,16 +22,14 @@ from skgrav.inverters._plausible import warn_implausible
 from skgrav.inverters._rows import Rows
 from skgrav.inverters._typicality import Typicality, training_data
 from skgrav.io import Field, saved
-from skgrav.noise import Noise
 from skgrav.operators import BaseOperator, is_lazy
-from skgrav.solvers import DataSpace
 
 #: Standard deviations on either side of the mean that count as the range of training densities.
 _SPREAD = 3.0
 
 
 @saved
-class BayesLinearInverter(ApplicabilityMixin, InverterMixin, BaseEstimator):
+class BayesLinearInverter(PriorApplicability, InverterMixin, BaseEstimator):
     """Posterior mean of density, with the mean and covariance of the training densities as prior.
 
     In closed form, and of all estimates linear in the data that of least mean squared error: the
@@ -273,21 +271,6 @@ class BayesLinearInverter(ApplicabilityMixin, InverterMixin, BaseEstimator):
         trained = float(np.min(self.mean_ - spread)), float(np.max(self.mean_ + spread))
         warn_implausible(rho, self.operator_, trained)
         return rho, sigma
-
-    def _tested(
-        self, X: Array, noise_level: ArrayLike | None
-    ) -> tuple[DataSpace, Array, Array, Array, float]:
-        """Return whitened data, the standard deviation of their noise, and what they are of."""
-        noise, prior = self._noise().at(noise_level), self._prior
-        white = noise.whitening(X)
-        sigma = noise.estimated(X, white - prior.data_mean, prior.space, self._data_rms)
-        return prior.space, white, prior.data_mean, sigma, self._data_rms
-
-    def _p_values(self, X: Array, noise_level: ArrayLike | None) -> Array:
-        return p_values(self._typicality, *self._tested(X, noise_level))
-
-    def _noise(self) -> Noise:
-        return Noise.of(self.operator_, self.noise_level)
 
     def _matrix(self) -> Array:
         """Return the matrix from densities to whitened data."""

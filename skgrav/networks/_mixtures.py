@@ -20,8 +20,8 @@ SHARE = 4
 #: Gaussian, shifts of both from the mean, and logarithms of both standard deviations.
 INITIAL = (0.0, 0.0, 0.0, -0.7, -1.3)
 
-#: Share of the gradient of the spread that reaches the features of the mean. All of it makes small
-#: networks estimate worse, none makes the spread worse.
+#: Share of the gradient of the spread that reaches the features of the mean. With all of it
+#: small networks estimate worse, and without it the spread is worse.
 _SHARED = 0.3
 
 #: Range of the logarithms, in the unit of `CellMixtures`: the mean is not known to less.
