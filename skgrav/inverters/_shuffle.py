@@ -29,8 +29,12 @@ _MAX_SIZE = 40_000_000
 #: Largest density that is kept in the unit of densities.
 _LARGEST = 10_000.0
 
-#: Cells of an axis for each cell on either side in means of changes of analogues.
+#: Cells of an axis for each cell on either side in the windows of the guided filter.
 _CELLS_PER_STEP = 20
+
+#: Variance of an analogue in a window below which its differences are kept as they are, in mean
+#: variances of the cells.
+_LEAST_VARIANCE = 0.01
 
 
 @saved
@@ -64,13 +68,15 @@ class Analogues:
 
     The Schaake shuffle [1]_: the quantiles of each cell are put into the order of that cell in
     analogues that fit the data, so that draws have about the distribution of the network in each
-    cell. What this changes in an analogue is averaged over neighbouring cells, so that draws keep
-    its interfaces and are no rougher between them.
+    cell. A guided filter [2]_ then takes from the analogue its interfaces, and from the quantiles
+    the densities on either side.
 
     References
     ----------
     .. [1] Clark, Gangopadhyay, Hay, Rajagopalan and Wilby (2004), The Schaake shuffle, Journal of
        Hydrometeorology 5.
+    .. [2] He, Sun and Tang (2013), Guided image filtering, IEEE Transactions on Pattern Analysis
+       and Machine Intelligence 35.
     """
 
     _file_left_out: ClassVar = {"_prepared"}
@@ -153,22 +159,32 @@ class Analogues:
             # In random order, so that ties between them are broken at random.
             order = np.resize(rng.permutation(len(indices)), n)
             analogues = posterior.draws(i, library[indices], order, rng)
-            quantiles = np.clip(marginals.of(i).quantiles(p)[0], *density_range)
+            own = marginals.of(i)
+            quantiles = np.clip(own.quantiles(p)[0], *density_range)
             ranks = np.ascontiguousarray(analogues.T).argsort(axis=1)
             shuffled = np.empty_like(quantiles)
             np.put_along_axis(shuffled, ranks, quantiles, axis=1)
-            analogues += self._averaged(shuffled.T - analogues)
-            found[i] = posterior.fitted(i, analogues, rng)[:n_draws].T
+            least = _LEAST_VARIANCE * np.mean(own.std**2) + np.finfo(float).tiny
+            filtered = self._guided(shuffled.T, analogues, least)
+            found[i] = posterior.fitted(i, filtered, rng)[:n_draws].T
         return found
 
-    def _averaged(self, change: Array) -> Array:
-        """Return means of changes (n, n_cells) over neighbouring cells, where there is a mesh."""
+    def _guided(self, rho: Array, guide: Array, least_variance: float) -> Array:
+        """Return densities (n, n_cells) as functions of a guide that are linear near each cell."""
         mesh = getattr(self.operator, "mesh_", None)
         if mesh is None:
-            return change
+            return rho
         sizes = [2 * (n // _CELLS_PER_STEP) + 1 for n in mesh.shape]
-        means = [
-            uniform_filter(mesh.unflatten(values, fill=0.0), [1, *sizes], mode="nearest")
-            for values in (change, np.ones((1, mesh.n_cells)))
-        ]
-        return np.asarray(mesh.flatten(means[0] / np.where(means[1] > 0, means[1], 1.0)))
+        ones = mesh.unflatten(np.ones(mesh.n_cells), fill=0.0)
+        active = uniform_filter(ones, sizes, mode="constant")
+
+        def mean(values: Array) -> Array:
+            image = mesh.unflatten(values, fill=0.0)
+            found = uniform_filter(image, [1, *sizes], mode="constant")
+            return np.asarray(mesh.flatten(found / np.where(active > 0, active, 1.0)))
+
+        guide_mean, rho_mean = mean(guide), mean(rho)
+        covariance = mean(guide * rho) - guide_mean * rho_mean
+        variance = np.maximum(mean(guide**2) - guide_mean**2, 0.0)
+        slope = (covariance + least_variance) / (variance + least_variance)
+        return mean(slope) * guide + mean(rho_mean - slope * guide_mean)
