@@ -50,7 +50,11 @@ gallery: $(VENV)/.installed-demo ## run the examples but those of measured data;
 figures: $(VENV)/.installed-demo ## run the demo and put its output and pictures into the README
 	$(THREADED) $(BIN)/python doc/figures.py
 
-test: lint doc unit package ## lint, build the docs, test and package, as CI does
+# Two at a time: types, reading and writing pages, and packaging keep one core each. The environment
+# is installed before, as two installations at once would spoil it.
+test: $(VENV)/.installed-test ## lint, build the docs, test and package, as CI does
+	@$(MAKE) $(VENV)/.installed-doc
+	@$(MAKE) -j2 --output-sync=line lint doc unit package
 
 lint: $(VENV)/.installed-test ## ruff, import floors, types, spelling, repository review
 	$(BIN)/ruff check
