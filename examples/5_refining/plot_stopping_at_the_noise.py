@@ -64,7 +64,7 @@ error_start, error_told = (relative_l2_error(test.target, rho) for rho in (start
 chi_start = chi_factor(operator, start, test.data, noise_level=NOISE)
 chi_told = chi_factor(operator, told.rho, test.data, noise_level=NOISE)
 print(f"start           error {error_start:6.3f}   chi factor {chi_start:5.2f}")
-print(f"told the noise  error {error_told:6.3f}   chi factor {chi_told:5.2f}")
+print(f"noise stated    error {error_told:6.3f}   chi factor {chi_told:5.2f}")
 print(f"iteration {iterations[-1]:3d}   error {errors[-1]:6.3f}   chi factor {chis[-1]:5.2f}")
 
 figure, axes = plt.subplots(2, 1, figsize=(6.5, 6), sharex=True, layout="constrained")
@@ -73,7 +73,7 @@ for axis, values, level, label in (
     (axes[1], chis, chi_told, "chi factor of the data"),
 ):
     axis.loglog(iterations, values, "o-", label="after so many iterations")
-    axis.axhline(level, color="C1", label="told the noise")
+    axis.axhline(level, color="C1", label="noise stated")
     axis.set_ylabel(label)
 axes[0].axhline(error_start, color="0.5", ls=":", label="start")
 axes[1].axhline(1, color="0.5", ls="--", label="residuals as large as the noise")
