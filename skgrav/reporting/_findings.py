@@ -70,8 +70,8 @@ class Finding:
     Parameters
     ----------
     severity : {"problem", "caution", "note"}
-        A problem makes the densities unfit for use, a caution restricts what they say, a note says
-        what was assumed.
+        A problem makes the densities unfit for use, a caution restricts their interpretation, a
+        note states an assumption.
     what : str
         What was found.
     value : str
@@ -103,8 +103,8 @@ def find_noise(case: Case) -> Iterator[Finding]:
             "caution",
             "The noise of the data is not known.",
             "none stated",
-            "Give the survey an 'uncertainty', or 'noise_level': without it nothing tells whether "
-            "data are missed, or noise became density.",
+            "Give the survey an 'uncertainty', or 'noise_level': without it, underfitted data and "
+            "fitted noise cannot be distinguished.",
         )
         return
     if not case.noise.is_known:
@@ -114,7 +114,7 @@ def find_noise(case: Case) -> Iterator[Finding]:
             "The noise was not stated but estimated from the data, with alpha.",
             f"{np.sqrt(np.mean(case.sigma**2)):.3g}{unit} assumed",
             "Give the survey an 'uncertainty' if you know it. The estimate is too small for data "
-            "that were smoothed or gridded, and it decides how much detail is shown.",
+            "that were smoothed or gridded, and it determines how much detail is shown.",
         )
     size = np.sqrt(np.mean(case.noise.whitening.detrended(case.g[None]) ** 2 / case.sigma**2))
     if size < _LITTLE:
@@ -345,7 +345,7 @@ def find_depth(case: Case) -> Iterator[Finding]:
     if unseen > _UNSEEN:
         yield Finding(
             "caution",
-            "Most of the mass lies where the data say less than the prior.",
+            "Most of the mass lies where the prior outweighs the data.",
             f"{100 * unseen:.0f} % below the depth of investigation",
             "Interpret only what lies above that depth. What lies below follows 'reference', the "
             "model norm and 'depth_weighting'.",
