@@ -68,10 +68,22 @@ BARS = (
         lambda case, _: case["spread"] / case["spread of truth"],
         (1.6,) * 4,
     ),
-    Bar("coverage of 90 %, unseen families", lambda c, _: c["cover 90"], (0.81,) * 4, "unseen", True),
+    Bar(
+        "coverage of 90 %, unseen families", lambda c, _: c["cover 90"], (0.81,) * 4, "unseen", True
+    ),
     Bar("CRPS, ratio, unseen families", ratio("crps"), (1.0,) * 4, "unseen"),
-    Bar("coverage of 50 %, deviation from 0.5, volumes", off("cover 50", 0.5), (0.03,) * 4, "volumes"),
-    Bar("coverage of 90 %, deviation from 0.9, volumes", off("cover 90", 0.9), (0.03,) * 4, "volumes"),
+    Bar(
+        "coverage of 50 %, deviation from 0.5, volumes",
+        off("cover 50", 0.5),
+        (0.03,) * 4,
+        "volumes",
+    ),
+    Bar(
+        "coverage of 90 %, deviation from 0.9, volumes",
+        off("cover 90", 0.9),
+        (0.03,) * 4,
+        "volumes",
+    ),
     Bar("CRPS, ratio, volumes", ratio("crps"), (0.8,) * 4, "volumes"),
 )
 
@@ -263,7 +275,8 @@ def sizes(found):
         ""
         if volumes is None
         else (
-            f" In 3D, {volumes['sections']:.0f} volumes and {volumes['library']:.0f} training volumes."
+            f" In 3D, {volumes['sections']:.0f} volumes and {volumes['library']:.0f} training "
+            "volumes."
         )
     )
     return (
