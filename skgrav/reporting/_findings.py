@@ -154,7 +154,7 @@ def find_fit(case: Case) -> Iterator[Finding]:
             "caution",
             "The data are fitted better than their noise allows: noise was fitted.",
             value,
-            "Take alpha='discrepancy' or a larger alpha, or state a smaller noise if that is right.",
+            "Take alpha='discrepancy' or a larger alpha, or state less noise if that is right.",
         )
 
 
