@@ -52,7 +52,7 @@ figures: $(VENV)/.installed-demo ## run the demo and put its output and pictures
 
 test: lint doc unit package ## lint, build the docs, test and package, as CI does
 
-lint: $(VENV)/.installed-test ## ruff, import floors, types, spelling, repository review
+lint: $(VENV)/.installed-test ## ruff, import layers, types, spelling, repository review
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
