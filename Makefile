@@ -56,7 +56,7 @@ test: $(VENV)/.installed-test ## lint, build the docs, test and package, as CI d
 	@$(MAKE) $(VENV)/.installed-doc
 	@$(MAKE) -j2 --output-sync=line lint doc unit package
 
-lint: $(VENV)/.installed-test ## ruff, import floors, types, spelling, repository review
+lint: $(VENV)/.installed-test ## ruff, import layers, types, spelling, repository review
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports

@@ -50,8 +50,8 @@ def furthest_family(case, reference):
 
 BARS = (
     Bar("CRPS, ratio", ratio("crps"), (0.78, 0.85, 0.885, 0.935)),
-    Bar("cover of 50 % less 0.5, absolute", off("cover 50", 0.5), (0.02,) * 4),
-    Bar("cover of 90 % less 0.9, absolute", off("cover 90", 0.9), (0.015,) * 4),
+    Bar("coverage of 50 %, absolute deviation from 0.5", off("cover 50", 0.5), (0.02,) * 4),
+    Bar("coverage of 90 %, absolute deviation from 0.9", off("cover 90", 0.9), (0.015,) * 4),
     Bar("the same, worst family", furthest_family, (0.05, 0.05, None, 0.08)),
     Bar("energy score, ratio", ratio("energy"), (0.87, 0.91, 0.935, 0.97)),
     *(
@@ -64,14 +64,26 @@ BARS = (
         for key, text in FUNCTIONALS.items()
     ),
     Bar(
-        "interface spread, ratio to the truth's",
+        "interface spread, ratio to that of the truth",
         lambda case, _: case["spread"] / case["spread of truth"],
         (1.6,) * 4,
     ),
-    Bar("cover of 90 %, unseen families", lambda c, _: c["cover 90"], (0.81,) * 4, "unseen", True),
+    Bar(
+        "coverage of 90 %, unseen families", lambda c, _: c["cover 90"], (0.81,) * 4, "unseen", True
+    ),
     Bar("CRPS, ratio, unseen families", ratio("crps"), (1.0,) * 4, "unseen"),
-    Bar("cover of 50 % less 0.5, volumes", off("cover 50", 0.5), (0.03,) * 4, "volumes"),
-    Bar("cover of 90 % less 0.9, volumes", off("cover 90", 0.9), (0.03,) * 4, "volumes"),
+    Bar(
+        "coverage of 50 %, deviation from 0.5, volumes",
+        off("cover 50", 0.5),
+        (0.03,) * 4,
+        "volumes",
+    ),
+    Bar(
+        "coverage of 90 %, deviation from 0.9, volumes",
+        off("cover 90", 0.9),
+        (0.03,) * 4,
+        "volumes",
+    ),
     Bar("CRPS, ratio, volumes", ratio("crps"), (0.8,) * 4, "volumes"),
 )
 
@@ -176,12 +188,12 @@ def bars(found):
                 texts.append(text)
             row.append(", ".join(texts) or "-")
         rows.append(row)
-    rows.append(["missed", "", *(str(count) for count in missed.values())])
-    return markdown(["at noise of 0, 0.1, 1 and 5 %", "bar", *names], rows)
+    rows.append(["targets missed", "", *(str(count) for count in missed.values())])
+    return markdown(["at noise of 0, 0.1, 1 and 5 %", "target", *names], rows)
 
 
 def table_of_methods(found):
-    header = ["method", "noise", "error of the mean", "CRPS", "cover of 50 %", "of 90 %"]
+    header = ["method", "noise", "error of the mean", "CRPS", "coverage of 50 %", "of 90 %"]
     header += ["energy score", "chi factor", "interface spread"]
     header += [f"p, {text}" for text in FUNCTIONALS.values()]
     header += ["ms of marginals", "of 100 draws"]
@@ -213,8 +225,9 @@ def table_of_tellings(found):
     header = [
         "method",
         "noise",
-        *(f"{what}, {kind}" for what in ("CRPS", "cover of 50 %", "of 90 %") for kind in kinds),
+        *(f"{what}, {kind}" for what in ("CRPS", "coverage of 50 %", "of 90 %") for kind in kinds),
     ]
+    header = [title.replace("told", "stated") for title in header]
     rows = []
     for name, noise, _, told, _ in those(found, "all", "told"):
         cases = [found.get((name, "all", noise, kind)) for kind in kinds]
@@ -227,7 +240,7 @@ def table_of_tellings(found):
 
 
 def table_of_others(found, families):
-    header = ["method", "noise", "error of the mean", "CRPS", "cover of 50 %", "of 90 %"]
+    header = ["method", "noise", "error of the mean", "CRPS", "coverage of 50 %", "of 90 %"]
     header += ["energy score"] * (families == "unseen")
     rows = []
     for name, noise, _, case, reference in those(found, families, "told"):
@@ -262,13 +275,14 @@ def sizes(found):
         ""
         if volumes is None
         else (
-            f" In 3D {volumes['sections']:.0f} volumes, and {volumes['library']:.0f} to learn from."
+            f" In 3D, {volumes['sections']:.0f} volumes and {volumes['library']:.0f} training "
+            "volumes."
         )
     )
     return (
-        f"{first['library']:.0f} sections to learn from, and {first['sections']:.0f} unseen ones "
-        f"for each of {seeds} seed{'s' * (seeds > 1)}.{in_3d} P-values are of the ranks "
-        f"of all seeds together. In parentheses ratios to {REFERENCE}.{between} "
+        f"{first['library']:.0f} training sections, and {first['sections']:.0f} unseen sections "
+        f"for each of {seeds} seed{'s' * (seeds > 1)}.{in_3d} P-values are computed from "
+        f"the ranks of all seeds. Ratios to {REFERENCE} are in parentheses.{between} "
         f"CPU seconds of `fit`: {', '.join(fits)}. "
-        f"Largest mean misfit of draws without noise: {', '.join(exact)}."
+        f"Largest mean misfit of samples for data without noise: {', '.join(exact)}."
     )

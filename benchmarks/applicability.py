@@ -79,7 +79,7 @@ def false_alarms(inverter, unseen):
     rows = []
     for level in LEVELS:
         X = noisy(unseen.data, level, 3)
-        for told, noise_level in (("told", level), ("estimated", "auto")):
+        for told, noise_level in (("stated", level), ("estimated", "auto")):
             p = inverter.applicability(X, noise_level=noise_level)
             shares = [f"{np.mean(p < alarm):.4f}" for alarm in ALARMS]
             rows.append([f"{100 * level:g} %", told, *shares])
@@ -132,7 +132,7 @@ def main():
     inverter.fit(training.data, training.target)
     noises = [f"noise of {100 * level:g} %" for level in LEVELS]
     alarms = markdown(
-        ["noise", "which is", *(f"p < {alarm:g}" for alarm in ALARMS)],
+        ["noise", "noise level", *(f"p < {alarm:g}" for alarm in ALARMS)],
         false_alarms(inverter, unseen),
     )
     sizes = f"{chosen.training} training sections, {chosen.sections} unseen ones; one seed."

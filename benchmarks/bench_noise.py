@@ -28,7 +28,10 @@ def main():
     noise = rng.normal(size=data.data.shape)
     rows = {"start": []} | {name: [] for name in SOLVERS}
     # Uncut, the paper's stopping rule takes hundreds of cycles to fit noise: cut short here.
-    untold = {"gmres, not told": GMRES(max_iter=50), "lgmres, not told": LGMRES(max_iter=20)}
+    untold = {
+        "gmres, noise not stated": GMRES(max_iter=50),
+        "lgmres, noise not stated": LGMRES(max_iter=20),
+    }
     rows |= {name: [] for name in untold}
     misfits = {name: [] for name in rows}
     worst = 0.0
@@ -50,8 +53,8 @@ def main():
     table = [[name, *errors, *misfits[name]] for name, errors in rows.items()]
     footer = (
         f"Mean relative L2 error of the density over {N_SAMPLES} sections, and relative misfit of "
-        f"the data. Told the noise, no solver leaves the error more than {worst - 1:.1%} above its "
-        f"start. {versions('skgrav', 'numpy', 'scipy')}."
+        f"the data. If the noise is stated, no solver leaves the error more than {worst - 1:.1%} "
+        f"above its start. {versions('skgrav', 'numpy', 'scipy')}."
     )
     report("noise", header, table, footer)
     put_into("refining_under_noise.md", "table", f"{markdown(header, table)}\n\n{footer}")

@@ -1,4 +1,4 @@
-"""Draw the picture of the architecture page: how data flow, and the floors that rooms stand on.
+"""Draw the picture of the architecture page: how data flow, and the layers of subpackages.
 
     python doc/architecture.py
 
@@ -17,7 +17,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 FILE = Path(__file__).resolve().parent / "images" / "architecture.svg"
 
-#: Rooms by floor, from the top; within a floor the left ones may import the right ones.
+#: Subpackages by layer, from the top; within a layer the left ones may import the right ones.
 FLOORS = [
     [("cli", "the command line")],
     [
@@ -92,7 +92,7 @@ def draw_flow(ax):
 
 
 def draw_floors(ax):
-    """Draw the rooms in their floors."""
+    """Draw the subpackages in their layers."""
     ax.text(0, 5.55, "Rooms: imports only go down, and to the right", fontsize=11, weight="bold")
     height, gap, width = 0.62, 0.13, 12.0
     for i, floor in enumerate(FLOORS):

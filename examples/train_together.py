@@ -1,4 +1,4 @@
-"""Train one network on several GPUs, or here on several CPU processes.
+"""Train one network on several GPUs, or on several CPU processes.
 
 ``torchrun --nproc-per-node=4 examples/train_together.py network.safetensors`` starts one process
 per GPU. Each draws the same pairs from the same seed, takes its share of every batch, and steps by

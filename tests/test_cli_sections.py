@@ -1,6 +1,7 @@
 """The command line: sections of profiles as they are, and what their files say."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -310,10 +311,15 @@ def test_network_without_a_survey_is_refused(tmp_path, capsys):
     assert "was not trained in metres and mGal. Train it anew." in capsys.readouterr().err
 
 
-def test_former_name_of_the_trend_is_read(tmp_path):
+def test_former_name_of_the_trend_is_read_with_a_warning(tmp_path, capsys):
     path = written(tmp_path, X, BODY + NOISE)
     for former, name in {"nothing": "none", "mean": "level", "trend": "linear"}.items():
-        former_section = inverted(path, "--remove", former)
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", FutureWarning)
+            former_section = inverted(path, "--remove", former)
+        shown = capsys.readouterr().err
+        assert f"--remove {former} is deprecated since 0.2.0 and ends with 0.4.0" in shown
+        assert f"give --trend {name}." in shown
         np.testing.assert_array_equal(below(former_section), below(inverted(path, "--trend", name)))
 
 

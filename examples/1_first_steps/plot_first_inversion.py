@@ -2,8 +2,8 @@
 A first inversion, without training
 ===================================
 
-Gravity along a line, in milligals, and the density section that explains it with the least
-density. Nothing is trained: all that is needed are stations, data and their noise.
+A profile of gravity in mGal is inverted for the density section of least norm that fits it. No
+training is needed, only stations, data and their noise.
 """
 
 import os
@@ -20,8 +20,8 @@ from skgrav.metrics import chi_factor
 # Stations and data
 # -----------------
 # 41 stations over 4 km, on the ground, measure gz to 0.05 mGal. The data are simulated: a body with
-# 400 kg/m³ more than its surroundings lies between 200 and 600 m depth. With a profile of your
-# own, `stations` and `data` come from your file.
+# a density contrast of 400 kg/m³ lies between 200 and 600 m depth. For a measured profile, read
+# `stations` and `data` from your file.
 
 UNCERTAINTY = 0.05
 x = np.linspace(-2000, 2000, 41)
@@ -40,9 +40,9 @@ data += UNCERTAINTY * np.random.default_rng(0).normal(size=data.shape)
 # %%
 # Invert
 # ------
-# The discrepancy principle damps as strongly as the noise allows. Without more, the least norm puts
-# density where it makes most gravity, near the top. Depth weighting takes that advantage away, and
-# bounds say what rock there may be.
+# The discrepancy principle chooses the strongest regularisation that the noise allows. The least
+# norm alone places density where its gravity is largest, near the top. Depth weighting compensates
+# for this, and bounds limit the contrast.
 
 prior = {"depth_weighting": "sensitivity", "operator": operator}
 inverters = {
@@ -77,12 +77,12 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 figure.savefig(output / "first_inversion.png", dpi=100)
 
 # %%
-# All three sections fit the data to their noise: a chi factor near 1. So does the true one, and so
-# do many others. Which of them the inversion returns is decided by what it prefers, here by a norm,
-# by weights and by bounds, and not by the data. None of them has the contrast or the edges of the
-# body: that takes more than gravity.
+# All three sections fit the data to their noise: their chi factor is near 1. The true section and
+# many others fit as well. The data do not determine which of them the inversion returns; the norm,
+# the weights and the bounds do. None of the estimates has the contrast or the edges of the body,
+# which gravity does not resolve.
 #
-# A report gathers data, section and what was assumed on one page, and says what to doubt.
+# A report collects data, section and assumptions on one page, and lists what to doubt.
 
 report = skgrav.report(inverters["with depth weighting"], data, title="A first inversion")
 report.save(output / "first_inversion.html")

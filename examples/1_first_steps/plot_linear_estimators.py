@@ -1,11 +1,11 @@
 """
-Without a network: how strong to damp, and what is uncertain
-============================================================
+Linear estimates: trade-off parameter and uncertainty
+=====================================================
 
-Two linear estimates to hold every network against. Tikhonov's needs no training sections and
-chooses its damping for each sample: by the noise, by generalised cross-validation, or at the corner
-of the L-curve. The best linear estimate knows the mean and covariance of densities, and so how
-uncertain it is.
+Two linear estimates with which to compare every network. That of Tikhonov needs no training
+sections, and chooses its trade-off parameter for each sample: by the noise, by generalised
+cross-validation, or at the corner of the L-curve. The best linear estimate uses the mean and
+covariance of the training densities, and has a posterior standard deviation.
 """
 
 import os
@@ -30,8 +30,8 @@ test = make_gravity_dataset(100, mesh=mesh, noise_level=NOISE, random_state=1)
 section = int(np.flatnonzero(test.family == "intrusions")[0])
 
 # %%
-# Three ways to choose the damping
-# --------------------------------
+# Three ways to choose alpha
+# --------------------------
 
 # sphinx_gallery_defer_figures
 
@@ -47,8 +47,8 @@ for axis, criterion in zip(axes[0], ("discrepancy", "gcv", "lcurve"), strict=Tru
 # %%
 # Mean and uncertainty
 # --------------------
-# The standard deviation tells what the data leave open under this prior: little at the top, nearly
-# all of the prior's below.
+# The standard deviation is the uncertainty that remains under this prior: small at the top, and
+# nearly that of the prior at depth.
 
 linear = BayesLinearInverter(NOISE, operator=test.operator).fit(train.data, train.target)
 rho, std = linear.predict(test.data, return_std=True)

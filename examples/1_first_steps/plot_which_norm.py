@@ -2,9 +2,9 @@
 Which norm for which geology
 ============================
 
-Many densities have the same gravity, and an inversion returns the one of least model norm. So the
-norm has to be small for the geology that is expected: smooth, compact, layered, with edges, or a
-single interface. Here each of these is inverted by the norm that suits it and by others.
+Many densities have the same gravity, and an inversion returns the one of least model norm. The norm
+therefore has to be small for the expected geology: smooth, compact, layered, with edges, or a
+single interface. Here each of these is inverted with the norm that suits it and with others.
 """
 
 import os
@@ -26,7 +26,7 @@ from skgrav.metrics import relative_l2_error
 from skgrav.plotting import DensityDisplay
 
 # %%
-# A line of 61 stations, 50 m apart, over cells of 50 m. Columns that widen continue the mesh beyond
+# A line of 61 stations, 50 m apart, over cells of 50 m. Widening columns extend the mesh beyond
 # both ends. The noise is 0.02 mGal, about one per cent of the anomalies.
 
 x = np.arange(-2000.0, 2001.0, 50.0)
@@ -74,10 +74,10 @@ def compare(truth, inverters, name):
 # %%
 # Smooth
 # ------
-# An intrusion whose density fades out, as alteration and porosity do. Order 0 keeps departures
-# small, order 1 their slopes, and order 2 the change of these. Weights by the sensitivity keep them
-# from the top. All three fit the data to their noise, and all spread the mass downward, since
-# nothing in the data speaks against it.
+# An intrusion whose contrast decreases gradually, as with alteration or porosity. Order 0 minimises
+# departures, order 1 their slopes, and order 2 the change of slopes. Sensitivity weights prevent a
+# concentration at the top. All three fit the data to their noise, and all spread the mass
+# downwards, which the data do not exclude.
 
 smooth = {"depth_weighting": "sensitivity"}
 compare(
@@ -89,8 +89,8 @@ compare(
 # %%
 # Compact
 # -------
-# An ore body. The default of `SparseInverter` wants few cells that depart and short edges: round
-# bodies, or boxes if edges count axis by axis.
+# An ore body. The default of `SparseInverter` favours few cells that depart from the reference, and
+# short edges: round bodies, or boxes if edges are measured axis by axis.
 
 body = np.where((np.abs(position + 300) < 200) & (np.abs(depth - 450) < 150), 400.0, 0.0)
 compare(
@@ -104,10 +104,10 @@ compare(
 )
 
 # %%
-# What gravity knows of it, and what not
-# --------------------------------------
-# The same data with three contrasts in mind: mass and centre of the body stay, its density and its
-# size do not. The contrast has to come from rocks.
+# What the data determine
+# -----------------------
+# The same data inverted with three assumed contrasts. Mass and centre of the body remain the same,
+# its density and size do not. The contrast has to be known from rock samples or logs.
 
 compare(
     body,
@@ -118,9 +118,10 @@ compare(
 # %%
 # Layered
 # -------
-# A sill. Smoother along x than along z is what longer `length_scales` along x say to
-# `TikhonovInverter`, and weights of slopes to `SparseInverter`. Bounds keep off densities of the
-# other sign, and with them the mass at depth. The thickness against the density remains open.
+# A sill. For an estimate that is smoother along x than along z, use longer `length_scales` along x
+# of `TikhonovInverter`, or weights of slopes of `SparseInverter`. Bounds exclude densities of the
+# other sign, and thereby reduce the mass at depth. Thickness and density remain undetermined
+# separately.
 
 bounds = (0, 250)
 compare(
@@ -140,7 +141,8 @@ compare(
 # %%
 # Dipping
 # -------
-# A dyke. No weight of axes follows a dip; compact bodies do, as far as the data resolve it.
+# A dyke. Weights along the axes cannot represent a dip. Compact bodies can, as far as the data
+# resolve it.
 
 compare(
     np.where((np.abs(position - depth + 450) < 110) & (np.abs(depth - 450) < 300), 250.0, 0.0),
@@ -155,9 +157,9 @@ compare(
 # %%
 # Edges
 # -----
-# A wide block of light rock against a fault. It is no compact body, and is made a thin one. Total
-# variation, here with hardly any weight of the departures themselves, keeps the edge sharp, and the
-# least sum of absolute densities within bounds also knows the density.
+# A wide block of light rock at a fault. It is not compact, and the compact norm makes it too thin.
+# Total variation, here with hardly any weight of the departures themselves, preserves the edge. The
+# least sum of absolute densities within bounds also uses the known density.
 
 compare(
     np.where((np.abs(position + 900) < 900) & (depth < 1000), -300.0, 0.0),
@@ -173,8 +175,8 @@ compare(
 # %%
 # One interface
 # -------------
-# Sediments on a basement of known contrast: then the depth of the interface is the unknown, one
-# number for each column, and it comes with its standard deviation.
+# Sediments on a basement, with a known contrast. The unknown is then the depth of the interface,
+# one number for each column, and it has a standard deviation.
 
 columns = mesh.centers[1]
 basement = 600 * np.exp(-(((columns + 200) / 700) ** 4))
@@ -205,11 +207,11 @@ draw(
 )
 
 # %%
-# A borehole, and how sure a smooth model is
-# ------------------------------------------
+# A borehole, and the uncertainty of a smooth model
+# -------------------------------------------------
 # A log through the ore body, with errors of 20 kg/m3, is a second kind of data. The standard
-# deviation and the draws of `sample_y` take the model norm for the geology: they are right for
-# densities as smooth as that, and too small for an ore body.
+# deviation and the samples of `sample_y` assume that the model norm describes the geology: they are
+# right for densities that are as smooth as this, and too small for an ore body.
 
 samples = np.arange(5.0, 800.0, 10.0)
 log, values = CellValues.along(

@@ -2,9 +2,9 @@
 Gravity by a matrix and by Fourier transforms
 =============================================
 
-Gravity is linear in density: a matrix with a row for each datum and a column for each cell. Where
-columns are equally wide and stations follow their spacing, each layer's part of it depends on
-offsets alone, and Fourier transforms multiply with it without storing it.
+Gravity is linear in density: it is a matrix with a row for each datum and a column for each cell,
+times the densities. If all columns have one width and the stations have this spacing, the block of
+each layer depends on offsets only, and Fourier transforms multiply by it without storing it.
 """
 
 import os
@@ -37,16 +37,16 @@ difference = abs(gravity["fft"] - gravity["dense"]).max() / gravity["dense"].max
 print(f"largest difference: {difference:.0e} of the largest gravity")
 
 # %%
-# Left to choose, the operator tells its reasons. Stations beside the lattice of the mesh would
-# need the matrix, or rows that are computed when they are needed.
+# By default, the operator chooses the method and states its reasons. Stations off the lattice of
+# the mesh need the matrix, interpolation, or rows that are computed when they are needed.
 
 print(ForwardOperator(mesh, survey).plan())
 
 # %%
 # How memory grows
 # ----------------
-# The matrix grows with the product of cells and stations, the spectra with the cells. None of
-# them is built here: the largest matrix would take 419 GB.
+# The memory of the matrix grows with the product of cells and stations, that of the spectra with
+# the number of cells. None of them is built here: the largest matrix would take 419 GB.
 
 sizes = np.array([10, 20, 40, 80, 160])
 megabytes = {"dense": [], "fft": []}

@@ -1,10 +1,10 @@
 """
-What gravity cannot see
-=======================
+The null space: sections with the same gravity
+==============================================
 
-Two sections that differ everywhere and have the same gravity: the null-space picture. The singular
-value decomposition of the operator splits any section in the part that the data see and the part
-that they don't.
+Two sections that differ everywhere have the same gravity. The singular value decomposition of the
+operator splits any section into a part that the data determine and a part that has no effect on
+them.
 """
 
 import os
@@ -19,9 +19,9 @@ from skgrav.datasets import make_density_models
 # %%
 # Split a section
 # ---------------
-# The paper's geometry: 50 x 50 cells, gx and gz at 150 stations, so 300 data of 2500 unknowns. Of
-# its singular values those above a hundredth of the largest stand out from noise of about that
-# size.
+# The paper's geometry: 50 x 50 cells, and gx and gz at 150 stations, so 300 data for 2500 unknowns.
+# With noise of about 1 %, only combinations with singular values above a hundredth of the largest
+# are determined.
 
 mesh = Mesh.square(50)
 operator = ForwardOperator(mesh, units="normalized").fit()
@@ -40,10 +40,10 @@ def visible(rho):
 
 
 # %%
-# Exchange what the data don't see
-# --------------------------------
-# The visible part of the first section with the invisible part of the second is another section
-# with the gravity of the first, to seven digits.
+# Exchange the null-space part
+# ----------------------------
+# The range part of the first section plus the null-space part of the second is another section with
+# the gravity of the first, to seven digits.
 
 swapped = visible(truth) + (other - visible(other))
 g = operator.transform([truth, swapped, other])
@@ -77,7 +77,7 @@ axes[1, 1].set(xlabel="number", ylim=(1e-15, 2), title="singular values / the la
 for level in (1e-2, 1e-6):
     axes[1, 1].axhline(level, color="0.6", lw=1, ls=":")
 
-# How much of each cell the data see: 1 if they fix it, 0 if they say nothing.
+# Share of each cell in the range part: 1 if the data determine it, 0 if they have no information.
 share = np.sum(Vt[s > 1e-2 * s[0]] ** 2, axis=0)
 image = axes[1, 2].pcolormesh(x, z, mesh.unflatten(share), cmap="magma", vmin=0)
 axes[1, 2].set(ylim=(z[-1], z[0]), aspect="equal", title="share of a cell seen at 1 %")
@@ -88,7 +88,7 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 figure.savefig(output / "null_space.png", dpi=100)
 
 # %%
-# Of the section's layers and body, the data see lateral changes near the top. Everything else in an
-# estimate of density is put there by the method: the least norm puts nothing, a smooth inversion
-# the smoothest, a network what was usual in its training set. With noise the visible part is
-# smaller still.
+# Of the layers and the body in the section, the data determine lateral changes near the top.
+# Everything else in an estimate comes from the method: zero for the least norm, the smoothest
+# continuation for a smooth inversion, and the mean of similar training sections for a network. With
+# noise, the range part is even smaller.

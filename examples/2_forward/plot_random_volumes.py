@@ -2,9 +2,9 @@
 Random volumes and their gravity
 ================================
 
-A network is trained on simulated geology, in 3D on volumes. `make_density_models` draws ten
-families of them: layers that are flat, folded, dipping or faulted, basins, and bodies in country
-rock. Each volume strikes in its own direction, along which structures bend, fade and end.
+Networks for 3D surveys are trained on simulated volumes. `make_density_models` draws ten families
+of them: layers that are flat, folded, dipping or faulted, basins, and bodies in country rock. Each
+volume has its own strike, along which structures bend, fade and end.
 """
 
 import os
@@ -31,7 +31,7 @@ print(data.DESCR)
 # %%
 # Look
 # ----
-# Below each name a vertical section, a map at the depth that is given, and gravity; section and map
+# Below each name are a vertical section, a map at the stated depth, and gravity. Section and map
 # cut the volume where it departs most from flat layers.
 
 z, y, x = mesh.edges
@@ -61,4 +61,4 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 figure.savefig(output / "random_volumes.png", dpi=80)
 
 # %%
-# Mesh and survey may be those of a measurement, with active cells below its topography.
+# Mesh and survey can be those of a measured survey, with active cells below its topography.

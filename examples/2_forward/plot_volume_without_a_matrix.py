@@ -2,8 +2,9 @@
 A volume without a matrix
 =========================
 
-400,000 cells and 10,000 stations: the sensitivity would take 32 GB. Its layers are Toeplitz blocks,
-though, so FFTs apply it, and Tikhonov's estimate needs nothing else.
+For 400,000 cells and 10,000 stations, the sensitivity matrix would take 32 GB. The blocks of its
+layers are Toeplitz matrices, which FFTs apply without storing them, and Tikhonov's estimate needs
+only such products.
 """
 
 import os
@@ -15,7 +16,7 @@ from skgrav import ForwardOperator, Mesh, Survey, TikhonovInverter
 from skgrav.plotting import DensityDisplay
 
 # %%
-# A dense body above a light one, both under a grid of stations at the spacing of the columns.
+# A dense and a light body below a grid of stations with the spacing of the columns.
 
 mesh = Mesh.regular((40, 100, 100), 50.0)
 truth = np.zeros(mesh.shape)
@@ -26,8 +27,8 @@ operator = ForwardOperator(mesh, grid).fit()
 print(operator.plan_)
 
 # %%
-# Data with noise of 1 % of their rms. The survey knows it, so that alpha follows from the
-# discrepancy principle: a residual as large as the noise, chi factor 1.
+# Data with noise of 1 % of their rms. The survey has this uncertainty, so that alpha follows from
+# the discrepancy principle: a residual as large as the noise, with a chi factor of 1.
 
 clean = operator.transform(truth.reshape(1, -1))
 sigma = 0.01 * np.sqrt(np.mean(clean**2))
@@ -35,9 +36,9 @@ data = clean + sigma * np.random.default_rng(0).normal(size=clean.shape)
 survey = Survey(grid.stations, "z", uncertainty=sigma)
 
 # %%
-# Gravity falls with the square of the distance, so without a weight all density would gather at the
-# top. With weights that fall alike, a body may lie at any depth; how deep it is and how thick, data
-# of one plane tell badly all the same.
+# Gravity decreases with the square of the distance, so that without depth weighting all density
+# would be at the top. With weights that decrease likewise, a body may be at any depth. Data in one
+# plane nevertheless resolve its depth and thickness poorly.
 
 inverter = TikhonovInverter(depth_weighting=2.0, operator=ForwardOperator(mesh, survey)).fit(data)
 result = inverter.invert(data)

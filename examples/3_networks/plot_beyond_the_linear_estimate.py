@@ -2,9 +2,9 @@
 What a network learns beyond the linear estimate
 ================================================
 
-The best linear estimate knows the mean and the covariance of the training sections. The default
-network starts from it, and adds what a linear estimate cannot have: it recognises what kind of
-section the data come from.
+The best linear estimate uses the mean and the covariance of the training sections. The default
+network starts from it and adds a nonlinear correction, which depends on the kind of section that
+the data indicate.
 """
 
 import os
@@ -18,8 +18,8 @@ from skgrav.datasets import make_gravity_dataset
 from skgrav.metrics import relative_l2_error
 
 # %%
-# Take both
-# ---------
+# Both estimates
+# --------------
 # The network that comes with the library was trained on 1.2 million sections of nine families, in
 # the paper's geometry, with noise of all levels up to a tenth. The linear estimate learns mean and
 # covariance from 5000 of them.
@@ -52,9 +52,9 @@ for family in families:
 print(f"{'all':16s}" + "".join(f"{error.mean():14.3f}" for error in errors.values()))
 
 # %%
-# Look at what it adds
-# --------------------
-# The last column is the network's estimate less the linear one.
+# What the network adds
+# ---------------------
+# The last column is the difference between the estimate of the network and the linear one.
 
 figure, axes = plt.subplots(
     3, 4, figsize=(10.5, 7.5), sharex=True, sharey=True, layout="compressed"

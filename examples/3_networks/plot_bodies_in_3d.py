@@ -2,9 +2,9 @@
 Bodies in 3D by a pretrained network
 ====================================
 
-Smooth inversion spreads a compact body over ten times its volume. A network that has seen 20,000
-winding bodies of Huang et al. (2021) knows how bodies look. Here it inverts two boxes, for which it
-was not trained, beside smooth inversion and compact inversion.
+Smooth inversion spreads a compact body over ten times its volume. A network that was trained on
+20,000 winding bodies of Huang et al. (2021) returns compact bodies. Here it inverts two boxes,
+which were not in its training set, and is compared with smooth inversion and compact inversion.
 """
 
 import os
@@ -55,9 +55,9 @@ for name, found in estimates.items():
 # Look
 # ----
 # A map at 375 m and a section through both bodies, along the line between them. Compact inversion
-# is told both densities, and boxes are what it looks for: here it is closer than the network, on
-# winding bodies it is farther off, as the page on public problems says. The network needs no
-# setting and takes milliseconds, but does not fit the data to their noise: a `Refiner` would.
+# is given both densities, and its norm suits boxes: here its error is smaller than that of the
+# network. For winding bodies it is larger, as the page on public problems shows. The network needs
+# no settings and takes milliseconds, but does not fit the data to their noise; a `Refiner` would.
 
 z, y, x = mesh.edges
 figure, axes = plt.subplots(4, 2, figsize=(9.5, 9), layout="constrained", sharex=True)

@@ -2,9 +2,9 @@
 Sections that generators draw
 =============================
 
-A generator turns a random code into a density section. The first question to one is whether its
-sections look like those it was trained on, and whether it draws all kinds of them, as in Figures 5
-and 6 of the paper [1]_.
+A generator maps a random code to a density section. This example shows whether its sections
+resemble those of the training set, and whether it draws all kinds of them, as in Figures 5 and 6 of
+the paper [1]_.
 
 .. [1] Negahdari et al. (2025), arXiv:2510.09632.
 """
@@ -22,8 +22,9 @@ from skgrav.plotting import SampleGalleryDisplay
 # %%
 # Train
 # -----
-# On 2000 sections of nine families, two VAEs and a GAN: one VAE with codes of 160 numbers, the
-# default, and one of 16. All are trained shortly, and serious work needs more sections, too.
+# Two VAEs and a GAN are trained on 2000 sections of nine families: one VAE with codes of 160
+# numbers, the default, and one with 16. All trainings are short; applications need longer training
+# on more sections.
 
 mesh = Mesh.square(16)
 rho, family = make_density_models(2900, mesh=mesh, random_state=0, return_family=True)
@@ -55,18 +56,18 @@ display.figure_.savefig(output / "generator_samples.png", dpi=100)
 
 # %%
 # The VAE draws smooth patches with few sharp boundaries, mixtures of layers and bodies that belong
-# to no family. With 16 numbers they are smoother still, like blurred pictures of real sections. The
-# GAN's sections have strong contrasts, but also noise from cell to cell that real ones don't have,
-# which longer training on more sections lessens, and some are at the highest density over much of
-# the section. None of the three draws the clean interfaces, flat layers or thin dykes of the first
-# row.
+# to no family. With 16 numbers they are even smoother, like blurred pictures of real sections. The
+# sections of the GAN have strong contrasts, but also noise from cell to cell that real sections do
+# not have, which is smaller after longer training on more sections. Some of them have the highest
+# density over much of the section. None of the three draws the sharp interfaces, flat layers or
+# thin dykes of the first row.
 
 # %%
 # Measure
 # -------
-# Coverage is the share of unseen sections that have a drawn one among their neighbours. Training
-# sections show the best that is to be expected. Diversity is the spread of the drawn sections
-# relative to that of the unseen.
+# Coverage is the share of unseen sections that have a drawn one among their neighbours. The value
+# of the training sections is the best that can be expected. Diversity is the spread of the drawn
+# sections relative to that of the unseen ones.
 
 coverage = {
     name: sample_coverage(test, sections, labels=family[2000:]) for name, sections in drawn.items()
@@ -81,10 +82,10 @@ for name, sections in drawn.items():
     )
 
 # %%
-# Diversity says little here: all generators spread about as widely as real sections, or somewhat
-# less. Coverage tells them apart. Blocks, intrusions and salt domes are met more often than layers,
-# whose straight or parallel interfaces random codes seldom make. A longer code represents a given
-# section better, as another example shows, but random codes are then more often
-# combinations that no real section has: of the two VAEs the one with fewer numbers covers far more,
-# in part because blurred sections are near to many. No family is missed altogether: none of the
-# generators has collapsed.
+# Diversity does not distinguish the generators here: the spread of each is about that of real
+# sections, or somewhat less. Coverage does. Blocks, intrusions and salt domes are covered more
+# often than layers, whose straight or parallel interfaces random codes seldom produce. A longer
+# code represents a given section better, as another example shows, but random codes are then more
+# often combinations that no real section has. Of the two VAEs, the one with fewer numbers covers
+# far more, in part because blurred sections are near to many. No family is missed altogether: none
+# of the generators has collapsed.

@@ -1,10 +1,10 @@
 """
-What gravity leaves open
-========================
+Non-uniqueness in latent space
+==============================
 
 Gravity alone does not determine a section: searches that start from different codes end in
-different sections, which fit the data about equally well. That is Figure 9 of the paper [1]_. Here
-the sections are split in what the data fix and what they do not see.
+different sections, which fit the data about equally well, as in Figure 9 of the paper [1]_. Here
+the sections are split into the parts that the data do and do not determine.
 
 .. [1] Negahdari et al. (2025), arXiv:2510.09632.
 """
@@ -37,9 +37,9 @@ vae = VAEGenerator(64, max_epochs=8, random_state=0).fit(y_train)
 # %%
 # Search from random codes
 # ------------------------
-# As in the paper, by Adam: codes have no prior, and the data are fitted as if the generator could
-# represent every section. The searches end after 300 iterations, converged or not; five of them
-# start from different codes.
+# As in the paper, the search uses Adam without a prior of the codes, and fits the data as if the
+# generator could represent every section. The searches end after 300 iterations, converged or not.
+# Five of them start from different codes.
 
 warnings.simplefilter("ignore", ConvergenceWarning)
 paper = LatentInverter(
@@ -58,7 +58,8 @@ result = paper.fit(X_train, y_train).set_params(n_starts=5).invert(X_test)
 candidates = result.candidates
 
 # %%
-# The default has a prior of the codes, and knows that no code gives the truth.
+# The default has a prior of the codes, and takes the representation error of the generator into
+# account.
 
 default = LatentInverter(FrozenEstimator(vae), operator=operator, noise_level=0.0, random_state=0)
 estimate = default.fit(X_train, y_train).predict(X_test)
@@ -93,19 +94,19 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 display.figure_.savefig(output / "latent_ambiguity.png", dpi=100)
 
 # %%
-# All starts bring the misfit below a hundredth of the data, and none to the same section: bodies
-# and layers come and go, at other places and depths. Their errors are above that of the mean of the
-# training sections, though they fit the data far better. The mean of the five, in which what is
-# arbitrary averages out, has a smaller error than they have. The default is smooth: it shows what
-# the data ask for, and of the rest what is usual. Its error is the smallest, although in the
-# picture its body is blurred beyond recognition.
+# From all starts, the misfit decreases below a hundredth of the data, but each search ends in
+# another section, with bodies and layers at other places and depths. Their errors exceed that of
+# the mean of the training sections, although they fit the data far better. The error of their mean
+# is smaller, since arbitrary structure averages out. The default is smooth: it has the structure
+# that the data require, and apart from this the mean of the prior. Its error is the smallest,
+# although in the picture its body is blurred beyond recognition.
 
 # %%
 # Split them
 # ----------
-# The singular vectors of the matrix are ordered by how much gravity they make. A section's range
-# part lies in those with large singular values, here above 0.03 of the largest. The rest is its
-# null-space part, which hardly changes the data.
+# The singular vectors of the matrix are ordered by the size of their gravity. The range part of a
+# section is its projection on those with large singular values, here above 0.03 of the largest. The
+# rest is its null-space part, which hardly changes the data.
 
 _, s, Vt = operator.svd_
 seen = Vt[s > 0.03 * s[0]]
@@ -136,16 +137,16 @@ axis.grid(alpha=0.3)
 figure.savefig(output / "latent_ambiguity_spread.png", dpi=100)
 
 # %%
-# What the null space does to gravity inversion
+# Effect of the null space on gravity inversion
 # ---------------------------------------------
-# The candidates agree in the direction that makes most gravity, to less than a thousandth of what
-# training sections differ by, and agree less the smaller the singular value is. Beyond some thirty
-# directions they differ as much as sections that have nothing to do with one another. So most of
-# their spread, and of their errors, is in the null-space part, and a better fit would not mend it.
+# The candidates agree in the direction of largest gravity to less than a thousandth of the spread
+# of training sections, and agree less for smaller singular values. Beyond some thirty directions
+# they differ as much as independent sections. Most of their spread, and of their errors, is
+# therefore in the null-space part, and a better fit would not reduce it.
 #
 # In the paper's geometry there are 300 data for 2500 cells, here 144 for 576, and the singular
-# values fall so fast that only some tens of directions count. The data fix those, within their
-# noise. All others are decided by the prior alone: by the training sections, the generator, and
-# what the search prefers among codes that fit equally well. A search without a prior leaves that to
-# its start. The default takes the most probable code instead, which has a much smaller error in the
-# null-space part, and still most of its error is there: it is a good guess, not a measurement.
+# values decrease so fast that the data determine only some tens of directions, within their noise.
+# All others depend on the prior alone: on the training sections, the generator, and the preference
+# of the search among codes that fit equally well. Without a prior, they depend on the start. The
+# default takes the most probable code, which has a much smaller error in the null-space part. Most
+# of its error is still in this part, which the data do not determine.

@@ -2,9 +2,9 @@
 A network's estimate as the start of a latent search
 ====================================================
 
-A search in the latent space of a generator depends on its start. The paper starts at a random
-code, or at that of the estimate of its first method, a network from gravity to density: Figure 10
-[1]_.
+A search in the latent space of a generator depends on its start. The paper starts from a random
+code, or from the code of the estimate of its first method, a network from gravity to density
+(Figure 10 in [1]_).
 
 .. [1] Negahdari et al. (2025), arXiv:2510.09632.
 """
@@ -26,7 +26,7 @@ from skgrav.plotting import SampleGalleryDisplay
 # %%
 # Train network and generator
 # ---------------------------
-# Both on the same 1600 sections; longer training on more of them makes both better.
+# Both are trained on the same 1600 sections; longer training on more sections improves both.
 
 mesh = Mesh.square(16)
 dataset = make_gravity_dataset(1624, mesh=mesh, random_state=0)
@@ -47,10 +47,10 @@ cnn.fit(X_train, y_train)
 # %%
 # Invert
 # ------
-# The paper's search, by Adam and without a prior, from a random code and from that of the network's
-# estimate; and the default, from a linear regression of the codes on the data, and in a Pipeline
-# from the estimate of the network, which the previous step puts before the data. All are told the
-# noise.
+# The paper's search, by Adam and without a prior, starts from a random code and from the code of
+# the network's estimate. The default starts from a linear regression of the codes on the data, and
+# in a Pipeline from the estimate of the network, which the previous step passes on with the data.
+# The noise is given to all of them.
 
 warnings.simplefilter("ignore", ConvergenceWarning)
 paper = {
@@ -112,12 +112,13 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 display.figure_.savefig(output / "latent_from_cnn.png", dpi=100)
 
 # %%
-# Without a prior the start decides. From a random code the search ends at a section full of blocks
-# that fit but are not there, much farther from the truth than the network's estimate, and noise
-# hardly matters to that. From the network's estimate it stays near it: the data are fitted better,
-# and the error remains about that of the network.
+# Without a prior, the result depends on the start. From a random code, the search ends in a section
+# with spurious blocks that fit the data, and its error is much larger than that of the network's
+# estimate, with little effect of the noise. From the network's estimate, the search remains near
+# it: the data are fitted better, and the error is about that of the network.
 #
-# With a prior and the errors of the generator the start matters less. The default fits the data
-# better still and has a smaller error than the network, about the same from a regression as from
-# the network's estimate, of which it changes only as much as paid on training pairs. With noise its
-# fit stops at about the noise, and the gain over the network shrinks.
+# With a prior and the representation error of the generator, the start has less effect. The default
+# fits the data even better and has a smaller error than the network, about the same from a
+# regression as from the network's estimate, which it changes only by the share that reduced the
+# error of training pairs. For noisy data, its fit stops at about the noise, and the gain over the
+# network is smaller.

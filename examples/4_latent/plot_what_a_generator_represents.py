@@ -2,9 +2,10 @@
 What a generator can represent
 ==============================
 
-An inversion within a generator returns one of its sections, so that none of its estimates is
-better than the generator's nearest section to the truth. That is Figure 7 of the paper [1]_: here
-for principal components, a VAE and a GAN, on sections that none of them has seen.
+An inversion in the latent space of a generator returns one of its sections. The error of the
+estimate is therefore at least that of the generator's nearest section to the truth, as in Figure 7
+of the paper [1]_. It is measured here for principal components, a VAE and a GAN, on sections
+outside their training set.
 
 .. [1] Negahdari et al. (2025), arXiv:2510.09632.
 """
@@ -36,8 +37,9 @@ gan = GANGenerator(64, max_epochs=8, random_state=0).fit(train)
 # %%
 # Find the nearest sections
 # -------------------------
-# Of principal components, the code of the nearest section is a projection. For the networks
-# `nearest_code` searches it, since the encoder of a VAE is only near it and a GAN has none.
+# For principal components, the code of the nearest section is a projection. For the networks,
+# `nearest_code` searches for it, since the encoder of a VAE is only an approximation, and a GAN has
+# none.
 
 nearest = {
     "PCA": pca.inverse_transform(pca.transform(test)),
@@ -65,16 +67,16 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 display.figure_.savefig(output / "what_a_generator_represents.png", dpi=100)
 
 # %%
-# The large layers and bodies are there in all three; thin layers and sharp edges are blurred, since
-# codes of this length do not tell them. The VAE corrects principal components by convolutions, and
-# comes somewhat nearer to the truth than they do. The GAN, which is trained to draw and not to
-# represent, leaves the largest errors, much of them grain; its training here is short. The codes
-# of the VAE's encoder are a little worse than those of the search.
+# All three represent the large layers and bodies. Thin layers and sharp edges are blurred, since
+# codes of this length cannot describe them. The VAE corrects principal components by convolutions,
+# and its error is somewhat smaller than theirs. The GAN, which is trained to draw and not to
+# represent sections, has the largest errors, much of them noise from cell to cell; its training
+# here is short. The codes of the VAE's encoder are a little worse than those of the search.
 
 # %%
 # How many components?
 # --------------------
-# The components are ordered, so that one fit tells of all numbers of them.
+# The components are ordered, so that one fit suffices for all numbers of components.
 
 numbers = [4, 8, 16, 32, 64, 128, 256]
 pca = PCA(256, svd_solver="full").fit(train)
@@ -106,8 +108,9 @@ axis.legend()
 figure.savefig(output / "error_against_code_length.png", dpi=100)
 
 # %%
-# Errors fall slowly with the length of the code: sections with sharp interfaces at any place have
-# no short description by smooth patterns. A VAE gains somewhat on as many principal components, and
-# less than twice as many of these would. What is left is the least error of any inversion within
-# the generator, unless it keeps what the generator can't represent, as `LatentInverter` does with
-# the estimate of another inverter. How near gravity can come to that bound is another question.
+# Errors decrease slowly with the length of the code, since sections with sharp interfaces at any
+# place have no short description by smooth patterns. The error of a VAE is somewhat smaller than
+# that of as many principal components, and larger than that of twice as many. This is the least
+# error of any inversion in the latent space of the generator, unless the part that the generator
+# cannot represent is kept from the estimate of another inverter, as `LatentInverter` does. With
+# gravity data, the error is usually larger.

@@ -2,9 +2,9 @@
 Refining must stop at the noise
 ===============================
 
-A network's estimate fits the data only roughly. Refining it mends that, and on noisy data goes on
-to fit the noise unless it is told when to stop: by the size of the residual that noise leaves, the
-discrepancy, rather than by a small tolerance.
+A network's estimate fits the data only roughly. Refining improves the fit, but for noisy data it
+also fits the noise, unless it is stopped by the discrepancy principle, when the residual is as
+large as the noise, and not by a small tolerance.
 """
 
 import os
@@ -23,7 +23,7 @@ from skgrav.solvers import CGLS
 # %%
 # A network's estimate as the start
 # ---------------------------------
-# The paper's network, trained shortly, of data with 1 % noise.
+# The estimate of the paper's network, after a short training, for data with 1 % noise.
 
 NOISE = 0.01
 mesh = Mesh.square(24)
@@ -41,11 +41,11 @@ network = CNNInverter(
 start = network.fit(train.data, train.target).predict(test.data)
 
 # %%
-# Iterate, and look after each iteration
-# --------------------------------------
-# Least squares by conjugate gradients, ended after 1, 2, 3 ... iterations. The noise of the data is
-# known here, so that the error of the density can be seen beside the chi factor: the mean square of
-# the residuals over that of the noise.
+# Error and misfit after each iteration
+# -------------------------------------
+# Least squares by conjugate gradients, stopped after 1, 2, 3 ... iterations. The true density and
+# the noise are known here, so that the error of the density can be compared with the chi factor:
+# the mean square of the residuals over that of the noise.
 
 warnings.simplefilter("ignore", ConvergenceWarning)  # iterations are cut short on purpose
 iterations = np.unique(np.geomspace(1, 300, 24).astype(int))
@@ -56,7 +56,7 @@ for n in iterations:
     chis.append(chi_factor(operator, rho, test.data, noise_level=NOISE))
 
 # %%
-# Told the noise, the solver stops by itself, each sample in an iteration of its own.
+# If the noise is stated, the solver stops automatically, in a different iteration for each sample.
 
 sigma = NOISE * np.sqrt(np.mean(test.data**2, axis=1, keepdims=True))
 told = CGLS().solve(operator, test.data, start, sigma=sigma)
@@ -64,7 +64,7 @@ error_start, error_told = (relative_l2_error(test.target, rho) for rho in (start
 chi_start = chi_factor(operator, start, test.data, noise_level=NOISE)
 chi_told = chi_factor(operator, told.rho, test.data, noise_level=NOISE)
 print(f"start           error {error_start:6.3f}   chi factor {chi_start:5.2f}")
-print(f"told the noise  error {error_told:6.3f}   chi factor {chi_told:5.2f}")
+print(f"noise stated    error {error_told:6.3f}   chi factor {chi_told:5.2f}")
 print(f"iteration {iterations[-1]:3d}   error {errors[-1]:6.3f}   chi factor {chis[-1]:5.2f}")
 
 figure, axes = plt.subplots(2, 1, figsize=(6.5, 6), sharex=True, layout="constrained")
@@ -73,7 +73,7 @@ for axis, values, level, label in (
     (axes[1], chis, chi_told, "chi factor of the data"),
 ):
     axis.loglog(iterations, values, "o-", label="after so many iterations")
-    axis.axhline(level, color="C1", label="told the noise")
+    axis.axhline(level, color="C1", label="noise stated")
     axis.set_ylabel(label)
 axes[0].axhline(error_start, color="0.5", ls=":", label="start")
 axes[1].axhline(1, color="0.5", ls="--", label="residuals as large as the noise")

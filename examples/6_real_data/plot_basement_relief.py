@@ -2,10 +2,10 @@
 Depth of an interface: the Moho below a margin
 ==============================================
 
-Where sediments lie on a basement, or crust on the mantle, the question is not a density in each
-cell but the depth of one interface. Here it is the Moho of the measured profile of the Pelotas
-margin, for which a section was published [1]_. Water, sediments and volcanics are taken from that
-section; the Moho is not.
+If sediments overlie a basement, or crust the mantle, the unknown is not a density in each cell but
+the depth of one interface. Here it is the Moho below the measured profile of the Pelotas margin,
+for which a section was published [1]_. Water, sediments and volcanics are taken from that section;
+the Moho is estimated.
 
 .. [1] Bastos and Oliveira Jr. (2020), Geophysics, doi:10.1190/geo2018-0772.1
 """
@@ -23,10 +23,10 @@ from skgrav.datasets import fetch_pelotas_profile, pelotas_section
 # %%
 # Gravity of what is known
 # ------------------------
-# With the Moho at its reference depth everywhere, the published section leaves water, sediments,
-# volcanics and the oceanic crust. Their gravity is subtracted, and what remains is that of the
-# Moho, a level that nobody knows, and errors, 4 mGal by our guess. Columns of 300 km beyond both
-# ends stand for the rest of the Earth.
+# With the Moho at its reference depth everywhere, the published section consists of water,
+# sediments, volcanics and the oceanic crust. Their gravity is subtracted. The remaining data are
+# the gravity of the Moho, an unknown base level, and errors, which we estimate as 4 mGal. Columns
+# of 300 km beyond both ends represent the rest of the Earth.
 
 profile = fetch_pelotas_profile()
 x_edges = np.r_[-300e3, np.linspace(0, 383e3, 150), 683e3]
@@ -46,9 +46,10 @@ crust = np.where(oceanic, density["oceanic_crust"], density["continental_crust"]
 # %%
 # Invert
 # ------
-# The contrast is that of the rock above to the rock below, crust less mantle. The interface starts
-# as Bouguer slabs about the reference, and is the smoothest that fits the data. Two depths of the
-# published Moho serve as if they were known to 1 km, say from refraction.
+# The contrast is the density of the rock above less that of the rock below, crust less mantle. The
+# initial interface is computed from Bouguer slabs about the reference; the result is the smoothest
+# interface that fits the data. Two depths of the published Moho are used as if they were known to 1
+# km, for example from seismic refraction.
 
 known = np.searchsorted(profile.x, [40e3, 360e3])
 points = np.column_stack([profile.moho, profile.x])[known]
@@ -73,8 +74,8 @@ for name, wells in {"gravity alone": None, "with two known depths": points}.item
 # %%
 # Look
 # ----
-# Above, the data without the gravity of what is known, and that of the Moho; below, the Moho with
-# one standard deviation, and the published one in black.
+# Top: the data without the gravity of the known rock, and the gravity of the Moho. Bottom: the Moho
+# with one standard deviation, and the published Moho in black.
 
 figure, axes = plt.subplots(
     2, 1, figsize=(8, 7), sharex=True, layout="constrained", height_ratios=(2, 3)
@@ -104,9 +105,10 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 figure.savefig(output / "basement_relief.png", dpi=100)
 
 # %%
-# What gravity tells of the Moho
-# ------------------------------
-# Its shape: the rise by 17 km from the shelf to the ocean, within 1.3 km of the published one, the
-# humps of which the data do not ask for at 4 mGal. Not its level, which a constant hides from
-# gravity alone by kilometres, as the stated standard deviation says; two known depths give it. What
-# is wrong with the sediments that were subtracted is wrong with the Moho.
+# What gravity determines of the Moho
+# -----------------------------------
+# The data determine its shape: the rise by 17 km from the shelf to the ocean, within 1.3 km of the
+# published Moho. The data do not require the undulations of the latter at 4 mGal. They do not
+# determine the mean depth, which trades off with the free base level and is uncertain by
+# kilometres, as the standard deviation shows; two known depths fix it. Errors of the subtracted
+# sediments cause errors of the Moho.

@@ -2,10 +2,10 @@
 A borehole through a block: what a log adds to gravity
 ======================================================
 
-Gravity tells the mass of a body and where its centre is, but hardly its size and density. A
-borehole tells the density, along a line. Together they are data of one inversion.
+Gravity determines the mass of a body and its centre, but hardly its size and density contrast. A
+borehole determines the density along a line. Both are used as data of one inversion.
 
-The block is synthetic, from the validations of SimPEG, so that the truth is known: 100 kg/m3
+The block is a synthetic problem from the validations of SimPEG, with known density: 100 kg/m3
 between 200 and 400 m depth, and 441 stations of gz with noise of 0.002 mGal.
 """
 
@@ -19,7 +19,8 @@ from skgrav.datasets import fetch_block_halfspace
 from skgrav.plotting import DensityDisplay
 
 # %%
-# To take seconds, cells are merged two by two along each axis; the block still ends at their edges.
+# To reduce the computing time, cells are merged in pairs along each axis; the block still ends at
+# their edges.
 
 block = fetch_block_halfspace()
 mesh = Mesh([edges[::2] for edges in block.mesh.edges])
@@ -27,10 +28,10 @@ truth = block.mesh.unflatten(block.density)[::2, ::2, ::2].ravel()
 gravity = ForwardOperator(mesh, block.survey)
 
 # %%
-# A vertical hole through the block, logged every 5 m down to 600 m. What we put in: densities with
-# errors of 10 kg/m3, relative to the background, as the densities of the inversion are. Samples in
-# the same cell are averaged to one datum. Its uncertainty is not only that of the probe: a cell of
-# 50 m is not the rock at the wall of the hole, so it is not divided by the number of samples.
+# A vertical hole through the block, logged every 5 m down to 600 m. The simulated log has densities
+# with errors of 10 kg/m3, relative to the background, like the densities of the inversion. Samples
+# in the same cell are averaged to one datum. Its uncertainty includes the difference between a cell
+# of 50 m and the rock at the wall of the hole, so it is not divided by the number of samples.
 
 depth = np.arange(2.5, 600.0, 5.0)
 measured = np.where((depth > 200) & (depth < 400), 100.0, 0.0)
@@ -54,9 +55,10 @@ for name, operator in (("gravity", gravity), ("gravity and log", joint)):
     print(f"{name}: relative error {error:.2f}, mean density in the block {inside:.0f} kg/m3")
 
 # %%
-# What the data know: the mass and the depth, with both; the density, where the hole goes. Around it
-# a smooth model can only fade, over about the length at which smoothness gives way to smallness.
-# The error falls, but is far from halved. Sections through the hole, without the padding:
+# The data determine the mass and the depth in both cases, and with the log the density along the
+# hole. Around it, the influence of the log on a smooth model decreases over about the length at
+# which smoothness and smallness have equal weight. The error decreases, but by far less than a
+# half. Sections through the hole, without the padding:
 
 display = DensityDisplay.from_predictions(
     truth, estimates, mesh=mesh, difference=False, at=(300.0, 10.0, 10.0)

@@ -3,7 +3,7 @@ A measured volume: the magma reservoir below Laguna del Maule
 =============================================================
 
 191 stations around a lake in the Andes, where the ground rises by 20 cm a year. A body of low
-density was found near 2 km depth and taken for the reservoir [1]_.
+density near 2 km depth was interpreted as the magma reservoir [1]_.
 
 .. [1] Miller et al. (2017), Earth and Planetary Science Letters, doi:10.1016/j.epsl.2016.11.007
 """
@@ -16,16 +16,16 @@ from skgrav.datasets import fetch_laguna_del_maule
 from skgrav.plotting import DensityDisplay
 
 # %%
-# The file grants the data an error of 0.05 mGal, that of the instruments. What cells of 350 m and
-# 100 m cannot explain is larger: we take 0.3 mGal. The authors removed a regional field; how much
-# of a level is left, the inversion finds out, with its standard deviation.
+# The file states an error of 0.05 mGal, that of the instruments. The part of the data that cells of
+# 350 m and 100 m cannot explain is larger: we assume 0.3 mGal. The authors removed a regional
+# field. The remaining base level is estimated by the inversion, with its standard deviation.
 
 maule = fetch_laguna_del_maule()
 survey = Survey(maule.survey.stations, "z", uncertainty=0.3, trend=0)
 
 # %%
-# The stations stand on the ground, which is taken from them. Cells above it are air, and no
-# unknowns. What the mesh is made of, and why, is printed.
+# The topography is interpolated from the stations, which stand on the ground. Cells above it are
+# air and not unknowns. The choices of the mesh and their reasons are printed.
 
 mesh = Mesh.for_survey(survey, cell=(100.0, 350.0, 350.0), depth=6000.0, verbose=True)
 print(mesh)
@@ -37,8 +37,9 @@ result = inverter.invert(data)
 print(inverter.operator_.plan_)
 
 # %%
-# Below the lake lies the least density, at the depth of the publication. Its contrast is a smooth
-# one: a smaller body of more contrast, up to the -600 kg/m3 that the authors allowed, fits as well.
+# The lowest density is below the lake, at the depth of the publication. Its contrast is that of a
+# smooth estimate: a smaller body of larger contrast, up to the -600 kg/m3 that the authors allowed,
+# fits as well.
 
 rho = result.rho[0]
 z, y, x = mesh.cell_centers[rho.argmin()]

@@ -2,10 +2,10 @@
 A line over scattered stations: the limbs of the Bushveld Complex
 =================================================================
 
-Gravity of an area is measured where people can go; a section needs a line. Here one runs from west
-to east over the largest layered intrusion on Earth, whose two limbs are mafic layers several
+Stations of an area are scattered, but a 2D section needs a line. Here the line runs from west to
+east over the largest layered intrusion on Earth, whose two limbs are mafic layers several
 kilometres thick, with anomalies of some 40 mGal. Whether they are connected below the granite
-between them has been argued for decades [1]_.
+between them has been debated for decades [1]_.
 
 .. [1] Webb et al. (2004), South African Journal of Geology 107, 207-218.
 """
@@ -24,9 +24,9 @@ from skgrav.plotting import DensityDisplay, GravityDisplay
 # %%
 # From the area to the line
 # -------------------------
-# The limbs strike north here, so that the line crosses them. Of 3877 stations we take those within
-# 6 km of it: of structure shallower than that, the section cannot tell whether it is below the line
-# or beside it.
+# The limbs strike north here, so that the line crosses them. Of 3877 stations we use those within 6
+# km of it. For structure shallower than this distance, the section does not show whether it is
+# below the line or beside it.
 
 WEST, EAST = -210e3, 220e3  # from 28.5 E, in metres
 bushveld = fetch_bushveld()
@@ -37,13 +37,14 @@ print(line)
 # %%
 # The mesh
 # --------
-# By itself, `Mesh.for_survey` would take columns as wide as neighbours along the line are apart,
-# 1.1 km; but in the area stations are 4.5 km apart, and we take about half of that. It would go
-# down to half the length of the line, 200 km; we put in that what we look for lies above 15 km, and
-# that all else is a linear trend. The ground is taken as flat, at the lowest station.
+# By default, `Mesh.for_survey` would choose columns with the spacing of neighbours along the line,
+# 1.1 km. In the area, however, stations are 4.5 km apart, and we choose about half of this. The
+# default depth is half the length of the line, 200 km. We assume that the sources of interest lie
+# above 15 km, and that the gravity of all others is a linear trend. The ground is flat, at the
+# lowest station.
 #
-# The file has no uncertainties. We grant 5 mGal, since neighbours along the line, up to 12 km apart
-# across it, differ by as much.
+# The file has no uncertainties. We assume 5 mGal, since neighbours along the line, which are up to
+# 12 km apart across it, differ by as much.
 
 survey = Survey(line.stations, "z", uncertainty=5.0, trend=1)
 ground = survey.stations[:, 0].max()
@@ -61,11 +62,11 @@ smoothest = result.rho[0]
 print(f"density {smoothest.min():.0f} to {smoothest.max():.0f} kg/m3")
 
 # %%
-# What the data know
-# ------------------
-# The excess of mass below each column is known better than the density: we express it by the
-# thickness of a sheet of 300 kg/m3, about the contrast of the mafic layers. With all of it at the
-# ground, the data are fitted nearly as well, without any further adjustment but that of the trend.
+# What the data determine
+# -----------------------
+# The excess mass below each column is better determined than the density. We express it by the
+# thickness of a sheet of 300 kg/m3, about the contrast of the mafic layers. With all of this mass
+# at the ground, the data are fitted nearly as well; only the trend is adjusted.
 
 CONTRAST = 300.0
 thickness = mesh.widths[0] @ mesh.unflatten(smoothest) / CONTRAST
@@ -103,9 +104,10 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 figure.savefig(output / "line_over_scattered_stations.png", dpi=100)
 
 # %%
-# Recovered: where along the line mass is in excess, and how much: both limbs, each as much as 4 km
-# of mafic rocks, several kilometres as they are known, and a deficit between them. Not recovered:
-# the depth, and with it the answer to the question. The smoothest section fills the 15 km that it
-# was given, the sheet 4 km of it, and both fit. The deficit may be granite in place of mafic rocks,
-# or hide their connection below, if the Moho is deeper there, as in [1]_. Nor can a section show
-# what lies off its line: at 110 km, where the western limb ends, neighbours differ by 20 mGal.
+# The data determine the position and the amount of excess mass along the line: both limbs, each
+# equivalent to 4 km of mafic rocks, which agrees with their known thickness of several kilometres,
+# and a deficit between them. They do not determine the depth, and therefore do not answer the
+# question. The smoothest section fills the 15 km of the mesh, the sheet 4 km of it, and both fit.
+# The deficit may be granite in place of mafic rocks, or the rocks may be connected below if the
+# Moho is deeper there, as in [1]_. A section does not show structure beside its line either: at 110
+# km, where the western limb ends, neighbours differ by 20 mGal.

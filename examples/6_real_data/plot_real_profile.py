@@ -3,9 +3,8 @@ A measured profile: the crust off southern Brazil
 =================================================
 
 Gravity was measured over 383 km of the Pelotas margin, from the shelf to the deep ocean, and a
-density section was published for it [1]_. Here a network learns from random crustal sections what
-such a margin may look like, estimates the section, and is corrected until it fits the data as
-well as they deserve.
+density section was published for it [1]_. Here a network is trained on random crustal sections of
+such margins. Its estimate for the measured data is corrected until it fits them to their noise.
 
 .. [1] Bastos and Oliveira Jr. (2020), Geophysics, doi:10.1190/geo2018-0772.1
 """
@@ -25,14 +24,14 @@ from skgrav.solvers import Projection
 # %%
 # Data and geometry
 # -----------------
-# 149 stations, 150 m above the sea, measured gz alone. The mesh is 383 km x 43 km; layers thicken
-# with depth, and the outermost columns go on for 300 km, since the Earth does not end with the
-# profile. The depth of the water is known, so training sections share it.
+# The data are gz at 149 stations, 150 m above the sea. The mesh is 383 km x 43 km. Layers thicken
+# with depth, and the outermost columns extend for 300 km, to represent the Earth beyond the
+# profile. The depth of the water is known, and is the same in all training sections.
 #
-# The survey says what of the data is not gravity of the section. The level of a gravity disturbance
-# is free, so it has a trend of degree 0: no density is estimated from it. 4 mGal is our guess of
-# what a 2D section can't explain: currents of the third dimension, the resolution of the global
-# gravity model, structure below the Moho.
+# The survey describes the part of the data that is not gravity of the section. The base level is
+# unknown, so the survey has a trend of degree 0, from which no density is estimated. 4 mGal is our
+# estimate of the gravity that a 2D section cannot explain: changes along strike, the resolution of
+# the global gravity model, and structure below the Moho.
 
 NOISE = 4.0
 profile = fetch_pelotas_profile()
@@ -48,7 +47,8 @@ print(operator.mesh_, operator.survey_, sep="\n")
 # %%
 # Train on crustal sections
 # -------------------------
-# Water, sediments, volcanics, crust, and a mantle that follows isostasy up to a few kilometres.
+# Water, sediments, volcanics, crust, and a Moho in isostatic equilibrium to within a few
+# kilometres.
 
 sections = make_margin_models(3200, mesh=mesh, water_depth=profile.bathymetry, random_state=0)
 gravity = operator.transform(sections)
@@ -82,7 +82,8 @@ for name, rho in {
 # %%
 # Invert
 # ------
-# Predictions hold the level that fits the data best, so that data are compared as measured.
+# Predicted data include the best-fitting base level, so that they can be compared with the measured
+# data.
 
 published = pelotas_section(profile, mesh)
 estimate, refined = inverted(observed)
@@ -113,7 +114,8 @@ for name, section in estimates.items():
 # %%
 # Look
 # ----
-# Black: the published interfaces. Green: where an estimate reaches half of the mantle's contrast.
+# Black: the published interfaces. Green: depth at which an estimate reaches half of the mantle's
+# contrast.
 
 del estimates["mean of the training sections"]
 figure, axes = plt.subplots(5, 1, figsize=(9, 13), sharex=True, layout="constrained")
@@ -144,17 +146,18 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 figure.savefig(output / "real_profile.png", dpi=100)
 
 # %%
-# What is recovered and what is not
-# ---------------------------------
-# Recovered: the data, to well within the 4 mGal that we grant them but for the first 20 km, where
-# they fall as no training section does, by smooth changes of a section that agrees with what is
-# known of such margins; the water, which was given; the rise of the mantle from the shelf to the
-# ocean, where gravity falls by 70 mGal over the slope.
+# What the data determine and what they do not
+# --------------------------------------------
+# The data are fitted to well within the stated 4 mGal, by smooth changes of a section that agrees
+# with the geology of such margins. An exception is the first 20 km, where the data decrease more
+# than in any training section. The estimate shows the rise of the mantle from the shelf to the
+# ocean, where gravity decreases by 70 mGal over the slope. The water was given.
 #
-# Not recovered: sharp interfaces, since gravity blurs what is deep, and the estimate is a mean over
-# what is possible; the thickness of the sediments and the depth of the Moho each for itself, since
-# a margin near isostasy hides one behind the other, so that under the ocean the Moho lies some 4 km
-# below the published one, which had seismic sections to lean on; the volcanics, whose contrast of
-# 15 kg/m3 makes less gravity than the noise. On unseen sections the network improves on the mean of
-# its training set by a sixth, on the published section by an eighth: of this profile the training
-# sections, not the 149 numbers, tell most. The data rule sections out; they choose none.
+# Sharp interfaces are not recovered, since gravity attenuates deep structure and the estimate is a
+# posterior mean. The thickness of the sediments and the depth of the Moho are not determined
+# separately, since their gravity nearly cancels in a margin near isostasy. Below the ocean, the
+# Moho is some 4 km deeper than the published one, which was constrained by seismic sections. The
+# volcanics, with a contrast of 15 kg/m3, have less gravity than the noise. Compared with the mean
+# of its training set, the error of the network is smaller by a sixth on unseen sections, and by an
+# eighth on the published section: most of the estimate comes from the training sections and not
+# from the 149 data. The data exclude sections, but do not determine a single one.

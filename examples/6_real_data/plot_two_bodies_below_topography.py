@@ -2,9 +2,9 @@
 Bodies below a valley: inverting with topography
 ================================================
 
-289 stations follow the ground of a valley, above a light block and a dense sphere that are known.
-Of a mesh that reaches above the ground, only the cells below it are unknowns, so no density goes
-into the air. The data are those of SimPEG's tutorial [1]_, and so is the truth.
+289 stations follow the topography of a valley, above a light block and a dense sphere. The mesh
+extends above the ground, but only the cells below it are unknowns. Data and true densities are
+those of SimPEG's tutorial [1]_.
 
 .. [1] https://simpeg.xyz/user-tutorials/inv-gravity-anomaly-3d
 """
@@ -19,8 +19,8 @@ from skgrav.datasets import fetch_two_bodies
 from skgrav.plotting import DensityDisplay
 
 # %%
-# The ground is given at points. Layers begin above its highest one; cells whose centre lies above
-# the ground become inactive, and so do those that would reach above a station.
+# The topography is given at points. Layers begin above the highest point. Cells whose centre lies
+# above the ground become inactive, as do cells that would reach above a station.
 
 bodies = fetch_two_bodies()
 layers, columns = np.arange(-102.5, 0.0, 2.5), np.arange(-100.0, 101.0, 5.0)
@@ -29,8 +29,8 @@ mesh = block.below(bodies.topography, survey=bodies.survey)
 print(mesh)
 
 # %%
-# The noise is 2 % of the largest datum, which the survey knows; alpha follows from it. The depth
-# weights count the depth of a cell from the ground above it.
+# The noise is 2 % of the largest datum, and is the uncertainty of the survey; alpha follows from
+# it. Depth weights use the depth of a cell below the ground above it.
 
 operator = ForwardOperator(mesh, bodies.survey)
 data = bodies.data[None]
@@ -38,8 +38,8 @@ inverter = TikhonovInverter(depth_weighting=2.0, operator=operator).fit(data)
 result = inverter.invert(data)
 
 # %%
-# A smooth inversion finds where the bodies are and with which sign, not their contrasts: the error,
-# weighted by volume, is nearly that of a model of zeros, 1, although the data are fitted.
+# A smooth inversion recovers the positions and signs of the bodies, but not their contrasts. The
+# error, weighted by volume, is nearly that of a model of zeros, 1, although the data are fitted.
 
 truth = bodies.true_model(mesh)
 rho = result.rho[0]
@@ -50,7 +50,7 @@ for name, cell in (("least", rho.argmin()), ("largest", rho.argmax())):
     print(f"{name} density {rho[cell]:.0f} kg/m3 at x = {x:.0f}, y = {y:.0f}, z = {z:.0f} m")
 
 # %%
-# Black lines are the ground and, dashed in grey, the bodies as they were put in.
+# Black lines are the ground; dashed grey lines are the true bodies.
 
 display = DensityDisplay.from_predictions(None, rho, mesh=mesh, at=(-61.0, 1.0, -34.0))
 z, y, x = mesh.centers

@@ -1,10 +1,10 @@
 """
-A measured profile: which other sections have its gravity
-=========================================================
+A measured profile: posterior of the interfaces
+===============================================
 
-Gravity over the Pelotas margin was published with a section of the crust [1]_. Which other sections
-of such a margin have the same gravity? Where do the published interfaces lie among theirs, and what
-would a borehole change?
+Gravity over the Pelotas margin was published with a section of the crust [1]_. This example draws
+other sections of such a margin with the same gravity, compares their interfaces with the published
+ones, and shows the effect of a borehole.
 
 .. [1] Bastos and Oliveira Jr. (2020), Geophysics, doi:10.1190/geo2018-0772.1
 """
@@ -24,9 +24,9 @@ from skgrav.plotting import SampleGalleryDisplay
 # %%
 # Data and geometry
 # -----------------
-# 149 stations, whose gz has an unknown level, a trend of degree 0. The published section leaves a
-# residual of 6.4 mGal, so that much is granted here to what a section of four rocks cannot explain.
-# Columns are 5.1 km wide, and the outermost go on for 300 km.
+# The data are gz at 149 stations, with an unknown base level, a trend of degree 0. The residual of
+# the published section is 6.4 mGal, which is used here as the uncertainty, since a section of four
+# rocks cannot explain more. Columns are 5.1 km wide, and the outermost extend for 300 km.
 
 NOISE = 6.4
 profile = fetch_pelotas_profile()
@@ -41,15 +41,16 @@ gravity = ForwardOperator(mesh, survey).fit()
 # %%
 # The prior
 # ---------
-# What we take for possible before we look at gravity, in words: the water is known. Below are
-# sediments of one density, 2350 kg/m3 give or take 60, on average 0.5 to 7.5 km thick, with changes
-# along the profile over some 30 km. The crust has 2870 give or take 15, volcanics included, whose
-# density is nearly the same. The Moho is where isostasy puts it, up to a smooth deviation of 0.5 to
-# 4 km; but how deep it is below land without sediments is only known to within 34 and 44 km.
-# Densities are contrasts to the reference Earth of the published section.
+# The prior in words: the depth of the water is known. The sediments have one density, 2350 +- 60
+# kg/m3, and a mean thickness of 0.5 to 7.5 km, with changes along the profile over some 30 km. The
+# crust has 2870 +- 15 kg/m3, including the volcanics, whose density is nearly the same. The Moho is
+# in isostatic equilibrium except for a smooth deviation of 0.5 to 4 km; its depth below land
+# without sediments is between 34 and 44 km. Densities are contrasts to the reference Earth of the
+# published section.
 #
-# `make_margin_models` puts that depth at the published 43.2 km. Most of the published Moho, up to
-# 9 km above where isostasy then has it, would be impossible: a posterior holds under its prior.
+# In `make_margin_models` this depth is the published 43.2 km. Most of the published Moho, which is
+# up to 9 km above isostatic equilibrium for this depth, would then be impossible: a posterior is
+# valid only under its prior.
 
 WATER, CRUST, MANTLE = 1030.0, 2870.0, 3240.0
 water = np.interp(x, profile.x, profile.bathymetry)
@@ -92,10 +93,10 @@ library, others = make_margins(30_000, 0), make_margins(100, 1)
 # %%
 # With and without a hole
 # -----------------------
-# Nobody drilled it: a hole on the shelf, at x = 62 km and 4.5 km deep. Its log is what the
-# published section has there, sediments down to 3.6 km and volcanics below. A cell of 5 km is not
-# the rock at the wall of a hole, so its density is believed to 50 kg/m3 only. Gravity and log are
-# data of one operator, and the library is the same for both.
+# The borehole is hypothetical: on the shelf, at x = 62 km and 4.5 km deep. Its log has the
+# densities of the published section, sediments down to 3.6 km and volcanics below. A cell of 5 km
+# differs from the rock at the wall of a hole, so the uncertainty of its density is 50 kg/m3.
+# Gravity and log are data of one operator, and the library is the same for both.
 
 HOLE = 62e3
 published = pelotas_section(profile, mesh)
@@ -110,8 +111,8 @@ data = {
 }
 
 # %%
-# Interfaces are read from a section by the density half way between those of the layers: below is
-# nothing lighter. Between the centres of cells they are interpolated.
+# An interface is the deepest point at which the density crosses the mean of those of the two
+# layers. It is interpolated between the centres of cells.
 
 THRESHOLDS = {"base of the sediments": -260.0, "Moho": 185.0}
 known = {
@@ -142,13 +143,14 @@ def inside(depths, found):
 
 
 # %%
-# Draws of the posterior are the sections of the library whose data are nearest, corrected to fit.
-# Whether bands hold is measured on a hundred other sections of the prior, each with its own gravity
-# and log. Those of densities are made to hold; depths of interfaces are another matter.
+# Posterior samples are the sections of the library whose data are nearest, corrected to fit. The
+# coverage of the bands is measured on a hundred other sections of the prior, each with its own
+# gravity and log. The intervals of densities are calibrated by construction; those of the depths of
+# interfaces need not be.
 #
-# The measured data are unusual for this prior, which has no volcanics of their own density and no
-# structure along the margin: `applicability` says how unusual, and `sample_y` would warn. Bands
-# hold for data that are not.
+# The measured data are unusual under this prior, which has no separate density of volcanics and no
+# structure along the margin. `applicability` states how unusual, and `sample_y` would warn. The
+# coverage of the bands applies to data that are not unusual.
 
 near = np.abs(x - HOLE) < 20e3
 draws = {"prior": library[:1000]}
@@ -184,7 +186,7 @@ for (source, name), found in bands.items():
 # %%
 # Look
 # ----
-# Black: published. Colours: medians and bands of 90 %.
+# Black: published interfaces. Colours: medians and bands of 90 %.
 
 figure, axes = plt.subplots(2, 1, figsize=(9, 7.5), sharex=True, sharey=True, layout="constrained")
 for axis, source in zip(axes, data, strict=True):
@@ -211,19 +213,19 @@ for axis in filter(None, display.axes_.ravel()):
 display.figure_.savefig(output / "pelotas_draws.png", dpi=100)
 
 # %%
-# What it tells
-# -------------
-# The published interfaces lie within the bands of gravity alone almost everywhere, and so do many
-# others: gravity takes a fifth off what was known of the sediments and of the Moho before. Each
-# hides behind the other, and the unknown level of the data behind both. The exception is the Moho
-# near x = 140 km, which rises more steeply than any of these sections.
+# Results
+# -------
+# The published interfaces are within the bands from gravity alone almost everywhere, as are many
+# others: gravity reduces the prior uncertainty of the sediments and of the Moho by a fifth. The two
+# trade off with each other, and with the unknown level of the data. The exception is the Moho near
+# x = 140 km, which rises more steeply than in any of these sections.
 #
-# The hole tells the base of the sediments to within a kilometre for 20 km around it, far beyond its
-# wall, since it varies over some 30 km, and by gravity narrows it along the whole profile. It
-# hardly tells the Moho. Between 120 and 170 km the published sediments are now too thick: they
-# deepen there by more than changes over 30 km, a single density and near isostasy allow. Either
-# that part of the prior is wrong, or the published base is. Of the other sections, for which the
-# prior is right, the bands hold.
+# The hole determines the base of the sediments to within a kilometre for 20 km around it, since the
+# base varies over some 30 km, and together with gravity it reduces the uncertainty along the whole
+# profile. It hardly affects the Moho. Between 120 and 170 km, the published sediments are now
+# thicker than the bands allow: they deepen there by more than changes over 30 km, a single density
+# and near isostasy allow. Either this part of the prior is wrong, or the published base is. For the
+# other sections, for which the prior is right, the coverage of the bands is as stated.
 #
-# The correction that makes a section fit is smooth: where it has much to do, clouds appear in the
-# crust. A larger library would leave less to it.
+# The correction of a section is smooth. Large corrections appear as diffuse changes of density in
+# the crust. With a larger library, corrections would be smaller.

@@ -1,10 +1,11 @@
 """
-What else could be down there
-=============================
+Posterior samples: other sections that fit the data
+===================================================
 
-An inversion returns one section, and many others fit the data as well. Here they are drawn:
-sections of plausible geology, each of which has the measured gravity, beside the true one. Together
-they answer what a single section cannot: how sure a density is, and what a borehole would meet.
+An inversion returns one section, but many others fit the data as well. This example draws
+geologically plausible sections, each with the measured gravity, and compares them with the true
+one. Their distribution gives the uncertainty of the density, and the profile that a borehole is
+expected to find.
 """
 
 import os
@@ -18,11 +19,11 @@ from skgrav.metrics import chi_factor, crps, interval_coverage, relative_l2_erro
 from skgrav.plotting import CalibrationDisplay, PosteriorDisplay, SampleGalleryDisplay
 
 # %%
-# What is known before
-# --------------------
+# The prior
+# ---------
 # The prior is a library of 20,000 random sections of nine families: layers, folds, faults, basins,
-# salt domes, intrusions. Densities are contrasts of -300 to 300 kg/m3 to those of the rock around
-# the section, which is 4 km long and 2 km deep. gz is measured every 62.5 m, over three times that
+# salt domes, intrusions. Densities are contrasts of -300 to 300 kg/m3 to the rock around the
+# section, which is 4 km long and 2 km deep. gz is measured every 62.5 m, over three times that
 # length, with noise of 1 % of its rms.
 
 NOISE = 0.01
@@ -43,10 +44,10 @@ inverter = AnalogueInverter(
 # %%
 # One section
 # -----------
-# The truth is a salt dome, which the inverter does not know. Mean and standard deviation are those
-# of a hundred draws. The third panel asks a question of them: with which probability is the rock
-# denser than the rock around? The last is what a hole at x = 700 m is expected to meet: the bands
-# hold the true density in one cell of two, and in nine of ten.
+# The true section is a salt dome that is not one of those in the library. Mean and standard
+# deviation are those of a hundred samples. The third panel shows the probability that the rock is
+# denser than its surroundings. The last is the expected profile of a hole at x = 700 m: the bands
+# should contain the true density in one cell of two, and in nine of ten.
 
 SAMPLE, HOLE = 25, 700.0
 g, truth = test.data[[SAMPLE]], test.target[[SAMPLE]]
@@ -70,8 +71,9 @@ print(f"errors of 100 draws       {errors.min():.2f} to {errors.max():.2f}")
 print(f"error of their mean       {relative_l2_error(truth, draws.mean(axis=2)):.2f}")
 
 # %%
-# Any question of the section is answered by asking it of each draw. Rock between 700 and 1300 m is
-# denser than the surroundings unless it is salt: where is a hole likely to find lighter one?
+# The probability of any property of the section is its frequency among the samples. Rock between
+# 700 and 1300 m is denser than the surroundings unless it is salt. Where is a hole likely to find
+# light rock?
 
 at_depth = (mesh.centers[0] > 700) & (mesh.centers[0] < 1300)
 light = (mesh.unflatten(draws[0].T)[:, at_depth] < -50).any(axis=1).mean(axis=0)
@@ -80,14 +82,14 @@ print(f"light rock                with probability {light.max():.2f} at x = {bes
 print(f"                          {light[0]:.2f} and {light[-1]:.2f} at the ends of the profile")
 
 # %%
-# More of them
-# ------------
-# All of these have the gravity of the first, to its noise. What they share is what the data tell:
-# light rock above dense rock, and less mass around x = 600 m. Whether that is a dome, a basin, a
-# fold or a change within a layer they do not tell. Some draws are nearly mirror images of others:
-# the library has both, and the correction moves the mass to where the data want it. It is smooth,
-# since nothing in the data is sharp. So flat layers fit by a change of density along them, and keep
-# their bounds.
+# The samples
+# -----------
+# All of these sections have the gravity of the first, to within the noise. The features that they
+# share are determined by the data: light rock above dense rock, and less mass around x = 600 m. The
+# data do not distinguish between a dome, a basin, a fold and a change within a layer. Some samples
+# are nearly mirror images of others: the library has both, and the correction shifts the mass to
+# fit the data. It is smooth, since the data do not resolve sharp structure. Flat layers therefore
+# fit by a change of density along them, and keep their interfaces.
 
 shown = np.vstack([truth, draws[0].T[:11]])
 titles = ["truth", *(f"draw {k + 1}" for k in range(11))]
@@ -101,11 +103,11 @@ gallery = SampleGalleryDisplay(
 gallery.figure_.savefig(output / "posterior_draws.png", dpi=100)
 
 # %%
-# Do the bands hold?
-# ------------------
-# On 200 other sections, as always with posteriors: intervals of any level should contain as many of
-# the true densities as they promise, and the ranks of the truth among the draws should be even. The
-# posterior of a Gaussian with the mean and covariance of the library is the yardstick.
+# Calibration
+# -----------
+# Calibration is tested on 200 other sections: intervals of any level should contain their nominal
+# share of the true densities, and the ranks of the truth among the samples should be uniform. The
+# posterior of a Gaussian with the mean and covariance of the library is shown for comparison.
 
 linear = BayesLinearInverter(NOISE, operator=library.operator, store_covariance=True)
 linear.fit(library.data, library.target)
@@ -120,7 +122,8 @@ calibration = CalibrationDisplay.from_predictions(y, drawn, mesh=mesh)
 calibration.figure_.savefig(output / "posterior_calibration.png", dpi=100)
 
 # %%
-# Bands of 90 % hold for both. Those of 50 % are too wide for the Gaussian, whose draws are speckle
-# besides, as `PosteriorDisplay` shows of it: rock has few densities, with sharp bounds. The
-# histograms are those of the analogues. Intervals that hold for all sections together need not hold
-# for each kind of geology, and nothing is promised for kinds that the library does not have.
+# Bands of 90 % are calibrated for both. Those of 50 % are too wide for the Gaussian, whose samples
+# are also speckled, as `PosteriorDisplay` shows, whereas rock has few densities with sharp
+# interfaces. The histograms are those of the analogues. Intervals that are calibrated for all
+# sections together need not be for each kind of geology, and are not valid for kinds that are not
+# in the library.

@@ -61,11 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    options = _parser().parse_args(arguments)
-    options.command = shlex.join(["python", "-m", "skgrav", *arguments])
-    options.warnings = []
+    shown: list[str] = []
     with warnings.catch_warnings():
-        warnings.showwarning = partial(_show_warning, options.warnings)
+        warnings.showwarning = partial(_show_warning, shown)
+        options = _parser().parse_args(arguments)
+        options.command = shlex.join(["python", "-m", "skgrav", *arguments])
+        options.warnings = shown
         try:
             options.run(options)
         except _EXPECTED as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
+from argparse import SUPPRESS, Action, ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from skgrav._typing import Array
+from skgrav._warnings import warn
 from skgrav.geometry import AXES, UNIT_SIZES, Survey, component_unit
 from skgrav.io import Table, checked_path, open_table, stations_of, upward
 
@@ -26,7 +27,7 @@ GRADIENT_COMPONENTS = ("xx", "xy", "xz", "yy", "yz", "zz")
 #: Degree of the trend by its name.
 TRENDS = {"none": None, "level": 0, "linear": 1, "quadratic": 2}
 
-#: Trends by what was removed from the data when the option was ``--remove``.
+#: Trends by what was removed from the data when the option was ``--remove``, until 0.4.0.
 _FORMER_TRENDS = {"nothing": "none", "mean": "level", "trend": "linear"}
 
 _UNITS = ("length_unit", "elevation_unit", "gravity_unit", "gradient_unit")
@@ -87,13 +88,21 @@ def add_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--trend",
-        "--remove",  # its former name, with the values of `_FORMER_TRENDS`
-        type=lambda name: _FORMER_TRENDS.get(name, name),
         choices=TRENDS,
         help="coherent part of the data that is not gravity of the section: an unknown base level, "
         "or a regional field, linear or quadratic along the profile (default: that of the model, "
         "otherwise none)",
     )
+    parser.add_argument("--remove", dest="trend", type=_former_trend, choices=TRENDS, help=SUPPRESS)
+
+
+def _former_trend(name: str) -> str:
+    trend = _FORMER_TRENDS.get(name, name)
+    warn(
+        f"--remove {name} is deprecated since 0.2.0 and ends with 0.4.0: give --trend {trend}.",
+        FutureWarning,
+    )
+    return trend
 
 
 def add_station_options(

@@ -61,8 +61,8 @@ class AnalogueInverter(PriorApplicability, InverterMixin, BaseEstimator):
         and stations must be symmetric about the centre of the mesh.
     inflation : "auto" or float, default="auto"
         Factor of the deviations of analogues from their mean, which are too small since the same
-        data choose them. ``"auto"`` learns it in `fit` for several levels of noise, so that
-        intervals of sections that are left out of the library cover as much as they promise. 1
+        data choose them. ``"auto"`` determines it in `fit` for several levels of noise, so that
+        intervals of sections that are left out of the library have their nominal coverage. 1
         takes sections as they are.
     precision : {"float16", "float32", "float64"}, default="float32"
         Precision in which the library is kept, which the fit to the data does not depend on.

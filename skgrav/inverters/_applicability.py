@@ -41,7 +41,7 @@ class ApplicabilityMixin:
             Gravity, component-major.
         noise_level : float, array-like of shape (n_samples,) or "auto", default=None
             Relative noise of each sample, as in `predict`. An estimate takes roughness of the data
-            for noise, so tell it where it is known.
+            for noise, so give the level if it is known.
 
         Returns
         -------

@@ -568,7 +568,7 @@ class CNNInverter(
     def _p_values(self, X: Array, noise_level: ArrayLike | None) -> Array:
         if not isinstance(self._encoding, LinearEncoding):
             raise ValueError(
-                f"'architecture' is {self.architecture!r}, whose network knows no covariance of the"
+                f"'architecture' is {self.architecture!r}, whose network has no covariance of the"
                 " data to compare them with. Take architecture='residual' or 'unet'."
             )
         return self._encoding.p_values(X, noise_level, self.net_.augment.noise_level)

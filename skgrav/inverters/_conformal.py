@@ -1,4 +1,4 @@
-"""Intervals of any inverter that cover as much as they promise: split conformal prediction."""
+"""Intervals of any inverter with their nominal coverage: split conformal prediction."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LEAST_STD = 1e-9
 
 @saved
 class ConformalInverter(InverterMixin, BaseEstimator):
-    """Inverter with intervals of density that cover the truth as often as they promise.
+    """Inverter with intervals of density that have their nominal coverage.
 
     Split conformal prediction [1]_: residuals of sections that the inverter was not fitted to are
     the widths of the intervals of others, cell by cell. It holds for any inverter, whether that

@@ -159,7 +159,7 @@ class ImageEncoding(LinearEncoding):
         if fitted.mesh_.active is not None and not self.masked:
             warn(
                 "the mesh of 'operator' has inactive cells, but the network was trained on a whole "
-                "block and does not know them. Train it on meshes with inactive cells."
+                "block. Train it on meshes with inactive cells."
             )
         whitening = Noise.of(fitted).whitening
         _check_size(whitening.n_white)

@@ -366,8 +366,8 @@ class LatentInverter(InverterMixin, BaseEstimator):
         Returns
         -------
         rho : ndarray of shape (n_samples_X, n_cells, n_samples) or (n_samples_X, n_samples)
-            Draws, which fit the data to their noise where `approximation_error` is True. They say
-            nothing of densities that the generator cannot represent.
+            Draws, which fit the data to their noise where `approximation_error` is True. Their
+            spread does not include densities that the generator cannot represent.
 
         References
         ----------

@@ -200,8 +200,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         Returns
         -------
         rho : ndarray of shape (n_samples_X, n_cells, n_samples) or (n_samples_X, n_samples)
-            Draws. They say how sure densities are if the model norm describes the geology, and
-            nothing otherwise.
+            Draws. Their spread is the uncertainty of the densities if the model norm describes the
+            geology, and not otherwise.
         """
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         problem = self._solved(X, noise_level)
@@ -348,9 +348,9 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         `sigma` is the noise of each sample, `solved` its estimate.
         """
         raise ValueError(
-            f"{self!r} has no draws or standard deviations: its estimate says too little of the "
-            "densities that are as likely. Take TikhonovInverter, or SparseInverter with mixed "
-            "norms."
+            f"{self!r} has no draws or standard deviations: its estimate does not determine the "
+            "spread of densities that are as likely. Take TikhonovInverter, or SparseInverter with "
+            "mixed norms."
         )
 
     def _fitted(self, problem: Problem, draws: Array) -> Array:

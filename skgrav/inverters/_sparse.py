@@ -143,7 +143,7 @@ class SparseInverter(RegularizedInverter):
     Gravity determines mass and centre of a body, but hardly its radius and density, which C and L
     choose: L is proportional to the radius of a ball of density C with the mass of the last
     densities. C is the `contrast`, or follows from this mass and the expected radius. Beyond C,
-    departures count as squares. Cells with measured densities tell nothing of C and L.
+    departures count as squares. Cells with measured densities do not count for C and L.
 
     With norms=1, R is ``sum(v w |m|)`` [1]_, or with the discrepancy principle the sum alone is
     minimised, subject to a bound of the misfit. Each iteration is a proximal point, whose dual has

@@ -157,10 +157,10 @@ class TikhonovInverter(RegularizedInverter):
     Standard deviations and draws are those of a posterior [6]_: the prior is Gaussian about the
     reference with the covariance ``v (W^T W)^-1``, and v is found from the data of each sample, as
     that under which they are most likely given their noise. Of models drawn from this prior,
-    intervals cover what they say to 0.02, and somewhat less where few data leave v open. Of other
-    geology they say nothing: where the data are silent, which is most of the model, the norm alone
-    decides how much densities vary and over which distance, and bodies of constant density with
-    sharp edges are not what it expects. The resolution at an alpha does not depend on v.
+    intervals have their nominal coverage to 0.02, and somewhat less where few data determine v
+    poorly. They are not valid for other geology: in most of the model, the norm alone and not the
+    data determines how much densities vary and over which distance, and bodies of constant density
+    with sharp edges are improbable under it. The resolution at an alpha does not depend on v.
 
     References
     ----------

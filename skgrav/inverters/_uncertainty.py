@@ -37,7 +37,7 @@ class Resolution:
     depth_of_investigation : ndarray of shape (n_samples, n_cells)
         Index of Oldenburg and Li [1]_: the difference of estimates from two constant references at
         the same alpha, relative to that of the references. 0 where the data alone determine the
-        density, about 1 where they say nothing of it.
+        density, about 1 where they do not affect it.
     estimates : callable
         Map from densities (n, n_cells) to the estimates of their data, (n_samples, n, n_cells).
 

@@ -46,7 +46,9 @@ class SavedMixin:
     ) -> None:
         """Write the fitted estimator to a file.
 
-        The file contains numbers and text (safetensors), but no code and no training data.
+        The file contains numbers and text (safetensors), but no code. It contains training data
+        only if predictions need them, as the library of `AnalogueInverter` and the analogues of
+        `CNNInverter`.
         Parameters that belong to a machine or to training are left out: `device`, `callbacks`,
         `checkpoint`, `memory`.
 

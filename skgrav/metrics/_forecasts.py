@@ -84,7 +84,7 @@ class Forecast:
                 if self.probabilities is not None:
                     what = "'quantiles' extend"
                 raise ValueError(
-                    f"'{argument}' asks for the probabilities {p.min():.4g} to {p.max():.4g}, but "
+                    f"'{argument}' has the probabilities {p.min():.4g} to {p.max():.4g}, but "
                     f"{what} from {least:.4g} to {greatest:.4g}. Ask for less, or give more."
                 )
         for block in self.blocks():

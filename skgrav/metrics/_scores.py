@@ -51,7 +51,7 @@ def crps(
 
     See Also
     --------
-    energy_score : The same for whole sections, which sees how cells depend on one another.
+    energy_score : The same for whole sections, which depends on correlations between cells.
     interval_coverage : Whether intervals are as wide as they should be.
 
     Notes

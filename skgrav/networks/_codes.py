@@ -45,7 +45,7 @@ class SectionModule(nn.Module):
         Parameters
         ----------
         cells : sequence of int, or None
-            Their indices in the flattened block; the network sees 0.5 in the others. None keeps
+            Their indices in the flattened block; the input of the others is 0.5. None keeps
             all.
 
         Returns

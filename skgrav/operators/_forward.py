@@ -35,7 +35,7 @@ class ForwardOperator(BaseOperator):
 
     In 2D cells extend infinitely along strike. z is positive down and gz is positive toward a
     positive mass below. Gradients are derivatives with respect to the coordinates of the station,
-    so that their trace is zero outside matter; `skgrav.kernels` says what they are at its faces.
+    so that their trace is zero outside matter; for their values at faces see `skgrav.kernels`.
 
     Parameters
     ----------

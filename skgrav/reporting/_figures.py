@@ -64,10 +64,7 @@ def picture_of_density(case: Case) -> Picture:
         DensityDisplay({"estimate": case.rho}, std=case.std, **options).plot(figure)
         caption = "Estimated density. Triangles are stations."
         if "depth of investigation" in lines:
-            caption += (
-                " Below the line of the depth of investigation the estimate is more its prior's "
-                "than the data's."
-            )
+            caption += " Below the line of the depth of investigation the prior outweighs the data."
         return _picture(figure, "Section of the estimated density", caption + _further(case))
     DensityDisplay({"estimate": case.rho}, std=case.std, **options).plot(figure)
     caption = "Estimated density, cut where it differs most from its median. Dots are stations."

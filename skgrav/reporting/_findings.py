@@ -70,8 +70,8 @@ class Finding:
     Parameters
     ----------
     severity : {"problem", "caution", "note"}
-        A problem makes the densities unfit for use, a caution restricts what they say, a note says
-        what was assumed.
+        A problem makes the densities unfit for use, a caution restricts their interpretation, a
+        note states an assumption.
     what : str
         What was found.
     value : str
@@ -103,8 +103,8 @@ def find_noise(case: Case) -> Iterator[Finding]:
             "caution",
             "The noise of the data is not known.",
             "none stated",
-            "Give the survey an 'uncertainty', or 'noise_level': without it nothing tells whether "
-            "data are missed, or noise became density.",
+            "Give the survey an 'uncertainty', or 'noise_level': without it, underfitted data and "
+            "fitted noise cannot be distinguished.",
         )
         return
     if not case.noise.is_known:
@@ -114,13 +114,13 @@ def find_noise(case: Case) -> Iterator[Finding]:
             "The noise was not stated but estimated from the data, with alpha.",
             f"{np.sqrt(np.mean(case.sigma**2)):.3g}{unit} assumed",
             "Give the survey an 'uncertainty' if you know it. The estimate is too small for data "
-            "that were smoothed or gridded, and it decides how much detail is shown.",
+            "that were smoothed or gridded, and it determines how much detail is shown.",
         )
     size = np.sqrt(np.mean(case.noise.whitening.detrended(case.g[None]) ** 2 / case.sigma**2))
     if size < _LITTLE:
         yield Finding(
             "caution",
-            "The data hold little but noise.",
+            "The data contain little but noise.",
             f"rms of {size:.2g} times the noise",
             "Check that the noise is not overstated. If it is right, the densities are mostly "
             "those of the reference.",
@@ -152,9 +152,9 @@ def find_fit(case: Case) -> Iterator[Finding]:
     elif chi < _OVERFITTED and chdtr(n, n * chi) < _CHANCE:
         yield Finding(
             "caution",
-            "The data are fitted better than their noise allows: noise became density.",
+            "The data are fitted better than their noise allows: noise was fitted.",
             value,
-            "Take alpha='discrepancy' or a larger alpha, or state a smaller noise if it is.",
+            "Take alpha='discrepancy' or a larger alpha, or state less noise if that is right.",
         )
 
 
@@ -194,7 +194,7 @@ def find_density(case: Case) -> Iterator[Finding]:
         low, high = float(case.rho.min()), float(case.rho.max())
         yield Finding(
             "problem",
-            "Densities are such as no rock has.",
+            "Densities are outside the range of rocks.",
             f"{low:.4g} to {high:.4g} kg/m³",
             "Check the units of data, stations and mesh, the noise, and whether the mesh lies "
             "below the stations and reaches beyond the sources; or give 'bounds'.",
@@ -203,10 +203,10 @@ def find_density(case: Case) -> Iterator[Finding]:
         low, high = float(case.draws.min()), float(case.draws.max())
         yield Finding(
             "caution",
-            "Draws have densities that no rock has: the method expects more than geology does.",
+            "Draws have densities outside the range of rocks: the prior varies more than geology.",
             f"{low:.4g} to {high:.4g} kg/m³",
-            "Do not take draws and standard deviations for geology: they are those of the model "
-            "norm. Give 'bounds' or a smoother norm, or an inverter that learns from sections.",
+            "Do not interpret draws and standard deviations: they are those of the model "
+            "norm. Give 'bounds' or a smoother norm, or an inverter that is trained on sections.",
         )
     bounds = getattr(case.estimator, "bounds", None)
     if bounds is None or hasattr(case.result, "depth"):  # then they are of the interface
@@ -220,7 +220,7 @@ def find_density(case: Case) -> Iterator[Finding]:
     if share > _BOUND:
         yield Finding(
             "caution",
-            "Many cells are at a bound: it, not the data, decides their density.",
+            "Many cells are at a bound, which determines their density instead of the data.",
             f"{100 * share:.0f} % of the cells",
             "Check 'bounds' against measured densities, and compare an estimate without them.",
         )
@@ -345,7 +345,7 @@ def find_depth(case: Case) -> Iterator[Finding]:
     if unseen > _UNSEEN:
         yield Finding(
             "caution",
-            "Most of the mass lies where the data say less than the prior.",
+            "Most of the mass lies where the prior outweighs the data.",
             f"{100 * unseen:.0f} % below the depth of investigation",
             "Interpret only what lies above that depth. What lies below follows 'reference', the "
             "model norm and 'depth_weighting'.",

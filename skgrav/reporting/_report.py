@@ -316,7 +316,7 @@ def _density(case: Case) -> Iterator[Block]:
         name, sign = ("an elevation", -1.0) if case.has_elevations else ("a depth", 1.0)
         low, middle, high = np.quantile(sign * known, [0, 0.5, 1])
         yield Paragraph(
-            "Depth of investigation, below which the estimate is more its prior's than the data's: "
+            "Depth of investigation, below which the prior outweighs the data: "
             f"at {name} of {middle:.4g} m in the median of the columns, {low:.4g} to {high:.4g} m."
         )
 
@@ -325,7 +325,7 @@ def _doubt(case: Case) -> Iterator[Block]:
     shown = [] if case.mesh is None else [*pictures_of_doubt(case)]
     if not shown and not case.absent and case.applicability is None:
         return
-    yield Heading("How sure")
+    yield Heading("Uncertainty")
     yield from shown
     if case.applicability is not None:
         yield Paragraph(
@@ -350,7 +350,7 @@ def _alpha(case: Case) -> Iterator[Block]:
 
 
 def _assumed(case: Case, notes: dict[str, str]) -> Iterator[Block]:
-    yield Heading("What was assumed")
+    yield Heading("Assumptions")
     rows = [("method", _name(case.estimator))]
     if case.mesh is not None:
         beside = int(case.rho.size - case.core.sum())

@@ -27,7 +27,7 @@ def conjugate_gradients(
     tol: float = _TOL,
     steps: int = _STEPS,
 ) -> Array:
-    """Return x after conjugate gradients towards ``matrices(x) = b``, (n_samples, n) each."""
+    """Return x after conjugate gradients toward ``matrices(x) = b``, (n_samples, n) each."""
     step, _ = _step(matrices, diagonal, b - matrices(x, np.arange(len(x))), steps, tol)
     return x + step
 
@@ -43,7 +43,7 @@ def bounded(
     tol: float = _TOL,
     steps: int = _ROUND_STEPS,
 ) -> Array:
-    """Return x after steps towards the minimum of ``x matrices(x) / 2 - b x`` within bounds."""
+    """Return x after steps toward the minimum of ``x matrices(x) / 2 - b x`` within bounds."""
     x = np.clip(x, lower, upper)
     rows = np.arange(len(x))
     product = matrices(x, rows)
