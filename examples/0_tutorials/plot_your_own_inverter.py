@@ -18,7 +18,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 import skgrav
 from skgrav import Mesh, Refiner
@@ -65,9 +65,11 @@ class WienerInverter(InverterMixin, BaseEstimator):
         return self
 
     def predict(self, X, return_std=False, *, noise_level=None):
+        check_is_fitted(self)
         X = validate_data(self, X, reset=False)
         noise = Noise.of(self.operator_, self.noise_level).at(noise_level)
-        sigma2 = noise.scale_or(X, 0.0)[:, None] ** 2
+        # No data are better than single precision, which exact ones would be taken for.
+        sigma2 = np.maximum(noise.scale_or(X, 0.0), 1e-6 * noise.rms(X))[:, None] ** 2
         residual = noise.whitening(X - self.operator_.transform(self.mean_[None]))
         signal = self.variance_ * self.values_**2
         gain = signal / np.maximum(signal + sigma2, np.finfo(float).tiny)
@@ -107,30 +109,34 @@ own = skgrav.benchmark(WienerInverter(), **small)
 print(own)
 
 # %%
-# Where the geology is that of training, errors are below those of the minimum norm and of the
-# smoothest density, which know no sections, and above those of the best linear estimate, which also
-# knows how the coefficients depend on one another: that is what this method gives away. The
-# calibration says the same of its intervals.
+# With noise of 1 % and more its errors are below those of the minimum norm and of the smoothest
+# density, which know no sections; with better data the smoothest is as good. The best linear
+# estimate is better throughout: it also knows how the coefficients depend on one another, which is
+# what this method gives away. Calibration says the same: CRPS is a little larger than that of the
+# best linear estimate, and intervals hold about as well as those of any Gaussian.
 #
 # The same call judges what another library has. Kernel ridge regression knows no physics, and is
-# not told the noise, so that the benchmark trains it with data of each level.
+# not told the noise, so that the benchmark trains it with data of each level. It is as good where
+# there is little noise, and not where there is much.
 
 kernel = make_pipeline(StandardScaler(), KernelRidge(alpha=1e-3, kernel="rbf", gamma=1e-3))
 other = skgrav.benchmark(kernel, **small, references=False)
 print(other)
 
 # %%
-# With its estimate as a start, a `Refiner` fits the data to their noise.
+# As the start of a refiner
+# -------------------------
+# A `Refiner` takes any estimate and fits it to the data.
 
 train = make_gravity_dataset(1500, mesh=mesh, random_state=0)
 test = make_gravity_dataset(100, mesh=mesh, noise_level=0.01, random_state=1)
-start = WienerInverter(operator=test.operator)
+start = WienerInverter(noise_level=0.01, operator=test.operator)
 refiner = Refiner(
     "projection", init=start, operator=test.operator, noise_level=0.01, random_state=0
 )
 refiner.fit(train.data, train.target)
 for name, rho in {
-    "filter": refiner.init_.predict(test.data, noise_level=0.01),
+    "filter": refiner.init_.predict(test.data),
     "filter, refined": refiner.predict(test.data),
 }.items():
     error = relative_l2_error(test.target, rho)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_scalar
 
 from skgrav._warnings import warn
 from skgrav.benchmarking import _accuracy, _calibration, _public
 from skgrav.benchmarking._accuracy import accuracy_records, accuracy_table
+from skgrav.benchmarking._arguments import (
+    TABLES,
+    checked_families,
+    checked_levels,
+    checked_tables,
+    checked_volumes,
+    seed_of,
+)
 from skgrav.benchmarking._calibration import (
     calibration_records,
     calibration_table,
@@ -22,10 +30,7 @@ from skgrav.benchmarking._candidate import Candidate, checked_candidate, is_fitt
 from skgrav.benchmarking._public import Absent, Volumes, absence, body_records, public_table
 from skgrav.benchmarking._result import BenchmarkResult, BenchmarkTable
 from skgrav.benchmarking._sections import HELD_OUT, SectionFits, Sections
-from skgrav.datasets import DEFAULTS
 from skgrav.geometry import Mesh, Survey
-
-_TABLES = ("accuracy", "calibration", "public")
 
 #: Distinct warnings of an estimator that are listed.
 _LISTED = 3
@@ -37,7 +42,7 @@ _LONGEST = 200
 def benchmark(
     inverter: Any,
     *,
-    tables: str | Sequence[str] = _TABLES,
+    tables: str | Sequence[str] = TABLES,
     n_train: int = 5000,
     n_test: int = 200,
     noise_levels: Sequence[float] = (0.0, 0.001, 0.01, 0.05),
@@ -146,18 +151,18 @@ def benchmark(
     >>> result.accuracy.rows[0][:2]
     ('KNeighborsRegressor', 'trained')
     """
-    wanted = _checked_tables(tables)
+    wanted = checked_tables(tables)
     sizes = {"n_train": n_train, "n_test": n_test, "n_calibrated": n_calibrated}
     for name, size in sizes.items():
         check_scalar(size, name, Integral, min_val=1)
     check_scalar(n_draws, "n_draws", Integral, min_val=2)
-    counts = _checked_volumes(n_volumes)
-    levels = _checked_levels(noise_levels)
+    counts = checked_volumes(n_volumes)
+    levels = checked_levels(noise_levels)
     for name, value, kind in (("mesh", mesh, Mesh), ("survey", survey, Survey)):
         if not isinstance(value, kind | None):
             raise TypeError(f"'{name}' is {value!r}; it must be a {kind.__name__} or None.")
-    held_out = _checked_families(held_out, 2 if mesh is None else mesh.ndim)
-    seed = _seed(random_state)
+    held_out = checked_families(held_out, 2 if mesh is None else mesh.ndim)
+    seed = seed_of(random_state)
     candidate = checked_candidate(inverter, seed)
     if not candidate.is_frozen and is_fitted(inverter):
         warn(
@@ -239,9 +244,17 @@ class _Run:
         records += [record for record in bodies if "method" in record]
         own = [record for record in records if record["method"] == self.candidate.name]
         notes = self._notes(own, None, all_may_fail=True)
+        if any(record["problem"] == _public.VOLUMES for record in records):
+            n_train, n_validation, n_family = n_volumes
+            text = (
+                f"Of {_public.VOLUMES}, {n_train} volumes of training were learned from, and "
+                f"{n_validation} of validation and {n_family} of each family are judged; published "
+                "errors are of all."
+            )
+            notes.append(text)
         notes += _failed(record for record in records if record not in own)
         if reason:
-            notes.append(f"{self.candidate.name} {reason}, the {_public.VOLUMES}.")
+            notes.append(f"{self.candidate.name} {reason}: it is not judged on {_public.VOLUMES}.")
         if refused or not self.candidate.takes_one_survey:
             notes.append(self._not_of_one_survey(refused))
         if absent:
@@ -273,7 +286,7 @@ class _Run:
         if reason:
             self.refusals.append(reason)
             return [], reason
-        records = list(volumes.records(self.candidate, self.say))
+        records: list[dict] = list(volumes.records(self.candidate, self.say))
         if self.references:
             for other in _public.references(self.candidate.seed):
                 records += volumes.records(other, self.say)
@@ -327,68 +340,6 @@ def _failed(records: Iterable[dict]) -> list[str]:
         if key in record
     ]
     return list(dict.fromkeys(texts))
-
-
-def _seed(random_state: Any) -> int:
-    rng = check_random_state(random_state)
-    is_seed = isinstance(random_state, Integral)
-    return int(random_state) if is_seed else int(rng.randint(2**31 - 1))
-
-
-def _listed(values: Any, name: str) -> tuple[Any, ...]:
-    """Return what was given as a tuple, a single value as one of one."""
-    if isinstance(values, str | Real):
-        return (values,)
-    try:
-        return tuple(values)
-    except TypeError:
-        raise TypeError(f"'{name}' is {values!r}; it must be a sequence.") from None
-
-
-def _checked_tables(tables: str | Sequence[str]) -> tuple[str, ...]:
-    given = _listed(tables, "tables")
-    unknown = [name for name in given if name not in _TABLES]
-    if unknown or not given:
-        raise ValueError(
-            f"'tables' is {tables!r}; it must be one or some of {', '.join(map(repr, _TABLES))}."
-        )
-    return given
-
-
-def _checked_levels(levels: Sequence[float]) -> list[float]:
-    numbers = _listed(levels, "noise_levels")
-    valid = all(isinstance(v, Real) and 0 <= float(v) < np.inf for v in numbers)
-    if not numbers or not valid or len(set(numbers)) < len(numbers):
-        raise ValueError(
-            f"'noise_levels' is {levels!r}; it must be different finite numbers of at least 0, "
-            "relative to the rms of the data, such as (0, 0.01)."
-        )
-    return [float(v) for v in numbers]
-
-
-def _checked_families(held_out: Sequence[str], ndim: int) -> tuple[str, ...]:
-    names = _listed(held_out, "held_out")
-    known = DEFAULTS[ndim]
-    if set(names) - set(known) or len(names) != len(set(names)) or len(names) == len(known):
-        raise ValueError(
-            f"'held_out' is {held_out!r}; it must be different ones of {', '.join(known)}, but "
-            "not all of them."
-        )
-    return names
-
-
-def _checked_volumes(n_volumes: Sequence[int]) -> tuple[int, int, int]:
-    most = (20_000, 2000, 100)
-    given = _listed(n_volumes, "n_volumes")
-    valid = len(given) == len(most) and all(
-        isinstance(n, Integral) and 1 <= n <= top for n, top in zip(given, most, strict=True)
-    )
-    if not valid:
-        raise ValueError(
-            f"'n_volumes' is {n_volumes!r}; it must be three numbers of at least 1 and at most "
-            "20000 volumes to learn from, 2000 of validation and 100 of each family."
-        )
-    return int(given[0]), int(given[1]), int(given[2])
 
 
 def _short(text: str) -> str:

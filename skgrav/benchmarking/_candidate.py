@@ -89,14 +89,14 @@ class Candidate:
         """Return why an estimator that stays fitted does not suit data of these sizes, if so."""
         if not self.is_frozen:
             return None
-        given = getattr(self.inverter, "n_features_in_", n_data)
-        cells = getattr(self.inverter, "n_outputs_", n_cells)
-        if (given, cells) == (n_data, n_cells):
-            return None
-        return (
-            f"is fitted to {given} data and {cells} cells, and there are {n_data} and {n_cells} "
-            "here"
-        )
+        for name, here, what in (
+            ("n_features_in_", n_data, "data"),
+            ("n_outputs_", n_cells, "cells"),
+        ):
+            given = getattr(self.inverter, name, here)
+            if given != here:
+                return f"is fitted to {given} {what}, and there are {here} here"
+        return None
 
     def fit(
         self, X: Array, y: Array | None, where: str, operator: Any, *, anew: bool = False

@@ -191,7 +191,7 @@ def public_table(records: Sequence[Record], notes: list[str]) -> BenchmarkTable:
     """Return the table, a row for each problem, noise and method."""
     shown = means(records)
     order = {part: k for k, part in enumerate(("validation", *_MEANS))}
-    shown.sort(key=lambda r: (order.get(r.get("part"), 9), r.get("noise", 9)))
+    shown.sort(key=lambda r: (order.get(r.get("part", ""), len(order)), r.get("noise", 1.0)))
     header = ["problem", "method", "error", "chi factor"]
     bodies = ["mass", "centre off, m", "Dice"]
     forms = {"mass": ".2f", "centre off, m": ".1f", "Dice": ".2f"}
@@ -206,7 +206,7 @@ def public_table(records: Sequence[Record], notes: list[str]) -> BenchmarkTable:
         row += [number(r.get(key), forms[key]) for key in bodies * has_bodies]
         row += [number(r.get(key), ".2g") for key in ("fit, CPU s", "predict, CPU s")]
         rows.append(tuple(row))
-    title = "Public problems: relative L2 errors beside published ones"
+    title = "Public problems: relative L2 errors, beside published ones"
     return BenchmarkTable(title, tuple(header), tuple(rows), tuple(notes), tuple(records))
 
 
