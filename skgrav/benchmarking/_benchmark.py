@@ -122,7 +122,8 @@ def benchmark(
     An estimator whose `predict` has a parameter `noise_level` is fitted once, to data without
     noise, and told the level. Any other can know the noise only from its training data, and is
     fitted once for each level, to data with that noise. Parameters `operator` that are None get
-    the operator of the data, unless earlier steps of a pipeline change the data.
+    the operator of the data, unless a pipeline or a transformed target changes data or densities
+    before they reach it.
 
     Public problems are sparse bodies [1]_, with training volumes for estimators that learn, and
     three problems of one survey for those that learn nothing: that have a parameter `operator`,

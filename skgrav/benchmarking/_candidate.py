@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
@@ -75,15 +76,16 @@ class Candidate:
 
     @property
     def _operators(self) -> dict[str, Any]:
-        """Return the parameters `operator`, if what reaches them is gravity.
+        """Return the parameters `operator`, if what reaches them is gravity and density.
 
-        Scaled data, of a pipeline that begins with a scaler, have another operator.
+        Scaled ones, of a pipeline that begins with a scaler, have another operator.
         """
-        nested = self._parameters.values()
-        pipelines = [p for p in (self.inverter, *nested) if isinstance(p, Pipeline)]
+        nested = (self.inverter, *self._parameters.values())
+        pipelines = [part for part in nested if isinstance(part, Pipeline)]
         before = [step for pipeline in pipelines for _, step in pipeline.steps[:-1]]
-        as_measured = all(isinstance(step, InverterMixin) for step in before)
-        return self._named("operator") if as_measured else {}
+        is_scaled = any(isinstance(part, TransformedTargetRegressor) for part in nested)
+        is_scaled |= not all(isinstance(step, InverterMixin) for step in before)
+        return {} if is_scaled else self._named("operator")
 
     def mismatch(self, n_data: int, n_cells: int) -> str | None:
         """Return why an estimator that stays fitted does not suit data of these sizes, if so."""
