@@ -238,6 +238,19 @@ def test_without_distributions_the_table_says_what_gives_some():
     assert "ConformalInverter" in table.notes[0]
 
 
+class Negative(Own):
+    """Its standard deviations are no standard deviations."""
+
+    def predict(self, X, return_std=False):
+        rho = super().predict(X)
+        return (rho, -rho) if return_std else rho
+
+
+def test_distributions_that_are_none_are_refused_by_name():
+    with pytest.raises(ValueError, match="'inverter' failed in all 4 cases, first in metrics of"):
+        skgrav.benchmark(Negative(), tables="calibration", **SIZES)
+
+
 def test_draws_that_are_refused_leave_the_marginals():
     with pytest.warns(UserWarning, match="failed in 4 cases, .* sample_y .*'store_covariance'"):
         table = skgrav.benchmark(

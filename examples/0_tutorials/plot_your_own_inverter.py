@@ -160,7 +160,7 @@ for axis, geology in zip(axes, ("trained", "unseen"), strict=True):
         axis.semilogx(*zip(*points, strict=True), marker="o", linewidth=width, label=method)
     axis.set(title=f"{geology} families", xlabel="noise, relative to the rms of the data")
 axes[0].set_ylabel("relative L2 error of density")
-axes[0].legend(fontsize="small", loc="upper left", bbox_to_anchor=(0.02, 0.85))
+axes[0].legend(fontsize="small", loc="upper left", bbox_to_anchor=(0.02, 0.7))
 
 output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 figure.savefig(output / "your_own_inverter.png", dpi=80)

@@ -139,17 +139,17 @@ def _of(
             raise EstimatorFailure(missing["failure of draws"])
         return None
     forecast, keywords = marginals
-    gives_mean = len(forecast) == 2
-    mean = forecast[0] if gives_mean else fitted.predict(X, told(level), where)
-    found = of_marginals(data, mean, forecast, keywords) | missing
-    if draws is None:
-        return found
-    found |= of_draws(data, X, told(level), draws)
-    if len(X) >= _LEAST_RANKED:
-        for name, histogram in ranks(data, draws).items():
-            # Exact data determine the mass, and ranks of what is known mean nothing.
-            known = name == "mass" and level == 0
-            found[f"p of {name}"] = None if known else histogram.p_value
+    mean = forecast[0] if len(forecast) == 2 else fitted.predict(X, told(level), where)
+    with fitted.candidate.named_errors(f"metrics {where}"):  # such as of negative deviations
+        found = of_marginals(data, mean, forecast, keywords) | missing
+        if draws is None:
+            return found
+        found |= of_draws(data, X, told(level), draws)
+        if len(X) >= _LEAST_RANKED:
+            for name, histogram in ranks(data, draws).items():
+                # Exact data determine the mass, and ranks of what is known mean nothing.
+                known = name == "mass" and level == 0
+                found[f"p of {name}"] = None if known else histogram.p_value
     return found
 
 

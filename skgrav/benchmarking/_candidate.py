@@ -117,7 +117,7 @@ class Candidate:
             levels = dict.fromkeys(self._named("noise_level") if anew else {})
             inverter.set_params(**given, **seeds, **levels)
         start = time.process_time()
-        with self._named_errors(f"fit {where}"):
+        with self.named_errors(f"fit {where}"):
             if y is None or _second_argument(_last(inverter)) is None:
                 inverter.fit(X)
             else:
@@ -136,7 +136,7 @@ class Candidate:
         return dict(self.inverter.get_params(deep=True)) if has_any else {}
 
     @contextmanager
-    def _named_errors(self, where: str) -> Iterator[None]:
+    def named_errors(self, where: str) -> Iterator[None]:
         """Collect warnings, and say in errors where they were raised."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -166,7 +166,7 @@ class Fitted:
 
     def predict(self, X: Array, level: Any, where: str) -> Array:
         """Return densities, (n_samples, n_cells)."""
-        with self.candidate._named_errors(f"predict {where}"):
+        with self.candidate.named_errors(f"predict {where}"):
             rho = self.inverter.predict(X, **self._told(level))
             rho = self._checked(rho, (len(X), self.n_cells), "predict")
         return rho if self.candidate.clip is None else np.clip(rho, *self.candidate.clip)
@@ -176,14 +176,14 @@ class Fitted:
         inverter, X = _unwrapped(self.inverter, X)
         told, shape = self._told(level), (len(X), self.n_cells)
         if hasattr(inverter, "predict_quantiles"):
-            with self.candidate._named_errors(f"predict_quantiles {where}"):
+            with self.candidate.named_errors(f"predict_quantiles {where}"):
                 quantiles = inverter.predict_quantiles(X, QUANTILES, **told)
                 wanted = (*shape, len(QUANTILES))
                 return (self._checked(quantiles, wanted, "predict_quantiles"),), {
                     "quantiles": QUANTILES
                 }
         if has_std(inverter):
-            with self.candidate._named_errors(f"predict(return_std=True) {where}"):
+            with self.candidate.named_errors(f"predict(return_std=True) {where}"):
                 both = inverter.predict(X, return_std=True, **told)
                 return tuple(self._checked(v, shape, "predict") for v in both), {}
         return None if draws is None else ((draws,), {})
@@ -199,7 +199,7 @@ class Fitted:
         options = self._told(level)
         if "random_state" in signature(inverter.sample_y).parameters:
             options["random_state"] = self.candidate.seed
-        with self.candidate._named_errors(f"sample_y {where}"):
+        with self.candidate.named_errors(f"sample_y {where}"):
             drawn = inverter.sample_y(X, n_draws, **options)
             return self._checked(drawn, (len(X), self.n_cells, n_draws), "sample_y")
 
