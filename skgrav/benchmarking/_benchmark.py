@@ -129,8 +129,8 @@ def benchmark(
     three problems of one survey for those that learn nothing: that have a parameter `operator`,
     and whose `fit` needs no densities.
 
-    Densities have no unit where the mesh is the paper's, as CRPS and energy score then. CPU seconds
-    are of all threads.
+    Densities, CRPS and energy score are in the paper's unit, from 0 to 12. CPU seconds are of all
+    threads; what is decomposed of an operator is shared, so that the first that needs it pays.
 
     References
     ----------
