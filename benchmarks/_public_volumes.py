@@ -16,26 +16,9 @@ from _timing import in_fresh_process
 
 import skgrav
 from skgrav import BayesLinearInverter, CNNInverter, SparseInverter, TikhonovInverter
+from skgrav.benchmarking import BOUNDS, COMPARED, FAMILIES, GRAVIGNN, NOISY, TOLD
+from skgrav.benchmarking import evaluate as judged
 from skgrav.datasets import fetch_huang2021
-from skgrav.metrics import chi_factor, relative_l2_error
-
-BOUNDS = (0.0, 1000.0)
-FAMILIES = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X")
-
-#: Families that others published errors of.
-COMPARED = FAMILIES[:6]
-
-#: Standard deviation of the noise relative to the largest gz of each sample.
-NOISE = 0.05
-
-#: Noise relative to the rms of each sample that is told with data without noise.
-TOLD = 1e-3
-
-#: What the names of results with noise end with.
-NOISY = ", noise"
-
-#: Volumes that are estimated at once.
-_BLOCK = 250
 
 #: Weights that training ships, if it has.
 WEIGHTS = Path(skgrav.__file__).parent / "pretrained" / "huang2021.safetensors"
@@ -55,14 +38,6 @@ CLEAN_HEADER = [
     "memory, MB",
 ]
 NOISY_HEADER = ["method", "validation", *COMPARED, "mean of I-VI", *FAMILIES[6:]]
-
-#: Published errors and R², of noise-free data but for the last error.
-GRAVIGNN = {
-    "errors": (0.621, 0.348, 0.421, 0.592, 0.534, 0.394, 0.517),
-    "noisy": 0.808,
-    "r2": 0.949,
-    "cost": "3.2 h on a GPU",
-}
 
 
 @dataclass(frozen=True)
@@ -139,57 +114,14 @@ def methods():
     return found
 
 
-def with_noise(g, seed):
-    """Return data with noise, and its level relative to the rms of each sample."""
-    sigma = NOISE * np.abs(g).max(axis=1, keepdims=True)
-    noisy = g + sigma * np.random.default_rng(seed).standard_normal(g.shape)
-    return noisy, sigma[:, 0] / np.sqrt(np.mean(noisy**2, axis=1))
-
-
 def evaluate(inverter, n_volumes=(2000, 100), clip=False, told=TOLD):
-    """Return mean errors by family, R², chi factor, and CPU seconds per volume of an inverter.
+    """Return the figures of an inverter whose `predict` is told the noise."""
 
-    Noise is the same for all inverters, and its level is told; that of noise-free data is `told`.
-    """
-    found, seconds, n_estimates = {}, 0.0, 0
-    for subset, count, seed in zip(("validation", "regular"), n_volumes, (1, 2), strict=True):
-        data = fetch_huang2021(subset)
-        noisy, level = with_noise(data.data, seed)
-        kinds = {"": (data.data, np.full(len(noisy), told)), NOISY: (noisy, level)}
-        for family in dict.fromkeys(data.family):
-            rows = np.flatnonzero(data.family == family)[:count]
-            name = "validation" if subset == "validation" else family
-            for kind, (X, levels) in kinds.items():
-                (error, r2, chi), spent = _measured(inverter, data, X, levels, rows, clip)
-                found |= {
-                    name + kind: error,
-                    f"R² of {name}{kind}": r2,
-                    f"chi of {name}{kind}": chi,
-                }
-                seconds += spent
-                n_estimates += len(rows)
-    return found | {"seconds": seconds / n_estimates}
+    def predict(g, level):
+        rho = inverter.predict(g, noise_level=level)
+        return np.clip(rho, *BOUNDS) if clip else rho
 
-
-def _measured(inverter, data, X, level, rows, clip):
-    """Return mean error, R² and chi factor of rows, and CPU seconds of their estimates."""
-    parts, seconds = [], 0.0
-    for some in np.array_split(rows, -(-len(rows) // _BLOCK)):
-        g, start = X[some], time.process_time()
-        rho = inverter.predict(g, noise_level=level[some])
-        seconds += time.process_time() - start
-        if clip:
-            rho = np.clip(rho, *BOUNDS)
-        misfit = np.sum((data.operator.transform(rho) - g) ** 2, axis=1)
-        raw = {"multioutput": "raw_values"}
-        parts.append(
-            [
-                relative_l2_error(data.density(some), rho, **raw),
-                1 - misfit / np.sum((g - g.mean(axis=1, keepdims=True)) ** 2, axis=1),
-                chi_factor(data.operator, rho, g, noise_level=level[some], **raw),
-            ]
-        )
-    return np.hstack(parts).mean(axis=1), seconds
+    return judged({"": predict, NOISY: predict}, n_volumes, told)
 
 
 def row(label, found, method, fit_seconds, megabytes):

@@ -26,12 +26,12 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from skgrav import BayesLinearInverter, CNNInverter, Mesh, Refiner, Survey, TikhonovInverter
+from skgrav.benchmarking import HELD_OUT, pairs
 from skgrav.datasets import make_gravity_dataset
 from skgrav.metrics import chi_factor, relative_data_misfit, relative_l2_error
 from skgrav.solvers import Projection
 from skgrav.training import LEAST_NOISE, OneCycle
 
-HELD_OUT = ["faults", "salt_domes"]
 TRAINED = [
     "flat_layers",
     "folded_layers",
@@ -44,13 +44,6 @@ TRAINED = [
 CHUNK = 20_000
 N_TEST = 1000
 BOUNDS = (0.0, 12.0)
-
-
-def pairs(n_samples, seed, families=None, **geometry):
-    """Draw sections and their data, which float32 holds."""
-    data = make_gravity_dataset(n_samples, families=families, random_state=seed, **geometry)
-    data.data = data.data.astype(np.float32).astype(np.float64)
-    return data
 
 
 class Source:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from _calibration_page import make_page
 from _timing import OUTPUT
-from accuracy import HELD_OUT, TRAINED, Source, default, trained
+from accuracy import TRAINED, Source, default, trained
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Bunch
@@ -36,51 +36,18 @@ from skgrav import (
     Refiner,
     TikhonovInverter,
 )
+from skgrav.benchmarking import HELD_OUT, QUANTILES, ROUNDING, pairs, ranks
+from skgrav.benchmarking import of_draws as judged_draws
+from skgrav.benchmarking import of_marginals as judged_marginals
 from skgrav.datasets import fetch_huang2021, make_gravity_dataset
-from skgrav.metrics import (
-    chi_factor,
-    crps,
-    energy_score,
-    interface_spread,
-    interval_coverage,
-    rank_histogram,
-    relative_data_misfit,
-    relative_l2_error,
-)
 
 LEVELS = (0.0, 0.001, 0.01, 0.05)
-
-#: Relative rounding of float32, the noise of data without other noise.
-ROUNDING = 3e-8
 
 #: The level that is told, as a multiple of the true one; None leaves the method to estimate it.
 TELLINGS = {"told": 1.0, "estimated": None, "half": 0.5, "twice": 2.0}
 
-#: Equally likely quantiles, of which 0.05, 0.25, 0.75 and 0.95 bound the intervals. By each taken
-#: for a fiftieth of the distribution, CRPS of a Gaussian is within 0.1 % of the closed form.
-QUANTILES = (np.arange(50) + 0.5) / 50
-
 #: Draws for the scores, whose ranks fall evenly into ten bins, and those that are timed.
 N_DRAWS, N_TIMED = 49, 100
-
-#: Draws of each section whose interfaces and fit are measured.
-N_LOOKED_AT = 5
-
-
-def deep_block(mesh):
-    """Return the mean density of a block below the middle of the section."""
-    depth, across = (
-        (centres - edges[0]) / (edges[-1] - edges[0])
-        for centres, edges in zip(mesh.cell_centers.T, mesh.edges, strict=True)
-    )
-    inside = (depth > 0.6) & (depth < 0.8) & (across > 0.4) & (across < 0.6)
-    return lambda rho: rho[:, inside].mean(axis=1)
-
-
-def functionals(mesh):
-    """Return the properties of sections that are ranked, by name."""
-    names = ("lower_half", "std", "mass", "centroid_depth")
-    return {name: name for name in names} | {"deep_block": deep_block(mesh)}
 
 
 @dataclass(frozen=True)
@@ -151,8 +118,7 @@ METHODS = {
 
 def cases(n_sections, seed, families, estimates):
     """Yield noise, how it is told, the level told, pairs and noisy data."""
-    data = make_gravity_dataset(n_sections, families=families, random_state=1_000_000 + seed)
-    data.data = data.data.astype(np.float32).astype(np.float64)
+    data = pairs(n_sections, 1_000_000 + seed, families)
     rms = np.sqrt(np.mean(data.data**2, axis=1, keepdims=True))
     noise = np.random.default_rng(seed).normal(size=data.data.shape)
     for level in LEVELS:
@@ -180,38 +146,20 @@ def marginals(method, inverter, X, told, draws):
 def of_marginals(method, inverter, data, X, told, draws):
     """Return error of the mean, CRPS and coverages, those of families included."""
     start = time.process_time()
-    mean, found, keywords = marginals(method, inverter, X, told, draws)
+    found = marginals(method, inverter, X, told, draws)
     seconds = time.process_time() - start
-    half, most = interval_coverage(data.target, *found, **keywords)
-    by_family = interval_coverage(data.target, *found, **keywords, levels=0.9, labels=data.family)
-    return {
-        "error": relative_l2_error(data.target, mean),
-        "crps": crps(data.target, *found, **keywords),
-        "cover 50": half,
-        "cover 90": most,
-        "ms of marginals": 1e3 * seconds / len(X),
-        **{f"cover 90 of {name}": cover[0] for name, cover in by_family.items()},
-    }
+    return judged_marginals(data, *found) | {"ms of marginals": 1e3 * seconds / len(X)}
 
 
 def of_draws(inverter, data, X, told, draws):
     """Return scores of draws, and the counts of ranks, which are pooled over seeds."""
-    operator, true, mesh = data.operator, data.target, data.operator.mesh_
-    looked_at = [draws[:, :, k] for k in range(N_LOOKED_AT)]
     start = time.process_time()
     inverter.sample_y(X[:20], N_TIMED, noise_level=told)
     seconds = time.process_time() - start
-    found = {
-        "energy": energy_score(true, draws),
-        "chi": np.mean([chi_factor(operator, rho, X, noise_level=told) for rho in looked_at]),
-        "misfit": np.max([relative_data_misfit(operator, rho, X) for rho in looked_at]),
-        "spread": np.mean([interface_spread(rho, mesh) for rho in looked_at]),
-        "spread of truth": interface_spread(true, mesh),
-        "ms of 100 draws": 1e3 * seconds / len(X[:20]),
-    }
-    for name, functional in functionals(mesh).items():
-        counts = rank_histogram(true, draws, functional, mesh=mesh, n_bins=10).counts
-        found[f"ranks {name}"] = " ".join(map(str, counts))
+    found = judged_draws(data, X, told, draws)
+    found["ms of 100 draws"] = 1e3 * seconds / len(X[:20])
+    for name, histogram in ranks(data, draws, n_bins=10).items():
+        found[f"ranks {name}"] = " ".join(map(str, histogram.counts))
     return found
 
 

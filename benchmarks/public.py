@@ -18,7 +18,7 @@ import time
 import warnings
 
 import numpy as np
-from _public_problems import PROBLEMS, Problem, measures, published
+from _public_problems import PROBLEMS, measures
 from _public_volumes import CLEAN_HEADER, NOISY_HEADER, tables
 from _simpeg_inversion import SPARSE, TRIED
 from _simpeg_inversion import invert as invert_by_simpeg
@@ -26,6 +26,7 @@ from _timing import OUTPUT, in_fresh_process, markdown, processor, put_into, rep
 from threadpoolctl import threadpool_limits
 
 from skgrav import ForwardOperator, Mesh, SparseInverter, Survey, TikhonovInverter
+from skgrav.benchmarking import Problem, published
 
 MAIN = ("block", "bodies", "slab")
 VOLUMES = "volumes"

@@ -18,7 +18,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from _clock import Clock
-from _public_problems import Problem, measures
+from _public_problems import measures
 from _timing import OUTPUT, markdown, processor, put_into, report, versions
 from sklearn.frozen import FrozenEstimator
 
@@ -31,6 +31,7 @@ from skgrav import (
     Survey,
     TikhonovInverter,
 )
+from skgrav.benchmarking import Problem
 from skgrav.datasets import fetch_laguna_del_maule, fetch_two_bodies, make_density_models
 from skgrav.metrics import chi_factor
 from skgrav.plotting import DensityDisplay

@@ -22,6 +22,7 @@ FLOORS = [
     [("cli", "the command line")],
     [
         ("pipeline", "bare steps"),
+        ("benchmarking", "tables"),
         ("reporting", "one page"),
         ("plotting", "Displays"),
         ("datasets", "drawn and measured"),

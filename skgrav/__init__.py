@@ -31,11 +31,13 @@ _HOMES = {
     "VAEGenerator": "generators",
     "Pipeline": "pipeline",
     "make_pipeline": "pipeline",
+    "benchmark": "benchmarking",
     "project_onto_line": "geometry",
     "report": "reporting",
 }
 
 _ROOMS = [
+    "benchmarking",
     "datasets",
     "generators",
     "geometry",

@@ -30,6 +30,7 @@ ORDER = [
     "metrics",
     "plotting",
     "reporting",
+    "benchmarking",
     "pipeline",
 ]
 ROOMS = sorted(skgrav._ROOMS, key=lambda room: (*ORDER, room).index(room))

@@ -4,6 +4,7 @@ from skgrav.datasets._block import fetch_block_halfspace
 from skgrav.datasets._bushveld import fetch_bushveld
 from skgrav.datasets._crust import make_margin_models
 from skgrav.datasets._download import get_data_home
+from skgrav.datasets._families import DEFAULTS
 from skgrav.datasets._gravity import make_gravity_dataset
 from skgrav.datasets._huang import fetch_huang2021
 from skgrav.datasets._laguna import fetch_laguna_del_maule

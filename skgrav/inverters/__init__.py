@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from skgrav.inverters._alpha_curve import AlphaCurve
 from skgrav.inverters._analogue import AnalogueInverter
-from skgrav.inverters._base import InverterMixin
+from skgrav.inverters._base import InverterMixin, has_std, takes_noise_level
 from skgrav.inverters._bayes_linear import BayesLinearInverter
 from skgrav.inverters._conformal import ConformalInverter
 from skgrav.inverters._latent import LatentInverter
