@@ -36,6 +36,7 @@ _HOMES = {
 }
 
 _ROOMS = [
+    "bridges",
     "datasets",
     "generators",
     "geometry",

@@ -31,6 +31,7 @@ ORDER = [
     "plotting",
     "reporting",
     "pipeline",
+    "bridges",
 ]
 ROOMS = sorted(skgrav._ROOMS, key=lambda room: (*ORDER, room).index(room))
 
