@@ -24,6 +24,7 @@ FLOORS = [
         ("pipeline", "bare steps"),
         ("reporting", "one page"),
         ("plotting", "Displays"),
+        ("bridges", "other packages"),
         ("datasets", "drawn and measured"),
     ],
     [("inverters", "gravity to density"), ("generators", "densities with codes")],
