@@ -25,6 +25,7 @@ FLOORS = [
         ("benchmarking", "tables"),
         ("reporting", "one page"),
         ("plotting", "Displays"),
+        ("bridges", "other packages"),
         ("datasets", "drawn and measured"),
     ],
     [("inverters", "gravity to density"), ("generators", "densities with codes")],

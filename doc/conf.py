@@ -84,12 +84,27 @@ def data_are_here():
     return all(any(home.glob(f"**/{name}")) for name in MEASURED)
 
 
+def deepinv_is_usable():
+    """Tell whether deepinv can be imported; PyPI's torchvision fails beside CPU builds of torch."""
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError):
+        return False
+    return True
+
+
+RUN = r"/plot_"
+if not data_are_here():
+    RUN = r"/([1-5]_\w+/plot_|7_\w+/plot_what|8_\w+/plot_(deepinv|sbi|simpeg))"
+if not deepinv_is_usable():
+    RUN = r"^(?!.*/plot_deepinv).*" + RUN
+
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     # The main job and what needs a cluster are scripts, and no pages.
     "ignore_pattern": r"(^|/)(?!plot_)[^/]*\.py$",
-    "filename_pattern": r"/plot_" if data_are_here() else r"/([1-5]_\w+/plot_|7_\w+/plot_what)",
+    "filename_pattern": RUN,
     "within_subsection_order": FileNameSortKey,
     "reset_modules": (start_afresh,),
     "parallel": 2,

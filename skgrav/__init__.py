@@ -38,6 +38,7 @@ _HOMES = {
 
 _ROOMS = [
     "benchmarking",
+    "bridges",
     "datasets",
     "generators",
     "geometry",

@@ -1,6 +1,7 @@
 """A good call of every public callable that takes arrays, with its arguments by name."""
 
 import re
+import warnings
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +27,7 @@ from skgrav import (
     metrics,
     networks,
 )
+from skgrav.bridges import CodeSimulator, from_simpeg, to_simpeg
 from skgrav.datasets import make_gravity_dataset
 from skgrav.noise import Noise
 from skgrav.plotting import (
@@ -751,6 +753,56 @@ def of_reports():
     yield from calls("reporting.report", reported, X=FEW_X, estimate=FEW_Y[0])
 
 
+@cache
+def simpeg_problem():
+    """Give a simulation of SimPEG in the words of this library."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own imports
+        return from_simpeg(to_simpeg(ForwardOperator(VOLUME).fit()))
+
+
+class CodesOfNothing:
+    """A posterior that does not depend on the data."""
+
+    def sample(self, shape, x, show_progress_bars):
+        return torch.zeros(*shape, 5)
+
+
+def of_bridges():
+    """Give the calls of what other packages take and give."""
+    simulator = CodeSimulator(PCA(5).fit(Y), OPERATOR, noise_level=0.05)
+    room = "bridges.CodeSimulator"
+
+    def codes(y):
+        return simulator.prior(y).mean.numpy()
+
+    def data(y):
+        return simulator.pairs(y)[1].numpy()
+
+    def observed(X):
+        return simulator.observe(X).numpy()
+
+    def draws(X):
+        return simulator.sample_y(CodesOfNothing(), X, 2)
+
+    yield from calls(f"{room}.prior", codes, y=FEW_Y, tolerance=1e-4)
+    yield from calls(f"{room}.pairs", data, y=FEW_Y, tolerance=1e-4)
+    yield from calls(f"{room}.observe", observed, X=FEW_X, tolerance=1e-4)
+    yield from calls(f"{room}.sample_y", draws, X=FEW_X)
+    models, values = np.arange(72.0).reshape(3, 24), np.arange(36.0).reshape(3, 12)
+    for verb, argument, good in (
+        ("from_model", "model", models),
+        ("to_model", "rho", models),
+        ("from_data", "dobs", values),
+        ("to_data", "X", values),
+    ):
+
+        def convert(verb=verb, **arrays):
+            return getattr(simpeg_problem(), verb)(**arrays)
+
+        yield from calls(f"bridges.SimPEGProblem.{verb}", convert, **{argument: good})
+
+
 CALLS = [
     *of_inverters(),
     *of_generators(),
@@ -762,4 +814,5 @@ CALLS = [
     *of_metrics(),
     *of_networks(),
     *of_reports(),
+    *of_bridges(),
 ]

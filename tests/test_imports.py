@@ -16,6 +16,7 @@ HEAVY = {"torch", "skorch", "matplotlib", "xarray", "pyvista"}
 #: Private attributes of other packages.
 OF_OTHERS = {"_fields", "_init_callback_context", "_replace", "_validate_params"}
 LIGHT_ROOMS = [
+    "bridges",
     "datasets",
     "geometry",
     "io",

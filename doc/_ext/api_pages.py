@@ -32,6 +32,7 @@ ORDER = [
     "reporting",
     "benchmarking",
     "pipeline",
+    "bridges",
 ]
 ROOMS = sorted(skgrav._ROOMS, key=lambda room: (*ORDER, room).index(room))
 

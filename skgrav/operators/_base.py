@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -280,6 +280,54 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
                 "differentiate. Take method='anywhere', or method='dense' if memory allows."
             )
         return made_on(device, lambda: TorchOperator(self, dtype))
+
+    def to_deepinv(
+        self,
+        *,
+        shape: Sequence[int] | None = None,
+        noise_model: Any = None,
+        rcond: float = 1e-2,
+        device: Any = "cpu",
+        dtype: Any = None,
+    ) -> Any:
+        """Return the operator as a ``deepinv.physics.LinearPhysics``.
+
+        Parameters
+        ----------
+        shape : sequence of int, default=None
+            Shape of an image. None takes that of the mesh, with all its cells; those that are
+            inactive make no gravity. Without a mesh it is ``(n_cells,)``.
+        noise_model : deepinv.physics.NoiseModel or float, default=None
+            Noise that the physics adds; a number is the standard deviation of Gaussian noise, in
+            the unit of the data. None adds none.
+        rcond : float, default=1e-2
+            Cut-off of singular values in ``A_dagger``, relative to the largest, as in
+            `inverse_transform`.
+        device : str or torch.device, default="cpu"
+            Device of the matrix or spectra.
+        dtype : torch.dtype, default=None
+            Precision of images and data; None takes torch's default.
+
+        Returns
+        -------
+        physics : deepinv.physics.LinearPhysics
+            Maps images (n_samples, 1, nz, nx) or (n_samples, 1, nz, ny, nx), in kg/m3, to data
+            (n_samples, n_data). ``A_adjoint`` is the exact transpose. ``A_dagger`` is the
+            minimum-norm density of the truncated SVD: deepinv's own iterations have a damping and
+            tolerances that depend on units, as those of its other algorithms do, which suppose a
+            physics of about unit norm.
+
+        Raises
+        ------
+        ImportError
+            If deepinv, part of ``skgrav[bridges]``, is missing.
+        ValueError
+            If rows are computed on the fly, or `shape` does not fit the cells.
+        """
+        from skgrav.operators._deepinv import linear_physics
+
+        check_is_fitted(self)
+        return linear_physics(self, shape, noise_model, rcond, device, dtype)
 
     def _checked_data(self, X: ArrayLike) -> Array:
         check_is_fitted(self)

@@ -1,0 +1,19 @@
+"""Bridges to other packages: SimPEG, Harmonica and sbi; operators have `to_deepinv` themselves.
+
+Axes, order of cells, signs and units are turned here and nowhere else. The packages are those of
+``skgrav[bridges]``, and each is imported when a function needs it.
+"""
+
+from skgrav.bridges._harmonica import from_equivalent_sources, from_harmonica, to_harmonica
+from skgrav.bridges._sbi import CodeSimulator
+from skgrav.bridges._simpeg import SimPEGProblem, from_simpeg, to_simpeg
+
+__all__ = [
+    "CodeSimulator",
+    "SimPEGProblem",
+    "from_equivalent_sources",
+    "from_harmonica",
+    "from_simpeg",
+    "to_harmonica",
+    "to_simpeg",
+]
