@@ -10,7 +10,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*/plot_*.py"))
 
 def test_each_folder_is_numbered_and_has_a_header_and_an_example():
     folders = sorted({example.parent for example in EXAMPLES})
-    assert [folder.name[0] for folder in folders] == [str(k + 1) for k in range(len(folders))]
+    assert [folder.name[0] for folder in folders] == [str(k) for k in range(len(folders))]
     assert all((folder / "GALLERY_HEADER.rst").exists() for folder in folders)
 
 
