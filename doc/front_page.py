@@ -14,6 +14,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from skgrav.plotting import DensityDisplay
 
@@ -30,73 +31,88 @@ def section():
     )
     draws, truth = found["draws"][0], found["truth"][0]
     shown = [0, 2, 4, 6, 9]  # five kinds of geology among the first ten
-    densities = {"estimate (mean of 100 draws)": draws.mean(axis=1)}
+    densities = {"estimate": draws.mean(axis=1)}
     densities |= {f"draw {k}": draws[:, i] for k, i in enumerate(shown, start=1)}
-    figure, axes = plt.subplots(2, 4, figsize=(WIDTH, 3.4), layout="constrained")
-    order = [axes.flat[k] for k in (0, 1, 3, 4, 5, 6, 7, 2)]
-    DensityDisplay.from_predictions(
+    figure, axes = plt.subplots(2, 4, figsize=(WIDTH, 3.0), layout="constrained")
+    display = DensityDisplay.from_predictions(
         truth,
         densities,
         mesh=found["mesh"],
         std=draws.std(axis=1),
         difference=False,
         limits=(-300.0, 300.0),
-        ax=order,
+        ax=[axes.flat[k] for k in (0, 1, 3, 4, 5, 6, 7, 2)],
+        colorbar=False,
     )
     for axis in axes.flat:
-        axis.set_title(axis.get_title().split(",")[0], fontsize="small")
-        axis.tick_params(labelsize="x-small")
+        axis.set_title(axis.get_title().split(",")[0], fontsize="medium")
+        axis.set_xticks([-1000, 1000])
+        axis.tick_params(labelsize="small")
         axis.label_outer()
+    for image, label in ((0, "density contrast (kg/m³)"), (-1, "standard deviation (kg/m³)")):
+        bar = figure.colorbar(display.images_[image], ax=axes, aspect=30)
+        bar.set_label(label, fontsize="small")
+        bar.ax.tick_params(labelsize="small")
     figure.savefig(OUTPUT / "front_section.png", dpi=DPI)
 
 
 def survey():
     """Draw data, residual, truth and estimate of a survey over terrain, and the report's words."""
     found = runpy.run_path(str(ROOT / "examples/0_tutorials/plot_area_with_terrain.py"))
-    figure = plt.figure(figsize=(WIDTH, 6.6), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1.25, 1))
-    _draw_area(upper, found)
-    _write_report(lower, found["report"])
+    figure = plt.figure(figsize=(WIDTH, 5.2), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=(1.1, 1))
+    maps, words = upper.subfigures(1, 2, width_ratios=(1.45, 1))
+    _draw_maps(maps, found)
+    _write_report(words, found["report"])
+    axes = lower.subplots(1, 2, sharey=True)
+    titles = {
+        "truth": "truth, through both bodies",
+        "compact": f"compact inversion, error {found['errors']['compact']:.2f}",
+    }
+    for axis, (name, title) in zip(axes, titles.items(), strict=True):
+        image = found["draw_section"](axis, found["densities"][name], title)
+        axis.set_title(title, fontsize="medium")
+        axis.label_outer()
+    lower.colorbar(image, ax=axes, label="density contrast (kg/m³)", shrink=0.9)
     figure.savefig(OUTPUT / "front_survey.png", dpi=DPI)
 
 
-def _draw_area(figure, found):
-    """Draw maps of data and residual, and sections through both bodies."""
-    axes = figure.subplot_mosaic([["data", "truth"], ["residual", "compact"]], width_ratios=(1, 2))
-    z, y, x = found["survey"].stations.T
+def _draw_maps(figure, found):
+    """Draw maps of data and residual over the contours of the ground."""
+    _, y, x = found["survey"].stations.T
     ground = found["bodies"].topography
-    data, residual = found["data"][0], found["residual"]
-    for name, values, title in (
-        ("data", data, "gravity and contours of the ground"),
-        ("residual", residual, f"residual, chi factor {found['chi']['compact']:.2f}"),
+    residual = f"residual, chi factor {found['chi']['compact']:.2f}"
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, values, title in zip(
+        axes,
+        (found["data"][0], found["residual"]),
+        ("gravity over a valley", residual),
+        strict=True,
     ):
         limit = np.abs(values).max()
-        image = axes[name].scatter(x, y, 9, values, vmin=-limit, vmax=limit, cmap="coolwarm")
-        axes[name].tricontour(*ground[:, :0:-1].T, -ground[:, 0], colors="0.6", linewidths=0.5)
-        axes[name].set(xlim=(-88, 88), ylim=(-88, 88), aspect="equal", ylabel="y (m)")
-        axes[name].set_title(title, fontsize="small")
-        figure.colorbar(image, ax=axes[name], label="mGal", shrink=0.9)
-    axes["residual"].set_xlabel("x (m)")
-    for name, title in (
-        ("truth", "truth, at y = 0"),
-        ("compact", f"compact inversion, error {found['errors']['compact']:.2f}"),
-    ):
-        image = found["draw_section"](axes[name], found["densities"][name], title)
-        axes[name].set_title(title, fontsize="small")
-    figure.colorbar(image, ax=[axes["truth"], axes["compact"]], label="kg/m³", shrink=0.9)
-    axes["truth"].label_outer()
+        image = axis.scatter(x, y, 12, values, vmin=-limit, vmax=limit, cmap="coolwarm")
+        axis.tricontour(*ground[:, :0:-1].T, -ground[:, 0], colors="0.5", linewidths=0.6)
+        axis.set(xlim=(-88, 88), ylim=(-88, 88), aspect="equal", xlabel="x (m)", ylabel="y (m)")
+        axis.set_title(title, fontsize="medium")
+        axis.label_outer()
+        bar = figure.colorbar(image, ax=axis, label="mGal", location="bottom", shrink=0.9)
+        bar.locator = MaxNLocator(4)
 
 
 def _write_report(figure, report):
-    """Write the summary and the findings of a report."""
+    """Write what a report says of the fit, and what was checked."""
+    text = report.markdown.replace("\\", "")
+    summary = text.split("\n\n")[1]
+    checked = [line for line in text.splitlines() if line.startswith("Checked without")]
+    rows = text.split("## Data and residuals")[1].split("| --- | --- |\n")[1].split("\n\n")[0]
+    statistics = [": ".join(row.strip("| ").split(" | ")) for row in rows.splitlines()]
+    findings = [f"{f.severity}: {f.what} ({f.value})" for f in report.findings]
+    lines = ["from the report:", ""]
+    for line in [summary, "", *statistics, "", *findings, *checked]:
+        lines += textwrap.wrap(line, 46, subsequent_indent="  ") or [""]
     axis = figure.subplots()
     axis.axis("off")
-    lines = ["skgrav.report(inverter, data)", ""]
-    lines += textwrap.wrap(report.markdown.splitlines()[2].replace("\\", ""), 110)
-    for finding in report.findings:
-        lines += ["", f"{finding.severity}: {finding.what} ({finding.value})"]
-        lines += textwrap.wrap(finding.remedy, 106, initial_indent="   ", subsequent_indent="   ")
-    axis.text(0, 1, "\n".join(lines), va="top", fontsize=8, transform=axis.transAxes)
+    axis.text(0, 1, "\n".join(lines), va="top", fontsize=8.5, transform=axis.transAxes)
 
 
 def table(name):
@@ -159,7 +175,8 @@ def _draw_inversion(axis):
     for k, engine in enumerate(("skgrav", "SimPEG")):
         values = [number(pair[engine][column]) for column in columns.values()]
         bars = axis.bar(place + 0.4 * k - 0.2, values, 0.4, color=f"C{k}")
-        axis.bar_label(bars, [f"{engine}\n{float(f'{value:.3g}'):,g}" for value in values], fontsize="x-small")
+        labels = [f"{engine}\n{value:,g}" for value in values]
+        axis.bar_label(bars, labels, fontsize="x-small")
     axis.set_yscale("log")
     axis.set_xticks(place, columns)
     axis.margins(y=0.2)

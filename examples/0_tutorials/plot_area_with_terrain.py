@@ -38,16 +38,16 @@ print(survey, f"gz {data.min():.3f} to {data.max():.3f} mGal", sep=", ")
 # %%
 # A mesh below the ground
 # -----------------------
-# `Mesh.for_survey` makes a mesh, and says what it takes and why. Depth is what a survey knows least:
-# half of its extent is as deep as a mass can lie and still look different from a trend.
+# `Mesh.for_survey` makes a mesh, and says what it takes and why. Depth is what a survey knows
+# least: half of its extent is as deep as a mass can lie and still look different from a trend.
 
 print(Mesh.for_survey(survey, bodies.topography, verbose=True))
 
 # %%
-# Here the mesh of SimPEG's tutorial is taken, so that errors can be compared: cells of 5 m, half the
-# distance of the stations, and padding that grows outward and downward. `Mesh.below` takes the cells
-# below the ground. Those above are air, and no unknowns, and so are those that would reach above a
-# station.
+# Here the mesh of SimPEG's tutorial is taken, so that errors can be compared: cells of 5 m, half
+# the distance of the stations, and padding that grows outward and downward. `Mesh.below` takes the
+# cells below the ground. Those above are air, and no unknowns, and so are those that would reach
+# above a station.
 
 padding = 5 * 1.3 ** np.arange(1, 6)
 side = np.cumsum(np.r_[0, padding[::-1], np.full(40, 5.0), padding])
@@ -64,8 +64,9 @@ print(mesh, operator.plan_, sep="\n")
 # density on this mesh explains: the instrument, the terrain correction, what is smaller than a
 # column. Too small a number makes structure out of noise, too large a one hides bodies.
 #
-# Does a base level have to be left open? A survey with ``trend=0`` finds out. The standard deviation
-# says how well level and broad densities are told apart; zero is well within it, so none is needed.
+# Does a base level have to be left open? A survey with ``trend=0`` finds out. The standard
+# deviation says how well level and broad densities are told apart; zero is well within it, so none
+# is needed.
 
 with_level = Survey(survey.stations, "z", uncertainty=survey.uncertainty, trend=0)
 smooth = {"order": 1, "depth_weighting": "sensitivity"}
@@ -100,10 +101,12 @@ for name, inverter in inverters.items():
         f"{chi[name]:.2f}, {rho.min():4.0f} to {rho.max():3.0f} kg/m3, {seconds:.1f} CPU s"
     )
     for sign, body in ((-1, "light"), (1, "dense")):
-        mass, true_mass = (np.maximum(sign * r, 0) * mesh.volumes for r in (rho, truth))
-        centre = mass @ mesh.cell_centers / mass.sum()
-        off = np.linalg.norm(centre - true_mass @ mesh.cell_centers / true_mass.sum())
-        print(f"         {body} mass {mass.sum() / true_mass.sum():.2f} of the true one, {off:.0f} m off")
+        found, true = (np.maximum(sign * r, 0) * mesh.volumes for r in (rho, truth))
+        centres = [mass @ mesh.cell_centers / mass.sum() for mass in (found, true)]
+        off = np.linalg.norm(centres[0] - centres[1])
+        print(
+            f"{'':8s} {body} mass {found.sum() / true.sum():.2f} of the true one, {off:.0f} m off"
+        )
 
 # %%
 # A model of zeros has an error of 1, so the smooth volume hardly has the densities of the bodies.
@@ -114,8 +117,8 @@ for name, inverter in inverters.items():
 # --------
 # Draws fit the data as well as the estimate does, and differ where the data are silent. What may
 # differ is up to the prior: about the smooth estimate density varies everywhere, the more the
-# deeper; about the compact one the bodies stay, and only their insides vary. Each is sure of its own
-# geology, and the data do not choose between them.
+# deeper; about the compact one the bodies stay, and only their insides vary. Each is sure of its
+# own geology, and the data do not choose between them.
 
 _, std = inverters["smooth"].predict(data, return_std=True)
 densities["standard deviation, smooth"] = std[0]
@@ -152,7 +155,9 @@ figure.savefig(output / "area_sections.png", dpi=80)
 # Data and residual, as maps. A residual that still shows the bodies would say that the noise was
 # taken too large, or the mesh too coarse.
 
-display = GravityDisplay.from_predictions(data, {"compact": densities["compact"]}, operator=operator)
+display = GravityDisplay.from_predictions(
+    data, {"compact": densities["compact"]}, operator=operator
+)
 display.figure_.savefig(output / "area_data.png", dpi=80)
 residual = data[0] - operator.transform(densities["compact"][None])[0]
 
@@ -174,8 +179,8 @@ for finding in report.findings:
 # ---------------
 # - There are two bodies, a light one in the west and a dense one in the east, centred at y = 0:
 #   both inversions say so, and so would any that fits the data.
-# - Their masses and centres, of the compact volume, to some per cent and metres. Those of the smooth
-#   one are no masses of bodies, since it spreads density down to where the data are silent.
-# - Their shapes and contrasts only if bodies are what geology expects. The data do not ask for them:
-#   the smooth volume fits as well.
+# - Their masses and centres, of the compact volume, to some per cent and metres. Those of the
+#   smooth one are no masses of bodies, since it spreads density down to where the data are silent.
+# - Their shapes and contrasts only if bodies are what geology expects. The data do not ask for
+#   them: the smooth volume fits as well.
 # - Nothing below the bodies.
