@@ -104,8 +104,9 @@ def _write_report(figure, report):
     text = report.markdown.replace("\\", "")
     summary = text.split("\n\n")[1]
     checked = [line for line in text.splitlines() if line.startswith("Checked without")]
-    rows = text.split("## Data and residuals")[1].split("| --- | --- |\n")[1].split("\n\n")[0]
-    statistics = [": ".join(row.strip("| ").split(" | ")) for row in rows.splitlines()]
+    table = text.split("## Data and residuals")[1].split("\n|  | ")[1].split("\n\n")[0]
+    header, _, *rows = [line.strip("| ") for line in table.splitlines()]
+    statistics = [header, *(": ".join(row.split(" | ")) for row in rows)]
     findings = [f"{f.severity}: {f.what} ({f.value})" for f in report.findings]
     lines = ["from the report:", ""]
     for line in [summary, "", *statistics, "", *findings, *checked]:
