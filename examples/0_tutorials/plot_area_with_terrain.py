@@ -110,7 +110,7 @@ for name, inverter in inverters.items():
 
 # %%
 # A model of zeros has an error of 1, so the smooth volume hardly has the densities of the bodies.
-# Still it says where they are.
+# In plan it says where they are; its masses are spread, and their centres too deep.
 
 # %%
 # How sure

@@ -205,6 +205,7 @@ command = (
 print("$ python -m skgrav", command)
 with contextlib.chdir(folder.name):
     main(shlex.split(command))
+folder.cleanup()
 
 # %%
 # What to believe
