@@ -36,18 +36,20 @@ help: ## list the targets
 
 venv: $(VENV)/.installed-test ## create .venv with everything the tests need
 
-demo: $(VENV)/.installed-demo ## train, refine and invert a real profile; pictures in build/
+demo: $(VENV)/.installed-demo ## train, refine, invert over terrain with draws, and a real profile; pictures in build/
 	@mkdir -p build
 	$(THREADED) MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/demo.py
-	$(THREADED) MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/6_real_data/plot_real_profile.py
+	$(THREADED) MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python examples/demo_surveys.py
 
+# The tutorial of an area takes data that may have to be downloaded, too, and is part of the demo.
+DRAWN := $(filter-out %/plot_area_with_terrain.py,$(sort $(wildcard examples/[0-5]_*/plot_*.py)))
 gallery: $(VENV)/.installed-demo ## run the examples but those of measured data; pictures in build/
 	@mkdir -p build
-	@set -e; for script in examples/[1-5]_*/plot_*.py; do \
+	@set -e; for script in $(DRAWN); do \
 		echo "$$script"; $(THREADED) MPLBACKEND=agg SKGRAV_PICTURES=build $(BIN)/python "$$script"; \
 	done
 
-figures: $(VENV)/.installed-demo ## run the demo and put its output and pictures into the README
+figures: $(VENV)/.installed-demo ## run the demo; its output and the pictures of README and docs
 	$(THREADED) $(BIN)/python doc/figures.py
 
 # Two at a time: types, reading and writing pages, and packaging keep one core each. The environment

@@ -1,4 +1,4 @@
-"""Put what the benchmarks have written into doc/speed.md and the README.
+"""Put what the benchmarks have written into doc/speed.md.
 
 `make bench` runs it at the end. Tables of benchmarks that have not been run stay as they are.
 """
@@ -7,32 +7,28 @@ import csv
 
 from _timing import OUTPUT, markdown, put_into
 
-PAGES = {
-    "speed.md": [
-        "forward",
-        "scaling",
-        "crossover",
-        "anywhere",
-        "anywhere-crossover",
-        "anywhere-padding",
-        "sensitivity",
-        "sections",
-        "inversion",
-        "refining",
-    ],
-    "../README.md": ["inversion", "refining"],
-}
+TABLES = [
+    "forward",
+    "scaling",
+    "crossover",
+    "anywhere",
+    "anywhere-crossover",
+    "anywhere-padding",
+    "sensitivity",
+    "sections",
+    "inversion",
+    "refining",
+]
 
 
 def main():
-    for page, names in PAGES.items():
-        for name in names:
-            path = OUTPUT / f"{name}.csv"
-            if not path.exists():
-                continue
-            with path.open() as file:
-                header, *rows, footer = csv.reader(file)
-            put_into(page, f"benchmark {name}", f"{markdown(header, rows)}\n\n{footer[0]}.")
+    for name in TABLES:
+        path = OUTPUT / f"{name}.csv"
+        if not path.exists():
+            continue
+        with path.open() as file:
+            header, *rows, footer = csv.reader(file)
+        put_into("speed.md", f"benchmark {name}", f"{markdown(header, rows)}\n\n{footer[0]}.")
 
 
 if __name__ == "__main__":

@@ -71,17 +71,19 @@ def start_afresh(gallery_conf, name):
     warnings.simplefilter("error", UserWarning)
 
 
-#: Files of the measured data that examples take.
-MEASURED = ["pelotas-profile-gz.txt", "LdM_grav_obs.grv"]
+#: Files of the data that examples fetch.
+FETCHED = ["pelotas-profile-gz.txt", "LdM_grav_obs.grv", "inv_gravity_anomaly_3d_files.tar.gz"]
+#: Examples that need none of them.
+WITHOUT = r"/(0_\w+/plot_(?!area)|[1-5]_\w+/plot_|7_\w+/plot_what|8_\w+/plot_(?!harmonica))"
 
 
 def data_are_here():
-    """Tell whether measured data are on this machine, since building the docs downloads none."""
+    """Tell whether these are on this machine, since building the docs downloads none."""
     try:
         home = get_data_home()
     except ImportError:
         return False
-    return all(any(home.glob(f"**/{name}")) for name in MEASURED)
+    return all(any(home.glob(f"**/{name}")) for name in FETCHED)
 
 
 def deepinv_is_usable():
@@ -93,9 +95,7 @@ def deepinv_is_usable():
     return True
 
 
-RUN = r"/plot_"
-if not data_are_here():
-    RUN = r"/([1-5]_\w+/plot_|7_\w+/plot_what|8_\w+/plot_(deepinv|sbi|simpeg))"
+RUN = r"/plot_" if data_are_here() else WITHOUT
 if not deepinv_is_usable():
     RUN = r"^(?!.*/plot_deepinv).*" + RUN
 

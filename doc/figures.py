@@ -1,4 +1,4 @@
-"""Put into README and docs what the examples print and draw.
+"""Put into the docs what the examples print and draw, and make the pictures of the README.
 
 python doc/figures.py  # all
 python doc/figures.py "which norm"
@@ -13,14 +13,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "doc" / "images"
 
-#: Page that holds what an example prints, or None, the example, and its pictures.
+#: Page that holds what a script prints, or None, the script, and its pictures.
 EXAMPLES = {
-    "demo": ("README.md", "demo.py", ["demo"]),
-    "real profile": ("README.md", "6_real_data/plot_real_profile.py", ["real_profile"]),
-    "posterior": (
+    "demo": ("doc/demo.md", "demo.py", ["demo"]),
+    "area with terrain": (
+        "doc/demo.md",
+        "0_tutorials/plot_area_with_terrain.py",
+        ["area_sections"],
+    ),
+    "real profile": ("doc/demo.md", "6_real_data/plot_real_profile.py", ["real_profile"]),
+    "front page": (
         None,
-        "7_uncertainty/plot_what_else_could_be_down_there.py",
-        ["posterior_draws"],
+        "../doc/front_page.py",
+        ["front_section", "front_survey", "front_speed"],
     ),
     "which norm": (
         "doc/norms.md",
