@@ -85,7 +85,7 @@ class StandardisedEncoding:
         """Return standardised data without their trend."""
         if self.trend.size:
             X = Whitening(np.ones(len(self.mean)), self.trend).detrended(X)
-        return ((X - self.mean) / self.scale).astype(np.float32)
+        return ((X - self.mean) / self.scale).astype(np.float32, order="C")
 
     def network(self, architecture: Any, n_cells: int) -> Callable[[], nn.Module]:
         make = PaperCNN if architecture == "paper" else architecture
