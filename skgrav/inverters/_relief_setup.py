@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -188,9 +189,10 @@ def _bounds(
     """Return the least and largest depth of each column."""
     if bounds is None:
         return ground, bottom
-    if len(bounds) != 2:
+    if not isinstance(bounds, Sized) or len(bounds) != 2:
+        has = f"has {len(bounds)} parts" if isinstance(bounds, Sized) else f"is {bounds!r}"
         raise ValueError(
-            f"'bounds' has {len(bounds)} parts; it must be the least and the largest depth of the "
+            f"'bounds' {has}; it must be the least and the largest depth of the "
             "interface, each a number or one for each column of the mesh."
         )
     lower, upper = (

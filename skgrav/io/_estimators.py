@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from sklearn.utils.validation import check_is_fitted
 
-from skgrav.io._container import MALFORMED, damaged, read_file, write_file
+from skgrav.io._container import MALFORMED, damaged, file_path, read_file, write_file
 from skgrav.io._fields import Precision
 from skgrav.io._registry import kind_named
 from skgrav.io._tree import (
@@ -75,7 +75,7 @@ class SavedMixin:
         check_is_fitted(self)
         writer = Writer(dtype)
         header = {"skgrav": _version(), "estimator": writer.node(self, "")}
-        write_file(Path(path), header, writer.tensors)
+        write_file(file_path(path), header, writer.tensors)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> Self:
@@ -101,7 +101,7 @@ class SavedMixin:
         OSError
             If there is no such file.
         """
-        path = Path(path)
+        path = file_path(path)
         header, tensors = read_file(path)
         try:
             only_known(header, {"format", "version", "skgrav", "estimator"}, "the header")

@@ -188,14 +188,22 @@ def _refuse_sheets(path: Path, sheet: Any, problem: str, sheets: Any) -> NoRetur
     raise ValueError(f"{path} {problem}; choose one of {list(sheets)} by 'sheet', got {sheet!r}.")
 
 
+def _utf_16(head: bytes) -> str | None:
+    """Return the kind of UTF-16 that begins with a mark, or an ASCII letter, or None."""
+    if head in {b"\xff\xfe", b"\xfe\xff"}:
+        return "utf-16"
+    if head[1:] == b"\0":
+        return "utf-16-le"
+    return "utf-16-be" if head[:1] == b"\0" else None
+
+
 def _text(path: Path) -> str:
     """Return a text in UTF-8 or UTF-16, otherwise in the encoding of Windows."""
     raw = path.read_bytes()
-    if raw[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        return raw.decode("utf-16")
-    if raw[1:2] == b"\0" or raw[:1] == b"\0":
+    encoding = _utf_16(raw[:2])
+    if encoding:
         try:
-            return raw.decode("utf-16-le" if raw[1:2] == b"\0" else "utf-16-be")
+            return raw.decode(encoding)
         except UnicodeDecodeError as error:
             raise ValueError(
                 f"{path} is no text and no sheet. Export it as text or .xlsx."

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from skgrav._constraints import SEVERAL, checked
 from skgrav.noise import Noise
 from skgrav.plotting._drawing import pyplot
 from skgrav.plotting._estimators import one_row
@@ -79,6 +80,7 @@ class LCurveDisplay:
     'lcurve'
     """
 
+    @checked(point=[*SEVERAL], alpha=[Real], criterion=[str])
     def __init__(
         self,
         x: ArrayLike,
