@@ -3,8 +3,8 @@
 An error must name the argument, tell the value and say what to do; an answer must be finite. Each
 use runs in a process of its own, which is ended when a call hangs. Fills doc/reliability.md.
 
-    python benchmarks/bad_inputs.py            # all, ten minutes on one core
-    python benchmarks/bad_inputs.py Tikhonov   # what has this in its name; prints, writes no page
+    python benchmarks/bad_inputs.py                   # all
+    python benchmarks/bad_inputs.py plotting. arrays  # what has this in its name, and arrays
 """
 
 import argparse
@@ -22,6 +22,7 @@ import traceback
 import warnings
 from collections import Counter
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import pandas as pd
@@ -265,25 +266,36 @@ def array_cases() -> list[dict]:
 
 
 def main() -> None:
-    """Run the sweep, print what is to be looked at, and fill the page."""
+    """Run the sweep or a part of it, and fill the page from all parts that were run."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", help="parts of names of uses (default: all)")
-    parser.add_argument("--out", type=Path, default=OUTPUT / "bad_inputs.json")
+    parser.add_argument("names", nargs="*", help="parts of names of uses; 'arrays' (default: all)")
+    parser.add_argument("--page", action="store_true", help="fill the page from parts run before")
     options = parser.parse_args()
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    output = OUTPUT.resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    if not options.page:
+        os.chdir(mkdtemp())  # some names of files are taken as they are
+        sweep(options.names, output / f"bad_inputs_{'_'.join(options.names) or 'all'}.json")
+    results = {}
+    for path in sorted(output.glob("bad_inputs_*.json"), key=lambda path: path.stat().st_mtime):
+        for line in json.loads(path.read_text(encoding="utf-8")):
+            results[line["room"], line["use"], line["argument"], line["kind"]] = line
+    put_into("reliability.md", "inputs", table(list(results.values())))
+
+
+def sweep(names: list[str], path: Path) -> None:
+    """Run the uses whose names have one of some parts, and keep what came of them."""
     start, results = time.monotonic(), []
     for one in uses():
-        if not options.names or any(name in f"{one.room}.{one.name}" for name in options.names):
+        if not names or any(name in f"{one.room}.{one.name}" for name in names):
             results += watched(one)
             print(f"{time.monotonic() - start:6.0f} s {len(results):6d} {one.name}", flush=True)
-            options.out.write_text(json.dumps(results, indent=0), encoding="utf-8")
-    if not options.names:
+            path.write_text(json.dumps(results, indent=0), encoding="utf-8")
+    if not names or "arrays" in names:
         results += array_cases()
-    options.out.write_text(json.dumps(results, indent=0), encoding="utf-8")
+    path.write_text(json.dumps(results, indent=0), encoding="utf-8")
     for cls, n in Counter(r["verdict"] for r in results).most_common():
         print(f"{n:6d}  {cls}")
-    if not options.names:
-        put_into("reliability.md", "inputs", table(results))
 
 
 def table(results: list[dict]) -> str:

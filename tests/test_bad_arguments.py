@@ -8,8 +8,9 @@ import re
 
 import numpy as np
 import pytest
-from public_calls import FEW_X, FEW_Y, MESH, OPERATOR, SURVEY, VOLUME, X, Y
+from public_calls import FEW_X, FEW_Y, MESH, OPERATOR, SURVEY, VOLUME, X, Y, fitted
 
+import skgrav
 from skgrav import (
     CNNInverter,
     Mesh,
@@ -19,8 +20,10 @@ from skgrav import (
     datasets,
     io,
     metrics,
+    networks,
 )
 from skgrav.noise import Noise
+from skgrav.operators import resolve_operator
 from skgrav.plotting import (
     CalibrationDisplay,
     ConvergenceDisplay,
@@ -110,6 +113,41 @@ USES = [
     ),
     (DensityDisplay.from_predictions, {**PAIR, "mesh": MESH}, "sample mesh"),
     (SampleGalleryDisplay.from_predictions, {**PAIR, "mesh": MESH}, "n_samples titles"),
+    (
+        LCurveDisplay.from_predictions,
+        {"curve": fitted("TikhonovInverter").alpha_curve(FEW_X, alphas=[0.1, 1.0]), "alpha": 0.5},
+        "curve alpha sample criterion",
+    ),
+    (
+        CalibrationDisplay.from_predictions,
+        {**DRAWS, "mesh": MESH, "functionals": ["std"]},
+        "functionals mesh",
+    ),
+    (PosteriorDisplay.from_predictions, {**DRAWS, "mesh": MESH}, "sample threshold x mesh"),
+    (
+        skgrav.report,
+        {"inverter": fitted("TikhonovInverter"), "X": FEW_X},
+        "sample notes title random_state uncertainty",
+    ),
+    *(
+        (fitted(name).sample_y, {"X": FEW_X}, "n_samples random_state")
+        for name in ("AnalogueInverter", "BayesLinearInverter", "TikhonovInverter")
+    ),
+    (OPERATOR.inverse_transform, {"X": FEW_X}, "rcond"),
+    (OPERATOR.plan, {}, "n_samples"),
+    (OPERATOR.truncated_svd, {"rank": 2}, "rank n_power_iter random_state"),
+    (resolve_operator, {"operator": OPERATOR, "rho": Y, "g": X}, "operator"),
+    (
+        networks.PaperCNN,
+        {"n_data": 36, "n_cells": 24, "n_components": 2},
+        "n_data n_cells n_components filters hidden_layer_sizes dropout",
+    ),
+    (networks.PaperDecoder, {"shape": (4, 6), "n_components": 2}, "shape n_components"),
+    (networks.SectionDecoder, {"shape": (4, 6), "n_components": 2}, "shape n_components width"),
+    (networks.SectionCritic, {"shape": (4, 6)}, "shape filters"),
+    (networks.ResidualMLP, {"n_data": 36, "scale": np.ones(5)}, "n_data width n_blocks"),
+    (networks.UNet, {"n_in": 3, "n_out": 2}, "n_in n_out ndim widths spread"),
+    (networks.DataConsistency, {"matrix": OPERATOR.matrix_}, "rcond chi_factor"),
     (GravityDisplay.from_predictions, {"X": FEW_X, "y_pred": FEW_Y}, "operator"),
 ]
 

@@ -18,7 +18,7 @@ def check_n_samples(n_samples: Any) -> int:
             f"'n_samples' must be a positive integer, got {n_samples!r}; "
             "ask for at least one section."
         )
-    if n_samples > _MOST:
+    if int(n_samples) > _MOST:
         raise ValueError(f"'n_samples' is {n_samples}; draw at most {_MOST:,} sections at once.")
     return int(n_samples)
 

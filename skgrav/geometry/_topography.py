@@ -84,7 +84,7 @@ def fraction_below(edges: tuple[Array, ...], active: Mask, topography: Any, posi
 
 
 def _check_positive(positive: Any) -> None:
-    if not isinstance(positive, str) or positive not in ("down", "up"):
+    if str(positive) not in ("down", "up"):
         raise ValueError(f"'positive' is {positive!r}; it must be 'down' or 'up'.")
 
 

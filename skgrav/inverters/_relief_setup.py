@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -189,8 +188,9 @@ def _bounds(
     """Return the least and largest depth of each column."""
     if bounds is None:
         return ground, bottom
-    if not isinstance(bounds, Sized) or len(bounds) != 2:
-        has = f"has {len(bounds)} parts" if isinstance(bounds, Sized) else f"is {bounds!r}"
+    n_parts = len(bounds) if hasattr(bounds, "__len__") else 0
+    if n_parts != 2:
+        has = f"has {n_parts} parts" if n_parts else f"is {bounds!r}"
         raise ValueError(
             f"'bounds' {has}; it must be the least and the largest depth of the "
             "interface, each a number or one for each column of the mesh."

@@ -260,7 +260,7 @@ def _relative(error: Array, values: Array) -> Array:
 
 
 def _average(values: Array, sample_weight: ArrayLike | None, multioutput: Output) -> float | Array:
-    if not isinstance(multioutput, str) or multioutput not in ("raw_values", "uniform_average"):
+    if str(multioutput) not in ("raw_values", "uniform_average"):
         raise ValueError(
             f"'multioutput' is {multioutput!r}; allowed are 'uniform_average' and 'raw_values'."
         )

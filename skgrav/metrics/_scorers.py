@@ -64,7 +64,7 @@ class DataMisfitScorer:
             raise TypeError(
                 f"'operator' is {self.operator!r}; it must be an operator, as ForwardOperator(...)."
             )
-        if not isinstance(self.metric, str) or self.metric not in ("relative", "chi"):
+        if str(self.metric) not in ("relative", "chi"):
             raise ValueError(f"'metric' is {self.metric!r}; allowed are 'relative' and 'chi'.")
 
     def __call__(self, estimator: BaseEstimator, X: ArrayLike, y: object = None) -> float:
@@ -135,8 +135,7 @@ class PosteriorScorer:
     random_state: int | np.random.RandomState | None = 0
 
     def __post_init__(self) -> None:
-        named = isinstance(self.metric, str)
-        if not named or self.metric not in ("crps", "energy", "coverage"):
+        if str(self.metric) not in ("crps", "energy", "coverage"):
             raise ValueError(
                 f"'metric' is {self.metric!r}; allowed are 'crps', 'energy' and 'coverage'."
             )

@@ -225,7 +225,7 @@ def _of_draws(off: Array) -> Array:
 
 
 def _average(values: Array, multioutput: Output) -> float | Array:
-    if not isinstance(multioutput, str) or multioutput not in ("raw_values", "uniform_average"):
+    if str(multioutput) not in ("raw_values", "uniform_average"):
         raise ValueError(
             f"'multioutput' is {multioutput!r}; allowed are 'uniform_average' and 'raw_values'."
         )

@@ -12,7 +12,7 @@ from scipy.stats import binom
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_array, real_array
-from skgrav._constraints import checked
+from skgrav._constraints import COUNT, SEVERAL, checked
 from skgrav._typing import Array
 from skgrav.geometry import Mesh
 from skgrav.metrics import RankHistogram, interval_coverage, rank_histogram
@@ -98,6 +98,7 @@ class CalibrationDisplay:
         self.confidence = confidence
 
     @classmethod
+    @checked(n_samples=[COUNT], functionals=[*SEVERAL], random_state=["random_state"])
     def from_estimator(
         cls,
         estimator: Any,
@@ -153,6 +154,7 @@ class CalibrationDisplay:
         )
 
     @classmethod
+    @checked(functionals=[*SEVERAL])
     def from_predictions(
         cls,
         y_true: ArrayLike,

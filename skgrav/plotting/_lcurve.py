@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from skgrav._constraints import SEVERAL, checked
+from skgrav._constraints import SEVERAL, WHOLE, HasMethods, checked
 from skgrav.noise import Noise
 from skgrav.plotting._drawing import pyplot
 from skgrav.plotting._estimators import one_row
@@ -146,6 +146,7 @@ class LCurveDisplay:
         return display.plot(ax, **plot_kw)
 
     @classmethod
+    @checked(curve=[HasMethods("alpha")], alpha=[Real], sample=[WHOLE], criterion=[str])
     def from_predictions(
         cls,
         curve: Any,

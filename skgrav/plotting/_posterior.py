@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_array, real_array
-from skgrav._constraints import checked
+from skgrav._constraints import WHOLE, checked
 from skgrav._typing import Array
 from skgrav.geometry import Mesh, core_of
 from skgrav.plotting._drawing import (
@@ -197,6 +197,7 @@ class PosteriorDisplay:
         return display.plot(ax, **plot_kw)
 
     @classmethod
+    @checked(sample=[WHOLE], threshold=[Real, None], x=[Real, None])
     def from_predictions(
         cls,
         y_true: ArrayLike | None,

@@ -107,6 +107,7 @@ class SampleGalleryDisplay:
         self.units = units
 
     @classmethod
+    @checked(n_samples=[COUNT], random_state=["random_state"])
     def from_estimator(
         cls,
         estimator: Any,
