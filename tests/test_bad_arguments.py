@@ -207,6 +207,17 @@ def test_mesh_of_more_cells_than_memory_is_refused_before_it_is_made(tmp_path):
         io.read_ubc_mesh(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("|", "has the columns"), ('""x","gz\n"0","1.5"\n', "cannot be read as a table")],
+)
+def test_delimiters_alone_and_lost_entries_are_no_table(content, said, tmp_path):
+    path = tmp_path / "odd.csv"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"odd\.csv {said}"):
+        io.read_stations(path)
+
+
 def test_half_a_character_of_utf_16_is_no_text(tmp_path):
     path = tmp_path / "odd.csv"
     path.write_bytes("x,gz\n0,1\n".encode("utf-16")[:-1])

@@ -68,7 +68,7 @@ class SavedMixin:
         OSError
             If the file cannot be written.
         """
-        if dtype not in PRECISIONS:
+        if str(dtype) not in PRECISIONS:
             raise ValueError(
                 f"'dtype' is {dtype!r}; allowed are 'float64', 'float32' and 'float16'."
             )

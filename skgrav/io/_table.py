@@ -347,7 +347,7 @@ def open_table(
     first, counted = 0, None
     if len(rows) > 1 and rows[0, 0].isdigit() and not any(rows[0, 1:]) and any(rows[1, 1:]):
         first, counted = 1, int(rows[0, 0])
-    if len(rows) <= first:
+    if len(rows) <= first or not rows.shape[1]:
         return Table(path, pd.DataFrame(), {}, [], spell)
     head, first = _header(rows, first)
     units: dict[str, str] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -141,17 +142,20 @@ def _delimiter(given: str | None, texts: list[str]) -> str | None:
 
 def _split(path: Path, separator: str | None, texts: list[str], pd: Any) -> Any:
     try:
-        return pd.read_csv(
-            io.StringIO("\n".join(texts)),
-            sep=separator or r"\s+",
-            header=None,
-            names=range(max(len(text.split(separator)) for text in texts)),
-            index_col=False,
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
-        )
-    except ValueError as error:
+        with warnings.catch_warnings():
+            # Of entries that quotes hide from the count of columns, and that would be lost.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                io.StringIO("\n".join(texts)),
+                sep=separator or r"\s+",
+                header=None,
+                names=range(max(len(text.split(separator)) for text in texts)),
+                index_col=False,
+                dtype=str,
+                keep_default_na=False,
+                skipinitialspace=True,
+            )
+    except (ValueError, pd.errors.ParserWarning) as error:
         raise ValueError(f"{path} cannot be read as a table: {error}") from error
 
 
