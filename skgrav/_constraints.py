@@ -24,6 +24,7 @@ from sklearn.utils._param_validation import (
 __all__ = [
     "ANY_NUMBER",
     "COUNT",
+    "POSITIVE",
     "SEVERAL",
     "WHOLE",
     "HasMethods",
@@ -35,6 +36,9 @@ __all__ = [
 
 #: A number of things to make: more would not fit into any memory.
 COUNT = Interval(Integral, 1, 10**9, closed="both")
+
+#: A number of at least 1, however large: what files ask for is refused by its shape.
+POSITIVE = Interval(Integral, 1, None, closed="left")
 
 #: A number whose sign is checked where it is used.
 WHOLE = Interval(Integral, -(10**9), 10**9, closed="both")

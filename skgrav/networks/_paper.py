@@ -8,7 +8,7 @@ from numbers import Real
 import torch
 from torch import nn
 
-from skgrav._constraints import COUNT, Interval, checked
+from skgrav._constraints import POSITIVE, Interval, checked
 from skgrav.networks._checks import check_tensor
 
 
@@ -45,9 +45,9 @@ class PaperCNN(nn.Module):
     """
 
     @checked(
-        n_data=[COUNT],
-        n_cells=[COUNT],
-        n_components=[COUNT],
+        n_data=[POSITIVE],
+        n_cells=[POSITIVE],
+        n_components=[POSITIVE],
         filters=[list, tuple],
         hidden_layer_sizes=[list, tuple],
         dropout=[Interval(Real, 0, 1, closed="both")],
