@@ -276,7 +276,7 @@ class DensityGenerator(
             )
         low, high = self.density_range_
         with own_settings(), torch.no_grad():
-            z = torch.from_numpy(X.astype(np.float32)).to(self.net_.device)
+            z = torch.from_numpy(X.astype(np.float32, order="C")).to(self.net_.device)
             parts = [self._decoder(z[rows]).cpu().double().numpy() for rows in batches(len(z))]
         # Rounding may exceed the range.
         return np.clip(low + (high - low) * np.concatenate(parts), low, high)
