@@ -1,10 +1,11 @@
-"""Put what the benchmarks have written into doc/speed.md and the README.
+"""Put what the benchmarks have written into doc/speed.md, doc/comparison.md and the README.
 
 `make bench` runs it at the end. Tables of benchmarks that have not been run stay as they are.
 """
 
 import csv
 
+from _comparison_page import fill
 from _timing import OUTPUT, markdown, put_into
 
 PAGES = {
@@ -19,6 +20,7 @@ PAGES = {
         "sections",
         "inversion",
         "refining",
+        "times",
     ],
     "../README.md": ["inversion", "refining"],
 }
@@ -33,6 +35,7 @@ def main():
             with path.open() as file:
                 header, *rows, footer = csv.reader(file)
             put_into(page, f"benchmark {name}", f"{markdown(header, rows)}\n\n{footer[0]}.")
+    fill()
 
 
 if __name__ == "__main__":
