@@ -34,7 +34,7 @@ z0, beta = 15.0, 2.0
 inv = pg.Inversion(fop=fop, verbose=True)
 inv.modelTrans = pg.trans.TransCotLU(-1000, 1000)
 inv.setConstraintWeights((z0 / (np.abs(depth) + z0)) ** (beta / 2))
-mesh["density"] = inv.run(gz, absoluteError=noise_level, lam=1e4, startModel=0.1)
+mesh["density"] = inv.run(gz, absoluteError=noise_level, lam=1e5, lambdaFactor=0.5, startModel=0.1)
 
 section = pg.meshtools.extract2dSlice(mesh, origin=[0, 0, 0], normal=[0, 1, 0])
 ax, _ = pg.show(section, "density", label="kg/m³")
