@@ -104,6 +104,7 @@ def prepared(name):
     os.chdir(folder)
     if name.startswith("pygimli"):  # it keeps sensitivities from run to run below the home folder
         os.environ |= {"MPLCONFIGDIR": f"{Path.home()}/.cache/matplotlib", "HOME": str(folder)}
+        (folder / ".cache" / "pygimli").mkdir(parents=True)
 
     def run():
         sys.argv = [name]
