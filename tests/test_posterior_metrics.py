@@ -288,7 +288,7 @@ def test_search_scores_the_last_step_of_a_pipeline_on_what_the_others_make_of_th
         (lambda: energy_score(TRUE, DRAWS[..., :1]), "n of at least 2"),
         (
             lambda: interval_coverage(TRUE, DRAWS, levels=0.99),
-            "'levels' asks for .* 39 draws reach",
+            "'levels' has .* 39 draws reach",
         ),
         (
             lambda: interval_coverage(TRUE, QUANTILES, quantiles=PROBABILITIES, levels=0.999),
