@@ -91,13 +91,10 @@ package: $(VENV)/.installed-test ## build wheel and sdist, install and try them
 
 bench: $(VENV)/.installed-bench ## the benchmarks against peers, hours; fills pages of the docs
 	@mkdir -p build
-	@set -e; for script in benchmarks/bench_*.py; do \
-		echo "$$script"; OMP_NUM_THREADS=1 $(BIN)/python "$$script"; \
-	done
-	$(BIN)/python benchmarks/page.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/all.py
 	$(MAKE) public
 
-public: $(VENV)/.installed-bench ## public problems beside SimPEG and published figures, 40 minutes
+public: $(VENV)/.installed-bench ## public problems beside SimPEG and published figures, 45 minutes
 	@mkdir -p build
 	$(ONE_THREAD) $(BIN)/python benchmarks/public.py
 

@@ -11,7 +11,7 @@ import time
 import warnings
 
 import numpy as np
-from public import block
+from _public_problems import block
 from threadpoolctl import threadpool_limits
 
 from skgrav import ForwardOperator, Mesh, Survey, TikhonovInverter

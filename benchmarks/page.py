@@ -1,10 +1,11 @@
-"""Put what the benchmarks have written into doc/speed.md.
+"""Put what the benchmarks have written into doc/speed.md and doc/comparison.md.
 
 `make bench` runs it at the end. Tables of benchmarks that have not been run stay as they are.
 """
 
 import csv
 
+from _comparison_page import fill
 from _timing import OUTPUT, markdown, put_into
 
 TABLES = [
@@ -18,6 +19,7 @@ TABLES = [
     "sections",
     "inversion",
     "refining",
+    "times",
 ]
 
 
@@ -29,6 +31,7 @@ def main():
         with path.open() as file:
             header, *rows, footer = csv.reader(file)
         put_into("speed.md", f"benchmark {name}", f"{markdown(header, rows)}\n\n{footer[0]}.")
+    fill()
 
 
 if __name__ == "__main__":

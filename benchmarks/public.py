@@ -1,6 +1,6 @@
 """Regularised inversions of problems with known densities, beside SimPEG's and published ones.
 
-    python benchmarks/public.py               # about 35 minutes; fills doc/public_problems.md
+    python benchmarks/public.py               # about 45 CPU minutes; fills doc/public_problems.md
     python benchmarks/public.py --thorough    # draws of noise, halved cells, SimPEG's settings
     python benchmarks/public.py --problem bodies --only sparse  # prints what is asked for
 
@@ -13,16 +13,17 @@ timed from the mesh to the densities. "volumes" are 3,000 models of sparse bodie
 """
 
 import argparse
-import csv
+import os
 import time
 import warnings
 
 import numpy as np
+from _comparison_page import fill
 from _public_problems import PROBLEMS, measures
 from _public_volumes import CLEAN_HEADER, NOISY_HEADER, tables
 from _simpeg_inversion import SPARSE, TRIED
 from _simpeg_inversion import invert as invert_by_simpeg
-from _timing import OUTPUT, in_fresh_process, markdown, processor, put_into, report, versions
+from _timing import in_fresh_process, markdown, processor, put_into, report, versions
 from threadpoolctl import threadpool_limits
 
 from skgrav import ForwardOperator, Mesh, SparseInverter, Survey, TikhonovInverter
@@ -30,7 +31,6 @@ from skgrav.benchmarking import Problem, published
 
 MAIN = ("block", "bodies", "slab")
 VOLUMES = "volumes"
-TITLES = ("a block", "two bodies below topography", "a slab and a ball")
 
 HEADER = [
     "method",
@@ -159,22 +159,6 @@ def quicker(rows):
     return f"Smooth, SimPEG took {ratio:.0f} times as long, {without:.0f} times without set-up"
 
 
-def summary():
-    """Return the table of the page on other libraries, from the files of the three problems."""
-    lines = []
-    for name, title in zip(MAIN, TITLES, strict=True):
-        with (OUTPUT / f"public_{name}.csv").open() as file:
-            rows = {row[0]: row for row in csv.reader(file)}
-        for kind, theirs, ours in (
-            ("smooth", "SimPEG, smooth", "skgrav, smooth, order 1"),
-            ("compact", "SimPEG, sparse", "skgrav, compact"),
-        ):
-            pairs = ([f"{rows[label][k]}" for label in (theirs, ours)] for k in (1, 2, 3, 4, 8, 9))
-            lines.append([f"{title}, {kind}", *(" / ".join(pair) for pair in pairs)])
-    header = ["SimPEG / skgrav", "error", "mass", "centre off, m", "Dice", "CPU s", "memory, MB"]
-    return markdown(header, lines)
-
-
 def compare_with_simpeg(name, only):
     """Invert one problem by all methods, and fill its table unless only some are asked for."""
     rows = table(name, only)
@@ -214,9 +198,13 @@ def main():
             compare_volumes(arguments.only)
         else:
             compare_with_simpeg(name, arguments.only)
-    if arguments.only is None and all((OUTPUT / f"public_{name}.csv").exists() for name in MAIN):
-        put_into("comparison.md", "public summary", summary())
-    print(f"Everything took {(time.perf_counter() - start) / 60:.0f} minutes.")
+    if arguments.only is None:
+        fill()
+    spent = f"{sum(os.times()[:4]) / 60:.0f} CPU minutes"
+    taken = f"Everything took {(time.perf_counter() - start) / 60:.0f} minutes, {spent}"
+    print(f"{taken}.")
+    if arguments.only is None and arguments.problem is None:
+        put_into("public_problems.md", "public time", f"{taken}, one thread; {processor()}.")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ from skgrav.training._fingerprint import alike, described, sketch
 MESH = Mesh.square(8)
 DATA = make_gravity_dataset(60, mesh=MESH, random_state=0)
 OPERATOR, X, RHO = DATA.operator, DATA.data, DATA.target
+BLOCK = make_gravity_dataset(60, mesh=Mesh.regular((3, 4, 4), 10.0), random_state=0)
+VOLUMES, RHO_3D = {"operator": BLOCK.operator}, BLOCK.target
 N_EPOCHS, KILLED_IN = 5, 4
 
 SMALL_PAPER = partial(PaperCNN, filters=(8,), hidden_layer_sizes=(64,))
@@ -96,6 +98,7 @@ CASES = {
     "null space": lambda **p: inverter(data_consistency=True, augment="mirror", **p).fit(X, RHO),
     "best": lambda **p: inverter(**stopping, callbacks=[Spoil(3)], **p).fit(X, RHO),
     "unet": lambda **p: inverter(architecture="unet", augment="mirror", **p).fit(X, RHO),
+    "volumes": lambda **p: inverter(architecture="unet", **p | VOLUMES).fit(BLOCK.data, RHO_3D),
     "best unet": lambda **p: inverter(architecture="unet", **stopping, **p).fit(X, RHO),
     "paper": lambda **p: inverter(architecture=SMALL_PAPER, training_noise=0.01, **p).fit(X, RHO),
     "fresh": lambda **p: inverter(**p).fit(draw),

@@ -325,3 +325,25 @@ def test_noise_and_lengths_are_in_units_that_are_not_guessed(profile, capsys):
     assert (
         main([*command, *more, "--top", "0.1", "--elevation-unit", "km", "--cells", "4", "9"]) == 0
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "said"),
+    [
+        ("--plot", "section", "--plot is 'section'; end its name in '.png' or"),
+        ("--plot", "", "--plot is '.'; end its name in '.png' or"),
+        ("--plot", "/", "--plot is '/'; end its name in '.png' or"),
+        ("--top", "nan", "argument --top: nan is not a finite number"),
+    ],
+)
+def test_names_of_pictures_and_elevations_are_checked_before_the_work(
+    profile, capsys, option, text, said
+):
+    command = ["invert", str(profile), "--out", str(profile.with_name("s.nc")), option, text]
+    try:
+        code = main(command)
+    except SystemExit as stop:
+        code = stop.code
+    assert code in {1, 2}
+    assert said in capsys.readouterr().err
+    assert not profile.with_name("s.nc").exists()

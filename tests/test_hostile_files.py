@@ -165,6 +165,14 @@ def test_huge_and_wrong_values_are_refused(changes, text, small, tmp_path):
     refuse(f".*{text}", tmp_path, header, small[1])
 
 
+def test_number_of_data_is_that_of_the_operator(tmp_path):
+    BayesLinearInverter(operator=OPERATOR).fit(X, Y).save(tmp_path / "estimator")
+    header, tensors = read(tmp_path / "estimator")
+    header["estimator"]["state"]["n_features_in_"] = 47
+    text = ".*its operator has 48 data, but 47 are inverted"
+    refuse(text, tmp_path, header, tensors, cls=BayesLinearInverter)
+
+
 def test_small_arrays_cannot_ask_for_a_huge_operator(tmp_path):
     inverter = BayesLinearInverter(operator=OPERATOR).fit(X, Y)
     inverter.save(tmp_path / "estimator")

@@ -18,6 +18,7 @@ from skgrav._warnings import warn
 from skgrav.cli._profile import (
     GRADIENTS,
     GRAVITIES,
+    PICTURES,
     TRENDS,
     Profile,
     check_output,
@@ -91,7 +92,7 @@ def _training_sections(
 def invert(options: Namespace) -> None:
     """Invert a profile or an area, and write and draw the density."""
     check_output(options.out, *([".nc"] if options.y is None else [".nc", ".vtr", ".den"]))
-    check_output(options.plot)
+    check_output(options.plot, *PICTURES, option="--plot")
     check_output(options.report, ".html", ".md", option="--report")
     section = _inverted(options)
     write_model(options.out, section, options)

@@ -154,6 +154,10 @@ def gravity_unit(options: Namespace) -> str:
     return str(options.gravity_unit or "mGal")
 
 
+#: Kinds of pictures that matplotlib writes; it adds one of its own to other names.
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".eps", ".ps")
+
+
 def check_output(path: Path | None, *suffixes: str, option: str = "--out") -> None:
     """Raise an error before the work, instead of after it, if a file cannot be written there."""
     if path is None:
@@ -162,6 +166,14 @@ def check_output(path: Path | None, *suffixes: str, option: str = "--out") -> No
         kinds = " or ".join(f"'{suffix}'" for suffix in suffixes)
         raise ValueError(f"{option} is '{path}'; end its name in {kinds}, the kind of file it is.")
     checked_path(path)
+
+
+def finite(text: str) -> float:
+    """Convert the text of an option to a finite number."""
+    value = float(text)
+    if not -float("inf") < value < float("inf"):
+        raise ArgumentTypeError(f"{text} is not a finite number")
+    return value
 
 
 def positive(text: str) -> float:

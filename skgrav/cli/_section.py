@@ -12,7 +12,7 @@ import numpy as np
 import skgrav
 from skgrav._checks import import_optional
 from skgrav._typing import Array, Mask
-from skgrav.cli._profile import LENGTHS, Profile, elevation_unit, length_unit, positive
+from skgrav.cli._profile import LENGTHS, Profile, elevation_unit, finite, length_unit, positive
 from skgrav.geometry import AXES, Mesh, Survey
 from skgrav.io import checked_path, read_topography, write_ubc_mesh, write_ubc_model
 from skgrav.noise import Trend
@@ -67,7 +67,7 @@ def add_mesh_options(parser: ArgumentParser) -> None:
     mesh.add_argument("--depth", type=positive, help="in --length-unit (default: half the length)")
     mesh.add_argument(
         "--top",
-        type=float,
+        type=finite,
         metavar="ELEVATION",
         help="of the ground below airborne or marine data (default: that of the lowest station)",
     )

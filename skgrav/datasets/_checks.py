@@ -7,6 +7,9 @@ from typing import Any
 
 from skgrav.geometry import Mesh
 
+#: Sections of one cell beyond this number fill the memory of any machine.
+_MOST = 10**10
+
 
 def check_n_samples(n_samples: Any) -> int:
     """Return a positive number of sections, or raise ValueError."""
@@ -15,6 +18,8 @@ def check_n_samples(n_samples: Any) -> int:
             f"'n_samples' must be a positive integer, got {n_samples!r}; "
             "ask for at least one section."
         )
+    if int(n_samples) > _MOST:
+        raise ValueError(f"'n_samples' is {n_samples}; draw at most {_MOST:,} sections at once.")
     return int(n_samples)
 
 

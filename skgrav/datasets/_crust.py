@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from skgrav._checks import real_array
+from skgrav._constraints import checked
 from skgrav._typing import Array
 from skgrav.datasets._checks import check_n_samples, check_section_mesh
 from skgrav.datasets._pelotas import layer_means
@@ -15,6 +18,7 @@ from skgrav.geometry import Mesh
 _CRUST, _MANTLE, _WATER = 2870.0, 3240.0, 1030.0
 
 
+@checked(reference_moho=[Real], random_state=["random_state"])
 def make_margin_models(
     n_samples: int = 100,
     *,

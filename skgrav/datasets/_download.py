@@ -56,6 +56,8 @@ def get_data_home(data_home: str | os.PathLike[str] | None = None) -> Path:
     >>> get_data_home("data/gravity").name
     'gravity'
     """
+    if data_home is not None and not isinstance(data_home, str | os.PathLike):
+        raise TypeError(f"'data_home' is {data_home!r}; give a folder as str or Path, or None.")
     folder = data_home or os.environ.get("SKGRAV_DATA") or _pooch().os_cache("skgrav")
     return Path(folder).expanduser()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Literal
 
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
+from skgrav._constraints import checked
 from skgrav._typing import Array
 from skgrav.datasets._models import make_density_models
 from skgrav.geometry import Mesh, Survey, component_unit
@@ -25,6 +27,7 @@ noise   Gaussian, {noise_level:g} times the rms of each sample's data{apart}
 _APART = ", that of gravity and of gradients apart"
 
 
+@checked(noise_level=[Real], random_state=["random_state"])
 def make_gravity_dataset(
     n_samples: int = 1000,
     *,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from zlib import crc32
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from skgrav._checks import check_range
+from skgrav._constraints import checked
 from skgrav._typing import Array
 from skgrav.datasets._checks import check_mesh, check_n_samples
 from skgrav.datasets._families import DEFAULTS, FAMILIES
@@ -26,6 +27,7 @@ _BLOCK, _VOLUMES = 256, 16
 _FLOOR = 1e-3
 
 
+@checked(random_state=["random_state"], return_family=["boolean"])
 def make_density_models(
     n_samples: int = 100,
     *,
@@ -154,6 +156,8 @@ def _check_families(families: str | Sequence[str] | None, ndim: int) -> list[str
     known = list(FAMILIES)
     if families is None:
         return list(DEFAULTS[ndim])
+    if not isinstance(families, Iterable):
+        raise TypeError(f"'families' is {families!r}; give a name, a list of names out of {known}.")
     names = [families] if isinstance(families, str) else list(families)
     if not names:
         raise ValueError(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
+from skgrav._constraints import checked
 from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.datasets._download import fetch, file_sha256
@@ -57,6 +58,7 @@ Licence: none is stated in the authors' repository.
 """
 
 
+@checked(url=[str, None], sha256=[str, None])
 def fetch_negahdari2025(
     *,
     data_home: str | os.PathLike[str] | None = None,

@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.dataset import ValidSplit
 
 from skgrav._checks import check_array, check_range, check_size, validate_data
-from skgrav._constraints import Interval, StrOptions
+from skgrav._constraints import WHOLE, Interval, StrOptions, checked
 from skgrav._typing import Array, Array32, Indices
 from skgrav._warnings import warn
 from skgrav.geometry import Mesh
@@ -125,7 +125,7 @@ class DensityGenerator(
         "mesh": [Mesh, None],
         "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
-        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "learning_rate": [Interval(Real, 0, 1e30, closed="right"), None],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
@@ -281,6 +281,7 @@ class DensityGenerator(
         # Rounding may exceed the range.
         return np.clip(low + (high - low) * np.concatenate(parts), low, high)
 
+    @checked(n_samples=[WHOLE], random_state=["random_state"])
     def sample(
         self, n_samples: int = 1, *, random_state: int | np.random.RandomState | None = None
     ) -> Array:

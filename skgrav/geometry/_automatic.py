@@ -294,7 +294,7 @@ class _Terrain:
     def __init__(
         self, layout: Layout, topography: Any, positive: str, widths: tuple[float, ...] | None
     ) -> None:
-        if positive not in ("down", "up"):
+        if str(positive) not in ("down", "up"):
             raise ValueError(f"'positive' is {positive!r}; it must be 'down' or 'up'.")
         self._layout, self._positive, self._is_guess = layout, positive, topography is None
         self._topography: Any = None

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from skgrav._checks import named, real_array
+from skgrav._constraints import ANY_NUMBER, COUNT, checked
 from skgrav._typing import Array, Indices, Mask
 from skgrav.geometry import _pyvista, _xarray
 from skgrav.geometry._automatic import Sizes, automatic_mesh
@@ -124,6 +126,7 @@ class Mesh(ValueObject):
         return None if mask.all() else mask
 
     @classmethod
+    @checked(n=[COUNT])
     def square(cls, n: int = 50, *, spacing: float = 0.8) -> Mesh:
         """Build the paper's section of `n` x `n` equal cells, centred on x = 0.
 
@@ -142,6 +145,7 @@ class Mesh(ValueObject):
         return cls.regular((n, n), spacing)
 
     @classmethod
+    @checked(top=[ANY_NUMBER])
     def regular(
         cls, shape: Sequence[int], spacing: float | Sequence[float], *, top: float = 0.0
     ) -> Mesh:
@@ -206,6 +210,7 @@ class Mesh(ValueObject):
     ) -> tuple[Mesh, Array]: ...
 
     @classmethod
+    @checked(verbose=["verbose"], return_fraction=["boolean"])
     def for_survey(
         cls,
         survey: Survey,
@@ -458,6 +463,7 @@ class Mesh(ValueObject):
         active = np.ones(self.shape, dtype=bool) if self.active is None else self.active
         return self.flatten(fraction_below(self.edges, active, topography, positive))
 
+    @checked(fill=[Real])
     def unflatten(self, rho: ArrayLike, fill: float = np.nan) -> Array:
         """Turn density vectors into images.
 
@@ -512,6 +518,7 @@ class Mesh(ValueObject):
             return images[..., self.active]
         return images.reshape(*images.shape[: -self.ndim], self.n_cells)
 
+    @checked(name=[str], units=[str])
     def to_xarray(self, rho: ArrayLike, *, name: str = "density", units: str = "kg/m3") -> Any:
         """Label densities with the coordinates of their cells.
 
@@ -564,6 +571,7 @@ class Mesh(ValueObject):
         """
         return cls(_xarray.edges_of(array), _xarray.active_of(array))
 
+    @checked(name=[str])
     def to_pyvista(self, rho: ArrayLike, *, name: str = "density") -> Any:
         """Convert densities to a pyvista grid, for views in 3D; no window is opened.
 

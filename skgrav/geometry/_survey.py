@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from numbers import Integral
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skgrav._checks import check_basis, check_dummies, check_uncertainty, real_array
+from skgrav._constraints import ANY_NUMBER, WHOLE, checked
 from skgrav._typing import Array
 from skgrav.geometry import _xarray
 from skgrav.geometry._mesh import Mesh
@@ -101,6 +102,10 @@ class Survey(ValueObject):
             )
         for axis, column in zip(AXES[stations.shape[1]], stations.T, strict=True):
             check_dummies(column, f"stations, {axis}")
+        if not isinstance(components, Iterable):
+            raise TypeError(
+                f"'components' is {components!r}; it must be a sequence of names, as ('x', 'z')."
+            )
         components = tuple(components)
         allowed = COMPONENTS[stations.shape[1]]
         distinct = set(components)
@@ -136,6 +141,7 @@ class Survey(ValueObject):
             check_basis(self.trend_basis, n_data)
 
     @classmethod
+    @checked(mesh=[Mesh], n_stations=[WHOLE, None], height=[ANY_NUMBER, None])
     def line(
         cls,
         mesh: Mesh,
@@ -179,6 +185,7 @@ class Survey(ValueObject):
         return cls(np.column_stack([np.full(n, z[0] - height), along]), components)
 
     @classmethod
+    @checked(mesh=[Mesh], height=[ANY_NUMBER])
     def grid(
         cls,
         mesh: Mesh,
@@ -311,6 +318,7 @@ class Survey(ValueObject):
         profiles = _xarray.as_array(profiles, shape, "profiles", "components and stations")
         return profiles.reshape(*profiles.shape[:-2], self.n_data)
 
+    @checked(units=[str])
     def to_xarray(self, g: ArrayLike, *, units: str = "mGal") -> Any:
         """Label gravity with its components and stations.
 

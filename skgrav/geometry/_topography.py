@@ -33,8 +33,7 @@ class Ground(NamedTuple):
 
 def below(edges: tuple[Array, ...], topography: Any, survey: Any, positive: str) -> Mask:
     """Return the cells of a block whose centre is below the ground, of the shape of the block."""
-    if positive not in ("down", "up"):
-        raise ValueError(f"'positive' is {positive!r}; it must be 'down' or 'up'.")
+    _check_positive(positive)
     z, *horizontal = edges
     ground = ground_below(horizontal, topography, positive)
     _warn_beyond(ground)
@@ -48,6 +47,8 @@ def below(edges: tuple[Array, ...], topography: Any, survey: Any, positive: str)
             "take positive='up' for elevations, or a deeper mesh."
         )
     if survey is not None:
+        if not hasattr(survey, "stations"):
+            raise TypeError(f"'survey' is of type {type(survey).__name__}; give a Survey.")
         _clear_above(active, edges, survey.stations)
         if not active.any():
             raise ValueError(
@@ -59,8 +60,7 @@ def below(edges: tuple[Array, ...], topography: Any, survey: Any, positive: str)
 
 def fraction_below(edges: tuple[Array, ...], active: Mask, topography: Any, positive: str) -> Array:
     """Return the fraction of the cells of a block that gives each column its rock, 1 below it."""
-    if positive not in ("down", "up"):
-        raise ValueError(f"'positive' is {positive!r}; it must be 'down' or 'up'.")
+    _check_positive(positive)
     z, *horizontal = edges
     ground = ground_below(horizontal, topography, positive)
     _warn_beyond(ground)
@@ -81,6 +81,11 @@ def fraction_below(edges: tuple[Array, ...], active: Mask, topography: Any, posi
     share = np.where(known, 1.0 + above / thickness, 1.0)
     np.put_along_axis(fraction, highest[None], share[None], axis=0)
     return fraction
+
+
+def _check_positive(positive: Any) -> None:
+    if str(positive) not in ("down", "up"):
+        raise ValueError(f"'positive' is {positive!r}; it must be 'down' or 'up'.")
 
 
 def in_cells(edges: tuple[Array, ...], active: Mask, stations: Array) -> Mask:

@@ -196,6 +196,11 @@ def survey_arguments(
     dataset: Any,
 ) -> tuple[Array, tuple[str, ...], Array | None, int | Array | None]:
     """Return stations, components, uncertainty in our units and trend of a labelled dataset."""
+    if not hasattr(dataset, "data_vars"):
+        raise TypeError(
+            f"'dataset' is of type {type(dataset).__name__}; it must be an xarray.Dataset, as "
+            "Survey.to_xarray gives it."
+        )
     axes = AXES[3] if "y" in dataset.coords else AXES[2]
     stations, _ = _stations(axes, dataset)
     names = [f"g{c}" for c in COMPONENTS[len(axes)]]

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import real_array, validate_data
-from skgrav._constraints import Interval, StrOptions
+from skgrav._constraints import WHOLE, Interval, StrOptions, checked
 from skgrav._typing import Array
 from skgrav.inverters._applicability import PriorApplicability, warn_atypical
 from skgrav.inverters._base import InverterMixin
@@ -311,6 +311,7 @@ class AnalogueInverter(PriorApplicability, InverterMixin, BaseEstimator):
         rho = np.stack([np.quantile(d, p, axis=0, method="weibull").T for d in draws])
         return rho[:, 0] if self._y_ndim == 1 else rho
 
+    @checked(n_samples=[WHOLE], random_state=["random_state"])
     def sample_y(
         self,
         X: ArrayLike,

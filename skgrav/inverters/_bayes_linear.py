@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import validate_data
-from skgrav._constraints import Interval, StrOptions
+from skgrav._constraints import WHOLE, Interval, StrOptions, checked
 from skgrav._typing import Array
 from skgrav.inverters._applicability import PriorApplicability, warn_atypical
 from skgrav.inverters._base import InverterMixin
@@ -214,6 +214,7 @@ class BayesLinearInverter(PriorApplicability, InverterMixin, BaseEstimator):
         explained = self._prior.space.explained(sigma**2)
         return self._as_fitted(rho), self._as_fitted(self._prior.std(explained))
 
+    @checked(n_samples=[WHOLE], random_state=["random_state"])
     def sample_y(
         self,
         X: ArrayLike,

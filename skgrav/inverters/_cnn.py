@@ -252,8 +252,8 @@ class CNNInverter(
         "operator": [BaseOperator, None],
         "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
-        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
-        "weight_decay": [Interval(Real, 0, None, closed="left"), None],
+        "learning_rate": [Interval(Real, 0, 1e30, closed="right"), None],
+        "weight_decay": [Interval(Real, 0, 1e30, closed="both"), None],
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "data_consistency": ["boolean"],
         "uncertainty": ["boolean"],
@@ -609,7 +609,7 @@ class CNNInverter(
             raise
         finally:
             self.density_range_ = encoder.density_range
-            self._take_history(net.history)
+            self._take_history(net.history or ())  # none if the network could not be made
         self._warn_of_end(outcome, n_epochs)
         return self
 

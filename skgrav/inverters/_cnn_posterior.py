@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import real_array, validate_data
+from skgrav._constraints import WHOLE, checked
 from skgrav._typing import Array
 from skgrav.inverters._encoding import Encoding
 from skgrav.inverters._linear_encoding import LinearEncoding
@@ -64,6 +65,7 @@ class NetworkPosterior:
         np.clip(rho, *self.density_range_, out=rho)
         return rho[:, 0] if self._y_ndim == 1 else rho
 
+    @checked(n_samples=[WHOLE], random_state=["random_state"])
     def sample_y(
         self,
         X: ArrayLike,

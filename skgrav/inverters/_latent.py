@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import validate_data
-from skgrav._constraints import HasMethods, Interval, StrOptions
+from skgrav._constraints import WHOLE, HasMethods, Interval, StrOptions, checked
 from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin, predicted_start, warn_unknown_noise
@@ -337,6 +337,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
         warn_implausible(result.rho, self.operator_, trained)
         return result
 
+    @checked(n_samples=[WHOLE], random_state=["random_state"])
     def sample_y(
         self,
         X: ArrayLike,

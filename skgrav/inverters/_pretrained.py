@@ -22,7 +22,7 @@ PRETRAINED = {
 
 def pretrained_file(name: str) -> Path:
     """Return the checked file of a pretrained network."""
-    if name not in PRETRAINED:
+    if str(name) not in PRETRAINED:
         raise ValueError(
             f"'name' is {name!r}; allowed are {', '.join(map(repr, PRETRAINED))}. Read other files "
             "by CNNInverter.load."

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import validate_data
-from skgrav._constraints import HasMethods, Interval, StrOptions
+from skgrav._constraints import WHOLE, HasMethods, Interval, StrOptions, checked
 from skgrav._typing import Array, Indices
 from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin, predicted_start, warn_unknown_noise
@@ -257,6 +257,7 @@ class Refiner(InverterMixin, BaseEstimator):
         rho, std = correction.correct(self.operator_, *self._starting(X, noise_level))
         return self._as_fitted(rho), self._as_fitted(std)
 
+    @checked(n_samples=[WHOLE], random_state=["random_state"])
     def sample_y(
         self,
         X: ArrayLike,

@@ -15,7 +15,7 @@ from sklearn.utils import Tags, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import validate_data
-from skgrav._constraints import Interval, StrOptions
+from skgrav._constraints import WHOLE, Interval, StrOptions, checked
 from skgrav._typing import Array
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._parts import PartsFit
@@ -172,6 +172,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         std = self._std(problem.white, self._sigma(problem), problem.solved, rho)
         return self._as_fitted(rho), self._as_fitted(std)
 
+    @checked(n_samples=[WHOLE], random_state=["random_state"])
     def sample_y(
         self,
         X: ArrayLike,

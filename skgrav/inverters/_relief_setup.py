@@ -188,9 +188,11 @@ def _bounds(
     """Return the least and largest depth of each column."""
     if bounds is None:
         return ground, bottom
-    if len(bounds) != 2:
+    n_parts = len(bounds) if hasattr(bounds, "__len__") else 0
+    if n_parts != 2:
+        has = f"has {n_parts} parts" if n_parts else f"is {bounds!r}"
         raise ValueError(
-            f"'bounds' has {len(bounds)} parts; it must be the least and the largest depth of the "
+            f"'bounds' {has}; it must be the least and the largest depth of the "
             "interface, each a number or one for each column of the mesh."
         )
     lower, upper = (

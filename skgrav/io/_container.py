@@ -98,9 +98,16 @@ def cast(name: str, values: NDArray[Any], dtype: str) -> NDArray[Any]:
     return found
 
 
+def file_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file, or raise TypeError if it is none."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"'path' is {path!r}; give the name of a file, a str or a Path.")
+    return Path(path)
+
+
 def checked_path(path: str | os.PathLike[str]) -> Path:
     """Return a path to write to, or raise FileNotFoundError if its folder does not exist."""
-    path = Path(path)
+    path = file_path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"'path' is {str(path)!r}, but the folder {str(path.parent)!r} does not exist. Create "

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from sklearn.utils.validation import check_is_fitted
 
-from skgrav.io._container import MALFORMED, damaged, read_file, write_file
+from skgrav.io._container import MALFORMED, damaged, file_path, read_file, write_file
 from skgrav.io._fields import Precision
 from skgrav.io._registry import kind_named
 from skgrav.io._tree import (
@@ -70,14 +70,14 @@ class SavedMixin:
         OSError
             If the file cannot be written.
         """
-        if dtype not in PRECISIONS:
+        if str(dtype) not in PRECISIONS:
             raise ValueError(
                 f"'dtype' is {dtype!r}; allowed are 'float64', 'float32' and 'float16'."
             )
         check_is_fitted(self)
         writer = Writer(dtype)
         header = {"skgrav": _version(), "estimator": writer.node(self, "")}
-        write_file(Path(path), header, writer.tensors)
+        write_file(file_path(path), header, writer.tensors)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> Self:
@@ -103,7 +103,7 @@ class SavedMixin:
         OSError
             If there is no such file.
         """
-        path = Path(path)
+        path = file_path(path)
         header, tensors = read_file(path)
         try:
             only_known(header, {"format", "version", "skgrav", "estimator"}, "the header")

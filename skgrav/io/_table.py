@@ -7,15 +7,18 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from skgrav._checks import DUMMIES, find_dummies, import_optional
+from skgrav._constraints import SEVERAL
 from skgrav._typing import Array, Mask
 from skgrav._warnings import warn
 from skgrav.geometry import unit_size
+from skgrav.io._container import file_path
 from skgrav.io._table_names import bare_name, is_geographic, split_unit
 from skgrav.io._table_text import MISSING, Entries, is_number, read_entries, survey_line
 
@@ -314,6 +317,15 @@ class Table:
         return frame
 
 
+#: What options of all tables may be.
+TABLE_OPTIONS: dict[str, Any] = {
+    "names": [*SEVERAL, None],
+    "delimiter": [str, None],
+    "sheet": [str, Integral, None],
+}
+#: And those of tables with lines of a survey.
+LINE_OPTION: list[Any] = [str, Integral, set, *SEVERAL, None]
+
 _LENGTHS = ("length_unit", "elevation_unit")
 _UPWARD = ("elevation", "height", "top")
 
@@ -328,14 +340,14 @@ def open_table(
     line: str | int | Iterable[str | int] | None = None,
 ) -> Table:
     """Return the text of a table, in the layouts that `read_stations` documents."""
-    path = Path(path)
+    path = file_path(path)
     pd = import_optional("pandas", str(path), "io")
     entries = read_entries(path, delimiter, sheet, pd)
     rows = entries.words.to_numpy()
     first, counted = 0, None
     if len(rows) > 1 and rows[0, 0].isdigit() and not any(rows[0, 1:]) and any(rows[1, 1:]):
         first, counted = 1, int(rows[0, 0])
-    if len(rows) <= first:
+    if len(rows) <= first or not rows.shape[1]:
         return Table(path, pd.DataFrame(), {}, [], spell)
     head, first = _header(rows, first)
     units: dict[str, str] = {}

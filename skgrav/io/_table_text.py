@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -141,17 +142,20 @@ def _delimiter(given: str | None, texts: list[str]) -> str | None:
 
 def _split(path: Path, separator: str | None, texts: list[str], pd: Any) -> Any:
     try:
-        return pd.read_csv(
-            io.StringIO("\n".join(texts)),
-            sep=separator or r"\s+",
-            header=None,
-            names=range(max(len(text.split(separator)) for text in texts)),
-            index_col=False,
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
-        )
-    except ValueError as error:
+        with warnings.catch_warnings():
+            # Of entries that quotes hide from the count of columns, and that would be lost.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                io.StringIO("\n".join(texts)),
+                sep=separator or r"\s+",
+                header=None,
+                names=range(max(len(text.split(separator)) for text in texts)),
+                index_col=False,
+                dtype=str,
+                keep_default_na=False,
+                skipinitialspace=True,
+            )
+    except (ValueError, pd.errors.ParserWarning) as error:
         raise ValueError(f"{path} cannot be read as a table: {error}") from error
 
 
@@ -188,14 +192,22 @@ def _refuse_sheets(path: Path, sheet: Any, problem: str, sheets: Any) -> NoRetur
     raise ValueError(f"{path} {problem}; choose one of {list(sheets)} by 'sheet', got {sheet!r}.")
 
 
+def _utf_16(head: bytes) -> str | None:
+    """Return the kind of UTF-16 that begins with a mark, or an ASCII letter, or None."""
+    if head in {b"\xff\xfe", b"\xfe\xff"}:
+        return "utf-16"
+    if head[1:] == b"\0":
+        return "utf-16-le"
+    return "utf-16-be" if head[:1] == b"\0" else None
+
+
 def _text(path: Path) -> str:
     """Return a text in UTF-8 or UTF-16, otherwise in the encoding of Windows."""
     raw = path.read_bytes()
-    if raw[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        return raw.decode("utf-16")
-    if raw[1:2] == b"\0" or raw[:1] == b"\0":
+    encoding = _utf_16(raw[:2])
+    if encoding:
         try:
-            return raw.decode("utf-16-le" if raw[1:2] == b"\0" else "utf-16-be")
+            return raw.decode(encoding)
         except UnicodeDecodeError as error:
             raise ValueError(
                 f"{path} is no text and no sheet. Export it as text or .xlsx."

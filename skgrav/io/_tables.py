@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from skgrav._constraints import ANY_NUMBER, Interval, checked
 from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.geometry import Survey, component_unit
-from skgrav.io._table import Table, open_table
+from skgrav.io._table import LINE_OPTION, TABLE_OPTIONS, Table, open_table
+
+#: Arguments that name a column or a unit.
+_NAMES = (
+    *("y", "elevation", "gz", "gx", "gy", "gxx", "gxy", "gxz", "gyy", "gyz", "gzz"),
+    *("length_unit", "elevation_unit", "gravity_unit", "gradient_unit"),
+)
 
 #: Sign of gz relative to skgrav's, by the direction in which the data are positive.
 _SIGNS = {"down": 1.0, "up": -1.0}
 
 
+@checked(
+    x=[str],
+    height=[ANY_NUMBER],
+    positive=[str],
+    uncertainty=[str, Interval(Real, 0, None, closed="neither"), Mapping, None],
+    **{name: [str, None] for name in _NAMES},
+    line=LINE_OPTION,
+    **TABLE_OPTIONS,
+)
 def read_stations(
     path: str | os.PathLike[str],
     *,
@@ -175,6 +192,7 @@ def read_stations(
     return survey, data
 
 
+@checked(line=LINE_OPTION, **TABLE_OPTIONS)
 def read_table(
     path: str | os.PathLike[str],
     *,

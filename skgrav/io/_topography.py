@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from skgrav._checks import find_dummies, import_optional
+from skgrav._constraints import checked
 from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.geometry import unit_size
-from skgrav.io._table import MARKS_OF_ELEVATION, open_table
+from skgrav.io._container import file_path
+from skgrav.io._table import MARKS_OF_ELEVATION, TABLE_OPTIONS, open_table
 from skgrav.io._table_names import is_geographic
 
 #: Names of coordinates beside those that are asked for.
@@ -25,6 +27,14 @@ _OTHER_NAMES = {
 _spell = "'{}'".format
 
 
+@checked(
+    x=[str],
+    y=[str, None],
+    elevation=[str],
+    length_unit=[str, None],
+    elevation_unit=[str, None],
+    **TABLE_OPTIONS,
+)
 def read_topography(
     path: str | os.PathLike[str],
     *,
@@ -101,7 +111,7 @@ def read_topography(
     ...     read_topography(path).tolist()
     [[-25.5, 100.0, 0.0], [-27.0, 100.0, 50.0]]
     """
-    path = Path(path)
+    path = file_path(path)
     kind = _kind(path)
     if kind is None:
         table = open_table(path, _spell, names=names, delimiter=delimiter, sheet=sheet)

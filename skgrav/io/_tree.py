@@ -259,6 +259,12 @@ class Reader:
             raise ValueError(
                 f"its operator has {operator.n_features_in_} cells, but {n_cells} are estimated"
             )
+        n_features = state.get("n_features_in_")
+        # A step of a pipeline gets an estimate beside the data.
+        if operator and n_cells and n_features:
+            n_data = operator.n_data_
+            if n_features not in (n_data, n_cells + n_data):
+                raise ValueError(f"its operator has {n_data} data, but {n_features} are inverted")
         _hook(value, "_file_restore", lambda known: vars(value).update(known))(state)
 
 

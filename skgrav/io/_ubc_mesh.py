@@ -13,6 +13,9 @@ from skgrav.io._ubc_text import UBCLines, write_lines
 # More digits than exact sums of doubles have.
 _EXACT = Context(prec=1000)
 
+#: Cells along an axis beyond which a count is taken for an error: it could fill the memory.
+_MOST_CELLS = 1_000_000
+
 
 def read_ubc_mesh(path: str | os.PathLike[str]) -> Mesh:
     r"""Read a 3D tensor mesh from a UBC-GIF file, usually ``.msh`` or ``.mesh``.
@@ -61,6 +64,10 @@ def read_ubc_mesh(path: str | os.PathLike[str]) -> Mesh:
     """
     lines = UBCLines(path)
     counts = lines.counts(3, "the numbers of cells along x, y and z")
+    if max(counts) > _MOST_CELLS:
+        lines.fail(
+            f"there are {max(counts)} cells along an axis, more than {_MOST_CELLS}. Correct it."
+        )
     words = lines.words("the top south-west corner")
     if len(words) != 3:
         lines.fail(

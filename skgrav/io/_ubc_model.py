@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skgrav._checks import real_array
+from skgrav._constraints import SEVERAL, checked
 from skgrav._typing import Array
 from skgrav.geometry import Mesh
 from skgrav.io._ubc_mesh import check_mesh
@@ -22,6 +24,7 @@ _MARKS = (-100.0, -1e8, -999.0, -9999.0, -99999.0, -999999.0)
 _NAN = {"nan", "+nan", "-nan"}
 
 
+@checked(inactive=[Real, *SEVERAL, None])
 def read_ubc_model(
     path: str | os.PathLike[str],
     mesh: Mesh,
@@ -77,7 +80,7 @@ def read_ubc_model(
     array([ nan, 300., 200., 400.])
     """
     check_mesh(mesh)
-    marks = None if inactive is None else np.atleast_1d(np.asarray(inactive, dtype=np.float64))
+    marks = _marks(inactive)
     if mesh.active is None:
         return mesh.flatten(_image(path, mesh, lambda lines, word, i: _density(lines, word, marks)))
     active, any_mark = _in_file(mesh.active), np.array([*_MARKS, np.nan])
@@ -88,6 +91,7 @@ def read_ubc_model(
     return mesh.flatten(_image(path, mesh, density))
 
 
+@checked(inactive=[Real, *SEVERAL, None])
 def read_ubc_active(
     path: str | os.PathLike[str],
     mesh: Mesh,
@@ -143,7 +147,8 @@ def read_ubc_active(
     if inactive is None and np.isin(values, (-1.0, 0.0, 1.0)).all():
         active = values == 1.0
     else:
-        marks = np.array([*_MARKS, np.nan] if inactive is None else np.ravel(inactive))
+        named = _marks(inactive)
+        marks = np.array([*_MARKS, np.nan]) if named is None else named
         active = ~(np.isin(values, marks) | (np.isnan(values) & np.isnan(marks).any()))
         if active.all():
             raise ValueError(
@@ -195,6 +200,7 @@ def write_ubc_active(path: str | os.PathLike[str], mesh: Mesh) -> None:
     write_lines(path, (str(int(v)) for v in _in_file(active)))
 
 
+@checked(inactive=[Real, None])
 def write_ubc_model(
     path: str | os.PathLike[str], mesh: Mesh, rho: ArrayLike, *, inactive: float | None = None
 ) -> None:
@@ -273,6 +279,13 @@ def _image(
     lines.end(f"the {n_cells} cells of {mesh!r}")
     nz, ny, nx = mesh.shape
     return np.array(values).reshape(ny, nx, nz).transpose(2, 0, 1)
+
+
+def _marks(inactive: float | Sequence[float] | None) -> Array | None:
+    """Return the marks of inactive cells, which may be NaN."""
+    if inactive is None:
+        return None
+    return np.atleast_1d(real_array(inactive, "inactive", finite=False)).ravel()
 
 
 def _in_file(image: NDArray[Any]) -> NDArray[Any]:

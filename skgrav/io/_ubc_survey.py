@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from decimal import Decimal
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from skgrav._checks import check_dummies
+from skgrav._constraints import checked
 from skgrav._typing import Array
 from skgrav.geometry import Survey
 from skgrav.io._ubc_text import UBCLines, finite_array, write_lines
@@ -22,6 +24,7 @@ _GRADIENT_COLUMNS = (
 _OUR_NAMES = {"xx": "yy", "xy": "xy", "xz": "yz", "yy": "xx", "yz": "xz", "zz": "zz"}
 
 
+@checked(uncertainty=[Real, None])
 def read_ubc_survey(
     path: str | os.PathLike[str], *, uncertainty: float | None = None
 ) -> tuple[Survey, Array | None]:

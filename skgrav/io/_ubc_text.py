@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 from decimal import Decimal
 from math import isfinite
-from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from skgrav._checks import real_array
 from skgrav._typing import Array
-from skgrav.io._container import checked_path
+from skgrav.io._container import checked_path, file_path
 
 # float() also accepts "nan" and "1_000", and int() and Decimal() refuse very long digit strings.
 # Fortran writes D before exponents of double precision.
@@ -32,7 +31,7 @@ class UBCLines:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
+        self._path = file_path(path)
         # Comments may be in any encoding; the replacement character is not part of a number.
         text = self._path.read_text(encoding="utf-8-sig", errors="replace")
         # DOS editors mark the end of a file by the character 26.

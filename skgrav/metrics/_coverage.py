@@ -7,11 +7,13 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from skgrav._checks import named, refuse_missing
+from skgrav._constraints import checked
 from skgrav._typing import Array
 from skgrav.geometry import Mesh
 from skgrav.metrics._forecasts import Forecast, probabilities_of
 
 
+@checked(mesh=[Mesh, None])
 def interval_coverage(
     y_true: ArrayLike,
     y_pred: ArrayLike,

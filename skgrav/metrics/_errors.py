@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skgrav._checks import check_array, named, real_array
+from skgrav._constraints import HasMethods, checked
 from skgrav._typing import Array
 from skgrav.noise import Noise, Trend, no_noise
 from skgrav.operators import BaseOperator
@@ -64,6 +65,7 @@ def relative_l2_error(
     return _average(_relative(y_true - y_pred, y_true), sample_weight, multioutput)
 
 
+@checked(operator=[HasMethods("transform")])
 def relative_data_misfit(
     operator: BaseOperator,
     rho: ArrayLike,
@@ -115,6 +117,7 @@ def relative_data_misfit(
     return _average(misfit, sample_weight, multioutput)
 
 
+@checked(operator=[HasMethods("transform")])
 def chi_factor(
     operator: BaseOperator,
     rho: ArrayLike,
@@ -179,6 +182,7 @@ def chi_factor(
     return _average(chi, None, multioutput)
 
 
+@checked(operator=[HasMethods("transform")])
 def residual_trend(
     operator: BaseOperator, rho: ArrayLike, g: ArrayLike, *, noise_level: ArrayLike | None = None
 ) -> Trend:
@@ -256,12 +260,12 @@ def _relative(error: Array, values: Array) -> Array:
 
 
 def _average(values: Array, sample_weight: ArrayLike | None, multioutput: Output) -> float | Array:
-    if multioutput == "raw_values":
-        return values
-    if multioutput != "uniform_average":
+    if str(multioutput) not in ("raw_values", "uniform_average"):
         raise ValueError(
             f"'multioutput' is {multioutput!r}; allowed are 'uniform_average' and 'raw_values'."
         )
+    if multioutput == "raw_values":
+        return values
     if sample_weight is None:
         return float(np.mean(values))
     weights = real_array(sample_weight, "sample_weight")

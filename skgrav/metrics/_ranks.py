@@ -12,6 +12,7 @@ from scipy.stats import chisquare
 from sklearn.utils import check_random_state
 
 from skgrav._checks import real_array
+from skgrav._constraints import WHOLE, checked
 from skgrav._typing import Array, Indices
 from skgrav._warnings import warn
 from skgrav.geometry import Mesh
@@ -65,6 +66,11 @@ class RankHistogram:
     n_draws: int
 
 
+@checked(
+    mesh=[Mesh, None],
+    n_bins=[WHOLE, None],
+    random_state=["random_state"],
+)
 def rank_histogram(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -147,6 +153,7 @@ def rank_histogram(
     return RankHistogram(counts, expected, p_value, n_draws)
 
 
+@checked(mesh=[Mesh, None], random_state=["random_state"])
 def sbc_ranks(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -234,7 +241,7 @@ def _ranks(
 def _function(functional: Any, mesh: Mesh | None, n_cells: int) -> Callable[[Array], Array]:
     if callable(functional):
         return lambda rho: _checked(functional(rho), len(rho))
-    if functional not in _FUNCTIONS:
+    if not isinstance(functional, str) or functional not in _FUNCTIONS:
         raise ValueError(
             f"'functional' is {functional!r}; allowed are {', '.join(map(repr, _FUNCTIONS))} and "
             "callables."

@@ -9,6 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from skgrav._checks import check_array, named, refuse_missing
+from skgrav._constraints import WHOLE, checked
 from skgrav._typing import Array
 
 #: Principal components in which sections are compared, since distances over all cells are
@@ -16,6 +17,7 @@ from skgrav._typing import Array
 _N_COMPONENTS = 50
 
 
+@checked(n_neighbors=[WHOLE])
 def sample_coverage(
     y_true: ArrayLike,
     y_sampled: ArrayLike,

@@ -60,7 +60,11 @@ class DataMisfitScorer:
     metric: Literal["relative", "chi"] = "relative"
 
     def __post_init__(self) -> None:
-        if self.metric not in ("relative", "chi"):
+        if not hasattr(self.operator, "transform"):
+            raise TypeError(
+                f"'operator' is {self.operator!r}; it must be an operator, as ForwardOperator(...)."
+            )
+        if str(self.metric) not in ("relative", "chi"):
             raise ValueError(f"'metric' is {self.metric!r}; allowed are 'relative' and 'chi'.")
 
     def __call__(self, estimator: BaseEstimator, X: ArrayLike, y: object = None) -> float:
@@ -131,7 +135,7 @@ class PosteriorScorer:
     random_state: int | np.random.RandomState | None = 0
 
     def __post_init__(self) -> None:
-        if self.metric not in ("crps", "energy", "coverage"):
+        if str(self.metric) not in ("crps", "energy", "coverage"):
             raise ValueError(
                 f"'metric' is {self.metric!r}; allowed are 'crps', 'energy' and 'coverage'."
             )

@@ -10,6 +10,7 @@ from scipy.spatial.distance import pdist
 from scipy.special import ndtr
 
 from skgrav._checks import check_array
+from skgrav._constraints import checked
 from skgrav._typing import Array
 from skgrav.geometry import Mesh
 from skgrav.metrics._forecasts import Forecast, draws_of, truth_of
@@ -145,6 +146,7 @@ def energy_score(
     return _average(scores / np.sqrt(true.shape[1]), multioutput)
 
 
+@checked(mesh=[Mesh])
 def interface_spread(
     rho: ArrayLike, mesh: Mesh, *, multioutput: Output = "uniform_average"
 ) -> float | Array:
@@ -223,10 +225,8 @@ def _of_draws(off: Array) -> Array:
 
 
 def _average(values: Array, multioutput: Output) -> float | Array:
-    if multioutput == "raw_values":
-        return values
-    if multioutput != "uniform_average":
+    if str(multioutput) not in ("raw_values", "uniform_average"):
         raise ValueError(
             f"'multioutput' is {multioutput!r}; allowed are 'uniform_average' and 'raw_values'."
         )
-    return float(np.mean(values))
+    return values if multioutput == "raw_values" else float(np.mean(values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, Self
 
 import torch
@@ -11,6 +12,7 @@ from scipy.special import chdtri
 from torch import nn
 
 from skgrav._checks import check_array, check_matrix
+from skgrav._constraints import checked
 from skgrav.operators import AnywhereOperator, BaseOperator, ToeplitzOperator, thin_svd, whole_cells
 from skgrav.solvers import IN_REACH, SIGNIFICANCE, SVDSystem
 
@@ -93,6 +95,7 @@ class DataConsistency(nn.Module):
     s: Tensor
     Vt: Tensor
 
+    @checked(rcond=[Real, None], chi_factor=[Real])
     def __init__(
         self,
         matrix: ArrayLike,

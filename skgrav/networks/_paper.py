@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import nn
 
+from skgrav._constraints import POSITIVE, Interval, checked
 from skgrav.networks._checks import check_tensor
 
 
@@ -42,6 +44,14 @@ class PaperCNN(nn.Module):
     6639487
     """
 
+    @checked(
+        n_data=[POSITIVE],
+        n_cells=[POSITIVE],
+        n_components=[POSITIVE],
+        filters=[list, tuple],
+        hidden_layer_sizes=[list, tuple],
+        dropout=[Interval(Real, 0, 1, closed="both")],
+    )
     def __init__(
         self,
         n_data: int,

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import nn
 
+from skgrav._constraints import POSITIVE, checked
 from skgrav.networks._codes import Critic, Decoder, Encoder
 from skgrav.networks._sections import coarsened, upsampling
 
@@ -32,6 +33,7 @@ class PaperEncoder(Encoder):
     41710570
     """
 
+    @checked(shape=[tuple, list], n_components=[POSITIVE])
     def __init__(self, shape: tuple[int, ...], n_components: int) -> None:
         super().__init__(shape, n_components)
         self.convolutions = nn.Sequential(
@@ -74,6 +76,7 @@ class PaperDecoder(Decoder):
     torch.Size([3, 120])
     """
 
+    @checked(shape=[tuple, list], n_components=[POSITIVE])
     def __init__(self, shape: tuple[int, ...], n_components: int) -> None:
         super().__init__(shape, n_components)
         length = math.ceil(self.n_block / 4)
@@ -114,6 +117,7 @@ class PaperGenerator(Decoder):
     (128, 7, 7)
     """
 
+    @checked(shape=[tuple, list], n_components=[POSITIVE])
     def __init__(self, shape: tuple[int, ...], n_components: int) -> None:
         super().__init__(shape, n_components)
         sizes = coarsened(shape, 3)[::-1]
@@ -152,6 +156,7 @@ class PaperDiscriminator(Critic):
     torch.Size([3])
     """
 
+    @checked(shape=[tuple, list])
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__(shape)
         self.convolutions = nn.Sequential(

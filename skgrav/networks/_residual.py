@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -9,6 +11,7 @@ from torch import nn
 from torch.nn.functional import gelu
 
 from skgrav._checks import check_array, real_array
+from skgrav._constraints import POSITIVE, Interval, checked
 from skgrav._typing import Array
 from skgrav.networks._checks import check_tensor
 from skgrav.networks._consistency import DataConsistency
@@ -55,6 +58,9 @@ class ResidualMLP(nn.Module):
     #: Further inputs: three functions of the noise, and the size of the data.
     _N_FURTHER = 4
 
+    @checked(
+        n_data=[POSITIVE], width=[POSITIVE], n_blocks=[Interval(Integral, 0, 10_000, closed="both")]
+    )
     def __init__(
         self,
         n_data: int,

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.functional import pad, softplus
 from torch.nn.utils.parametrizations import spectral_norm
 
+from skgrav._constraints import POSITIVE, checked
 from skgrav.networks._codes import Critic, Decoder, Encoder
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
@@ -47,6 +48,7 @@ class SectionEncoder(Encoder):
     torch.Size([3, 4])
     """
 
+    @checked(shape=[list, tuple], n_components=[POSITIVE], filters=[list, tuple, None])
     def __init__(
         self,
         shape: tuple[int, ...],
@@ -98,6 +100,7 @@ class SectionDecoder(Decoder):
     torch.Size([3, 120])
     """
 
+    @checked(shape=[list, tuple], n_components=[POSITIVE], width=[POSITIVE, None])
     def __init__(
         self, shape: tuple[int, ...], n_components: int, *, width: int | None = None
     ) -> None:
@@ -149,6 +152,7 @@ class SectionGenerator(Decoder):
     torch.Size([3, 120])
     """
 
+    @checked(shape=[list, tuple], n_components=[POSITIVE], filters=[list, tuple])
     def __init__(
         self, shape: tuple[int, ...], n_components: int, *, filters: Sequence[int] = (64, 32, 16)
     ) -> None:
@@ -196,6 +200,7 @@ class SectionCritic(Critic):
     torch.Size([3])
     """
 
+    @checked(shape=[list, tuple], filters=[list, tuple])
     def __init__(self, shape: tuple[int, ...], *, filters: Sequence[int] = (16, 32, 64)) -> None:
         super().__init__(shape)
         layers: list[nn.Module] = []

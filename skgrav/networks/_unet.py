@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool1d, avg_pool2d, interpolate, pad, rms_norm
 
+from skgrav._constraints import POSITIVE, SEVERAL, WHOLE, checked
 from skgrav.networks._checks import check_tensor
 from skgrav.networks._mixtures import begun, shared
 from skgrav.networks._sections import damped
@@ -67,6 +68,9 @@ class UNet(nn.Module):
     torch.Size([3, 4, 9, 12])
     """
 
+    @checked(
+        n_in=[POSITIVE], n_out=[POSITIVE], ndim=[WHOLE], widths=[list, tuple], spread=[*SEVERAL]
+    )
     def __init__(
         self,
         n_in: int,

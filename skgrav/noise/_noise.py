@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skgrav._checks import check_array, check_basis, check_uncertainty
+from skgrav._constraints import COUNT, checked
 from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.geometry import Survey, component_unit
@@ -110,6 +111,7 @@ class Noise:
     array([[0.01, 0.01, 0.01, 0.01]])
     """
 
+    @checked(n_data=[COUNT])
     def __init__(
         self,
         n_data: int,
@@ -141,6 +143,7 @@ class Noise:
         self.whitening = Whitening(weights, basis)
 
     @classmethod
+    @checked(n_data=[COUNT, None])
     def of(
         cls,
         source: Any,
@@ -188,7 +191,7 @@ class Noise:
             noise._lacks_scales = len(kinds) > 1 and scales is None
             return noise
         if n_data is None:
-            n_data = getattr(source, "n_data_", None) or source.shape[0]
+            n_data = getattr(source, "n_data_", None) or _n_rows(source)
         return cls(n_data, level=level, uncertainty=uncertainty)
 
     def at(self, level: Any, *, estimable: bool = True) -> Self:
@@ -501,3 +504,13 @@ class Noise:
                 "the number of data of this noise."
             )
         return g
+
+
+def _n_rows(source: Any) -> int:
+    """Return the number of data of a matrix."""
+    if np.ndim(source) != 2:
+        raise TypeError(
+            f"'source' is of type {type(source).__name__}, which does not say how many data there "
+            "are; give a Survey, an operator or a matrix, or 'n_data'."
+        )
+    return int(np.shape(source)[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_array, validate_data
+from skgrav._constraints import WHOLE, Interval, checked
 from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.operators._fraction import whole_cells
@@ -173,6 +175,11 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         """
         return self.products_.adjoint(self._checked_data(X))
 
+    @checked(
+        rank=[WHOLE],
+        n_power_iter=[Interval(Integral, 0, 100, closed="both")],
+        random_state=["random_state"],
+    )
     def truncated_svd(
         self, rank: int, *, n_power_iter: int = 2, random_state: RandomState = 0
     ) -> SVD:
@@ -201,6 +208,7 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
             )
         return randomized_svd(self.products_, rank, n_power_iter, random_state)
 
+    @checked(rcond=[Real])
     def inverse_transform(self, X: ArrayLike, *, rcond: float = 1e-2) -> Array:
         """Compute the minimum-norm density by the truncated SVD.
 

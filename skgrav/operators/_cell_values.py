@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, issparse
 
 from skgrav._checks import check_uncertainty, real_array, validate_data
+from skgrav._constraints import WHOLE, checked
 from skgrav._typing import Array, Indices
 from skgrav.geometry import Mesh
 from skgrav.io import FEATURES, Field, saved
@@ -251,6 +252,7 @@ class CellValues(BaseOperator):
             "sparse", n_bytes, inversion_bytes(n_data, n_cells, n_bytes), reason
         )
 
+    @checked(n_samples=[WHOLE])
     def plan(self, n_samples: int = 1) -> OperatorPlan:
         """Plan the memory, as `ForwardOperator.plan` does.
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import validate_data
-from skgrav._constraints import Interval, StrOptions
+from skgrav._constraints import WHOLE, Interval, StrOptions, checked
 from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.geometry import Mesh, Survey
@@ -236,6 +236,7 @@ class ForwardOperator(BaseOperator):
         self._held, self._checked = _hold(way, self.memory_limit, fraction), checked
         return self
 
+    @checked(n_samples=[WHOLE])
     def plan(self, n_samples: int = 1) -> OperatorPlan:
         """Plan how the operator is applied and what it needs, before it is built.
 

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.utils.metaestimators import _BaseComposition
 
 from skgrav._checks import validate_data
+from skgrav._constraints import WHOLE, checked
 from skgrav._typing import Array
 from skgrav.geometry import Mesh
 from skgrav.io import FEATURES, Field, saved
@@ -171,6 +172,7 @@ class JointOperator(_BaseComposition, BaseOperator):
         self.plan_ = _planned([part.plan_ for part in fitted])
         return self
 
+    @checked(n_samples=[WHOLE])
     def plan(self, n_samples: int = 1) -> OperatorPlan:
         """Plan how the parts are applied and what they need, before they are built.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.stats import binom
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_array, real_array
+from skgrav._constraints import COUNT, SEVERAL, checked
 from skgrav._typing import Array
 from skgrav.geometry import Mesh
 from skgrav.metrics import RankHistogram, interval_coverage, rank_histogram
@@ -79,6 +81,7 @@ class CalibrationDisplay:
     4
     """
 
+    @checked(coverage=[Mapping], histograms=[Mapping], errors=[Mapping, None], confidence=[Real])
     def __init__(
         self,
         levels: ArrayLike,
@@ -95,6 +98,7 @@ class CalibrationDisplay:
         self.confidence = confidence
 
     @classmethod
+    @checked(n_samples=[COUNT], functionals=[*SEVERAL], random_state=["random_state"])
     def from_estimator(
         cls,
         estimator: Any,
@@ -150,6 +154,7 @@ class CalibrationDisplay:
         )
 
     @classmethod
+    @checked(functionals=[*SEVERAL])
     def from_predictions(
         cls,
         y_true: ArrayLike,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import real_array
+from skgrav._constraints import checked
 from skgrav._typing import Array
 from skgrav.plotting._drawing import given_axes, pyplot
 from skgrav.plotting._estimators import named, parts_of
@@ -78,6 +80,7 @@ class ConvergenceDisplay:
     ['cgls']
     """
 
+    @checked(losses=[Mapping, None], residuals=[Mapping, None], noise_level=[Real, None])
     def __init__(
         self,
         losses: Mapping[str, ArrayLike] | None = None,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from skgrav._constraints import checked
 from skgrav._typing import Array
 from skgrav.geometry import Mesh, Survey, core_of, cut_to
 from skgrav.metrics import relative_l2_error
@@ -112,6 +113,14 @@ class DensityDisplay:
     ['estimate − truth', 'standard deviation']
     """
 
+    @checked(
+        densities=[Mapping],
+        mesh=[Mesh],
+        differences=[Mapping, None],
+        interfaces=[Mapping, None],
+        survey=[Survey, None],
+        units=[str],
+    )
     def __init__(
         self,
         densities: Mapping[str, ArrayLike],

@@ -58,7 +58,7 @@ class _Filled:
 
 def check_units(units: str) -> None:
     """Raise ValueError unless units are of an operator."""
-    if units not in DENSITY_UNITS:
+    if str(units) not in DENSITY_UNITS:
         raise ValueError(
             f"'units' is {units!r}; allowed are {', '.join(map(repr, DENSITY_UNITS))}."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -76,6 +77,8 @@ def row_of(values: ArrayLike, sample: int, size: int, argument: str) -> Array:
         )
     if array.ndim == 1:
         return array
+    if not isinstance(sample, Integral) or isinstance(sample, bool):
+        raise TypeError(f"'sample' is {sample!r}; it must be the number of a row, from 0 on.")
     if not -len(array) <= sample < len(array):
         raise ValueError(
             f"'sample' is {sample}, but '{argument}' has {len(array)} rows; give one of them."

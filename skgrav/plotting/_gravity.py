@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_uncertainty
+from skgrav._constraints import HasMethods, checked
 from skgrav._typing import Array
 from skgrav.geometry import Survey
 from skgrav.noise import Noise
@@ -93,6 +94,7 @@ class GravityDisplay:
     (2, 2)
     """
 
+    @checked(predicted=[Mapping, None], survey=[Survey], units=[str])
     def __init__(
         self,
         observed: ArrayLike,
@@ -153,6 +155,7 @@ class GravityDisplay:
         return cls.from_predictions(observed, densities, operator=operator, **kwargs)
 
     @classmethod
+    @checked(operator=[HasMethods("transform")])
     def from_predictions(
         cls,
         X: ArrayLike,

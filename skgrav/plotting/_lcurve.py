@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from skgrav._constraints import SEVERAL, WHOLE, checked
 from skgrav.noise import Noise
 from skgrav.plotting._drawing import pyplot
 from skgrav.plotting._estimators import one_row
@@ -79,6 +80,7 @@ class LCurveDisplay:
     'lcurve'
     """
 
+    @checked(point=[*SEVERAL], alpha=[Real], criterion=[str])
     def __init__(
         self,
         x: ArrayLike,
@@ -144,6 +146,7 @@ class LCurveDisplay:
         return display.plot(ax, **plot_kw)
 
     @classmethod
+    @checked(alpha=[Real], sample=[WHOLE], criterion=[str])
     def from_predictions(
         cls,
         curve: Any,
@@ -177,6 +180,8 @@ class LCurveDisplay:
             The display, drawn.
         """
         _check_criterion(criterion)
+        if not hasattr(curve, "alpha"):
+            raise TypeError(f"'curve' is {curve!r}; it must be an AlphaCurve, as of alpha_curve.")
         n_samples = curve.alpha.shape[1]
         if not -n_samples <= sample < n_samples:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_array, real_array
+from skgrav._constraints import WHOLE, checked
 from skgrav._typing import Array
 from skgrav.geometry import Mesh, core_of
 from skgrav.plotting._drawing import (
@@ -99,6 +101,7 @@ class PosteriorDisplay:
     (2, 4)
     """
 
+    @checked(mesh=[Mesh], threshold=[Real, None], x=[Real, None], units=[str])
     def __init__(
         self,
         draws: ArrayLike,
@@ -194,6 +197,7 @@ class PosteriorDisplay:
         return display.plot(ax, **plot_kw)
 
     @classmethod
+    @checked(sample=[WHOLE], threshold=[Real, None], x=[Real, None])
     def from_predictions(
         cls,
         y_true: ArrayLike | None,

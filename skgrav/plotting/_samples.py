@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
+from skgrav._constraints import COUNT, SEVERAL, checked
 from skgrav._typing import Array
 from skgrav.geometry import Mesh
 from skgrav.metrics import relative_l2_error
@@ -89,6 +90,7 @@ class SampleGalleryDisplay:
     (2, 6)
     """
 
+    @checked(sections=[Mapping], mesh=[Mesh], titles=[Mapping, None], units=[str])
     def __init__(
         self,
         sections: Mapping[str, ArrayLike],
@@ -105,6 +107,7 @@ class SampleGalleryDisplay:
         self.units = units
 
     @classmethod
+    @checked(n_samples=[COUNT], random_state=["random_state"])
     def from_estimator(
         cls,
         estimator: Any,
@@ -179,6 +182,7 @@ class SampleGalleryDisplay:
         return cls(rows, mesh=mesh, titles=titles, limits=limits, units=units).plot(ax, **plot_kw)
 
     @classmethod
+    @checked(n_samples=[COUNT], titles=[*SEVERAL, None])
     def from_predictions(
         cls,
         y_true: ArrayLike | None,

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 
+from skgrav._constraints import WHOLE, checked
 from skgrav.io import checked_path
 from skgrav.plotting import parts_of
 from skgrav.reporting._case import Case, case_of
@@ -106,6 +107,14 @@ class Report:
         )
 
 
+@checked(
+    sample=[WHOLE],
+    uncertainty=["boolean"],
+    notes=[Mapping, None],
+    warnings=[Iterable],
+    title=[str, None],
+    random_state=["random_state"],
+)
 def report(
     inverter: Any,
     X: ArrayLike,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import replace
 from numbers import Real
 from typing import Any, Literal
@@ -261,7 +262,9 @@ def check_bounds(bounds: Any, n_cells: int) -> Bounds | None:
     try:
         lower, upper = (real_array(b, "bounds", finite=False) for b in bounds)
     except (TypeError, ValueError):
-        given = repr(bounds) if len(bounds) <= 3 else f"{type(bounds).__name__} of {len(bounds)}"
+        given = type(bounds).__name__
+        if isinstance(bounds, Sized):
+            given = repr(bounds) if len(bounds) <= 3 else f"{given} of {len(bounds)}"
         raise ValueError(
             f"'bounds' is {given}; it must be two numbers, the lower below the upper, or two "
             f"arrays with a number for each cell. {example}"

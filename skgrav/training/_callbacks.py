@@ -76,6 +76,7 @@ class KeepBest(Callback):
                 f"{name} became {loss} in epoch {len(net.history)}: lower 'learning_rate' "
                 "or check X and y for extreme values."
             )
+        self._check_weights(net)
         if loss < self.best_loss_ or self.monitor is None:
             self.best_loss_ = loss
             self.best_weights_ = copy.deepcopy(net.module_.state_dict())
@@ -85,6 +86,15 @@ class KeepBest(Callback):
         net.history[-1]["batches"] = []
         if self.n_worse_ == self.patience:
             net.stop("patience")
+
+    def _check_weights(self, net: NeuralNetRegressor) -> None:
+        """Raise FloatingPointError if the last steps of an epoch of finite loss overflowed."""
+        weights = net.module_.state_dict().values()
+        if not all(w.isfinite().all() for w in weights if w.is_floating_point()):
+            raise FloatingPointError(
+                f"weights became infinite in epoch {len(net.history)}: lower 'learning_rate' or "
+                "'weight_decay', or check X and y for extreme values."
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best loss and weights, and the epochs since."""
