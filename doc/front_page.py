@@ -3,7 +3,7 @@
 python doc/front_page.py  # all
 python doc/front_page.py speed
 
-"section" and "survey" run an example and draw what it found; "speed" draws tables of doc/speed.md.
+"section" and "survey" run an example and draw its results; "speed" draws tables of doc/speed.md.
 """
 
 import os
@@ -25,7 +25,7 @@ WIDTH, DPI = 9.0, 200
 
 
 def section():
-    """Draw a section, its estimate and standard deviation, and draws."""
+    """Draw a section, its estimate and standard deviation, and posterior samples."""
     found = runpy.run_path(
         str(ROOT / "examples/7_uncertainty/plot_what_else_could_be_down_there.py")
     )
@@ -57,7 +57,7 @@ def section():
 
 
 def survey():
-    """Draw data, residual, truth and estimate of a survey over terrain, and the report's words."""
+    """Draw data, residual, truth and estimate of a survey over topography, and its report."""
     found = runpy.run_path(str(ROOT / "examples/0_tutorials/plot_area_with_terrain.py"))
     figure = plt.figure(figsize=(WIDTH, 5.2), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.1, 1))
@@ -66,7 +66,7 @@ def survey():
     _write_report(words, found["report"])
     axes = lower.subplots(1, 2, sharey=True)
     titles = {
-        "truth": "truth, through both bodies",
+        "truth": "true density, through both bodies",
         "compact": f"compact inversion, error {found['errors']['compact']:.2f}",
     }
     for axis, (name, title) in zip(axes, titles.items(), strict=True):
@@ -100,7 +100,7 @@ def _draw_maps(figure, found):
 
 
 def _write_report(figure, report):
-    """Write what a report says of the fit, and what was checked."""
+    """Write the statistics of the fit, the findings and the checks of a report."""
     text = report.markdown.replace("\\", "")
     summary = text.split("\n\n")[1]
     checked = [line for line in text.splitlines() if line.startswith("Checked without")]
@@ -125,7 +125,7 @@ def table(name):
 
 
 def number(text):
-    """Return a number of a table, or NaN where it has none."""
+    """Return a number of a table, or NaN if there is none."""
     return float("nan") if text == "-" else float(text.replace(",", ""))
 
 
@@ -148,14 +148,14 @@ def speed():
         (axes[0], "product, ms", "gravity of one model (CPU ms)"),
         (axes[1], "memory, MB", "memory (MB)"),
     ):
-        # Memory of small meshes is below what was resolved.
+        # The memory of small meshes was too small to be measured.
         points = [(cells(r["cells"]), number(r[column])) for r in own if number(r[column]) > 0]
         axis.loglog(*zip(*points, strict=True), "o-", ms=3, label="skgrav")
         for marker, (name, engine) in zip("sd^", peers.items(), strict=True):
             rows = [row for row in forward if row["engine"] == engine]
             points = [(cells(r["cells"]), number(r[column])) for r in rows]
             axis.loglog(*zip(*points, strict=True), f"{marker}--", ms=5, lw=0.8, label=name)
-        axis.set_xlabel("cells, with as many stations as columns", fontsize="small")
+        axis.set_xlabel("number of cells, with one station per column", fontsize="small")
         axis.set_title(label, fontsize="small")
     handles = axes[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=4, fontsize="small")

@@ -1,9 +1,9 @@
 """
-The second part of the demo: a survey over terrain and a measured profile
-=========================================================================
+The second part of the demo: a survey over topography and a measured profile
+============================================================================
 
-Runs their examples where the data are on this machine or can be downloaded, and otherwise says what
-is missing and goes on.
+Runs the examples of both if their data are on this machine or can be downloaded. Otherwise it
+prints which data are missing, and continues.
 """
 
 import runpy

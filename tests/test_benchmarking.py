@@ -386,7 +386,7 @@ def test_learned_volumes_stand_beside_published_ones(small_public):
     assert [r["noise"] for r in own] == [0.0] * 11 + [0.05] * 11
     mean = np.mean([r["error"] for r in own[1:7]])
     assert ("sparse bodies, I to VI", "Ridge", f"{mean:.3f}") in [row[:3] for row in table.rows]
-    assert "learns from densities" in table.notes[-1]
+    assert "is trained on densities" in table.notes[-1]
     assert "40 volumes of training" in table.notes[-2]
 
 

@@ -1,10 +1,10 @@
 """
-An area with terrain: from stations and ground to a volume
-==========================================================
+An area with topography: from stations to a volume
+==================================================
 
-For whoever has gravity of an area and its terrain. 289 stations stand above a valley in which two
-bodies are hidden. The data are those of SimPEG's tutorial [1]_, so the truth is known, and what one
-would believe of the inversion can be compared with it at the end.
+For users with gravity data of an area with topography. 289 stations lie above a valley with two
+buried bodies. The data are those of a tutorial of SimPEG [1]_, so that the true density is known
+and the estimates can be compared with it.
 
 .. [1] https://simpeg.xyz/user-tutorials/inv-gravity-anomaly-3d
 """
@@ -24,12 +24,11 @@ from skgrav.plotting import GravityDisplay
 output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 
 # %%
-# Stations and ground
-# -------------------
-# Positions are ``(z, y, x)`` in metres with z positive down, gz is in mGal and positive toward a
-# mass below. A table of your own becomes the same by `read_stations`, with the names of its columns
-# in ``x=``, ``y=``, ``elevation=`` and ``gz=``, and the terrain, points or a grid, by
-# `read_topography`.
+# Stations and topography
+# -----------------------
+# Positions are ``(z, y, x)`` in metres with z positive down; gz is in mGal, and positive above a
+# positive mass. `read_stations` reads a table of your own, with the names of its columns in ``x=``,
+# ``y=``, ``elevation=`` and ``gz=``. `read_topography` reads the topography, points or a grid.
 
 bodies = fetch_two_bodies()
 survey, data = bodies.survey, bodies.data[None]
@@ -38,16 +37,17 @@ print(survey, f"gz {data.min():.3f} to {data.max():.3f} mGal", sep=", ")
 # %%
 # A mesh below the ground
 # -----------------------
-# `Mesh.for_survey` makes a mesh, and says what it takes and why. Depth is what a survey knows
-# least: half of its extent is as deep as a mass can lie and still look different from a trend.
+# `Mesh.for_survey` chooses a mesh, and prints what it chose and why. Depth is what the data
+# constrain least: the gravity of masses deeper than half the extent of the survey is hardly
+# distinguishable from a trend.
 
 print(Mesh.for_survey(survey, bodies.topography, verbose=True))
 
 # %%
-# Here the mesh of SimPEG's tutorial is taken, so that errors can be compared: cells of 5 m, half
-# the distance of the stations, and padding that grows outward and downward. `Mesh.below` takes the
-# cells below the ground. Those above are air, and no unknowns, and so are those that would reach
-# above a station.
+# Here the mesh of SimPEG's tutorial is used, so that errors can be compared: cells of 5 m, half
+# the spacing of the stations, and padding cells that grow outward and downward. `Mesh.below` keeps
+# the cells below the ground. Cells of air, and cells that would reach above a station, are left
+# out.
 
 padding = 5 * 1.3 ** np.arange(1, 6)
 side = np.cumsum(np.r_[0, padding[::-1], np.full(40, 5.0), padding])
@@ -60,13 +60,14 @@ print(mesh, operator.plan_, sep="\n")
 # %%
 # Noise and trend
 # ---------------
-# Each datum has an uncertainty of 2 % of the largest one here. With your data, write down what no
-# density on this mesh explains: the instrument, the terrain correction, what is smaller than a
-# column. Too small a number makes structure out of noise, too large a one hides bodies.
+# Here the uncertainty of each datum is 2 % of the largest datum. For data of your own, include
+# everything that no density on this mesh explains: errors of the instrument and of the terrain
+# correction, and structure smaller than a column. If the uncertainty is too small, noise is
+# inverted for structure; if it is too large, bodies are missed.
 #
-# Does a base level have to be left open? A survey with ``trend=0`` finds out. The standard
-# deviation says how well level and broad densities are told apart; zero is well within it, so none
-# is needed.
+# A survey with ``trend=0`` estimates a base level together with the density. Its standard deviation
+# includes how well a level can be distinguished from broad densities. Here the level is zero to
+# within its standard deviation, so that none is needed.
 
 with_level = Survey(survey.stations, "z", uncertainty=survey.uncertainty, trend=0)
 smooth = {"order": 1, "depth_weighting": "sensitivity"}
@@ -77,9 +78,10 @@ print(f"level {trend.coefficients[0, 0]:.3f} +- {trend.std[0, 0]:.3f} mGal")
 # %%
 # Smooth and compact
 # ------------------
-# Both fit the data to their noise. The smooth one prefers small slopes, the compact one few cells
-# and short edges. Nothing is told of contrasts or shapes. Errors are weighted by volume; those of
-# SimPEG are by the settings of its tutorial: :doc:`/public_problems`.
+# Both inversions fit the data to their noise. The smooth one penalises slopes, the compact one the
+# number of cells with an anomalous density and the edges between them. Contrasts and shapes are not
+# given. Errors are weighted by volume; those of SimPEG were computed with the settings of its
+# tutorial: :doc:`/public_problems`.
 
 truth = bodies.true_model(mesh)
 inverters = {
@@ -109,16 +111,17 @@ for name, inverter in inverters.items():
         )
 
 # %%
-# A model of zeros has an error of 1, so the smooth volume hardly has the densities of the bodies.
-# In plan it says where they are; its masses are spread, and their centres too deep.
+# A model of zeros has an error of 1, so the smooth volume hardly recovers the densities of the
+# bodies. It shows their horizontal position, but its masses are spread and their centres too deep.
 
 # %%
-# How sure
-# --------
-# Draws fit the data as well as the estimate does, and differ where the data are silent. What may
-# differ is up to the prior: about the smooth estimate density varies everywhere, the more the
-# deeper; about the compact one the bodies stay, and only their insides vary. Each is sure of its
-# own geology, and the data do not choose between them.
+# Uncertainty
+# -----------
+# Posterior samples fit the data as well as the estimate does, and differ where the data have no
+# resolution. Their differences depend on the prior. Samples of the smooth inversion vary
+# everywhere, and more with depth. Those of the compact inversion all contain the two bodies, and
+# vary within them. Each describes the uncertainty within its own assumptions; the data do not
+# decide between the two.
 
 _, std = inverters["smooth"].predict(data, return_std=True)
 densities["standard deviation, smooth"] = std[0]
@@ -152,8 +155,8 @@ figure.colorbar(image, ax=axes, label="density contrast (kg/m³)", shrink=0.5)
 figure.savefig(output / "area_sections.png", dpi=80)
 
 # %%
-# Data and residual, as maps. A residual that still shows the bodies would say that the noise was
-# taken too large, or the mesh too coarse.
+# Data and residual, as maps. If the residual still showed the bodies, the stated noise would be too
+# large, or the mesh too coarse.
 
 display = GravityDisplay.from_predictions(
     data, {"compact": densities["compact"]}, operator=operator
@@ -164,7 +167,8 @@ residual = data[0] - operator.transform(densities["compact"][None])[0]
 # %%
 # The report
 # ----------
-# One page for whoever was not there: data, fit, slices, what was assumed, and what to doubt.
+# One page for readers who did not compute the inversion: data, fit, slices, assumptions, and what
+# to doubt.
 
 report = skgrav.report(
     inverters["compact"], data, estimate=densities["compact"], uncertainty=False, title="Valley"
@@ -175,12 +179,13 @@ for finding in report.findings:
     print(f"{finding.severity}: {finding.what} ({finding.value})")
 
 # %%
-# What to believe
-# ---------------
-# - There are two bodies, a light one in the west and a dense one in the east, centred at y = 0:
-#   both inversions say so, and so would any that fits the data.
-# - Their masses and centres, of the compact volume, to some per cent and metres. Those of the
-#   smooth one are no masses of bodies, since it spreads density down to where the data are silent.
-# - Their shapes and contrasts only if bodies are what geology expects. The data do not ask for
-#   them: the smooth volume fits as well.
-# - Nothing below the bodies.
+# What the data determine and what they do not
+# --------------------------------------------
+# - There are two bodies, a light one in the west and a dense one in the east, centred at y = 0.
+#   Both inversions show them.
+# - The compact volume has their masses to a few per cent and their centres to a few metres. The
+#   masses in the smooth volume are not those of the bodies, since it spreads density to depths at
+#   which the data have no resolution.
+# - Shapes and contrasts of the compact volume are right only if the geology consists of compact
+#   bodies. The data do not require them: the smooth volume fits as well.
+# - The density below the bodies is not determined.

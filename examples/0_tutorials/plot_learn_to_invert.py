@@ -1,12 +1,12 @@
 """
-Learning to invert: data, baselines, a score, and what it hides
-===============================================================
+Inversion as machine learning: data, baselines, and what a score hides
+======================================================================
 
-For whoever knows machine learning and has a network to try. Gravity is ``X``, density is ``y``: a
-regression with more outputs than inputs, of which the physics is known exactly. Three things are
-particular to it. Linear estimates are strong; a small mean error says nothing about geology that
-was not trained on; and an estimate without its uncertainty is not worth much, since many ``y`` have
-the same ``X``.
+For users who know machine learning and want to try a network. Gravity is ``X``, density is ``y``: a
+regression with more outputs than inputs, whose physics is known exactly. It differs from other
+regressions in three respects. Linear estimates are strong baselines. A small mean error does not
+hold for geology outside the training set. And since many ``y`` have the same ``X``, an estimate is
+of little use without its uncertainty.
 """
 
 import os
@@ -30,10 +30,10 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 # %%
 # Data
 # ----
-# Sections of 20 x 20 cells, gx and gz at stations above them. Of nine geological families, seven
-# are for training; faults and salt domes are kept for the end. Train and test have other seeds, and
-# the test data have noise, 1 % of the rms of each sample. A row of ``X`` holds all stations of gx,
-# then of gz; a row of ``y`` the cells, the top layer first.
+# Sections have 20 x 20 cells, with gx and gz at stations above them. Seven of nine geological
+# families are used for training; faults and salt domes are kept for the end. Training and test
+# sections have different seeds, and the test data have noise of 1 % of the rms of each sample. A
+# row of ``X`` holds gx at all stations, then gz; a row of ``y`` holds the cells, top layer first.
 
 NOISE = 0.01
 UNSEEN = ["faults", "salt_domes"]
@@ -50,10 +50,10 @@ print("X", train.data.shape, "y", train.target.shape)
 # %%
 # Baselines
 # ---------
-# The mean of the training sections, since densities are positive and the mean alone leaves a
-# relative error of some 40 %. Ridge regression from scikit-learn, with noise added to its training
-# data and its penalty found by a search. And the best linear estimate of the training sections,
-# which knows the physics, and the noise of each sample.
+# There are three baselines. The mean of the training sections has a relative error of only some
+# 40 %, since densities are positive. Ridge regression from scikit-learn is trained on data with
+# noise, and its penalty is found by a search. The best linear estimate also uses the operator, and
+# the noise of each sample.
 
 rng = np.random.default_rng(0)
 rms = np.sqrt(np.mean(train.data**2, axis=1, keepdims=True))
@@ -74,11 +74,11 @@ print("Ridge's alpha:", ridge.best_params_["ridge__alpha"])
 # %%
 # A network, and a search
 # -----------------------
-# `CNNInverter` is an estimator as any other, so a grid search with folds chooses between two
-# architectures by the relative L2 error, here on a part of the sections and few epochs: that of
-# Negahdari et al., and the default, which starts from the best linear estimate and learns what it
-# misses. Noise of all levels is drawn while training, so that the training data have none. The
-# winner is then trained on all. A network of your own is ``CNNInverter(f)``, where
+# `CNNInverter` is a scikit-learn estimator, so that a grid search with cross-validation can choose
+# between two architectures by the relative L2 error, here with a part of the sections and few
+# epochs: that of Negahdari et al., and the default, which corrects the best linear estimate. Noise
+# of all levels is drawn during training, so that the training data are given without noise. The
+# better network is then trained on all sections. A network of your own is ``CNNInverter(f)``, where
 # ``f(n_data, n_cells, n_components)`` returns a torch module.
 
 network = CNNInverter(
@@ -106,11 +106,13 @@ methods["network"] = network.fit(train.data, train.target)
 # %%
 # The score, and other geology
 # ----------------------------
-# The same methods on sections of the families that they were trained on, and of the two others: all
-# get worse there, by about as much. `applicability` is the share of training data that are at least
-# as unusual as a datum, uniform between 0 and 1 on the families of training. It warns of data that
-# no training section comes near, and does not find these: faults and salt domes have gravity that
-# layers and blocks could have, too. So a network cannot know that its geology is wrong.
+# The same methods are evaluated on sections of the training families, and of the two other
+# families: there, the errors of all methods are larger, by similar amounts. `applicability` is a
+# p-value: the share of training data that are at least as unusual as the given data, uniform
+# between 0 and 1 for the training families. `predict` warns of data that are far from those of all
+# training sections. Those of faults and salt domes are not, since layers and blocks can have the
+# same gravity. A wrong choice of training geology therefore cannot always be detected from the
+# data.
 
 table = np.empty((len(methods), 2))
 for i, method in enumerate(methods.values()):
@@ -128,8 +130,8 @@ for name, data in (("trained", test), ("unseen", other)):
 # %%
 # Calibration, in one number
 # --------------------------
-# Of all true densities, how many lie within the 90 % intervals? Nine in ten is right. On unseen
-# families it is fewer: intervals hold for the geology that was trained on, and for no other.
+# The coverage is the share of the true densities within the 90 % intervals, and should be 0.9. For
+# unseen families it is smaller: the intervals are valid for geology like that of the training set.
 
 for name, data in (("trained", test), ("unseen", other)):
     bounds = network.predict_quantiles(data.data, [0.05, 0.95], noise_level=NOISE)
@@ -140,8 +142,9 @@ for name, data in (("trained", test), ("unseen", other)):
 # %%
 # Look
 # ----
-# Errors as bars, and six sections, the last three of unseen families. What a number does not tell:
-# all estimates are smooth where the data say little, since a mean over all that is possible is.
+# Errors as bars, and six sections, the last three of unseen families. The sections show what the
+# errors do not: all estimates are smooth where the data have little resolution, since they are
+# means over many possible sections.
 
 figure, axis = plt.subplots(figsize=(6, 2.6), layout="constrained")
 place = np.arange(len(methods))
@@ -166,7 +169,8 @@ gallery.figure_.savefig(output / "learn_sections.png", dpi=80)
 # %%
 # What counts as progress
 # -----------------------
-# To be better than the best linear estimate, by more than seeds differ, on families of training and
-# on others, at several levels of noise, with data that are fitted and intervals that hold. Training
-# longer, on fresh sections, is the first thing to try: :doc:`/guide/train`. The figures that count,
-# with as many seconds for each method, are in :doc:`/accuracy`.
+# A method is better if its errors are smaller than those of the best linear estimate, by more than
+# the differences between seeds, for training families and others and for several noise levels, and
+# if its estimates fit the data and its intervals have their nominal coverage. First train longer,
+# on fresh sections: :doc:`/guide/train`. :doc:`/accuracy` compares methods with equal training
+# time.

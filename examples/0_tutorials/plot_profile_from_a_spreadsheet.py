@@ -2,9 +2,9 @@
 A profile from a spreadsheet: from a table to a section and a report
 ====================================================================
 
-For whoever has gravity along a line in a spreadsheet, and wants the density below it. Nothing is
-trained. The line crosses a granite in denser rock; it is simulated, so that the section can be
-compared with the truth.
+For users with gravity along a line in a spreadsheet. The density below it is estimated without
+training. The line crosses a granite in denser rock; it is simulated, so that the estimates can be
+compared with the true section.
 """
 
 import contextlib
@@ -31,11 +31,11 @@ sheet = Path(folder.name) / "line.xlsx"
 # %%
 # The spreadsheet
 # ---------------
-# 90 stations over 45 km, along a road that climbs 250 m: not equally spaced, their elevations not
-# equal, the Bouguer anomaly known to some hundredths of a milligal. The granite is 120 kg/m³
-# lighter than its surroundings and 3.5 km thick, with one steep and one gentle flank; a regional
-# field falls by 0.25 mGal per km, from a level that nobody knows. With a spreadsheet of your own,
-# begin with the next step.
+# 90 stations lie along 45 km of a road that climbs 250 m. They are not equally spaced, and the
+# uncertainty of the Bouguer anomaly is some hundredths of a milligal. The granite is 120 kg/m³
+# lighter than its surroundings and 3.5 km thick, with one steep and one gentle flank. A regional
+# field decreases by 0.25 mGal per km, from an unknown level. With a spreadsheet of your own, begin
+# with the next step.
 
 
 def granite(x, z):
@@ -70,10 +70,10 @@ columns = {
 pd.DataFrame(columns).round(3).to_excel(sheet, index=False)
 
 # %%
-# Read it
-# -------
-# Look at the table first, then say which column is what. Units come from the names; kilometres
-# become metres, and elevations z, which is positive down.
+# Read the table
+# --------------
+# Look at the table first, then name its columns. Units are taken from the names of the columns;
+# kilometres are converted to metres, and elevations to z, which is positive down.
 
 print(read_table(sheet).head(3).to_string())
 survey, gz = read_stations(
@@ -86,14 +86,14 @@ survey, gz = read_stations(
 print(survey, f"{gz.min():.2f} to {gz.max():.2f} mGal")
 
 # %%
-# Say what the noise is
-# ---------------------
-# The uncertainty of each datum came with the table. Beside it, level and regional field are no
-# gravity of the section: a trend of degree 1 leaves both open. Nothing is subtracted by hand; the
-# trend is estimated with the section, and no density comes from it.
+# Noise and trend
+# ---------------
+# The table contains the uncertainty of each datum. The level and the regional field are not gravity
+# of the section, and are represented by a trend of degree 1. Subtract nothing beforehand: the trend
+# is estimated together with the section, and no density is estimated from it.
 #
-# Columns that `Mesh.for_survey` makes by itself are as wide as the stations are apart. Here
-# contacts come up to the ground, between stations, so that half that width is taken.
+# By default, the columns of `Mesh.for_survey` are as wide as the spacing of the stations. Here they
+# have half that width, since contacts reach the surface between stations.
 
 survey = Survey(survey.stations, "z", uncertainty=survey.uncertainty, trend=1)
 mesh = Mesh.for_survey(survey, cell=(120.0, 250.0), depth=8_000.0, verbose=True)
@@ -101,12 +101,13 @@ operator = ForwardOperator(mesh, survey).fit()
 data = gz[None]
 
 # %%
-# Smooth, and what alpha does
-# ---------------------------
-# Alpha is the weight of the model norm against the misfit. A hundredth of the right one makes
-# structure out of noise, with a chi factor well below 1; a hundred times as much leaves gravity
-# unexplained. ``"auto"``, the default, takes the alpha at which residuals are as large as the
-# uncertainty: a chi factor of 1. That is why the uncertainty has to be right.
+# Smooth inversion, and the effect of alpha
+# -----------------------------------------
+# Alpha is the weight of the model norm relative to the misfit. With a hundredth of the appropriate
+# alpha, noise is inverted for structure, and the chi factor is well below 1. With a hundred times
+# as much, a part of the gravity remains unexplained. ``"auto"``, the default, chooses the alpha at
+# which the residuals are as large as the uncertainty, which is a chi factor of 1. Therefore the
+# stated uncertainty must be realistic.
 
 smooth = TikhonovInverter(order=1, depth_weighting="sensitivity", operator=operator).fit(data)
 result = smooth.invert(data)
@@ -134,8 +135,9 @@ for name, value, spread in zip(
 # %%
 # Compact, within bounds
 # ----------------------
-# Granite has edges and one density, and samples of it say which: 0 to 120 kg/m³ lighter than its
-# surroundings. `SparseInverter` prefers few cells and short edges within these bounds.
+# A granite has sharp edges and a nearly constant density. Rock samples give its contrast: it is up
+# to 120 kg/m³ lighter than its surroundings. `SparseInverter` penalises the number of anomalous
+# cells and the edges between them, within these bounds.
 
 compact = SparseInverter(bounds=(-120.0, 0.0), operator=operator).fit(data)
 densities["compact, -120 to 0 kg/m³"] = compact.predict(data)[0]
@@ -147,9 +149,10 @@ for name, rho in densities.items():
     print(f"{name:26s} mass deficit below the line {mass:.2f} of the true one")
 
 # %%
-# How sure
-# --------
-# The standard deviation is that of the smooth prior, and holds if the rock is as smooth as that.
+# Uncertainty
+# -----------
+# The standard deviation is that of the smooth prior, and is valid only if the density is as smooth
+# as this prior assumes.
 
 rho, std = smooth.predict(data, return_std=True)
 edges = np.array([16_000, 16_495, 23_710, 28_000]), np.array([0, 3_300, 3_300, 0])
@@ -171,7 +174,8 @@ for panel in axes.flat:
 figure.savefig(output / "spreadsheet_sections.png", dpi=80)
 
 # %%
-# Data, fit and residual: noise has no pattern along the line.
+# Data, fit and residual. A pattern of the residual along the line would be unexplained gravity, not
+# noise.
 
 figure, axes = plt.subplots(2, 1, figsize=(8, 4.5), sharex=True, layout="constrained")
 GravityDisplay.from_predictions(
@@ -185,7 +189,7 @@ figure.savefig(output / "spreadsheet_data.png", dpi=80)
 # %%
 # The report
 # ----------
-# What a colleague reads: data, fit, section, what was assumed, and what to doubt.
+# One page with data, fit, section, assumptions, and what to doubt.
 
 report = skgrav.report(smooth, data, title="Line L3")
 report.save(output / "line_l3.html")
@@ -195,7 +199,7 @@ for finding in report.findings:
 # %%
 # The same without Python
 # -----------------------
-# In a terminal it is one line; `main` runs the same here.
+# In a terminal this is one command; here `main` runs it.
 
 command = (
     "invert line.xlsx --x easting --elevation elevation --elevation-unit m --length-unit km "
@@ -208,15 +212,16 @@ with contextlib.chdir(folder.name):
 folder.cleanup()
 
 # %%
-# What to believe
-# ---------------
-# - A mass deficit below km 16 to 28, with a steep flank in the west and a gentle one in the east:
-#   all sections have it, whatever their alpha.
-# - Its size not from the smooth section, which puts a third too much below the line: a level, a
-#   regional field and broad density have much the same gravity. The standard deviations of the
-#   trend, and the note of the report, say so. Within bounds known from samples it is off by a
-#   tenth.
-# - Not the base. The smooth section has none, and the compact one goes some 1.7 km too deep in the
-#   middle; with a smaller contrast as bound it would go deeper, with the same gravity.
-# - Nothing finer than a cell: residuals exceed the noise near km 16 and 28, where contacts reach
-#   the ground. A chi factor of 1 of the whole line does not show it; the picture does.
+# What the data determine and what they do not
+# --------------------------------------------
+# - There is a mass deficit below km 16 to 28, with a steep flank in the west and a gentle one in
+#   the east. All sections show it, for each alpha.
+# - The smooth section does not determine its size, which is a third too large: the gravity of a
+#   level, a regional field and broad densities is nearly the same. The standard deviations of the
+#   trend, and the note of the report, state this. Within the bounds known from samples the error is
+#   a tenth.
+# - The base is not determined. The smooth section has none, and the compact one is some 1.7 km too
+#   deep in the middle. With a smaller contrast as bound it would be deeper, with the same gravity.
+# - Structure smaller than a cell is not resolved: residuals exceed the noise near km 16 and 28,
+#   where contacts reach the surface. The chi factor of the whole line is 1 and does not show this;
+#   the picture does.

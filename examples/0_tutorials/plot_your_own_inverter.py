@@ -1,10 +1,11 @@
 """
-Your own inverter, and whether it is any good
-=============================================
+Your own inverter, and its evaluation
+=====================================
 
-For those who develop methods. An inverter of forty lines is written as an estimator, passes
-scikit-learn's checks, and is judged by one call beside an estimator of another library. The tables
-say where it is good and how sure it is, the picture how its errors grow with noise.
+For developers of methods. An inverter of forty lines is written as an estimator, passes
+scikit-learn's checks, and is evaluated by one call, as is an estimator of another library. The
+tables show its errors and the calibration of its uncertainty, the picture how its errors grow with
+noise.
 """
 
 import os
@@ -29,17 +30,18 @@ from skgrav.noise import Noise
 from skgrav.operators import resolve_operator
 
 # %%
-# A method: Wiener's filter, one singular vector at a time
-# --------------------------------------------------------
-# The singular value decomposition of the sensitivity matrix, ``A = U S V^T``, gives for each datum
-# ``u`` the part ``v`` of the density that it sees. Training sections say how much densities vary
-# along each ``v``; where that is less than what noise would make of it, the estimate stays at the
-# mean of the sections. It is a truncated SVD with soft ends that nobody has to choose.
+# A method: a Wiener filter of the singular components
+# ----------------------------------------------------
+# In the singular value decomposition of the sensitivity matrix, ``A = U S V^T``, the coefficient of
+# the data along each column of ``U`` depends only on the coefficient of the density along the same
+# column of ``V``. The variance of the latter is computed from the training sections. If the signal
+# is small compared with the noise, the estimate stays near the mean of the sections. The filter is
+# a truncated SVD with a smooth cut-off that follows from the variances.
 #
-# ``Noise`` is the one home of noise in the library: it whitens data and matrix, so that levels,
-# uncertainties and trends of a survey work as they do in all other inverters. ``predict`` with
-# `return_std` gives standard deviations: what the noise leaves open along each ``v``, and all that
-# varies in the null space.
+# ``Noise`` whitens data and matrix, so that noise levels, uncertainties and trends of a survey are
+# treated as in all other inverters. The standard deviations of ``predict`` with `return_std`
+# combine the remaining variance along each singular vector with the variance of the sections in the
+# null space.
 
 
 class WienerInverter(InverterMixin, BaseEstimator):
@@ -68,7 +70,7 @@ class WienerInverter(InverterMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
         noise = Noise.of(self.operator_, self.noise_level).at(noise_level)
-        # No data are better than single precision, which exact ones would be taken for.
+        # At least the rounding of single precision: no data are more exact.
         sigma2 = np.maximum(noise.scale_or(X, 0.0), 1e-6 * noise.rms(X))[:, None] ** 2
         residual = noise.whitening(X - self.operator_.transform(self.mean_[None]))
         signal = self.variance_ * self.values_**2
@@ -83,20 +85,20 @@ class WienerInverter(InverterMixin, BaseEstimator):
 
 
 # %%
-# Is it an estimator?
-# -------------------
-# Scikit-learn's checks find what would break in a search, a pipeline or a pickle.
+# Checks of scikit-learn
+# ----------------------
+# The checks detect errors that would occur in a search, a pipeline or a pickle.
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # about random numbers that are no gravity
+    warnings.simplefilter("ignore")  # random numbers are not gravity
     checks = check_estimator(WienerInverter(), on_skip=None)
 print(f"{sum(check['status'] == 'passed' for check in checks)} checks passed")
 
 # %%
-# Is it any good?
-# ---------------
-# On small sections, so that this page is built quickly: without `mesh` and sizes the benchmark
-# takes the paper's sections, and public problems as well.
+# The benchmark
+# -------------
+# Here sections are small, so that this page is built quickly. By default, the benchmark uses the
+# paper's sections, and public problems as well.
 
 mesh = Mesh.square(16)
 small = {
@@ -109,15 +111,16 @@ own = skgrav.benchmark(WienerInverter(), **small)
 print(own)
 
 # %%
-# With noise of 1 % and more its errors are below those of the minimum norm and of the smoothest
-# density, which know no sections; with better data the smoothest is as good. The best linear
-# estimate is better throughout: it also knows how the coefficients depend on one another, which is
-# what this method gives away. Calibration says the same: CRPS is a little larger than that of the
-# best linear estimate, and intervals hold about as well as those of any Gaussian.
+# With noise of 1 % and more, its errors are smaller than those of the minimum norm and of the
+# smoothest density, which use no training sections; with less noise, the smoothest is as good. The
+# best linear estimate is better at all levels, since it also uses the correlations between the
+# coefficients, which this filter neglects. The calibration agrees with this: the CRPS is a little
+# larger than that of the best linear estimate, and the coverage of the intervals is about that of
+# the Gaussian of the best linear estimate.
 #
-# The same call judges what another library has. Kernel ridge regression knows no physics, and is
-# not told the noise, so that the benchmark trains it with data of each level. It is as good where
-# there is little noise, and not where there is much.
+# The same call evaluates an estimator of another library. Kernel ridge regression does not use the
+# operator, and its `predict` has no noise level, so that the benchmark trains it with data of each
+# level. It is as good with little noise, but not with much noise.
 
 kernel = make_pipeline(StandardScaler(), KernelRidge(alpha=1e-3, kernel="rbf", gamma=1e-3))
 other = skgrav.benchmark(kernel, **small, references=False)
@@ -126,8 +129,9 @@ print(other)
 # %%
 # As the start of a refiner
 # -------------------------
-# A `Refiner` takes any inverter for a start. "bayes" learns from held-out estimates how their
-# errors depend on one another, which the filter ignores, and corrects those that the data show.
+# A `Refiner` can start from the estimate of any inverter. "bayes" computes the covariance of the
+# errors of held-out estimates, which the filter neglects, and corrects the errors that the data
+# resolve.
 
 train = make_gravity_dataset(1500, mesh=mesh, random_state=0)
 test = make_gravity_dataset(100, mesh=mesh, noise_level=0.01, random_state=1)
@@ -145,7 +149,7 @@ for name, rho in {
 # %%
 # How errors grow with noise
 # --------------------------
-# `to_frame` has all figures as numbers (with pandas); the records are the same without it.
+# `to_frame` returns all figures as numbers, and needs pandas; `records` holds the same without it.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
 records = [*own.accuracy.records, *other.accuracy.records]

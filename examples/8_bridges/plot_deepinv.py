@@ -1,11 +1,11 @@
 """
-Total variation by deepinv
-==========================
+Total variation with deepinv
+============================
 
-deepinv [1]_ is a library of image reconstruction: iterative algorithms, priors from total variation
-to denoising networks, and unfolded networks that are trained with the physics inside.
-`ForwardOperator.to_deepinv` gives it the physics of gravity. Here it looks for blocks with sharp
-sides, beside a smooth inversion of this library.
+deepinv [1]_ is a library for image reconstruction. It has iterative algorithms, priors from total
+variation to denoising networks, and unfolded networks, which contain the physics.
+`ForwardOperator.to_deepinv` returns the physics of gravity in its form. Here blocks with sharp
+edges are recovered with total variation, and compared with a smooth inversion.
 
 .. [1] Tachella et al. (2025), DeepInverse: A Python package for solving imaging inverse problems
    with deep learning, arXiv:2505.20160.
@@ -22,7 +22,7 @@ from skgrav import ForwardOperator, Mesh, Survey, TikhonovInverter
 from skgrav.plotting import DensityDisplay
 
 # %%
-# A basin of two blocks, denser than their surroundings, below 64 stations; gz has noise of 1 %.
+# Two blocks, denser than their surroundings, lie below 64 stations; gz has noise of 1 %.
 
 mesh = Mesh.regular((12, 32), 50.0)
 survey = Survey.line(mesh, n_stations=64, components="z")
@@ -36,20 +36,21 @@ sigma = 0.01 * np.sqrt(np.mean(g**2))
 g += sigma * np.random.default_rng(0).normal(size=g.shape)
 
 # %%
-# The smooth estimate, whose weight is chosen so that the data are fitted to their noise.
+# The trade-off parameter of the smooth estimate is chosen such that the data are fitted to their
+# noise.
 
 tikhonov = TikhonovInverter(depth_weighting="sensitivity", noise_level=0.01, operator=operator)
 smooth = tikhonov.fit(g).predict(g)
 
 # %%
-# deepinv's physics maps images to data. It knows nothing of depth: alone, total variation would
-# gather density at the top. Physics of deepinv can be multiplied, and so images are weighted by
-# depth, as in the smooth inversion. They are scaled, too: step lengths and tolerances of deepinv
-# suppose a physics of norm 1, and the one here is far smaller.
+# deepinv's physics maps images to data. It has no depth weighting; without one, total variation
+# would concentrate density at the top. Operators of deepinv can be multiplied, so that images are
+# weighted by depth as in the smooth inversion. They are also scaled, since step lengths and
+# tolerances of deepinv assume a physics of norm 1, and the norm is far smaller here.
 
 sensitivity = operator.column_norms_.reshape(mesh.shape).mean(axis=1)
 weights = torch.tensor(1.0 / np.sqrt(sensitivity), dtype=torch.float32)[None, None, :, None]
-# So far that deepinv's power method, whose tolerance is absolute, finds the norm.
+# A first scaling, since the tolerance of deepinv's power method for the norm is absolute.
 weights /= float(np.linalg.norm(operator.column_norms_.reshape(mesh.shape) * weights[0, 0].numpy()))
 by_depth = deepinv.physics.LinearPhysics(A=lambda m: weights * m, A_adjoint=lambda m: weights * m)
 gravity = operator.to_deepinv()
@@ -59,10 +60,10 @@ weights /= norm
 print(f"error of the adjoint {gravity.adjointness_test():.0e}")
 
 # %%
-# ADMM alternates between fitting the data and lowering the total variation; its first step solves
-# with the physics, which gravity needs, since steps along the gradient hardly move what is deep.
-# The weight of the total variation is lowered until the data are fitted to their noise, as the
-# discrepancy principle says. Each search starts at the result before.
+# ADMM alternates between fitting the data and reducing the total variation. Its first step solves a
+# linear system with the physics, instead of a step along the gradient, which would hardly change
+# deep cells. The weight of the total variation is reduced until the data are fitted to their noise,
+# by the discrepancy principle. Each search starts at the previous result.
 
 y = torch.tensor(g, dtype=torch.float32)
 m = torch.zeros(1, 1, *mesh.shape)
@@ -95,9 +96,9 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 display.figure_.savefig(output / "deepinv.png", dpi=100)
 
 # %%
-# Total variation gathers more density in the blocks, and their sides are steeper; below, where
-# gravity sees little, it leaves a broad slab that the smooth estimate has as well. The errors
-# differ little: gravity decides where the mass is, the norm how it is spread. In this library
-# `SparseInverter` asks for compact bodies. What deepinv brings is what lies beyond such norms:
-# denoising networks as priors, networks trained with the physics inside, and its losses without
-# known truth, to all of which this physics can be given.
+# With total variation, more of the density lies in the blocks, and their edges are steeper. At
+# depth, where gravity has little resolution, a broad slab remains, as in the smooth estimate. The
+# errors differ little: the data determine the position of the mass, and the norm its distribution.
+# In this library, `SparseInverter` recovers compact bodies. deepinv also has priors and methods
+# beyond such norms, which can be used with this physics: denoising networks as priors, unfolded
+# networks, and training losses that need no true densities.

@@ -2,10 +2,10 @@
 Equivalent sources of Harmonica
 ===============================
 
-The stations of a ground survey stand anywhere, at any height. Harmonica [1]_ fits point masses to
-their data and predicts the field elsewhere: on a lattice at one height, where FFTs apply and maps
-are read easily. Here that is done with the 191 stations of Laguna del Maule, and both data sets are
-inverted.
+The stations of a ground survey are scattered and have different heights. Harmonica [1]_ fits point
+masses to their data, and predicts the field on a lattice at one height, for which FFTs can be used,
+and which is easier to map. Here this is done for the 191 stations of Laguna del Maule, and both
+data sets are inverted.
 
 .. [1] Fatiando a Terra Project et al. (2024), Harmonica, doi:10.5281/zenodo.3628741.
 """
@@ -23,8 +23,8 @@ from skgrav.bridges import from_equivalent_sources, to_harmonica
 from skgrav.datasets import fetch_laguna_del_maule
 
 # %%
-# Fit the sources. Their depth and damping are chosen by cross-validation of Verde on blocks of
-# stations, since stations beside one another would tell each other's values.
+# Fit the sources. Their depth and damping are chosen by cross-validation of Verde over blocks of
+# stations, since the data of neighbouring stations are correlated.
 
 maule = fetch_laguna_del_maule()
 survey, data = maule.survey, maule.data
@@ -48,8 +48,8 @@ left = data - sources.predict(coordinates)
 print(f"rms of what they do not fit {np.sqrt(np.mean(left**2)):.2f} mGal")
 
 # %%
-# The mesh of both, and a lattice of one station above each of its columns, 50 m above the highest
-# station, without those beyond the measured ones.
+# Both inversions have the same mesh. The lattice has a node above each column, 50 m above the
+# highest station, within the extent of the measured stations.
 
 mesh = Mesh.for_survey(survey, cell=(150.0, 500.0, 500.0), depth=6000.0, padding=None)
 top = -survey.stations[:, 0].min()
@@ -61,9 +61,10 @@ grid = from_equivalent_sources(sources, lattice)
 print(mesh, lattice)
 
 # %%
-# Invert both with the same settings. The error of 0.3 mGal is what cells of this size leave
-# unexplained; that of the lattice is not independent from node to node, since 191 data became many
-# more: its misfit says little, and its uncertainty would be far too small.
+# Invert both with the same settings. The uncertainty of 0.3 mGal is the gravity that cells of this
+# size do not explain. The errors of the nodes are not independent, since there are many more nodes
+# than the 191 data: their misfit is a weak test, and standard deviations of the density would be
+# far too small.
 
 results = {}
 for name, (places, X) in {
@@ -110,9 +111,9 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 figure.savefig(output / "harmonica.png", dpi=100)
 
 # %%
-# The body below the lake is at the same place and depth in both. From the lattice it has less
-# contrast, and everything around it is smoother: sources so deep, which predict left-out stations
-# best, leave more than twice the error of the data unfitted, and the height of the lattice damps
-# short wavelengths further. So a lattice is for maps, for filters, and for methods that need one,
-# such as a network trained for it. For this inversion the stations are best taken as they
-# stand; where the matrix would be too large, ``method="anywhere"`` needs no lattice either.
+# The body below the lake is at the same position and depth in both. From the lattice, its contrast
+# is smaller, and the density around it smoother. The sources are deep, since such sources predict
+# the left-out stations best, and their residual is more than twice the uncertainty of the data. The
+# height of the lattice attenuates short wavelengths further. A lattice is useful for maps, filters,
+# and methods that need one, such as a network trained for it. For an inversion like this one, use
+# the stations themselves; if the matrix would be too large, ``method="anywhere"`` needs no lattice.

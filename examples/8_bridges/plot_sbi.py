@@ -1,10 +1,11 @@
 """
-A posterior by sbi
-==================
+A posterior with sbi
+====================
 
-sbi [1]_ learns a posterior from simulations: a network that gives, for any data, a distribution of
-the parameters, of any shape. Here the parameters are codes of a generator, and the posterior stands
-beside the Gaussian one of `LatentInverter`, which knows the operator and needs no training.
+sbi [1]_ estimates a posterior from simulations, by a network whose output for given data is a
+distribution of the parameters, of any shape. Here the parameters are codes of a generator, and the
+posterior is compared with the Gaussian one of `LatentInverter`, which uses the operator and needs
+no training.
 
 .. [1] Boelts et al. (2025), sbi reloaded: a toolkit for simulation-based inference workflows,
    Journal of Open Source Software, doi:10.21105/joss.07754.
@@ -29,7 +30,7 @@ from skgrav.datasets import make_gravity_dataset
 from skgrav.metrics import crps, energy_score, interval_coverage
 
 # %%
-# Sections, their gravity with 2 % noise, and a generator of 12 codes.
+# Sections, their gravity with noise of 2 %, and a generator with codes of 12 components.
 
 mesh = Mesh.square(16)
 survey = Survey.line(mesh, n_stations=32, components=("z",))
@@ -40,20 +41,20 @@ y_train, y_test = dataset.target[:2000], dataset.target[2000:]
 pca = PCA(12).fit(y_train)
 
 # %%
-# The simulator decodes codes and adds noise. Of training sections `pairs` gives the codes, and the
-# data of the section itself: so what 12 codes cannot represent is an error of the data, as it is to
-# `LatentInverter`.
+# The simulator decodes codes, computes their gravity and adds noise. `pairs` returns the codes of
+# training sections with the data of the sections themselves. The part of a section that 12
+# components cannot represent is thus an error of the data, as in `LatentInverter`.
 
 simulator = CodeSimulator(pca, operator, noise_level=0.02)
 prior = simulator.prior(y_train)
 theta, x = simulator.pairs(y_train, random_state=0)
 
 # %%
-# sbi trains a masked autoregressive flow, here for some seconds only; it would gain from more
-# sections and epochs.
+# sbi trains a masked autoregressive flow, here for some seconds only. More sections and epochs
+# would improve it.
 
 torch.manual_seed(0)
-logs = TemporaryDirectory()  # else they are left in the working directory
+logs = TemporaryDirectory()  # otherwise they would remain in the working directory
 tracker = TensorBoardTracker(SummaryWriter(logs.name))
 trainer = NPE(prior, density_estimator="maf", tracker=tracker, show_progress_bars=False)
 trainer.append_simulations(theta, x)
@@ -62,8 +63,8 @@ trainer.train(max_num_epochs=25, training_batch_size=100, learning_rate=1e-3)
 posterior = trainer.build_posterior()
 
 # %%
-# Draw densities for unseen data from both posteriors. That of `LatentInverter` is Gaussian in the
-# codes; what its sections leave of the misfit, it removes.
+# Draw densities for unseen data from both posteriors. The posterior of `LatentInverter` is Gaussian
+# in the codes, and its samples are corrected to fit the data to their noise.
 
 draws = {"sbi": simulator.sample_y(posterior, X_test, 100)}
 latent = LatentInverter(FrozenEstimator(pca), operator=operator, noise_level=0.02)
@@ -76,8 +77,8 @@ for name, rho in draws.items():
     print(f"{name:15s} {shares[0]:16.2f} {shares[1]:5.2f} {scores[0]:6.3f} {scores[1]:10.3f}")
 
 # %%
-# One of the sections: the truth, mean and standard deviation of both posteriors, and three draws of
-# each.
+# The true density of one of the sections, with mean, standard deviation and three samples of both
+# posteriors.
 
 shown = 4
 figure, axes = plt.subplots(2, 6, figsize=(13, 4.6), layout="constrained")
@@ -107,12 +108,13 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 figure.savefig(output / "sbi.png", dpi=100)
 
 # %%
-# Both means show the dense block in the upper left, the Gaussian one clearly. Its draws also fit
-# the data to their noise, since what its codes leave of the misfit is removed by the smallest
-# change of density; draws of sbi are sections of the generator and nothing else. Intervals of both
-# are too narrow, for the same reason: 12 codes say nothing of what they cannot represent.
+# Both means show the dense block in the upper left, the Gaussian one more clearly. The samples of
+# `LatentInverter` also fit the data to their noise, since the smallest change of density that fits
+# is added to the decoded sections; samples of sbi are decoded sections without such a change.
+# Intervals of both are too narrow, for the same reason: the variation that 12 components cannot
+# represent is missing.
 #
-# Where generator and operator are linear and noise is Gaussian, as here, the Gaussian posterior is
-# hard to beat, and costs no training. sbi asks for nothing but simulations: neither derivatives nor
-# a likelihood, so that a bent generator, noise with outliers or a simulation by another program
-# change nothing but the simulator.
+# If generator and operator are linear and the noise is Gaussian, as here, the Gaussian posterior is
+# exact for a Gaussian prior of codes, and needs no training. sbi needs simulations only, neither
+# derivatives nor a likelihood. For a nonlinear generator, noise with outliers, or a simulation by
+# another program, only the simulator changes.

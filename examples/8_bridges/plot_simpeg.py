@@ -2,10 +2,10 @@
 A simulation of SimPEG
 ======================
 
-SimPEG [1]_ simulates and inverts many kinds of geophysical data, on octree meshes too, with objects
-for each part of an inversion. `from_simpeg` takes over a gravity simulation: its sensitivity
-becomes an operator here, and models and data change axes, order, sign and unit. The same data are
-inverted by both.
+SimPEG [1]_ simulates and inverts many kinds of geophysical data, also on octree meshes, with an
+object for each part of an inversion. `from_simpeg` converts a gravity simulation: its sensitivity
+becomes an operator, and axes, order, signs and units of models and data are converted. The same
+data are inverted with both packages.
 
 .. [1] Cockett et al. (2015), SimPEG: An open source framework for simulation and gradient based
    parameter estimation in geophysical applications, Computers & Geosciences,
@@ -39,7 +39,7 @@ from skgrav.bridges import from_simpeg
 from skgrav.plotting import DensityDisplay
 
 # %%
-# The problem in SimPEG's words: z up, densities in g/cm3, gz the upward component, in mGal.
+# The problem in SimPEG's convention: z up, densities in g/cm3, gz the upward component, in mGal.
 
 block = TensorMesh([[(100.0, 16)], [(100.0, 16)], [(80.0, 8)]], origin=[-800.0, -800.0, -640.0])
 east, north = np.meshgrid(*[np.linspace(-750.0, 750.0, 16)] * 2)
@@ -60,9 +60,9 @@ sigma = 0.02 * np.abs(clean).max()
 dobs = clean + sigma * np.random.default_rng(0).normal(size=clean.size)
 
 # %%
-# Here: z down, densities in kg/m3 from the top layer down, gz positive above a positive mass. A
-# mesh of tensor product comes with it; of an octree mesh there is the operator alone, with cells in
-# SimPEG's order.
+# In the convention of skgrav, z is positive down, densities are in kg/m3 from the top layer down,
+# and gz is positive above a positive mass. A tensor mesh is converted, too. For an octree mesh
+# there is only the operator, with cells in SimPEG's order.
 
 problem = from_simpeg(simulation)
 print(problem)
@@ -73,8 +73,8 @@ difference = np.abs(problem.operator.matrix_ - ours.matrix_).max() / largest
 print(f"sensitivities differ by {difference:.0e} of the largest; SimPEG stores single precision")
 
 # %%
-# Invert with SimPEG's sensitivity here: the smallest model, weighted by sensitivity, that fits the
-# data to their noise.
+# Invert with skgrav and SimPEG's sensitivity: the smallest model, weighted by sensitivity, that
+# fits the data to their noise.
 
 start = time.process_time()
 level = sigma / np.sqrt(np.mean(X**2))
@@ -85,8 +85,8 @@ here = inverter.fit(X).predict(X)
 seconds = {"skgrav": time.process_time() - start}
 
 # %%
-# And SimPEG's own smooth inversion, as in its tutorial, with slopes as well as smallness. Its model
-# becomes one of this library for the picture.
+# Invert with SimPEG: smooth inversion as in its tutorial, with a penalty on slopes as well as on
+# smallness. Its model is converted for the picture.
 
 logging.getLogger("SimPEG").setLevel(logging.WARNING)
 start = time.process_time()
@@ -126,7 +126,7 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 display.figure_.savefig(output / "simpeg.png", dpi=100)
 
 # %%
-# Both are smooth, half as dense as the truth or less, and drawn toward the surface: that is the
-# norm, not the package. SimPEG halves the weight of its norm until the misfit is below its target,
-# and stops at the first weight that is; here the weight is solved for. What SimPEG has beside:
-# octree meshes, other data in one inversion, and parts that can be exchanged one by one.
+# Both models are smooth, have at most half the true contrast, and are too shallow. This is due to
+# the norms, not to the packages. SimPEG halves the weight of its norm until the misfit is below its
+# target, and stops at the first such weight; skgrav solves for the weight. SimPEG also has octree
+# meshes, joint inversion with other data, and components that can be exchanged individually.

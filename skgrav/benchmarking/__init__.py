@@ -1,4 +1,4 @@
-"""Benchmarks of estimators from gravity to density, also of other libraries."""
+"""Benchmarks of estimators of density from gravity, also of other libraries."""
 
 from skgrav.benchmarking._benchmark import benchmark
 from skgrav.benchmarking._bodies import Problem, block, bodies, measures, published, slab

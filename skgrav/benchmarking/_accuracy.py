@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 
 
 def references(seed: int) -> list[Candidate]:
-    """Return what any inverter should be compared with."""
+    """Return the reference methods."""
     return [
         Candidate("mean model", DummyRegressor(), seed),
         Candidate("minimum norm", Refiner("projection", init="zero"), seed),
@@ -31,7 +31,7 @@ def references(seed: int) -> list[Candidate]:
 
 
 def errors(data: Bunch, X: Array, rho: Array, level: float) -> Record:
-    """Return error of the density, misfit of the data, and chi factor, with the level told."""
+    """Return error of the density, misfit of the data, and chi factor for the noise level."""
     return {
         "error": relative_l2_error(data.target, rho),
         "misfit": relative_data_misfit(data.operator, rho, X),
@@ -85,5 +85,5 @@ def accuracy_table(records: Sequence[Record], sections: Sections, notes: list[st
         row += [number(last.get("fit, CPU s"), ".2f"), number(last.get("predict, CPU ms"), ".2f")]
         rows.append(tuple(row))
     n_train, n_test = len(sections.train.data), len(sections.tests["trained"].data)
-    title = f"Accuracy: relative L2 errors of {n_test} unseen sections, {n_train} to learn from"
+    title = f"Accuracy: relative L2 errors of {n_test} unseen sections, {n_train} training sections"
     return BenchmarkTable(title, tuple(header), tuple(rows), tuple(notes), tuple(records))

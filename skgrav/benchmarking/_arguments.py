@@ -1,4 +1,4 @@
-"""Checks of what a benchmark is asked for."""
+"""Checks of the arguments of a benchmark."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def seed_of(random_state: Any) -> int:
 
 
 def _listed(values: Any, name: str) -> tuple[Any, ...]:
-    """Return what was given as a tuple, a single value as one of one."""
+    """Return values as a tuple, a single value as a tuple of one."""
     if isinstance(values, str | Real):
         return (values,)
     try:
@@ -43,31 +43,31 @@ def checked_tables(tables: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def checked_levels(levels: Sequence[float]) -> list[float]:
-    """Return different noise levels of at least 0, or refuse them."""
+    """Return noise levels if they are distinct and at least 0."""
     numbers = _listed(levels, "noise_levels")
     valid = all(isinstance(v, Real) and 0 <= float(v) < np.inf for v in numbers)
     if not numbers or not valid or len(set(numbers)) < len(numbers):
         raise ValueError(
-            f"'noise_levels' is {levels!r}; it must be different finite numbers of at least 0, "
+            f"'noise_levels' is {levels!r}; it must be distinct finite numbers of at least 0, "
             "relative to the rms of the data, such as (0, 0.01)."
         )
     return [float(v) for v in numbers]
 
 
 def checked_families(held_out: Sequence[str], ndim: int) -> tuple[str, ...]:
-    """Return the families that are left out, some of those of sections or volumes."""
+    """Return the families left out, which must be some of those of sections or volumes."""
     names = _listed(held_out, "held_out")
     known = DEFAULTS[ndim]
     if set(names) - set(known) or len(names) != len(set(names)) or len(names) == len(known):
         raise ValueError(
-            f"'held_out' is {held_out!r}; it must be different ones of {', '.join(known)}, but "
-            "not all of them."
+            f"'held_out' is {held_out!r}; it must be distinct families out of {', '.join(known)}, "
+            "but not all of them."
         )
     return names
 
 
 def checked_volumes(n_volumes: Sequence[int]) -> tuple[int, int, int]:
-    """Return the numbers of volumes, of those that there are."""
+    """Return the numbers of volumes, if that many exist."""
     most = (20_000, 2000, 100)
     given = _listed(n_volumes, "n_volumes")
     valid = len(given) == len(most) and all(
@@ -76,6 +76,6 @@ def checked_volumes(n_volumes: Sequence[int]) -> tuple[int, int, int]:
     if not valid:
         raise ValueError(
             f"'n_volumes' is {n_volumes!r}; it must be three numbers of at least 1 and at most "
-            "20000 volumes to learn from, 2000 of validation and 100 of each family."
+            "20000 volumes of training, 2000 of validation and 100 of each family."
         )
     return int(given[0]), int(given[1]), int(given[2])

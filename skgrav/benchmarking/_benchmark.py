@@ -1,4 +1,4 @@
-"""The benchmark of an estimator from gravity to density."""
+"""The benchmark of an estimator of density from gravity."""
 
 from __future__ import annotations
 
@@ -56,47 +56,47 @@ def benchmark(
     random_state: int | np.random.RandomState | None = 0,
     verbose: bool = False,
 ) -> BenchmarkResult:
-    """Judge any estimator from gravity to density: accuracy, calibration and public problems.
+    """Evaluate any estimator of density from gravity: accuracy, calibration, public problems.
 
     Parameters
     ----------
     inverter : estimator
-        Any object with `fit` and `predict`, also of another library. Copies of it are fitted. One
-        that is fitted already is judged as it is only as ``FrozenEstimator(inverter)``.
+        Any object with `fit` and `predict`, also of another library. Copies of it are fitted. To
+        evaluate a fitted estimator without fitting it again, give ``FrozenEstimator(inverter)``.
     tables : str or sequence of str, default=("accuracy", "calibration", "public")
         Which tables to make.
     n_train : int, default=5000
-        Number of sections to learn from.
+        Number of training sections.
     n_test : int, default=200
-        Number of unseen sections of the families trained on, and of those left out.
+        Number of unseen sections of the training families, and of the families left out.
     noise_levels : sequence of float, default=(0.0, 0.001, 0.01, 0.05)
         Standard deviations of the noise, relative to the rms of the data of each section.
     held_out : sequence of str, default=("faults", "salt_domes")
-        Families of `make_density_models` that nothing is trained on. With an empty sequence, all
-        families are trained on, and none is unseen.
+        Families of `make_density_models` that are left out of training. If empty, all families are
+        in the training set, and none is unseen.
     n_calibrated : int, default=100
-        Number of the unseen sections whose distributions are judged.
+        Number of unseen sections whose predicted distributions are evaluated.
     n_draws : int, default=49
-        Number of draws from the distribution of each section, at least 2.
+        Number of posterior samples of each section, at least 2.
     n_volumes : sequence of three int, default=(2000, 200, 20)
-        Numbers of public volumes: to learn from, of validation, and of each of ten families.
+        Numbers of public volumes: for training, for validation, and of each of ten families.
     mesh : Mesh, default=None
-        Cells of the sections; None takes the paper's, ``Mesh.square(50)``.
+        Mesh of the sections; None takes that of the paper, ``Mesh.square(50)``.
     survey : Survey, default=None
         Stations and components; None takes ``Survey.line(mesh)``.
     references : bool, default=True
-        Whether the tables also have the mean model, the minimum norm, the smoothest and the best
-        linear estimate, made from the same data, and published results.
+        Whether the tables also contain the mean model, the minimum norm, the smoothest and the best
+        linear estimate for the same data, and published results.
     random_state : int, RandomState instance or None, default=0
-        Seed of sections, noise and draws, and of each parameter `random_state` of the estimator
-        that is None.
+        Seed of sections, noise and posterior samples, and of each parameter `random_state` of the
+        estimator that is None.
     verbose : bool, default=False
         Whether to print a line for each step.
 
     Returns
     -------
     result : BenchmarkResult
-        The tables: printed as text, in notebooks as HTML, `to_markdown` and `to_frame`.
+        The tables, as text, as HTML in notebooks, and by `to_markdown` and `to_frame`.
 
     Raises
     ------
@@ -104,33 +104,33 @@ def benchmark(
         If `inverter` is a class, or has no `fit` or `predict`.
     ValueError
         If the estimator fails on all sections, with its own error as the cause, or is frozen and
-        fitted to other sizes than those of all tables.
+        its numbers of data and cells differ from those of all tables.
 
     Warns
     -----
     UserWarning
-        If the estimator fails in some cases, which the notes of the tables name; if it is fitted
-        already, and therefore fitted anew; or if public data are missing.
+        If the estimator fails in some cases, which the notes of the tables list; if it is fitted
+        already, since copies are fitted again; or if public data are missing.
 
     See Also
     --------
     skgrav.ConformalInverter : Intervals for estimators that have none.
-    skgrav.report : Report on one inversion of one's own data.
+    skgrav.report : Report on one inversion of your data.
 
     Notes
     -----
-    An estimator whose `predict` has a parameter `noise_level` is fitted once, to data without
-    noise, and told the level. Any other can know the noise only from its training data, and is
-    fitted once for each level, to data with that noise. Parameters `operator` that are None get
-    the operator of the data, unless a pipeline or a transformed target changes data or densities
-    before they reach it.
+    If `predict` has a parameter `noise_level`, the estimator is fitted once, to data without noise,
+    and the level is passed to `predict`. Otherwise it is fitted once for each level, to data with
+    that noise. Parameters `operator` that are None are set to the operator of the data, unless a
+    pipeline or a transformed target changes the data or densities that the estimator receives.
 
-    Public problems are sparse bodies [1]_, with training volumes for estimators that learn, and
-    three problems of one survey for those that learn nothing: that have a parameter `operator`,
-    and whose `fit` needs no densities.
+    Public problems are sparse bodies [1]_, with training volumes, and three problems of one survey,
+    for estimators that need no training: those that have a parameter `operator` and whose `fit`
+    needs no densities.
 
-    Densities, CRPS and energy score are in the paper's unit, from 0 to 12. CPU seconds are of all
-    threads; what is decomposed of an operator is shared, so that the first that needs it pays.
+    Densities, CRPS and energy score are in the paper's unit; densities range from 0 to 12. CPU
+    seconds are those of all threads. Decompositions of an operator are shared, and their time is
+    counted for the first method that needs them.
 
     References
     ----------
@@ -167,8 +167,8 @@ def benchmark(
     candidate = checked_candidate(inverter, seed)
     if not candidate.is_frozen and is_fitted(inverter):
         warn(
-            "'inverter' is fitted already; copies of it are fitted anew. Give "
-            "FrozenEstimator(inverter), of sklearn.frozen, to judge it as it is."
+            "'inverter' is fitted already; copies of it are fitted again. To evaluate it as it is, "
+            "give FrozenEstimator(inverter), of sklearn.frozen."
         )
     run = _Run(candidate, references, print if verbose else _silent)
     made: dict[str, BenchmarkTable] = {}
@@ -248,14 +248,16 @@ class _Run:
         if any(record["problem"] == _public.VOLUMES for record in records):
             n_train, n_validation, n_family = n_volumes
             text = (
-                f"Of {_public.VOLUMES}, {n_train} volumes of training were learned from, and "
-                f"{n_validation} of validation and {n_family} of each family are judged; published "
-                "errors are of all."
+                f"{_public.VOLUMES.capitalize()}: fitted to {n_train} volumes of training, "
+                f"evaluated on {n_validation} of validation and {n_family} of each family; "
+                "published errors are those of all volumes."
             )
             notes.append(text)
         notes += _failed(record for record in records if record not in own)
         if reason:
-            notes.append(f"{self.candidate.name} {reason}: it is not judged on {_public.VOLUMES}.")
+            notes.append(
+                f"{self.candidate.name} {reason}: it is not evaluated on {_public.VOLUMES}."
+            )
         if refused or not self.candidate.takes_one_survey:
             notes.append(self._not_of_one_survey(refused))
         if absent:
@@ -264,12 +266,12 @@ class _Run:
         return public_table(records, notes)
 
     def _not_of_one_survey(self, refused: Sequence[str]) -> str:
-        """Say why an estimator is not judged on problems of one survey."""
-        what = "is fitted already" if self.candidate.is_frozen else "learns from densities"
+        """State why an estimator is not evaluated on problems of one survey."""
+        what = "is fitted already" if self.candidate.is_frozen else "is trained on densities"
         if refused:
             what = f"cannot be fitted to data alone ({_short(refused[0])})"
         return (
-            f"{self.candidate.name} {what}, so it is not judged on problems of one survey "
+            f"{self.candidate.name} {what}, so it is not evaluated on problems of one survey "
             f"({', '.join(_public.PROBLEMS)}), which have no training pairs: these are for "
             "estimators with a parameter `operator` whose `fit` needs no densities."
         )
@@ -297,10 +299,10 @@ class _Run:
     def _notes(
         self, records: Sequence[dict], reason: str | None, *, all_may_fail: bool
     ) -> list[str]:
-        """Return what failed and what was warned; raise an error if everything failed."""
+        """Return failures and warnings as notes; raise an error if all cases failed."""
         name = self.candidate.name
         if reason:
-            return [f"{name} {reason}: it is not judged here."]
+            return [f"{name} {reason}: it is not evaluated here."]
         failures = [record["failure"] for record in records if "failure" in record]
         if failures and len(failures) == len(records) and not all_may_fail:
             raise ValueError(
@@ -318,7 +320,7 @@ class _Run:
         return notes
 
     def close(self, made: Iterable[str]) -> None:
-        """Warn of failures, and refuse an estimator that no table could judge."""
+        """Warn of failures, and refuse an estimator that no table can evaluate."""
         geometries = {"volumes" if name == "public" else "sections" for name in made}
         if len(self.refusals) == len(geometries):
             raise ValueError(
@@ -333,7 +335,7 @@ class _Run:
 
 
 def _failed(records: Iterable[dict]) -> list[str]:
-    """Return what failed where, once each."""
+    """Return each failure once, with its place."""
     texts = [
         f"{record['method']} failed in {_short(record[key])}"
         for record in records

@@ -15,7 +15,7 @@ from skgrav.geometry import Mesh, Survey
 from skgrav.io import read_ubc_model
 from skgrav.operators import ForwardOperator
 
-#: Where the results published with the block lie below the folder of public data.
+#: Path of the published results of the block below the folder of public data.
 _PUBLISHED = (
     "upstream/simpeg/validations/e8a2864889a20e7250ac6ecf654821ffc105fab1/assets/gravity/"
     "block_halfspace_gravity_inv_"
@@ -24,7 +24,7 @@ _PUBLISHED = (
 
 @dataclass
 class Problem:
-    """Data with the densities that they come from."""
+    """Data with their true densities."""
 
     mesh: Mesh
     survey: Survey
@@ -36,7 +36,7 @@ class Problem:
     by_volume: bool = False
 
     def operator(self) -> ForwardOperator:
-        """Return the operator by which all estimates are judged, published ones, too."""
+        """Return the operator for the misfit of all estimates, published ones included."""
         return ForwardOperator(self.mesh, self.survey, precision="float32", method="dense").fit()
 
 
@@ -47,7 +47,7 @@ def block() -> Problem:
 
 
 def published() -> dict[str, Array]:
-    """Return published densities of the block by name, those whose files are in the data home."""
+    """Return published densities of the block by name, if their files are in the data home."""
     files = {
         "GRAV3D, smooth": "smooth_grav3d/gzinv3d_002.den",
         "SimPEG, smooth": "smooth_simpeg/recovered_model.den",
@@ -110,8 +110,8 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
 def measures(problem: Problem, operator: ForwardOperator, rho: Array) -> dict[str, Any]:
     """Return error, masses, distances of centres, Dice coefficients, chi factor, largest density.
 
-    Masses are relative to the truth's. They, the distances of the centres of mass, and the Dice
-    coefficients of what exceeds half the contrast, are tuples, of the negative body first.
+    Masses are relative to the true ones. Masses, distances of the centres of mass, and Dice
+    coefficients of the cells above half the contrast are tuples, with the negative body first.
     """
     mesh = problem.mesh
     volumes = mesh.volumes

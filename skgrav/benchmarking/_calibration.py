@@ -1,4 +1,4 @@
-"""The table of what distributions of densities promise, and what they hold."""
+"""The table of the calibration of predicted distributions."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from skgrav.metrics import (
 Record = dict[str, Any]
 Say = Callable[[str], None]
 
-#: Draws of each section whose interfaces and fit are measured.
+#: Number of samples of each section whose interfaces and fit are measured.
 N_LOOKED_AT = 5
 
-#: Sections that a histogram of ranks needs.
+#: Least number of sections for a histogram of ranks.
 _LEAST_RANKED = 10
 
-#: p-values of ranks below this show draws that are not from the posterior.
+#: With p-values of ranks below this, the samples are not from the posterior.
 _LEAST_P = 0.01
 
 REFERENCE = "best linear"
 
 
 def deep_block(mesh: Mesh) -> Callable[[Array], Array]:
-    """Return the mean density of a block below the middle of the section."""
+    """Return the function that computes the mean density of a block below the middle."""
     depth, *across = (
         (centres - edges[0]) / (edges[-1] - edges[0])
         for centres, edges in zip(mesh.cell_centers.T, mesh.edges, strict=True)
@@ -76,7 +76,7 @@ def of_marginals(data: Bunch, mean: Array, forecast: tuple[Array, ...], keywords
 
 
 def of_draws(data: Bunch, X: Array, level: float, draws: Array) -> Record:
-    """Return energy score, fit to the data and sharpness of interfaces, of draws and of truth."""
+    """Return energy score, misfit and sharpness of interfaces of samples and of the truth."""
     operator, true, mesh = data.operator, data.target, data.operator.mesh_
     looked_at = [draws[:, :, k] for k in range(min(N_LOOKED_AT, draws.shape[2]))]
     return {
@@ -89,7 +89,7 @@ def of_draws(data: Bunch, X: Array, level: float, draws: Array) -> Record:
 
 
 def ranks(data: Bunch, draws: Array, n_bins: int | None = None) -> dict[str, RankHistogram]:
-    """Return the ranks of the truth among draws, by property."""
+    """Return the ranks of the truth among posterior samples, by property."""
     mesh = data.operator.mesh_
     return {
         name: rank_histogram(data.target, draws, functional, mesh=mesh, n_bins=n_bins)
@@ -100,7 +100,7 @@ def ranks(data: Bunch, draws: Array, n_bins: int | None = None) -> dict[str, Ran
 def calibration_records(
     fits: SectionFits, levels: Sequence[float], n_sections: int, n_draws: int, say: Say
 ) -> Iterator[Record]:
-    """Yield the figures of an estimator, or nothing if it has no distributions."""
+    """Yield the figures of an estimator; none if it predicts no distributions."""
     name = fits.candidate.name
     for level in levels:
         say(f"calibration: {name}, noise of {percent(level)}")
@@ -126,7 +126,7 @@ def calibration_records(
 def _of(
     fitted: Fitted, data: Bunch, X: Array, level: float, n_draws: int, where: str
 ) -> Record | None:
-    """Return all figures of a fitted estimator; what its draws lack is said."""
+    """Return all figures of a fitted estimator, with the failure of its samples if any."""
     draws, missing = None, {}
     if fitted.has_draws:
         try:
@@ -147,7 +147,7 @@ def _of(
         found |= of_draws(data, X, told(level), draws)
         if len(X) >= _LEAST_RANKED:
             for name, histogram in ranks(data, draws).items():
-                # Exact data determine the mass, and ranks of what is known mean nothing.
+                # Exact data determine the mass, so that its ranks have no meaning.
                 known = name == "mass" and level == 0
                 found[f"p of {name}"] = None if known else histogram.p_value
     return found
@@ -174,12 +174,12 @@ def reference(seed: int) -> Candidate:
 
 
 def how_to(candidate: Candidate) -> str:
-    """Say that an estimator has no distributions, and what gives it some."""
+    """State that an estimator predicts no distributions, and how to add intervals."""
     return (
         f"{candidate.name} estimates densities without their uncertainty: it has neither "
         "`predict(X, return_std=True)` nor `predict_quantiles` nor `sample_y`. "
-        "skgrav.ConformalInverter(inverter) gives any estimator intervals that hold, whose "
-        "coverage and CRPS this table then judges."
+        "skgrav.ConformalInverter(inverter) adds calibrated intervals to any estimator; this table "
+        "then has their coverage and CRPS."
     )
 
 

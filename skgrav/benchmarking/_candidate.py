@@ -1,4 +1,4 @@
-"""Any estimator from gravity to density, asked in the one way that its signatures allow."""
+"""Any estimator of density from gravity, called as the signatures of its methods allow."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from sklearn.pipeline import Pipeline
 from skgrav._typing import Array
 from skgrav.inverters import ConformalInverter, InverterMixin, has_std, takes_noise_level
 
-#: Equally likely quantiles, of which 0.05, 0.25, 0.75 and 0.95 bound the intervals. By each taken
-#: for a fiftieth of the distribution, CRPS of a Gaussian is within 0.1 % of the closed form.
+#: Equally likely quantiles, of which 0.05, 0.25, 0.75 and 0.95 bound the intervals. With each as a
+#: fiftieth of the distribution, the CRPS of a Gaussian is within 0.1 % of the closed form.
 QUANTILES = (np.arange(50) + 0.5) / 50
 
 
 class EstimatorFailure(Exception):
-    """An estimator raised an error, or returned what is no density."""
+    """An estimator raised an error, or returned invalid densities."""
 
 
 @dataclass
 class Candidate:
-    """An estimator that is judged, and what it says meanwhile."""
+    """An estimator that is evaluated, and its warnings."""
 
     name: str
     inverter: Any
@@ -38,19 +38,19 @@ class Candidate:
     seed: int
     #: Bounds to which estimates are clipped.
     clip: tuple[float, float] | None = None
-    #: Texts of warnings, and how often each was raised.
+    #: Texts of warnings, with the number of times that each was raised.
     warnings: dict[str, int] = field(default_factory=dict)
     #: The first error that it raised.
     error: Exception | None = None
 
     @property
     def is_frozen(self) -> bool:
-        """Whether it is fitted already and stays so."""
+        """Whether it is fitted already and is not fitted again."""
         return isinstance(self.inverter, FrozenEstimator)
 
     @property
     def takes_noise_level(self) -> bool:
-        """Whether `predict` is told the noise."""
+        """Whether `predict` has a parameter for the noise."""
         inverter = _last(self.inverter)
         if isinstance(inverter, ConformalInverter):  # which passes it on
             inverter = _last(inverter.inverter)
@@ -58,9 +58,9 @@ class Candidate:
 
     @property
     def needs_noise(self) -> bool:
-        """Whether it is fitted to data with each noise, since nothing else tells it.
+        """Whether it is fitted to data with each noise, since `predict` has no noise level.
 
-        Intervals that are calibrated hold for the noise that they were calibrated with.
+        Calibrated intervals are valid only for the noise of their calibration.
         """
         if self.is_frozen:
             return False
@@ -69,16 +69,16 @@ class Candidate:
 
     @property
     def takes_one_survey(self) -> bool:
-        """Whether `fit` needs no densities, and a parameter says what the survey is."""
+        """Whether `fit` needs no densities, and a parameter is the operator of the survey."""
         y = _second_argument(_last(self.inverter))
         no_need = y is None or y.default is not Parameter.empty
         return not self.is_frozen and no_need and bool(self._operators)
 
     @property
     def _operators(self) -> dict[str, Any]:
-        """Return the parameters `operator`, if what reaches them is gravity and density.
+        """Return the parameters `operator`, if the estimator receives gravity and density.
 
-        Scaled ones, of a pipeline that begins with a scaler, have another operator.
+        Scaled data, as in a pipeline that begins with a scaler, have another operator.
         """
         nested = (self.inverter, *self._parameters.values())
         pipelines = [part for part in nested if isinstance(part, Pipeline)]
@@ -88,7 +88,7 @@ class Candidate:
         return {} if is_scaled else self._named("operator")
 
     def mismatch(self, n_data: int, n_cells: int) -> str | None:
-        """Return why an estimator that stays fitted does not suit data of these sizes, if so."""
+        """Return why a frozen estimator cannot be used with these sizes, or None."""
         if not self.is_frozen:
             return None
         for name, here, what in (
@@ -105,8 +105,9 @@ class Candidate:
     ) -> Fitted:
         """Fit a copy to pairs, or to data alone where y is None.
 
-        Parameters `operator` that are None get the operator; with `anew` all of them, and noise is
-        that of the operator's survey. Each `random_state` that is None gets the seed.
+        Parameters `operator` that are None are set to the operator; with `anew` all of them are,
+        and the noise is that of the operator's survey. Each `random_state` that is None is set to
+        the seed.
         """
         inverter = clone(self.inverter, safe=False)
         if self.is_frozen:
@@ -137,7 +138,7 @@ class Candidate:
 
     @contextmanager
     def named_errors(self, where: str) -> Iterator[None]:
-        """Collect warnings, and say in errors where they were raised."""
+        """Collect warnings, and name in errors where they were raised."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
@@ -172,7 +173,7 @@ class Fitted:
         return rho if self.candidate.clip is None else np.clip(rho, *self.candidate.clip)
 
     def marginals(self, X: Array, level: Any, draws: Array | None, where: str) -> Any:
-        """Return what metrics take as the distribution of each cell, and keywords; None if none."""
+        """Return the distribution of each cell as metrics take it, with keywords, or None."""
         inverter, X = _unwrapped(self.inverter, X)
         told, shape = self._told(level), (len(X), self.n_cells)
         if hasattr(inverter, "predict_quantiles"):
@@ -190,11 +191,11 @@ class Fitted:
 
     @property
     def has_draws(self) -> bool:
-        """Whether it can draw densities."""
+        """Whether it has posterior samples."""
         return hasattr(_last(self.inverter), "sample_y")
 
     def sample(self, X: Array, level: Any, n_draws: int, where: str) -> Array:
-        """Return draws, (n_samples, n_cells, n_draws)."""
+        """Return posterior samples, (n_samples, n_cells, n_draws)."""
         inverter, X = _unwrapped(self.inverter, X)
         options = self._told(level)
         if "random_state" in signature(inverter.sample_y).parameters:
@@ -220,7 +221,7 @@ class Fitted:
 
 
 def checked_candidate(inverter: Any, seed: int) -> Candidate:
-    """Return the estimator as a candidate, or refuse what cannot be judged."""
+    """Return the estimator as a candidate, or refuse what cannot be evaluated."""
     if isinstance(inverter, type):
         raise TypeError(
             f"'inverter' is the class {inverter.__name__}; give an instance, {inverter.__name__}()."
@@ -266,7 +267,7 @@ def _last(inverter: Any) -> Any:
 
 
 def _unwrapped(inverter: Any, X: Array) -> tuple[Any, Array]:
-    """Return the last step of pipelines and its data, since pipelines predict, but do not draw."""
+    """Return the last step of pipelines and its data: pipelines have no `sample_y`."""
     while isinstance(inverter, Pipeline | FrozenEstimator):
         if isinstance(inverter, FrozenEstimator):
             inverter = inverter.estimator

@@ -1,4 +1,4 @@
-"""The table of public problems, beside what others published of them."""
+"""The table of public problems, with published results."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ VOLUMES = "sparse bodies"
 #: Means of families of sparse bodies, by name.
 _MEANS = {"I to VI": COMPARED, "VII to X": FAMILIES[len(COMPARED) :]}
 
-#: What fetching data raises where they are not there and cannot be had.
+#: Errors raised if data are missing and cannot be downloaded.
 _ABSENT = (OSError, ImportError)
 
 _REMEDY = (
@@ -47,17 +47,17 @@ _REMEDY = (
 
 
 class Absent(Exception):
-    """Public data are not there."""
+    """Public data are missing."""
 
 
 def smooth(seed: int) -> Candidate:
-    """Return smooth inversion, which learns nothing."""
+    """Return smooth inversion, which needs no training."""
     inverter = TikhonovInverter(order=1, depth_weighting="sensitivity")
     return Candidate("smooth", inverter, seed)
 
 
 def references(seed: int) -> list[Candidate]:
-    """Return what inverters of volumes should be compared with."""
+    """Return the reference methods for volumes."""
     linear = BayesLinearInverter()
     return [
         Candidate("mean model", DummyRegressor(), seed),
@@ -67,7 +67,7 @@ def references(seed: int) -> list[Candidate]:
 
 
 class Volumes:
-    """Sparse bodies of Huang et al. (2021): what is learned from, and what is judged."""
+    """Sparse bodies of Huang et al. (2021), to train on and to evaluate on."""
 
     def __init__(self, n_train: int, n_validation: int, n_family: int) -> None:
         try:
@@ -145,9 +145,9 @@ def means(records: Sequence[Record]) -> list[Record]:
 
 
 def body_records(candidate: Candidate, references: bool, say: Say) -> Iterator[Record]:
-    """Yield measures of the bodies that are inverted from one survey, beside others'.
+    """Yield measures of the bodies inverted from one survey, and of reference methods.
 
-    Where the candidate cannot be fitted without densities, the last record says so.
+    If the candidate cannot be fitted without densities, the last record states the reason.
     """
     for name, make in PROBLEMS.items():
         say(f"public: {candidate.name}, {name}")
@@ -206,10 +206,10 @@ def public_table(records: Sequence[Record], notes: list[str]) -> BenchmarkTable:
         row += [number(r.get(key), forms[key]) for key in bodies * has_bodies]
         row += [number(r.get(key), ".2g") for key in ("fit, CPU s", "predict, CPU s")]
         rows.append(tuple(row))
-    title = "Public problems: relative L2 errors, beside published ones"
+    title = "Public problems: relative L2 errors, and published ones"
     return BenchmarkTable(title, tuple(header), tuple(rows), tuple(notes), tuple(records))
 
 
 def absence(texts: Sequence[str]) -> str:
-    """Return the warning of data that are not there."""
+    """Return the warning of missing data."""
     return f"Public problems are left out, as their data are missing: {'; '.join(texts)} {_REMEDY}"

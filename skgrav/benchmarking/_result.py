@@ -12,7 +12,7 @@ from skgrav._checks import import_optional
 #: Columns of names, before those of figures.
 _N_NAMES = 2
 
-#: Name of the column with which figures of all tables stand together.
+#: Name of the column that names the table in a frame of all tables.
 _TABLE = "table"
 
 
@@ -23,19 +23,19 @@ class BenchmarkTable:
     Parameters
     ----------
     title : str
-        What the figures say.
+        Title of the table.
     header : tuple of str
         Names of the columns of the text.
     rows : tuple of tuple of str
         Cells of the text.
     notes : tuple of str
-        What failed where, what could not be judged, and what an estimator warned of.
+        Failures, cases that could not be evaluated, and warnings of an estimator.
     records : tuple of dict
         All figures as numbers, a dictionary for each method and case.
 
     See Also
     --------
-    BenchmarkResult : Has the tables.
+    BenchmarkResult : Contains the tables.
 
     Examples
     --------
@@ -113,15 +113,15 @@ class BenchmarkResult:
     inverter : str
         The estimator with its parameters.
     accuracy : BenchmarkTable or None
-        Errors, misfits and CPU seconds; None if not asked for, as the others.
+        Errors, misfits and CPU seconds; None if not requested, as for the other tables.
     calibration : BenchmarkTable or None
-        Whether its distributions hold.
+        Calibration of its predicted distributions.
     public : BenchmarkTable or None
-        Problems that others published results of.
+        Problems with published results.
 
     See Also
     --------
-    skgrav.benchmark : Makes it.
+    skgrav.benchmark : Returns it.
 
     Examples
     --------
@@ -161,7 +161,7 @@ class BenchmarkResult:
         Returns
         -------
         frame : pandas.DataFrame
-            A row for each table, method and case; NaN where a table has no such figure.
+            A row for each table, method and case; NaN if a table has no such figure.
 
         Raises
         ------
@@ -199,7 +199,7 @@ def _plain(text: str) -> str:
 
 
 def number(value: Any, form: str) -> str:
-    """Return a number as text, "-" where there is none, and several with commas."""
+    """Return a number as text, "-" if there is none; several numbers are joined by commas."""
     if isinstance(value, tuple):
         return ", ".join(number(v, form) for v in value)
     return "-" if value is None or value != value else format(value, form)  # noqa: PLR0124

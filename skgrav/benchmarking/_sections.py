@@ -1,4 +1,4 @@
-"""Pairs that estimators learn from, and unseen ones of the same families and of others."""
+"""Training pairs, and unseen pairs of the same families and of others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HELD_OUT = ("faults", "salt_domes")
 #: Range of the densities that are drawn.
 DENSITIES = (0.0, 12.0)
 
-#: Relative rounding of float32, the noise of data without other noise.
+#: Relative rounding of float32, which is the noise of data without other noise.
 ROUNDING = 3e-8
 
 #: Distance of the seeds of unseen pairs from that of training.
@@ -30,20 +30,20 @@ _UNSEEN = 1_000_000
 def pairs(
     n_samples: int, seed: int, families: Sequence[str] | None = None, **geometry: Any
 ) -> Bunch:
-    """Draw densities and their data, which float32 holds."""
+    """Draw densities and their data, rounded to float32."""
     data = make_gravity_dataset(n_samples, families=families, random_state=seed, **geometry)
     data.data = data.data.astype(np.float32).astype(np.float64)
     return data
 
 
 def told(level: float) -> float:
-    """Return the noise level that is told: float32's rounding counts as noise."""
+    """Return the noise level to pass on: the rounding of float32 counts as noise."""
     return max(level, ROUNDING)
 
 
 @dataclass(frozen=True)
 class Sections:
-    """Training pairs, and unseen ones by geology: "trained" families, and "unseen" ones."""
+    """Training pairs, and test pairs of "trained" and of "unseen" families."""
 
     train: Bunch
     tests: dict[str, Bunch]

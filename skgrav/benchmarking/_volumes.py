@@ -17,19 +17,19 @@ BOUNDS = (0.0, 1000.0)
 
 FAMILIES = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X")
 
-#: Families that others published errors of.
+#: Families with published errors.
 COMPARED = FAMILIES[:6]
 
 #: Standard deviation of the noise relative to the largest gz of each sample.
 NOISE = 0.05
 
-#: Noise relative to the rms of each sample that is told with data without noise.
+#: Noise level, relative to the rms of each sample, passed on for data without noise.
 TOLD = 1e-3
 
-#: What the names of results with noise end with.
+#: Suffix of the names of results with noise.
 NOISY = ", noise"
 
-#: Volumes that are estimated at once.
+#: Number of volumes estimated at once.
 _BLOCK = 250
 
 #: Published errors and R² of a graph network, of noise-free data but for the last error.
@@ -59,16 +59,17 @@ def evaluate(
 ) -> dict[str, float]:
     """Return mean errors by family, R², chi factor, and CPU seconds per volume.
 
-    Noise is the same for all estimators, and its level is told; that of noise-free data is `told`.
+    Noise is the same for all estimators, and its level is passed on; for noise-free data it is
+    `told`.
 
     Parameters
     ----------
     predict : mapping of str to callable
-        What estimates volumes from data without noise, "", and from noisy ones, `NOISY`.
+        Functions that estimate volumes from data without noise, "", and with noise, `NOISY`.
     n_volumes : tuple of two ints, default=(2000, 100)
         Number of validation volumes, and of volumes of each family.
     told : float, default=0.001
-        Noise level that is told with data without noise.
+        Noise level passed on for data without noise.
     subsets : mapping of str to Bunch, default=None
         "validation" and "regular", as `fetch_huang2021` returns them; None fetches them.
     """

@@ -1,6 +1,6 @@
-"""Bridges to other packages: SimPEG, Harmonica and sbi; operators have `to_deepinv` themselves.
+"""Bridges to SimPEG, Harmonica and sbi; that to deepinv is the method `to_deepinv` of operators.
 
-Axes, order of cells, signs and units are turned here and nowhere else. The packages are those of
+Axes, order of cells, signs and units are converted here and nowhere else. The packages are those of
 ``skgrav[bridges]``, and each is imported when a function needs it.
 """
 

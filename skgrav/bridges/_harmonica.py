@@ -1,4 +1,4 @@
-"""Grids and equivalent sources of Harmonica and Verde in, stations and prisms out."""
+"""Conversion of Harmonica's grids and sources to data, and of surveys and meshes to Harmonica."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skgrav.geometry import COMPONENTS, Mesh, Survey, component_unit, unit_size
 
 _COORDINATES = ("upward", "northing", "easting")
 
-#: Fields of Harmonica by their names there. Its g_z, g_ez and g_nz are positive down, as here.
+#: Components by Harmonica's names of fields; g_z, g_ez and g_nz are positive down, as here.
 _FIELDS = {
     "g_" + "".join({"x": "e", "y": "n", "z": "z"}[axis] for axis in component): component
     for component in COMPONENTS[3]
@@ -24,24 +24,24 @@ _FIELDS = {
 def from_harmonica(
     grid: Any, components: Mapping[str, str] | None = None, *, upward: Any = None
 ) -> tuple[Survey, Array]:
-    """Take over a projected grid of Harmonica or Verde, or scattered data in the same form.
+    """Convert a projected grid of Harmonica or Verde, or scattered data in the same form.
 
     Parameters
     ----------
     grid : Dataset or DataArray
-        Values with the coordinates easting, northing and upward in metres. Nodes without a value,
-        NaN, become no stations. Values are in mGal and Eotvos, or in the unit of their attribute
-        ``units``; gz is positive toward a positive mass below, as in Harmonica.
+        Values with the coordinates easting, northing and upward in metres. Nodes with the value NaN
+        are left out. Values are in mGal and Eotvos, or in the unit of their attribute ``units``; gz
+        is positive above a positive mass, as in Harmonica.
     components : dict of str, default=None
-        Component of each variable to take, as in ``{"gravity_disturbance": "z"}``. None takes the
-        variables with Harmonica's names of fields, ``g_e``, ``g_n``, ``g_z``, ``g_ez`` and so on.
+        Component of each variable to convert, as in ``{"gravity_disturbance": "z"}``. None takes
+        the variables with Harmonica's names of fields, such as ``g_e``, ``g_n``, ``g_z``, ``g_ez``.
     upward : float or DataArray, default=None
-        Height of the nodes in metres, for a grid without this coordinate, as Verde makes them.
+        Height of the nodes in metres, for grids without this coordinate, such as those of Verde.
 
     Returns
     -------
     survey : Survey
-        A station for each node with values, row by row from the south or as in `grid`.
+        A station for each node with values, in the order of `grid`.
     X : ndarray of shape (1, n_data)
         The data.
 
@@ -50,15 +50,15 @@ def from_harmonica(
     ImportError
         If xarray, part of ``skgrav[bridges]``, is missing.
     TypeError
-        If it is not labelled.
+        If `grid` is not a Dataset or DataArray.
     ValueError
         If coordinates or components are missing or unknown, coordinates are degrees, or no node has
         values.
 
     See Also
     --------
-    from_equivalent_sources : Data of scattered stations on a lattice.
-    skgrav.Survey : Its `from_xarray` takes labelled data of this library.
+    from_equivalent_sources : Data on a lattice from scattered stations.
+    skgrav.Survey : Its `from_xarray` reads labelled data of this library.
 
     Examples
     --------
@@ -112,14 +112,15 @@ def from_harmonica(
 
 
 def from_equivalent_sources(sources: Any, survey: Survey) -> Array:
-    """Predict gravity at the stations of a survey by fitted equivalent sources.
+    """Predict gravity at the stations of a survey with fitted equivalent sources.
 
-    So scattered data become those of a lattice, as `Survey.grid` lays it, to which FFTs apply.
+    Scattered data are thus converted to data on a lattice, such as that of `Survey.grid`, for which
+    FFTs can be used.
 
     Parameters
     ----------
     sources : harmonica.EquivalentSources or EquivalentSourcesGB
-        Fitted to gz in mGal, positive toward a positive mass below.
+        Sources fitted to gz in mGal, positive above a positive mass.
     survey : Survey
         Stations of gz in 3D, above the sources.
 
@@ -135,17 +136,17 @@ def from_equivalent_sources(sources: Any, survey: Survey) -> Array:
     TypeError
         If `sources` or `survey` is of another type.
     ValueError
-        If the sources are not fitted, the survey has other components than gz, or stations lie at
-        the depth of sources or below.
+        If the sources are not fitted, the survey has other components than gz, or stations are not
+        above the highest source.
 
     Warns
     -----
     UserWarning
-        If stations lie beyond the data that were fitted.
+        If stations lie outside the extent of the fitted data.
 
     See Also
     --------
-    from_harmonica : Grids of other kinds.
+    from_harmonica : Conversion of grids and scattered data.
 
     Examples
     --------
@@ -189,38 +190,38 @@ def from_equivalent_sources(sources: Any, survey: Survey) -> Array:
     if beyond.any():
         warn(
             f"{np.count_nonzero(beyond)} of {survey.n_stations} stations lie beyond the data to "
-            "which 'sources' were fitted, where they extrapolate. Take a smaller survey."
+            "which 'sources' were fitted, and are extrapolated. Use a smaller survey."
         )
     return np.asarray(sources.predict(coordinates), dtype=np.float64)[None]
 
 
 def to_harmonica(geometry: Mesh | Survey) -> Any:
-    """Give the stations of a survey, or the cells of a mesh, as Harmonica's functions take them.
+    """Convert the stations of a survey, or the cells of a mesh, to arguments of Harmonica.
 
     Parameters
     ----------
     geometry : Survey or Mesh
-        In 3D.
+        Geometry in 3D.
 
     Returns
     -------
     coordinates : tuple of three ndarray of shape (n_stations,)
-        Of a survey, easting, northing and upward in metres.
+        For a survey: easting, northing and upward in metres.
     prisms : ndarray of shape (n_cells, 6)
-        Of a mesh, west, east, south, north, bottom and top of each active cell in metres, in the
+        For a mesh: west, east, south, north, bottom and top of each active cell in metres, in the
         order of densities, so that ``harmonica.prism_gravity(coordinates, prisms, rho,
-        field="g_z")`` is the gravity here.
+        field="g_z")`` equals gz of a `ForwardOperator`.
 
     Raises
     ------
     TypeError
-        If it is of another type.
+        If `geometry` is of another type.
     ValueError
-        If it is in 2D.
+        If `geometry` is in 2D.
 
     See Also
     --------
-    from_harmonica : The way here.
+    from_harmonica : The reverse conversion of data.
 
     Examples
     --------
@@ -251,7 +252,7 @@ def to_harmonica(geometry: Mesh | Survey) -> Any:
 
 
 def _chosen(grid: Any, components: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the component of each variable that is taken."""
+    """Return the component of each variable to convert."""
     if components is None:
         chosen = {str(n): _FIELDS[n] for n in grid.data_vars if n in _FIELDS}
     else:

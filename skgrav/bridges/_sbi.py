@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class CodeSimulator:
-    """Simulator of sbi from codes of a generator to noisy gravity.
+    """Simulator for sbi, from codes of a generator to noisy gravity.
 
-    Decodes codes to densities, computes their gravity and adds noise. `prior`, `pairs` and
-    `observe` give what sbi needs beside it, and `sample_y` the densities of its posterior.
+    It decodes codes to densities, computes their gravity and adds noise. `prior`, `pairs` and
+    `observe` return the other inputs of sbi, and `sample_y` draws densities from its posterior.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ class CodeSimulator:
         Fitted generator, such as a `VAEGenerator` or PCA, with `transform` and
         `inverse_transform`.
     operator : ForwardOperator, JointOperator or MatrixOperator
-        The fitted physics.
+        Fitted operator from density to data.
     noise_level : float, default=None
-        Standard deviation of the noise relative to the rms of each sample's own data. None takes
+        Standard deviation of the noise, relative to the rms of the data of each sample. None takes
         the uncertainty of the operator's survey.
 
     Attributes
@@ -50,17 +50,17 @@ class CodeSimulator:
 
     See Also
     --------
-    skgrav.LatentInverter : A Gaussian posterior of codes, without training of its own.
+    skgrav.LatentInverter : A Gaussian posterior of codes, without training of a posterior.
 
     Notes
     -----
-    Data are whitened, so that noise is equal in all of them, and a trend of the survey, whose
-    coefficients are free, is left out: an observation must go through `observe`. Noise is drawn
-    from torch's global generator, as sbi expects of a simulator, so that its seeds apply.
+    Data are whitened, so that all have the same noise, and a trend of the survey is projected out.
+    Therefore measured data must be converted by `observe`. Noise is drawn from torch's global
+    generator, as sbi requires of a simulator, so that torch's seeds apply.
 
-    A posterior trained by `__call__` is that of data which some code explains, up to noise. In
-    `pairs` data are of the training densities themselves, so that what no code can explain is noise
-    to the posterior, too; that suits measured data.
+    A posterior trained with `__call__` assumes that some code explains the data up to noise. The
+    data of `pairs` are those of the training densities themselves, so that the error of the
+    generator is part of the noise of the posterior. This is appropriate for measured data.
 
     Examples
     --------
@@ -98,7 +98,7 @@ class CodeSimulator:
         if not self.noise.is_known:
             raise ValueError(
                 f"'noise_level' is {noise_level!r} and the survey has no uncertainty; a simulator "
-                "must know its noise. Give a number."
+                "needs the noise. Give a number."
             )
 
     def __call__(self, theta: torch.Tensor | Array) -> torch.Tensor:
@@ -116,7 +116,7 @@ class CodeSimulator:
         """
         import torch
 
-        # With several workers sbi gives arrays.
+        # With several workers, sbi passes arrays.
         given = theta.detach().cpu().numpy() if isinstance(theta, torch.Tensor) else theta
         codes = check_array(given, "theta")
         rho = np.asarray(self.generator.inverse_transform(codes), dtype=np.float64)
@@ -134,7 +134,7 @@ class CodeSimulator:
         Returns
         -------
         prior : torch.distributions.MultivariateNormal
-            Of their mean and their covariance, the latter shrunk as by Ledoit and Wolf.
+            Gaussian with their mean, and their covariance shrunk as by Ledoit and Wolf.
         """
         import torch
 
@@ -151,7 +151,7 @@ class CodeSimulator:
     def pairs(
         self, y: ArrayLike, *, random_state: int | np.random.RandomState | None = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the codes of densities, and noisy data of the densities themselves.
+        """Return the codes of densities, and noisy data of these densities.
 
         Parameters
         ----------
@@ -173,7 +173,7 @@ class CodeSimulator:
         return _tensor(codes), _tensor(white + sigma[:, None] * errors)
 
     def observe(self, X: ArrayLike) -> torch.Tensor:
-        """Convert measured data to those that are simulated.
+        """Convert measured data to the form of the simulated ones.
 
         Parameters
         ----------
@@ -183,7 +183,7 @@ class CodeSimulator:
         Returns
         -------
         x : torch.Tensor of shape (n_samples, n_white)
-            Whitened data, an observation of sbi for each row.
+            Whitened data; each row is an observation for sbi.
         """
         X = check_array(X, "X")
         if X.shape[1] != self.operator.n_data_:
@@ -204,18 +204,18 @@ class CodeSimulator:
         Parameters
         ----------
         posterior : sbi posterior
-            Trained by this simulator or its pairs; anything with ``sample((n_samples,), x=x)``.
+            Posterior trained with this simulator or its pairs, with ``sample((n_samples,), x=x)``.
         X : array-like of shape (n_samples_X, n_data)
             Gravity, component-major.
         n_samples : int, default=1
-            Number of draws for each row of `X`.
+            Number of samples for each row of `X`.
         random_state : int, RandomState instance or None, default=0
-            Seed of the draws; torch's global generator is left as it was.
+            Seed of the samples; the state of torch's global generator is not changed.
 
         Returns
         -------
         rho : ndarray of shape (n_samples_X, n_cells, n_samples)
-            Draws, as by `LatentInverter.sample_y`.
+            Posterior samples, in the form of `LatentInverter.sample_y`.
         """
         import torch
 
@@ -245,7 +245,7 @@ class CodeSimulator:
 
 
 def _tensor(values: Array) -> torch.Tensor:
-    """Return a tensor in single precision, which is that of sbi."""
+    """Return a tensor in single precision, the precision of sbi."""
     import torch
 
     return torch.from_numpy(np.array(values, dtype=np.float32, order="C"))

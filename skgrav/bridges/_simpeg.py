@@ -1,4 +1,4 @@
-"""Simulations of SimPEG: their mesh, survey, sensitivity, models and data, and the way back."""
+"""Conversion of SimPEG's gravity simulations, models and data to those of skgrav, and back."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from skgrav._typing import Array, Indices
 from skgrav.geometry import Mesh, Survey
 from skgrav.operators import ForwardOperator, MatrixOperator
 
-#: kg/m3 of SimPEG's unit of density, g/cm3.
+#: SimPEG's unit of density, g/cm3, in kg/m3.
 _DENSITY = 1e3
 
 
 def from_simpeg(simulation: Any) -> SimPEGProblem:
-    """Take over a gravity simulation of SimPEG.
+    """Convert a gravity simulation of SimPEG.
 
     Parameters
     ----------
     simulation : simpeg.potential_fields.gravity.Simulation3DIntegral
         Simulation with a survey and stored sensitivities. Its mesh may be of any type; only a
-        TensorMesh has a counterpart here.
+        TensorMesh is converted to a `Mesh`.
 
     Returns
     -------
@@ -36,15 +36,15 @@ def from_simpeg(simulation: Any) -> SimPEGProblem:
     ImportError
         If SimPEG, part of ``skgrav[bridges]``, is missing.
     TypeError
-        If it is no such simulation.
+        If `simulation` is of another type.
     ValueError
         If receivers have different components or guv, the mesh is rotated, or sensitivities are not
         stored.
 
     See Also
     --------
-    to_simpeg : The way back.
-    skgrav.ForwardOperator : The same gravity, computed here.
+    to_simpeg : The reverse conversion.
+    skgrav.ForwardOperator : Computes gravity without SimPEG.
 
     Examples
     --------
@@ -61,9 +61,10 @@ def from_simpeg(simulation: Any) -> SimPEGProblem:
 class SimPEGProblem:
     """A gravity simulation of SimPEG, in the axes, order and units of this library.
 
-    SimPEG's z and gz are positive up, its densities in g/cm3, its cells ordered from the bottom
-    up, and its data by station. Here z and gz are positive down, densities in kg/m3, cells ordered
-    from the top down, and data by component. Gravity is in mGal and gradients in Eotvos in both.
+    In SimPEG, z and gz are positive up, densities are in g/cm3, cells are ordered from the bottom
+    up, and data by station. In this library, z and gz are positive down, densities are in kg/m3,
+    cells are ordered from the top down, and data by component. In both, gravity is in mGal and
+    gradients are in Eotvos.
 
     Parameters
     ----------
@@ -75,14 +76,14 @@ class SimPEGProblem:
     operator : MatrixOperator
         The simulation's sensitivity to the density of its active cells, fitted.
     mesh : Mesh or None
-        The mesh with its active cells; None unless the simulation has a TensorMesh: cells then
-        are in SimPEG's order.
+        The mesh with its active cells; None if the mesh of the simulation is not a TensorMesh.
+        Cells are then in SimPEG's order.
     survey : Survey
         Stations and components.
 
     See Also
     --------
-    from_simpeg : Makes it.
+    from_simpeg : Returns it.
 
     Examples
     --------
@@ -155,7 +156,7 @@ class SimPEGProblem:
         if self._map is not None and type(self._map) is not maps.IdentityMap:
             raise ValueError(
                 f"'rhoMap' of the simulation is a {type(self._map).__name__}, which is not "
-                "inverted here. Give the simulation an IdentityMap, or invert it yourself."
+                "inverted here. Give the simulation an IdentityMap, or invert the map yourself."
             )
         rho = _rows_of("rho", rho, len(self._cells))
         model = np.empty_like(rho)
@@ -178,7 +179,7 @@ class SimPEGProblem:
         return self._signs * _rows_of("dobs", dobs, len(self._rows))[:, self._rows]
 
     def to_data(self, X: ArrayLike) -> Array:
-        """Convert data to those of SimPEG.
+        """Convert data to the form of SimPEG.
 
         Parameters
         ----------
@@ -211,7 +212,7 @@ class SimPEGProblem:
 
 
 def to_simpeg(operator: ForwardOperator, **settings: Any) -> Any:
-    """Make the same gravity simulation for SimPEG.
+    """Convert an operator to a gravity simulation of SimPEG.
 
     Parameters
     ----------
@@ -223,22 +224,22 @@ def to_simpeg(operator: ForwardOperator, **settings: Any) -> Any:
     Returns
     -------
     simulation : simpeg.potential_fields.gravity.Simulation3DIntegral
-        Simulation whose model is the density of the active cells in g/cm3. `from_simpeg` of it
-        converts models and data.
+        Simulation whose model is the density of the active cells in g/cm3. `from_simpeg` of this
+        simulation converts models and data.
 
     Raises
     ------
     ImportError
         If SimPEG, part of ``skgrav[bridges]``, is missing.
     TypeError
-        If it is no ForwardOperator.
+        If `operator` is not a ForwardOperator.
     ValueError
-        If SimPEG has no such operator: of a section, point masses, fractions of cells or normalized
-        units.
+        If the operator has no counterpart in SimPEG: 2D meshes, point masses, fractions of cells,
+        or normalized units.
 
     See Also
     --------
-    from_simpeg : The way here.
+    from_simpeg : The reverse conversion.
 
     Examples
     --------
@@ -286,7 +287,7 @@ def to_simpeg(operator: ForwardOperator, **settings: Any) -> Any:
 
 
 def _survey(survey: Any) -> tuple[Survey, Indices, Array]:
-    """Return the survey, and for each of its data the index in SimPEG's and the sign."""
+    """Return the survey, and the index in SimPEG and the sign of each of its data."""
     if survey is None:
         raise ValueError("'simulation' has no survey; give it one.")
     receivers = survey.source_field.receiver_list
@@ -306,7 +307,7 @@ def _survey(survey: Any) -> tuple[Survey, Indices, Array]:
 
 
 def _mesh(mesh: Any, active_cells: Any) -> tuple[Mesh | None, Indices]:
-    """Return the mesh if it is a tensor mesh, and the index of its cells in SimPEG's."""
+    """Return the mesh, None if it is no tensor mesh, and the index of its cells in SimPEG."""
     discretize = import_optional("discretize", "from_simpeg", "bridges")
     active = np.ones(mesh.n_cells, dtype=bool) if active_cells is None else active_cells
     order = np.full(mesh.n_cells, -1)

@@ -303,8 +303,8 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         Parameters
         ----------
         shape : sequence of int, default=None
-            Shape of an image. None takes that of the mesh, with all its cells; those that are
-            inactive make no gravity. Without a mesh it is ``(n_cells,)``.
+            Shape of an image. None takes that of the mesh with all its cells; inactive cells have
+            no gravity. Without a mesh it is ``(n_cells,)``.
         noise_model : deepinv.physics.NoiseModel or float, default=None
             Noise that the physics adds; a number is the standard deviation of Gaussian noise, in
             the unit of the data. None adds none.
@@ -321,9 +321,9 @@ class BaseOperator(TransformerMixin, BaseEstimator, ABC):
         physics : deepinv.physics.LinearPhysics
             Maps images (n_samples, 1, nz, nx) or (n_samples, 1, nz, ny, nx), in kg/m3, to data
             (n_samples, n_data). ``A_adjoint`` is the exact transpose. ``A_dagger`` is the
-            minimum-norm density of the truncated SVD: deepinv's own iterations have a damping and
-            tolerances that depend on units, as those of its other algorithms do, which suppose a
-            physics of about unit norm.
+            minimum-norm density of the truncated SVD, instead of deepinv's iterations, whose
+            damping and tolerances depend on units. deepinv's other algorithms also assume a physics
+            of about unit norm.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Operators as the linear physics of deepinv, on images instead of vectors."""
+"""Operators as linear physics of deepinv, for images instead of vectors."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def linear_physics(
     device: Any,
     dtype: Any,
 ) -> Any:
-    """Return the ``deepinv.physics.LinearPhysics`` of a fitted operator, as `to_deepinv` says."""
+    """Return the ``deepinv.physics.LinearPhysics`` of a fitted operator; see `to_deepinv`."""
     try:
         physics = import_optional("deepinv.physics", "to_deepinv", "bridges")
     except RuntimeError as error:
         raise ImportError(
-            f"to_deepinv needs deepinv, whose torchvision is of another build than torch: {error}. "
+            f"to_deepinv needs deepinv, whose torchvision does not match torch's build: {error}. "
             "Install torch and torchvision from the same index."
         ) from error
     maps = ImageMaps(operator, shape, rcond, device, dtype)
@@ -36,15 +36,15 @@ def linear_physics(
         img_size=maps.image,
         noise_model=_checked_noise(noise_model, physics),
     )
-    linear.maps = maps  # a part of it, so that buffers go where it goes
+    linear.maps = maps  # a submodule, so that its buffers are moved with the physics
     linear.A_dagger = maps.minimum_norm
     return linear.to(device, maps.unit.dtype)
 
 
 class ImageMaps(nn.Module):
-    """The maps between images, one channel deep, and data.
+    """The maps between images of one channel and data.
 
-    deepinv's power method gives a sample without its axis, so that the axis may be missing.
+    The axis of samples may be missing, since deepinv's power method passes a single image.
     """
 
     unit: Tensor
@@ -71,7 +71,7 @@ class ImageMaps(nn.Module):
         return g.reshape(*x.shape[: x.ndim - len(self.image)], -1)
 
     def transpose(self, y: Tensor, **kwargs: Any) -> Tensor:
-        """Apply the transpose to data: images, zero in inactive cells."""
+        """Apply the transpose to data; the images are zero in inactive cells."""
         return self._images(self.module.adjoint(self._rows("y", y, (self.module.n_data,))), y)
 
     def minimum_norm(self, y: Tensor, **kwargs: Any) -> Tensor:
@@ -79,7 +79,7 @@ class ImageMaps(nn.Module):
         g = self._rows("y", y, (self.module.n_data,))
         U, s, Vt = self.operator.svd_
         kept = s > self.rcond * s[0]
-        # Not held as buffers, since they may be as large as the matrix.
+        # Not buffers, since they may be as large as the matrix.
         left, right = (torch.from_numpy(m).to(y) for m in (U[:, kept] / s[kept], Vt[kept]))
         return self._images(g @ left @ right, y)
 
