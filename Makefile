@@ -56,7 +56,7 @@ figures: $(VENV)/.installed-demo ## run the demo; its output and the pictures of
 # is installed before, as two installations at once would spoil it.
 test: $(VENV)/.installed-test ## lint, build the docs, test and package, as CI does
 	@$(MAKE) $(VENV)/.installed-doc
-	@$(MAKE) -j2 --output-sync=line lint doc unit package
+	@$(MAKE) -j2 lint doc unit package
 
 lint: $(VENV)/.installed-test ## ruff, import layers, types, spelling, repository review
 	$(BIN)/ruff check
