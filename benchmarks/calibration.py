@@ -13,6 +13,7 @@ build/benchmarks/calibration_METHOD.csv, and page fills doc/calibration.md with 
 import argparse
 import csv
 import time
+import traceback
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -248,6 +249,16 @@ def write(name, rows):
         writer.writerows(rows)
 
 
+def written(name, futures):
+    """Write the figures of a method, and return whether there are any."""
+    try:
+        write(name, [row for future in futures for row in future.result()])
+    except Exception:  # of one method, which must not lose the others
+        traceback.print_exc()
+        return False
+    return True
+
+
 def main():
     options = parsed()
     tasks = [
@@ -264,13 +275,15 @@ def main():
             for name in options.parts
             if name in OF_VOLUMES
         }
-        for name in dict.fromkeys(task[0] for task in tasks):
-            parts = [part for task, part in zip(tasks, found, strict=True) if task[0] == name]
-            write(name, [row for part in parts for row in part.result()])
-        for name, part in of_volumes.items():
-            write(name, part.result())
+        futures = {name: [] for name, *_ in tasks}
+        for task, future in zip(tasks, found, strict=True):
+            futures[task[0]].append(future)
+        futures |= {name: [future] for name, future in of_volumes.items()}
+        failed = [name for name, parts in futures.items() if not written(name, parts)]
     if "page" in options.parts:
         make_page(METHODS)
+    if failed:
+        raise SystemExit(f"These failed: {', '.join(failed)}. The others are written.")
 
 
 def parsed():

@@ -129,8 +129,8 @@ class NearField:
         for axis, home, n in zip(axes, column.T, self.n_beside, strict=True):
             keys.append(np.where(axis.is_even(home, n), np.iinfo(np.intp).min, home))
         distinct, group = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)
-        order = np.argsort(group, kind="stable")
-        ends = np.cumsum(np.bincount(group, minlength=len(distinct)))
+        order = np.argsort(group.ravel(), kind="stable")
+        ends = np.cumsum(np.bincount(group.ravel(), minlength=len(distinct)))
         for key, rows in zip(distinct.tolist(), np.split(order, ends[:-1]), strict=True):
             layers = self.layers(key[0])
             if layers.start < layers.stop:
