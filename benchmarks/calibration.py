@@ -92,7 +92,12 @@ def network(library, options):
 def refined(library, options):
     pretrained = FrozenEstimator(CNNInverter.from_pretrained("paper"))
     inverter = Refiner(
-        "bayes", init=pretrained, operator=library.operator, noise_level=0.0, cv="prefit"
+        "bayes",
+        init=pretrained,
+        operator=library.operator,
+        noise_level=0.0,
+        cv="prefit",
+        store_covariance=True,
     )
     return inverter.fit(library.data, library.target)
 
