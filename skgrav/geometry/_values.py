@@ -8,6 +8,7 @@ from dataclasses import fields
 from operator import index
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from skgrav._checks import named, real_array
@@ -35,10 +36,11 @@ def frozen(values: ArrayLike, name: str) -> Array:
     return array
 
 
-def whole_numbers(values: Sequence[int], name: str) -> tuple[int, ...]:
+def whole_numbers(values: Sequence[Any], name: str) -> tuple[int, ...]:
     """Return whole numbers of at least 1."""
     with named(name):
-        numbers = tuple(index(value) for value in values)
+        # NumPy 2.0 takes its booleans for indices, with a warning.
+        numbers = tuple(0 if isinstance(value, np.bool) else index(value) for value in values)
     if not numbers or min(numbers) < 1:
         raise ValueError(f"'{name}' is {values!r}; it must be whole numbers of at least 1.")
     return numbers
