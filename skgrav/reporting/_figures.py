@@ -105,8 +105,8 @@ def pictures_of_doubt(case: Case) -> Iterator[Picture]:
         yield _picture(
             figure,
             "Draws from the posterior",
-            "Densities that fit the data to their noise as well. What all of them show is known; "
-            "what differs from one to the next is not.",
+            "Densities that also fit the data to their noise. What they have in common is "
+            "determined by the data and the prior; what differs between them is not.",
         )
 
 
