@@ -15,23 +15,29 @@ _BLOCK = 512
 
 
 class Rows:
-    """Rows of an array, read as float64, followed by mirror images if `order` is given.
+    """Rows of an array, read as `dtype`, followed by mirror images if `order` is given.
 
     A mirror image has the columns in this order, times `sign`. A memory-mapped array stays on disk.
     """
 
     ndim = 2
 
-    def __init__(self, array: NDArray[Any], order: Indices | None = None, sign: Any = 1.0) -> None:
-        self.array, self.order, self.sign = array, order, sign
+    def __init__(
+        self,
+        array: NDArray[Any],
+        order: Indices | None = None,
+        sign: Any = 1.0,
+        dtype: type[np.floating[Any]] = np.float64,
+    ) -> None:
+        self.array, self.order, self.sign, self.dtype = array, order, sign, dtype
 
     def __len__(self) -> int:
         return len(self.array) * (1 if self.order is None else 2)
 
     def __getitem__(self, rows: Indices) -> Array:
         if self.order is None:
-            return self.array[rows].astype(np.float64, copy=False)
-        found = self.array[rows % len(self.array)].astype(np.float64, copy=False)
+            return self.array[rows].astype(self.dtype, copy=False)
+        found = self.array[rows % len(self.array)].astype(self.dtype, copy=False)
         images = rows >= len(self.array)
         found[images] = self._mirrored(found[images])
         return found
@@ -40,7 +46,7 @@ class Rows:
         """Yield slices of rows and these, which may be views that must not be changed."""
         n_rows = len(self.array)
         for start in range(0, n_rows, _BLOCK):
-            block = self.array[start : start + _BLOCK].astype(np.float64, copy=False)
+            block = self.array[start : start + _BLOCK].astype(self.dtype, copy=False)
             yield slice(start, start + len(block)), block
             if self.order is not None:
                 image = start + n_rows

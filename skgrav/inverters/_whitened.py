@@ -162,7 +162,7 @@ class WhitenedEncoding(LinearEncoding):
         """Return u and rms of noise-free data, and targets.
 
         Targets are components of density, the squared norm of the linear estimate's error outside
-        the components, the norm of the density, and for a spread deviations of all cells.
+        the components, the norm of the density, and for a spread the density of all cells.
         """
         sections = Rows(y) if self.mirror is None else Rows(y, self.mirror.cells)
         n_targets = 0 if self.data_consistent else len(self.scale)
@@ -187,7 +187,8 @@ class WhitenedEncoding(LinearEncoding):
         if self.data_consistent:
             return inputs, Encoded(self._after_deviation, sections, targets)
         if self.uncertainty:
-            return inputs, Encoded(self._before_deviation, sections, targets)
+            single = Rows(sections.array, sections.order, dtype=np.float32)
+            return inputs, Encoded(_with_densities, single, targets)
         return inputs, targets
 
     def inputs(self, X: Array, sigma: Array) -> tuple[Array32, Array]:
@@ -263,8 +264,9 @@ class WhitenedEncoding(LinearEncoding):
     def _after_deviation(self, rho: Array, targets: Array32) -> Array32:
         return np.hstack([(rho - self.mean).astype(np.float32), targets])
 
-    def _before_deviation(self, rho: Array, targets: Array32) -> Array32:
-        return np.hstack([targets, (rho - self.mean).astype(np.float32)])
+
+def _with_densities(rho: Array32, targets: Array32) -> Array32:
+    return np.hstack([targets, rho])
 
 
 def _null_space_network(
@@ -291,10 +293,10 @@ class NoisyCoordinates:
         self.data_rms = encoding.data_rms
         std = np.maximum(encoding.std, _NO_STD)
         self.std = torch.tensor(std, dtype=torch.float32, device=device)
-        of_cells = torch.tensor(encoding.regression, dtype=torch.float32, device=device)
+        self.mean = torch.tensor(encoding.mean, dtype=torch.float32, device=device)
+        self.of_cells = torch.tensor(encoding.regression, dtype=torch.float32, device=device)
         expressed = encoding._expressed(encoding.regression)
         self.regression = torch.tensor(expressed, dtype=torch.float32, device=device)
-        self.of_cells = of_cells
 
     def __call__(self, X: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         u, rms = X[:, :-1], X[:, -1:]
@@ -306,5 +308,5 @@ class NoisyCoordinates:
         n = self.regression.shape[1]
         parts = [y[:, :n] - z @ self.regression, y[:, n : n + 2]]
         if y.shape[1] > n + 2:
-            parts.append(y[:, n + 2 :] - z @ self.of_cells)
+            parts.append(y[:, n + 2 :] - torch.addmm(self.mean, z, self.of_cells))
         return x, torch.cat(parts, dim=1)

@@ -16,6 +16,9 @@ from skgrav.networks._averaging import AveragedWeights
 from skgrav.networks._checks import check_tensor
 from skgrav.networks._mixtures import INITIAL, CellMixtures, some_cells
 
+#: Cells for each at which the spread is trained in a step.
+_STEP = 4
+
 
 @dataclass(frozen=True, eq=False)
 class ImageFrame:
@@ -113,7 +116,7 @@ class ImageNetwork(nn.Module):
         if not self.spread:
             return self._estimate(channels, turn)
         rho, raw = self._with_spread(channels, turn)
-        cells = some_cells(rho.shape[1])
+        cells = some_cells(rho.shape[1], _STEP)
         return rho, CellMixtures(raw[:, :, cells], rho.detach()[:, cells], self.scale, cells)
 
     def mixtures(self, x: torch.Tensor) -> CellMixtures:

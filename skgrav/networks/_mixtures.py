@@ -13,9 +13,6 @@ from torch import nn
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
-#: One in how many cells the spread is trained at in each step.
-SHARE = 4
-
 #: Numbers of a network for each cell at the start of training: logit of the weight of the first
 #: Gaussian, shifts of both from the mean, and logarithms of both standard deviations.
 INITIAL = (0.0, 0.0, 0.0, -0.7, -1.3)
@@ -43,9 +40,9 @@ def shared(features: torch.Tensor) -> torch.Tensor:
     return features.detach().lerp(features, _SHARED)
 
 
-def some_cells(n_cells: int) -> slice:
-    """Return one cell in `SHARE`, from a random one on."""
-    return slice(int(torch.randint(min(SHARE, n_cells), ())), None, SHARE)
+def some_cells(n_cells: int, step: int) -> slice:
+    """Return one cell in `step`, from a random one on, at which the spread is trained."""
+    return slice(int(torch.randint(min(step, n_cells), ())), None, step)
 
 
 @dataclass(frozen=True)

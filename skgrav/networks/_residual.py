@@ -15,11 +15,12 @@ from skgrav._constraints import POSITIVE, Interval, checked
 from skgrav._typing import Array
 from skgrav.networks._checks import check_tensor
 from skgrav.networks._consistency import DataConsistency
-from skgrav.networks._mixtures import INITIAL, CellMixtures, begun, shared, some_cells
+from skgrav.networks._mixtures import INITIAL, CellMixtures, shared, some_cells
 from skgrav.networks._sections import damped
 
-#: Width of the layers of the spread.
-_SPREAD_WIDTH = 256
+#: Width of the layers of the spread, number of images that each of its numbers is a sum of, and
+#: cells for each at which it is trained in a step.
+_SPREAD_WIDTH, _N_IMAGES, _STEP = 256, 160, 8
 
 
 class ResidualMLP(nn.Module):
@@ -94,12 +95,19 @@ class ResidualMLP(nn.Module):
             buffer = torch.tensor(frame, dtype=torch.float32)
             self.register_buffer("components", buffer, persistent=False)
             self.unit = float(np.linalg.norm(sizes) / np.sqrt(frame.shape[1])) or 1.0
-            n = _SPREAD_WIDTH
+            n, n_numbers, n_cells = _SPREAD_WIDTH, len(INITIAL), frame.shape[1]
             self.spread = nn.Sequential(
-                nn.LayerNorm(width), nn.Linear(width, n), nn.GELU(), nn.Linear(n, n), nn.GELU()
+                nn.LayerNorm(width),
+                nn.Linear(width, n),
+                nn.GELU(),
+                nn.Linear(n, n),
+                nn.GELU(),
+                damped(nn.Linear(n, n_numbers * _N_IMAGES)),
+                nn.Unflatten(1, (n_numbers, _N_IMAGES)),
             )
-            last = damped(nn.Linear(n, len(INITIAL) * frame.shape[1]))
-            self.spread_last = begun(last, INITIAL)
+            # A layer from features to all cells would take half the time of training.
+            self.spread_images = nn.Parameter(torch.randn(_N_IMAGES, n_cells) / _N_IMAGES**0.5)
+            self.spread_mean = nn.Parameter(torch.tensor(INITIAL)[:, None].repeat(1, n_cells))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, CellMixtures]:
         """Map whitened data to components of density.
@@ -121,7 +129,7 @@ class ResidualMLP(nn.Module):
         found, h = self._mapped(x)
         if self.spread is None or not self.training:
             return found
-        return found, self._mixtures(found, h, some_cells(self.components.shape[1]))
+        return found, self._mixtures(found, h, some_cells(self.components.shape[1], _STEP))
 
     def mixtures(self, x: torch.Tensor) -> CellMixtures:
         """Return distributions of the corrections of all cells.
@@ -142,9 +150,7 @@ class ResidualMLP(nn.Module):
         if self.spread is None:
             raise ValueError("the network has no spread; give 'components'.")
         found, features = found.detach(), self.spread(shared(h))
-        weight = self.spread_last.weight.unflatten(0, (len(INITIAL), -1))[:, cells]
-        bias = self.spread_last.bias.unflatten(0, (len(INITIAL), -1))[:, cells]
-        raw = (features @ weight.flatten(0, 1).mT + bias.flatten()).unflatten(1, (len(INITIAL), -1))
+        raw = features @ self.spread_images[:, cells] + self.spread_mean[:, cells]
         return CellMixtures(raw, found @ self.components[:, cells], self.unit, cells)
 
     def _mapped(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
