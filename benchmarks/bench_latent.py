@@ -1,8 +1,8 @@
 """Inversion in the latent space of a VAE: the paper's mode, the default, and starts from a CNN.
 
 Trains a VAE and the paper's network on 10,000 sections, a GAN on half of them, then inverts 1,000
-others, clean and with noise. The time to the same objective, Gauss-Newton's against Adam's, is taken on 20 of them; Adam
-may take up to 60 times as long. Prints two tables and writes them as CSV.
+others, clean and with noise. The time to the same objective, Gauss-Newton's against Adam's, is
+taken on 20 of them; Adam may take up to 60 times as long. Prints two tables and writes them as CSV.
 """
 
 import time

@@ -3,16 +3,19 @@
     python benchmarks/train_volumes.py --seconds 2400 --seed 1       # 40 CPU minutes
     python benchmarks/train_volumes.py --seconds 2400 --ablate turns  # without turned volumes
     python benchmarks/train_volumes.py --epochs 30 --checkpoint build/huang2021 --save
-    python benchmarks/train_volumes.py --epochs 15 --own 20000        # on volumes of skgrav as well
+    python benchmarks/train_volumes.py --epochs 7 --own 20000        # on volumes of skgrav as well
+    python benchmarks/train_volumes.py --page                        # fills doc/public_problems.md
 
 One network for all noise, of the 20,000 volumes of training alone. It is judged as in the table of
 `public.py`, and on volumes of the families of `make_density_models`. If it is killed, the same
 command with the same folder of checkpoints continues.
 `--save` writes the weights that are shipped, and prints their hash for
-`skgrav/inverters/_pretrained.py`.
+`skgrav/inverters/_pretrained.py`. `--page` makes tables of what trainings with seed 0 have written:
+of ablations, and of networks that were trained on volumes of skgrav as well.
 """
 
 import argparse
+import csv
 import hashlib
 import time
 from functools import partial
@@ -22,7 +25,7 @@ import numpy as np
 import torch
 from _clock import Clock, epochs_within
 from _public_volumes import BOUNDS, CLEAN_HEADER, NOISY_HEADER, WEIGHTS, Method, evaluate, row
-from _timing import OUTPUT, processor, report, versions
+from _timing import OUTPUT, markdown, processor, put_into, report, versions
 from joblib import Parallel, delayed
 from torch import nn
 
@@ -99,6 +102,19 @@ ABLATIONS = {
     ),
 }
 
+#: What the page calls them.
+LABELS = {
+    "linear images": "linear images of density, with maps of gz alone",
+    "dampings": "two of three dampings",
+    "share of the linear estimate": "the linear estimate that the output is added to",
+    "noise input": "noise input, as if noise were 1 % of the rms",
+    "loss": "relative L2 loss, with mean squares instead",
+    "turns": "flips and quarter turns",
+    "half size": "half of the width, with 0.30 times the weights",
+    "double size": "its width, with 1.4 times that, 1.9 times the weights",
+    "Muon": "Muon, with AdamW instead",
+}
+
 
 def network(operator, **params):
     """Return the network that is trained, without its weights."""
@@ -133,8 +149,68 @@ def judge_own(network, operator):
     return [[name, f"{errors[families == name].mean():.3f}"] for name in np.unique(families)]
 
 
+def written(name):
+    """Return the figures by column that a training wrote, of 1000 + 10 x 50 volumes if ablated."""
+    found = {}
+    for part in ("", "_noise", "_own"):
+        with (OUTPUT / f"train_volumes_{name}{part}.csv").open() as file:
+            header, *rows, footer = csv.reader(file)
+        if part == "_own":
+            found["own"] = [float(error) for _, error in rows]
+        else:
+            found |= {
+                f"{column}{part}": value for column, value in zip(header, rows[0], strict=True)
+            }
+            found[f"footer{part}"] = footer[0]
+    return found
+
+
+def fill_page():
+    """Make tables of ablations, and of trainings on both kinds of volumes."""
+    columns = ("validation", "mean of I-VI", "validation_noise")
+    header = [
+        "without",
+        "validation",
+        "mean of I-VI",
+        "validation, noise",
+        "fit, CPU s",
+    ]
+    rows = []
+    for name in (None, *ABLATIONS):
+        if (OUTPUT / f"train_volumes_{run_name(name)}.csv").exists():
+            found = written(run_name(name))
+            figures = [found[column] for column in (*columns, "fit, CPU s")]
+            rows.append([LABELS[name] if name else "nothing", *figures])
+    content = f"{markdown(header, rows)}\n\nOne seed; {found['footer']}"
+    put_into("public_problems.md", "ablations of the U-Net", content)
+    header = ["trained on", *header[1:-1], "ten families of skgrav, mean", "least and largest"]
+    rows = []
+    for path in sorted(OUTPUT.glob("train_volumes_whole_*_0_own.csv")):
+        found = written(path.stem.removeprefix("train_volumes_").removesuffix("_own"))
+        n_own = int(path.stem.split("_")[3])
+        own = found["own"]
+        epochs = found["footer"].split(",")[0].replace(" volumes", " public volumes")
+        rows.append(
+            [
+                f"{epochs}" + f", and {n_own} of skgrav" * bool(n_own),
+                *(found[column] for column in columns),
+                f"{np.mean(own):.3f}",
+                f"{min(own):.3f}, {max(own):.3f}",
+            ]
+        )
+    put_into("public_problems.md", "trained on both", markdown(header, rows))
+
+
+def run_name(ablation, own=0, seed=0):
+    """Return the part of file names that stands for a training."""
+    return f"{ablation or 'whole'}_{own}_{seed}".replace(" ", "_")
+
+
 def main():
     options = parsed()
+    if options.page:
+        fill_page()
+        return
     params = {
         "random_state": options.seed,
         "batch_size": options.batch_size,
@@ -183,7 +259,7 @@ def main():
         f"{seconds - clock.seconds:.0f} before and after them, {elapsed / 60:.1f} minutes on "
         f"{torch.get_num_threads()} threads; {processor()}; {versions('skgrav', 'numpy', 'torch')}"
     )
-    name = f"{options.ablate or 'whole'}_{options.own}_{options.seed}".replace(" ", "_")
+    name = run_name(options.ablate, options.own, options.seed)
     report(f"train_volumes_{name}", CLEAN_HEADER[:-1], [clean[:-1]], footer)
     report(f"train_volumes_{name}_noise", NOISY_HEADER, [noisy], "With noise.")
     report(f"train_volumes_{name}_own", ["family of skgrav", "error"], judge_own(net, operator), "")
@@ -194,6 +270,7 @@ def parsed():
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--seconds", type=float, help="CPU seconds of training")
     length.add_argument("--epochs", type=int)
+    length.add_argument("--page", action="store_true", help="fill the page of the docs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--device", default="auto")

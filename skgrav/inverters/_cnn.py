@@ -108,7 +108,7 @@ class CNNInverter(
     uncertainty : bool, default=True
         Whether ``"residual"``, without `data_consistency`, and ``"unet"`` learn the distribution of
         each density, too, which hardly changes the estimates. It takes a sixth more time for
-        ``"unet"``, and half more for ``"residual"``.
+        ``"unet"``, and a quarter more for ``"residual"``.
     early_stopping : bool, default=False
         Whether to hold out a validation set, stop when its loss stops falling, and keep the
         best weights.
