@@ -41,9 +41,8 @@ from skgrav.operators import (
 )
 from skgrav.solvers import DecomposedSystem, LinearSystem, Projection, make_system
 
-#: Training sections from which prior and errors are learned: with linear generators, with encoders,
-#: and least number where codes must be searched.
-_N_LINEAR, _N_ENCODED, _N_SEARCHED = 10_000, 1000, 300
+#: Training sections from which prior and errors are learned, with linear generators and others.
+_N_LINEAR, _N_ENCODED = 10_000, 1000
 
 #: Misfit in units of noise and approximation error, of which few training samples are beyond 3.
 _UNEXPLAINED = 5.0
@@ -51,8 +50,8 @@ _UNEXPLAINED = 5.0
 #: Training samples inverted in `fit`, for `n_iter_` and for the share of the change that is made.
 _N_RECORDED = 100
 
-#: Samples per datum for prior and errors: where `_N_ENCODED` are fewer, they are `_N_LINEAR`, and
-#: as many are searched, up to `_N_ENCODED`.
+#: Samples per datum that `_N_ENCODED` must be for prior and errors; else they are `_N_LINEAR`,
+#: unless codes must be searched.
 _PER_DATUM = 3
 
 #: Training samples encoded and decoded together.
@@ -467,10 +466,9 @@ class LatentInverter(InverterMixin, BaseEstimator):
         limit = _N_LINEAR
         if linear is None:
             # A covariance of as many data as samples would be useless.
-            enough = _PER_DATUM * system.n_data
-            limit = _N_ENCODED if enough <= _N_ENCODED else _N_LINEAR
-            if not getattr(self.generator_, "has_encoder", True):
-                limit = min(max(_N_SEARCHED, enough), _N_ENCODED)
+            few = _PER_DATUM * system.n_data <= _N_ENCODED
+            searched = not getattr(self.generator_, "has_encoder", True)
+            limit = _N_ENCODED if few or searched else _N_LINEAR
         rows = np.linspace(0, len(rho) - 1, min(len(rho), limit)).astype(int)
         X, rho = X[rows], rho[rows]
         g = self._data(X)
