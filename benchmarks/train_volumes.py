@@ -181,7 +181,8 @@ def fill_page():
             found = written(run_name(name))
             figures = [found[column] for column in (*columns, "fit, CPU s")]
             rows.append([LABELS[name] if name else "nothing", *figures])
-    content = f"{markdown(header, rows)}\n\nOne seed; {found['footer']}"
+    length, _, made_by = found["footer"].partition(", ")
+    content = f"{markdown(header, rows)}\n\nSeed 0, {length}; {made_by.partition('; ')[2]}."
     put_into("public_problems.md", "ablations of the U-Net", content)
     header = ["trained on", *header[1:-1], "ten families of skgrav, mean", "least and largest"]
     rows = []
