@@ -20,7 +20,7 @@ from skgrav import (
     Mesh,
     Survey,
 )
-from skgrav.datasets import make_gravity_dataset
+from skgrav.datasets import fetch_huang2021, make_gravity_dataset
 from skgrav.inverters import _typicality
 
 MESH = Mesh.square(16)
@@ -161,6 +161,30 @@ def test_few_small_p_values_among_many_are_chance():
 def test_overstated_noise_is_no_oddity():
     p = fitted("bayes").applicability(with_noise(G, 0.01), noise_level=0.02)
     assert np.mean(p < 1e-3) < 0.005
+
+
+def test_p_values_do_not_depend_on_the_signs_of_eigenvectors():
+    # A pretrained network computes them anew, and on another processor they had other signs.
+    network = copy.deepcopy(fitted("unet"))
+    expected = network.applicability(G[:200], noise_level=0.01)
+    frame = network._encoding.frame
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], frame.rotation.shape[1])
+    vars(network._encoding)["frame"] = replace(frame, rotation=frame.rotation * signs)
+    found = network.applicability(G[:200], noise_level=0.01)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@CONTRADICTED
+@pytest.mark.parametrize("name", ["paper", "huang2021"])
+def test_pretrained_networks_raise_false_alarms_at_the_stated_rate(name, shared_data):
+    network = CNNInverter.from_pretrained(name)
+    if name == "paper":
+        g = make_gravity_dataset(1000, random_state=123).data
+    else:
+        g = fetch_huang2021("train", data_home=shared_data).data[::20]
+    p = network.applicability(g, noise_level=0.0)
+    assert 0.02 < np.mean(p < 0.05) < 0.08
+    assert np.mean(p < 0.001) < 0.005
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,11 +11,11 @@ _FOLDER = Path(__file__).parents[1] / "pretrained"
 PRETRAINED = {
     "paper": (
         "paper.safetensors",
-        "57357536b760b021e75ea2b772be2c066ef4bfbdb8c98e76326d002a2526310b",
+        "0434001b32289d7dcca14d022eff3e791944fc1f7e5c640adcd42829121d87c4",
     ),
     "huang2021": (
         "huang2021.safetensors",
-        "00391019cabf2087cea864078edb8eed4f095bd4d2d7a4c3deda9bca750eb7eb",
+        "b918539335f47e39c1a219c80c0f29cb515b5eb43b90974f1d631b9732c7949e",
     ),
 }
 

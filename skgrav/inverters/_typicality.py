@@ -54,6 +54,9 @@ class Typicality:
     have a generalised Pareto distribution.
     """
 
+    #: Leading eigenvectors, one a column. Computed anew, on another processor, they may have other
+    #: signs, and for equal eigenvalues, as symmetric surveys have, they may be turned.
+    basis: Array32 = field(metadata=sized("d", "k"))
     #: Coordinates of kept sections over the standard deviation of their signal.
     kept: Array32 = field(metadata=sized("m", "k", least="float16"))
     #: log10 of the relative noise, that tolerated included.
@@ -82,7 +85,8 @@ class Typicality:
         if len(white) < LEAST:
             return None
         std = np.sqrt(space.variance[: _NEAR[-1]])
-        kept = (white[:_N_KEPT] - mean) @ space.rotation[:, : len(std)]
+        basis = space.rotation[:, : len(std)].astype(np.float32)
+        kept = (white[:_N_KEPT] - mean) @ basis
         kept = np.divide(kept, std, out=np.zeros_like(kept), where=std > 0).astype(np.float32)
         others = white[_N_KEPT : _N_KEPT + _N_NULL]
         rms, residual = rms_of(others, data_rms), others - mean
@@ -91,9 +95,9 @@ class Typicality:
         for level in _LEVELS:
             sigma = level * rms
             noisy = residual + sigma[:, None] * noise
-            tables.append(_table(*_parts(space, kept, noisy, sigma, rms, data_rms)))
+            tables.append(_table(*_parts(space, basis, kept, noisy, sigma, rms, data_rms)))
         parts = (np.stack(part) for part in zip(*tables, strict=True))
-        return cls(kept, _log_level(np.array(_LEVELS)), *parts)
+        return cls(basis, kept, _log_level(np.array(_LEVELS)), *parts)
 
     def p_values(
         self, space: DataSpace, white: Array, mean: Array, sigma: Array, data_rms: float
@@ -103,7 +107,8 @@ class Typicality:
         `sigma` is the standard deviation of their noise.
         """
         rms = rms_of(white, data_rms)
-        energies, _, near = _parts(space, self.kept, white - mean, sigma, rms, data_rms)
+        data = white - mean, sigma, rms, data_rms
+        energies, _, near = _parts(space, self.basis, self.kept, *data)
         usual, root, median, width, quantiles, tail = self._at(sigma / rms)
         parts = (_raw(energies, near, usual, root) - median) / width
         return _exceedance(parts.max(axis=1), quantiles, tail)
@@ -137,7 +142,13 @@ def _log_level(level: Array) -> Array:
 
 
 def _parts(
-    space: DataSpace, kept: Array32, residual: Array, sigma: Array, rms: Array, data_rms: float
+    space: DataSpace,
+    basis: Array32,
+    kept: Array32,
+    residual: Array,
+    sigma: Array,
+    rms: Array,
+    data_rms: float,
 ) -> tuple[Array, Array, Array]:
     """Return log energies of bands, shares of noise in them, and log distances to the nearest."""
     noise = sigma**2 + (_TOLERATED * rms) ** 2
@@ -158,13 +169,14 @@ def _parts(
         share = np.column_stack([share, noise / expected])
     # Noise may be overestimated without being unusual.
     log_energy = np.log(np.maximum(energy + _MISSING * share, 1e-30))
-    return log_energy, share, _log_distances(kept, coordinates, variance, weights)
+    leading = residual @ basis[:, :n_live]
+    return log_energy, share, _log_distances(kept, leading, variance, weights)
 
 
 def _log_distances(kept: Array32, coordinates: Array, variance: Array, weights: Array) -> Array:
     """Return log distances to the nearest kept section, (n_samples, n_parts)."""
-    n = min(kept.shape[1], len(variance))
-    coordinates, weights, std = coordinates[:, :n], weights[:, :n], np.sqrt(variance[:n])
+    n = coordinates.shape[1]
+    weights, std = weights[:, :n], np.sqrt(variance[:n])
     weighted = coordinates * weights
     factors = np.stack([weights * variance[:n], -2.0 * std * weighted], axis=2, dtype=np.float32)
     kept = kept[:, :n]
