@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 from _timing import in_fresh_process
+from sklearn.frozen import FrozenEstimator
 
 import skgrav
-from skgrav import BayesLinearInverter, CNNInverter, SparseInverter, TikhonovInverter
+from skgrav import BayesLinearInverter, CNNInverter, Refiner, SparseInverter, TikhonovInverter
 from skgrav.benchmarking import BOUNDS, COMPARED, FAMILIES, GRAVIGNN, NOISY, TOLD
 from skgrav.benchmarking import evaluate as judged
 from skgrav.datasets import fetch_huang2021
+from skgrav.solvers import Projection
 
 #: Weights that training ships, if it has.
 WEIGHTS = Path(skgrav.__file__).parent / "pretrained" / "huang2021.safetensors"
@@ -90,6 +92,18 @@ def unet(operator):
     return CNNInverter.from_pretrained("huang2021")
 
 
+def refined(operator):
+    """Return the U-Net, whose estimates are fitted to the data within the bounds."""
+    train, network = fetch_huang2021("train"), unet(operator)
+    refiner = Refiner(
+        Projection(bounds=BOUNDS),
+        init=FrozenEstimator(network),
+        operator=network.operator_,
+        noise_level=TOLD,
+    )
+    return refiner.fit(train.data[:2], train.density(slice(2)))
+
+
 def methods():
     """Return all methods that can be had, by name."""
     smooth = TikhonovInverter(order=1, depth_weighting="sensitivity")
@@ -111,6 +125,7 @@ def methods():
         )
     if WEIGHTS.exists():
         found["U-Net"] = Method(unet, told=0.0)
+        found["U-Net, fitted to data"] = Method(refined, n_volumes=(500, 50))
     return found
 
 
