@@ -1,13 +1,17 @@
 """A dask cluster, here of two processes or threads, gives what one process gives."""
 
 import os
+from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
+from threading import Thread
 from unittest import mock
 
 import joblib
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 
 from skgrav import CNNInverter, ForwardOperator, Mesh, Pipeline, Refiner
@@ -53,13 +57,30 @@ def client(request):
         yield client
 
 
+def fitted_on_cluster(n_tries=2, seconds=300):
+    """Fit the search; joblib may wait for ever for a result that workers have sent long ago."""
+
+    def fit(found):
+        try:
+            with joblib.parallel_config("dask"):
+                found.set_result(clone(search).set_params(n_jobs=2).fit(X, y))
+        except Exception as error:  # of the test, which another thread reports
+            found.set_exception(error)
+
+    for _ in range(n_tries):
+        found = Future()
+        Thread(target=fit, args=[found], daemon=True).start()
+        with suppress(TimeoutError):
+            return found.result(seconds)
+    raise TimeoutError(f"no result of {n_tries} searches within {seconds} seconds each")
+
+
 @pytest.mark.slow
 def test_grid_search_finds_the_same(client):
     here = search.set_params(n_jobs=1).fit(X, y)
     expected, rho = here.cv_results_["mean_test_score"], here.predict(X)
     state = torch.get_rng_state()
-    with joblib.parallel_config("dask"):
-        there = search.set_params(n_jobs=2).fit(X, y)
+    there = fitted_on_cluster()
     np.testing.assert_allclose(there.cv_results_["mean_test_score"], expected, rtol=1e-5)
     np.testing.assert_allclose(there.predict(X), rho, atol=1e-4 * y.max())
     assert torch.equal(torch.get_rng_state(), state)
