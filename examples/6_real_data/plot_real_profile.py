@@ -156,8 +156,8 @@ figure.savefig(output / "real_profile.png", dpi=100)
 # Sharp interfaces are not recovered, since gravity attenuates deep structure and the estimate is a
 # posterior mean. The thickness of the sediments and the depth of the Moho are not determined
 # separately, since their gravity nearly cancels in a margin near isostasy. The Moho is on average
-# 4.7 km deeper than the published one, which was constrained by seismic sections. The volcanics,
+# 4.6 km deeper than the published one, which was constrained by seismic sections. The volcanics,
 # with a contrast of 15 kg/m3, have less gravity than the noise. Compared with the mean of its
-# training set, the error of the network is smaller by a sixth on unseen sections, and by an eighth
+# training set, the error of the network is smaller by a sixth on unseen sections, and by a tenth
 # on the published section: most of the estimate comes from the training sections and not from the
 # 149 data. The data exclude sections, but do not determine a single one.
