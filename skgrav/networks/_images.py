@@ -16,7 +16,7 @@ from skgrav.networks._averaging import AveragedWeights
 from skgrav.networks._checks import check_tensor
 from skgrav.networks._mixtures import INITIAL, CellMixtures, some_cells
 
-#: Cells for each at which the spread is trained in a step.
+#: The spread is trained at one cell in so many.
 _STEP = 4
 
 

@@ -18,8 +18,8 @@ from skgrav.networks._consistency import DataConsistency
 from skgrav.networks._mixtures import INITIAL, CellMixtures, shared, some_cells
 from skgrav.networks._sections import damped
 
-#: Width of the layers of the spread, number of images that each of its numbers is a sum of, and
-#: cells for each at which it is trained in a step.
+#: Width of the layers of the spread, and number of images that each of its numbers is a sum of; it
+#: is trained at one cell in `_STEP`.
 _SPREAD_WIDTH, _N_IMAGES, _STEP = 256, 160, 8
 
 
@@ -105,7 +105,7 @@ class ResidualMLP(nn.Module):
                 damped(nn.Linear(n, n_numbers * _N_IMAGES)),
                 nn.Unflatten(1, (n_numbers, _N_IMAGES)),
             )
-            # A layer from features to all cells would take half the time of training.
+            # With a layer from the features to all cells instead, the spread took twice the time.
             self.spread_images = nn.Parameter(torch.randn(_N_IMAGES, n_cells) / _N_IMAGES**0.5)
             self.spread_mean = nn.Parameter(torch.tensor(INITIAL)[:, None].repeat(1, n_cells))
 
