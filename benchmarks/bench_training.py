@@ -68,13 +68,18 @@ def speed():
         "loop by hand, fused AdamW": by_hand,
         "loop by hand, default Adam": usual,
     }
-    seconds = median_seconds(peers, n_runs=7)
+    of = f"{N_EPOCHS} epochs of {N_TIMED} pairs in batches of {BATCH}, the paper's network"
+    compare("training", peers, 7, of)
+
+
+def compare(name, peers, n_runs, of):
+    """Report the time of each peer, alone and relative to `fit`."""
+    seconds = median_seconds(peers, n_runs=n_runs)
     report(
-        "training",
+        name,
         ["training", "CPU s", "time relative to fit"],
-        [[name, f"{s:.2f}", f"{s / seconds['fit']:.3f}"] for name, s in seconds.items()],
-        f"{N_EPOCHS} epochs of {N_TIMED} pairs in batches of {BATCH}, the paper's network; one "
-        f"thread, medians of 7 alternating runs. {VERSIONS}",
+        [[peer, f"{s:.2f}", f"{s / seconds['fit']:.3f}"] for peer, s in seconds.items()],
+        f"{of}; one thread, medians of {n_runs} alternating runs. {VERSIONS}",
     )
 
 
@@ -114,14 +119,9 @@ def volumes():
         with flushed_denormals():
             volume_loop(inverter, X, y)
 
-    seconds = median_seconds({"fit": lambda: inverter.fit(X, y), "loop by hand": by_hand}, n_runs=5)
-    report(
-        "training_volumes",
-        ["training", "CPU s", "time relative to fit"],
-        [[name, f"{s:.2f}", f"{s / seconds['fit']:.3f}"] for name, s in seconds.items()],
-        f"{VOLUME_EPOCHS} epochs of {N_VOLUMES} volumes in batches of {VOLUME_BATCH}, the U-Net in "
-        f"bfloat16; one thread, medians of 5 alternating runs. {VERSIONS}",
-    )
+    peers = {"fit": lambda: inverter.fit(X, y), "loop by hand": by_hand}
+    of = f"{VOLUME_EPOCHS} epochs of {N_VOLUMES} volumes in batches of {VOLUME_BATCH}, the U-Net in"
+    compare("training_volumes", peers, 5, f"{of} bfloat16")
 
 
 def allocated():

@@ -150,7 +150,7 @@ def judge_own(network, operator):
 
 
 def written(name):
-    """Return the figures by column that a training wrote, of 1000 + 10 x 50 volumes if ablated."""
+    """Return the figures that a training wrote, by column, and its errors on volumes of skgrav."""
     found = {}
     for part in ("", "_noise", "_own"):
         with (OUTPUT / f"train_volumes_{name}{part}.csv").open() as file:
@@ -161,20 +161,14 @@ def written(name):
             found |= {
                 f"{column}{part}": value for column, value in zip(header, rows[0], strict=True)
             }
-            found[f"footer{part}"] = footer[0]
+            found.setdefault("footer", footer[0])
     return found
 
 
 def fill_page():
     """Make tables of ablations, and of trainings on both kinds of volumes."""
     columns = ("validation", "mean of I-VI", "validation_noise")
-    header = [
-        "without",
-        "validation",
-        "mean of I-VI",
-        "validation, noise",
-        "fit, CPU s",
-    ]
+    header = ["without", "validation", "mean of I-VI", "validation, noise", "fit, CPU s"]
     rows = []
     for name in (None, *ABLATIONS):
         if (OUTPUT / f"train_volumes_{run_name(name)}.csv").exists():

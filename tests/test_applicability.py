@@ -176,12 +176,13 @@ def test_p_values_do_not_depend_on_the_signs_of_eigenvectors():
 
 @CONTRADICTED
 @pytest.mark.parametrize("name", ["paper", "huang2021"])
-def test_pretrained_networks_raise_false_alarms_at_the_stated_rate(name, shared_data):
+def test_pretrained_networks_raise_false_alarms_at_the_stated_rate(name, request):
     network = CNNInverter.from_pretrained(name)
     if name == "paper":
         g = make_gravity_dataset(1000, random_state=123).data
     else:
-        g = fetch_huang2021("train", data_home=shared_data).data[::20]
+        folder = request.getfixturevalue("shared_data")
+        g = fetch_huang2021("train", data_home=folder).data[::20]
     p = network.applicability(g, noise_level=0.0)
     assert 0.02 < np.mean(p < 0.05) < 0.08
     assert np.mean(p < 0.001) < 0.005
