@@ -19,6 +19,7 @@ from skgrav import (
     SparseInverter,
     Survey,
     TikhonovInverter,
+    report,
 )
 
 MESH = Mesh([np.linspace(0, 800, 6), np.linspace(-1000, 1000, 9)])
@@ -77,6 +78,23 @@ def test_densities_that_no_rock_has_are_warned_of_once_by_learned_methods(method
     text = "3 of 3 samples have densities that no rock has"
     assert sum(text in str(w.message) for w in caught) == 1
     assert {w.filename for w in caught} == {__file__}
+
+
+@pytest.mark.parametrize("density", [-2776.0, 4000.0])
+@pytest.mark.parametrize(("side", "warns"), [(10.0, False), (100.0, True)])
+def test_large_cells_are_neither_voids_nor_ore(density, side, warns):
+    # A cavity or an ore body may fill a cell of 10 m, but not one of 100 m.
+    mesh = Mesh.regular((3, 6), side)
+    survey = Survey(np.column_stack([np.full(30, -1.0), np.linspace(-200, 200, 30)]), ("z",), 0.01)
+    operator = ForwardOperator(mesh, survey).fit()
+    g = operator.transform(np.full((1, mesh.n_cells), density))
+    inverter = TikhonovInverter(operator=operator, reference=density).fit(g)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        inverter.predict(g)
+    assert ["no rock has" in str(w.message) for w in caught] == [True] * warns
+    found = report(inverter, g).findings
+    assert any("outside the range of rocks" in f.what for f in found) == warns
 
 
 @pytest.mark.parametrize("inverter", [BayesLinearInverter(), CNNInverter(**CONSISTENT)])

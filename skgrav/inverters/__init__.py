@@ -11,7 +11,7 @@ from skgrav.inverters._bayes_linear import BayesLinearInverter
 from skgrav.inverters._conformal import ConformalInverter
 from skgrav.inverters._latent import LatentInverter
 from skgrav.inverters._latent_search import LatentResult
-from skgrav.inverters._plausible import DENSEST, LIGHTEST
+from skgrav.inverters._plausible import rock_range
 from skgrav.inverters._refiner import Refiner
 from skgrav.inverters._regularized_result import RegularizedResult
 from skgrav.inverters._relief import ReliefInverter, ReliefResult

@@ -63,16 +63,21 @@ class Marginals:
         return self.weight * first + (1.0 - self.weight) * second
 
     def quantiles(self, p: Array) -> Array:
-        """Return the quantiles of increasing probabilities, (n_samples, n_cells, n_p)."""
+        """Return the quantiles of increasing probabilities, (n_samples, n_cells, n_p).
+
+        `p` is (n_p,), or of that shape for probabilities of each cell.
+        """
         least = self._least_std()
         stds = np.maximum(self.first_std, least), np.maximum(self.second_std, least)
         parts = np.stack([self.weight, self.first, self.second, *stds]).reshape(5, -1)
         enough = _TOLERANCE * np.maximum(self.std, least).ravel()
-        found = np.empty((len(enough), len(p)))
-        size = max(1, _BLOCK // len(p))
+        n_p = p.shape[-1]
+        each = np.broadcast_to(p, (*self.weight.shape, n_p)).reshape(-1, n_p)
+        found = np.empty((len(enough), n_p))
+        size = max(1, _BLOCK // n_p)
         for block in (slice(k, k + size) for k in range(0, len(enough), size)):
-            found[block] = _quantiles(parts[:, block], enough[block], p)
-        return found.reshape(*self.weight.shape, len(p))
+            found[block] = _quantiles(parts[:, block], enough[block], each[block])
+        return found.reshape(*self.weight.shape, n_p)
 
     def _least_std(self) -> Array:
         """Return standard deviations that can be divided by."""
@@ -81,14 +86,16 @@ class Marginals:
 
 
 def _quantiles(parts: Array, enough: Array, p: Array) -> Array:
-    """Return quantiles of some cells, (n_cells, n_p), until steps are less than `enough`.
+    """Return quantiles of some cells, until steps are less than `enough`.
 
-    `parts` are weights, means and standard deviations, (5, n_cells). A table of the distribution
+    `parts` are weights, means and standard deviations, (5, n_cells), and `p` probabilities,
+    (n_cells, n_p), as are the quantiles. A table of the distribution
     function gives brackets and first guesses, Newton steps within the brackets the rest.
     """
     n = parts.shape[1]
     # The first and last nodes are beyond all quantiles.
-    scores = np.concatenate([_SCORES, ndtri(p[[0, -1]]) + [-1e-3, 1e-3]])
+    ends = ndtri(p[:, [0, -1]]) + [-1e-3, 1e-3]
+    scores = np.concatenate([np.broadcast_to(_SCORES, (n, len(_SCORES))), ends], axis=1)
     _, a, b, s, t = columns = parts[:, :, None]
     nodes = np.sort(np.concatenate([a + s * scores, b + t * scores], axis=1), axis=1)
     below, density = _distribution(columns, nodes)
@@ -108,7 +115,7 @@ def _quantiles(parts: Array, enough: Array, p: Array) -> Array:
         if not cell.size:
             break
         at = x[left]
-        x[left] = newer = _step(parts[:, cell], at, low, high, p[k])
+        x[left] = newer = _step(parts[:, cell], at, low, high, p[left])
         far = np.abs(newer - at) > enough[cell]
         left, low, high = (cell[far], k[far]), low[far], high[far]
     return x

@@ -9,8 +9,15 @@ import numpy as np
 from skgrav._typing import Array
 from skgrav._warnings import warn
 
-#: Contrasts, in kg/m3, from a void in dense rock to native ore in light rock.
-LIGHTEST, DENSEST = -3300.0, 5500.0
+#: Densities, in kg/m3, from the contrast of a void in dense rock to massive ore.
+_ROCKS = -3300.0, 5500.0
+
+#: The same of cells that neither a void nor ore fills: from the contrast of water in dense rock to
+#: eclogite.
+_LARGE_ROCKS = -1900.0, 3500.0
+
+#: Mean length of the sides of such cells, in m.
+_LARGE = 100.0
 
 #: Beginning of the text of the warning of densities.
 IMPLAUSIBLE = "have densities"
@@ -22,6 +29,19 @@ _FAR = 10.0
 _N_SCALED = 3
 
 
+def rock_range(operator: Any) -> tuple[Array, Array] | None:
+    """Return the lowest and highest density of rocks, in kg/m3, for each cell of an operator.
+
+    None if the operator has other units.
+    """
+    if getattr(operator, "units", None) != "mGal":
+        return None
+    mesh = operator.mesh_
+    large = mesh.volumes >= (1 - 1e-9) * _LARGE**mesh.ndim
+    lowest, highest = (np.where(large, *ends) for ends in zip(_LARGE_ROCKS, _ROCKS, strict=True))
+    return lowest, highest
+
+
 def warn_implausible(rho: Array, operator: Any, trained: tuple[float, float] | None = None) -> None:
     """Warn of densities in kg/m3 outside the range of rocks, or far from the training densities.
 
@@ -29,9 +49,9 @@ def warn_implausible(rho: Array, operator: Any, trained: tuple[float, float] | N
     """
     if not rho.size:
         return
-    ranges = {}
-    if getattr(operator, "units", None) == "mGal":
-        ranges["that no rock has"] = LIGHTEST, DENSEST
+    ranges: dict[str, tuple[Any, Any]] = {}
+    if (rocks := rock_range(operator)) is not None:
+        ranges["that no rock has"] = rocks
     if trained is not None and trained[0] < trained[1]:
         margin = _FAR * (trained[1] - trained[0])
         text = f"far from the training densities, {trained[0]:.4g} to {trained[1]:.4g}"
@@ -41,7 +61,7 @@ def warn_implausible(rho: Array, operator: Any, trained: tuple[float, float] | N
         if n:
             warn(
                 f"{n} of {len(rho)} samples {IMPLAUSIBLE} {text}: the estimates range from "
-                f"{rho.min():.4g} to {rho.max():.4g}{' kg/m3' * (highest == DENSEST)}. Check the "
+                f"{rho.min():.4g} to {rho.max():.4g}{' kg/m3' * (rocks is not None)}. Check the "
                 "units of data, stations and mesh, the noise, and whether the mesh lies below the "
                 "stations and extends beyond the sources; or give 'bounds' if the inverter has "
                 "them."

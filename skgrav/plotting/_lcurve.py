@@ -191,7 +191,8 @@ class LCurveDisplay:
             raise ValueError(f"'alpha' is {alpha}; it must be positive.")
         x, y = (getattr(curve, name)[:, sample] for name in _AXES[criterion])
         order = np.log(curve.alpha[:, sample])
-        point = [float(np.exp(np.interp(np.log(alpha), order, np.log(v)))) for v in (x, y)]
+        with np.errstate(divide="ignore", invalid="ignore"):  # an exact reference has no misfit
+            point = [float(np.exp(np.interp(np.log(alpha), order, np.log(v)))) for v in (x, y)]
         display = cls(x, y, point=(point[0], point[1]), alpha=float(alpha), criterion=criterion)
         return display.plot(ax, **plot_kw)
 

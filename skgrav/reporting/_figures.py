@@ -115,7 +115,8 @@ def picture_of_alpha(case: Case) -> Picture | None:
     if case.curve is None:
         return None
     alpha = float(case.result.alpha[0])
-    known = np.isfinite(case.curve.misfit[:, 0])
+    misfit = case.curve.misfit[:, 0]
+    known = np.isfinite(misfit) & (misfit > 0)  # it is 0 of data that the reference explains
     criterion: Any = getattr(case.estimator, "alpha", None)
     if criterion == "auto":
         criterion = "discrepancy" if case.noise.is_known else "gcv"

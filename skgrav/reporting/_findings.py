@@ -11,7 +11,7 @@ from scipy.special import chdtr, chdtrc
 
 from skgrav._typing import Array
 from skgrav.geometry import in_cells
-from skgrav.inverters import DENSEST, LIGHTEST
+from skgrav.inverters import rock_range
 from skgrav.reporting._case import PRIOR, Case
 from skgrav.solvers import Status
 
@@ -227,8 +227,8 @@ def find_density(case: Case) -> Iterator[Finding]:
 
 
 def _no_rock(rho: Array, case: Case) -> bool:
-    known = getattr(case.operator, "units", None) == "mGal"  # those of a matrix are not
-    return known and bool(rho.min() < LIGHTEST or rho.max() > DENSEST)
+    rocks = rock_range(case.operator)
+    return rocks is not None and bool(((rho < rocks[0]) | (rho > rocks[1])).any())
 
 
 def find_padding(case: Case) -> Iterator[Finding]:
