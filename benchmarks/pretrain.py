@@ -6,6 +6,7 @@ checkpoints continues.
 
     python benchmarks/pretrain.py --device cuda --jobs 8       # eight minutes on an NVIDIA H200
     python benchmarks/pretrain.py --sections 20000 --epochs 8 --batch-size 32   # ten, on one core
+    python benchmarks/pretrain.py --calibrate      # the network of the file, which is not trained
 
 The shipped weights are those of the first command, which took 25 epochs by `--seconds 385`.
 """
@@ -35,6 +36,9 @@ TIMED = 40
 
 #: Sections that are drawn with one seed, and the seed of those it is judged on.
 CHUNK, UNSEEN = 10_000, 1_000_000
+
+#: Sections that calibrate the probabilities, and their seed.
+N_CALIBRATING, CALIBRATING = 3000, 2_000_000
 
 #: Sections for draws, and their seed.
 N_ANALOGUES, OTHER = 20_000, 2
@@ -90,20 +94,17 @@ def judge(network):
         ]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--sections", type=int, default=600_000)
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=int, default=25)
-    length.add_argument("--seconds", type=float, help="of training, which is timed before")
-    parser.add_argument("--batch-size", type=int, default=1024)
-    parser.add_argument("--learning-rate", type=float, default=4e-3)
-    parser.add_argument("--jobs", type=int, default=1, help="processes that draw sections")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checkpoint", type=Path, help="folder of the state after each epoch")
-    parser.add_argument("--file", type=Path, default=FILE, help="file of the weights")
-    options = parser.parse_args()
+def calibrate(file):
+    """Calibrate the network of a file, whose weights are those in half precision."""
+    network = CNNInverter.load(file)
+    data = make_gravity_dataset(N_CALIBRATING, random_state=CALIBRATING)
+    network.calibrate(data.data, data.target).save(file, dtype="float16")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    print(f"{file.name}, {file.stat().st_size / 1e6:.1f} MB, {digest}")
+
+
+def train(options):
+    """Train a network, save it, and say how."""
     start, begun = time.process_time(), time.perf_counter()
     clock = Clock(time.perf_counter)
     network = CNNInverter(
@@ -136,13 +137,31 @@ def main():
     network.set_params(n_analogues=N_ANALOGUES)
     network._analogues = Analogues(network.operator_, drawn_again, cells)
     network.save(options.file, dtype="float16")
-    digest = hashlib.sha256(options.file.read_bytes()).hexdigest()
-    print(f"{options.file.name}, {options.file.stat().st_size / 1e6:.1f} MB, {digest}")
-    footer = (
+    return (
         f"{epochs} epochs of {options.sections} sections in batches of "
-        f"{options.batch_size}, seed {options.seed}, {seconds} on {network.net_.device}; "
-        f"{processor()}; {versions('skgrav', 'numpy', 'torch')}"
+        f"{options.batch_size}, seed {options.seed}, {seconds} on {network.net_.device}"
     )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--sections", type=int, default=600_000)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=int, default=25)
+    length.add_argument("--seconds", type=float, help="of training, which is timed before")
+    parser.add_argument("--batch-size", type=int, default=1024)
+    parser.add_argument("--learning-rate", type=float, default=4e-3)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that draw sections")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoint", type=Path, help="folder of the state after each epoch")
+    parser.add_argument("--file", type=Path, default=FILE, help="file of the weights")
+    parser.add_argument("--calibrate", action="store_true", help="the network of --file, untrained")
+    options = parser.parse_args()
+    footer = versions("skgrav", "numpy", "torch")
+    if not options.calibrate:
+        footer = f"{train(options)}; {processor()}; {footer}"
+    calibrate(options.file)
     header = ["noise", "error", "CRPS of 200", "cover of 50 %", "of 90 %"]
     report("pretrain", header, list(judge(CNNInverter.load(options.file))), footer)
 

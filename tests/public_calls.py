@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from copy import deepcopy
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -186,6 +187,11 @@ def of_inverters():
     told = fitted("CNNInverter").predict_quantiles
     arrays = {"X": FEW_X, "quantiles": np.array([0.1, 0.5, 0.8, 0.9]), "noise_level": levels}
     yield from calls("inverters.CNNInverter.predict_quantiles", told, **arrays, tolerance=1e-3)
+    calibrated = lambda X, y: (  # noqa: E731
+        deepcopy(fitted("CNNInverter")).calibrate(X, y).predict_quantiles(FEW_X, [0.1, 0.9])
+    )
+    room = "inverters.CNNInverter.calibrate"
+    yield from calls(room, calibrated, X=X, y=Y, tolerance=1e-3)
     told = fitted("ConformalInverter").predict_quantiles
     arrays = {"X": FEW_X, "quantiles": np.array([0.1, 0.5, 0.8, 0.9]), "noise_level": levels}
     yield from calls("inverters.ConformalInverter.predict_quantiles", told, **arrays)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -11,6 +11,12 @@ from skgrav._typing import Array, Indices
 
 #: Standard scores, of each component, at which the distribution function is tabulated.
 _SCORES = np.linspace(-4.0, 4.0, 17)
+
+#: Standard scores at which calibrations are tabulated.
+CALIBRATED = np.linspace(-3.0, 3.0, 25)
+
+#: Largest standard score of a calibrated probability.
+LARGEST_SCORE = 8.0
 
 #: Steps of quantiles, in standard deviations of the mixture, that are not followed by another.
 _TOLERANCE = 1e-3
@@ -27,7 +33,7 @@ _LEAST_STD = 1e-9
 
 @dataclass(frozen=True)
 class Marginals:
-    """Mixture of two Gaussians for each cell; all arrays are (n_samples, n_cells)."""
+    """Mixture of two Gaussians for each cell; arrays are (n_samples, n_cells) if not stated."""
 
     #: Weight of the first component.
     weight: Array
@@ -37,6 +43,8 @@ class Marginals:
     #: Their standard deviations.
     first_std: Array
     second_std: Array
+    #: Calibrated standard scores, (n_samples, n_scores), for the probabilities of `CALIBRATED`.
+    scores: Array | None = None
 
     @property
     def mean(self) -> Array:
@@ -53,31 +61,39 @@ class Marginals:
 
     def of(self, i: int) -> Marginals:
         """Return those of one sample."""
-        return Marginals(*(part[i : i + 1] for part in vars(self).values()))
+        each = {name: part[i : i + 1] for name, part in vars(self).items() if part is not None}
+        return replace(self, **each)
 
     def cdf(self, x: Array | float) -> Array:
-        """Return the probability of densities of at most `x`, (n_samples, n_cells)."""
+        """Return the probability, before calibration, of densities of at most `x`."""
         least = self._least_std()
         first = ndtr((x - self.first) / np.maximum(self.first_std, least))
         second = ndtr((x - self.second) / np.maximum(self.second_std, least))
         return self.weight * first + (1.0 - self.weight) * second
 
     def quantiles(self, p: Array) -> Array:
-        """Return the quantiles of increasing probabilities, (n_samples, n_cells, n_p).
-
-        `p` is (n_p,), or of that shape for probabilities of each cell.
-        """
+        """Return the quantiles of increasing probabilities, (n_samples, n_cells, n_p)."""
         least = self._least_std()
         stds = np.maximum(self.first_std, least), np.maximum(self.second_std, least)
         parts = np.stack([self.weight, self.first, self.second, *stds]).reshape(5, -1)
         enough = _TOLERANCE * np.maximum(self.std, least).ravel()
-        n_p = p.shape[-1]
-        each = np.broadcast_to(p, (*self.weight.shape, n_p)).reshape(-1, n_p)
-        found = np.empty((len(enough), n_p))
-        size = max(1, _BLOCK // n_p)
+        n_samples, n_cells = self.weight.shape
+        each = np.broadcast_to(self._uncalibrated(p), (n_samples, n_cells, len(p)))
+        each = each.reshape(-1, len(p))
+        found = np.empty(each.shape)
+        size = max(1, _BLOCK // len(p))
         for block in (slice(k, k + size) for k in range(0, len(enough), size)):
             found[block] = _quantiles(parts[:, block], enough[block], each[block])
-        return found.reshape(*self.weight.shape, n_p)
+        return found.reshape(n_samples, n_cells, len(p))
+
+    def _uncalibrated(self, p: Array) -> Array:
+        """Return the probabilities under the mixture of calibrated ones, (n_samples, 1, n_p)."""
+        if self.scores is None:
+            return p
+        score = ndtri(p)
+        within = np.clip(score, CALIBRATED[0], CALIBRATED[-1])
+        found = np.array([np.interp(within, CALIBRATED, scores) for scores in self.scores])
+        return ndtr(np.clip(found + score - within, -LARGEST_SCORE, LARGEST_SCORE))[:, None]
 
     def _least_std(self) -> Array:
         """Return standard deviations that can be divided by."""

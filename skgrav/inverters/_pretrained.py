@@ -11,7 +11,7 @@ _FOLDER = Path(__file__).parents[1] / "pretrained"
 PRETRAINED = {
     "paper": (
         "paper.safetensors",
-        "0434001b32289d7dcca14d022eff3e791944fc1f7e5c640adcd42829121d87c4",
+        "23236f2e3c1abcb194b6c5a632dcec42bee1b8625815496816186147ca58ab9e",
     ),
     "huang2021": (
         "huang2021.safetensors",
