@@ -95,9 +95,24 @@ def test_report_is_a_page_with_warnings_and_provenance(profile, capsys):
     assert warned.partition(";")[0] in out.read_text(encoding="utf-8")
 
 
+@pytest.mark.filterwarnings("always")
+def test_report_that_takes_long_is_announced_and_can_be_quick(profile, capsys, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr("skgrav.cli._inversion._LONG", 0.0)
+    page = profile.with_name("page.md")
+    announced = f"{page}: standard deviations"
+    for more, quick in (([], False), (["--quick"], True)):
+        assert invert(profile, "--noise", "0.1", "--report", str(page), *more) == 0
+        assert (announced in capsys.readouterr().out) != quick
+        text = page.read_text(encoding="utf-8")
+        for computed in ("## Uncertainty", "standard deviation holds", "epth of investigation"):
+            assert (computed in text) != quick, computed
+
+
 @pytest.mark.parametrize(
     ("command", "more", "text"),
     [
+        ("invert", ["--out", "a.nc", "--quick"], "--quick is for reports: give --report"),
         ("invert", ["--out", "a.nc", "--report", "a.pdf"], "--report is 'a.pdf'; end its name in"),
         ("report", ["--out", "a.pdf"], "--out is 'a.pdf'; end its name in '.html' or '.md'"),
     ],

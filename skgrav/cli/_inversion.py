@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from argparse import Namespace
 from dataclasses import replace
@@ -42,6 +43,9 @@ from skgrav.operators import ForwardOperator
 
 #: Chi factor above which an estimate misses the data: residuals of twice the noise.
 _MISSED = 4.0
+
+#: Seconds of an inversion from which on it is said that a report takes many times longer.
+_LONG = 30.0
 
 #: Number of sections from which `--refine bayes` learns the errors of a network.
 _N_HELD_OUT = 1000
@@ -94,20 +98,25 @@ def invert(options: Namespace) -> None:
     check_output(options.out, *([".nc"] if options.y is None else [".nc", ".vtr", ".den"]))
     check_output(options.plot, *PICTURES, option="--plot")
     check_output(options.report, ".html", ".md", option="--report")
+    if options.quick and options.report is None:
+        raise ValueError("--quick is for reports: give --report, or leave it out.")
+    start = time.perf_counter()
     section = _inverted(options)
+    seconds = time.perf_counter() - start
     write_model(options.out, section, options)
     print(f"{options.out}: {_summary(section)}")
     if options.plot is not None:
         draw_section(options.plot, section)
     if options.report is not None:
-        _report(options.report, section, options)
+        _report(options.report, section, options, seconds)
 
 
 def write_report(options: Namespace) -> None:
     """Invert a profile or an area, and write the report."""
     check_output(options.out, ".html", ".md")
+    start = time.perf_counter()
     section = _inverted(options)
-    _report(options.out, section, options)
+    _report(options.out, section, options, time.perf_counter() - start)
     print(f"{options.out}: {_summary(section)}")
 
 
@@ -119,13 +128,22 @@ def _inverted(options: Namespace) -> Section:
     return _estimated(options, profile)
 
 
-def _report(path: Path, section: Section, options: Namespace) -> None:
+def _report(path: Path, section: Section, options: Namespace, seconds: float) -> None:
+    """Write the report of an inversion that took some seconds."""
+    if seconds > _LONG and not options.quick:
+        print(
+            f"{path}: standard deviations, draws, depth of investigation and the curve of alpha "
+            f"may take some tens of times the {seconds:.0f} s of the inversion; --quick leaves "
+            "them out",
+            flush=True,
+        )
     skgrav.report(
         section.inverter,
         section.profile.data[None],
         operator=section.operator,
         estimate=section.rho if section.result is None else section.result,
-        uncertainty=options.refine is None,  # which would be that of the network alone
+        # After refining it would be that of the network alone.
+        uncertainty=options.refine is None and not options.quick,
         title=f"Inversion of {options.profile.name}",
         notes={"command": options.command},
         warnings=options.warnings,

@@ -183,6 +183,11 @@ def _add_inversion_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--refine", metavar="SOLVER", help="fit a network's estimate to the data")
     parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="report without standard deviations, draws, depth of investigation and curve of alpha",
+    )
+    parser.add_argument(
         "--topography", type=Path, help="ground of an area, a table of points or a grid (.nc, .tif)"
     )
 
