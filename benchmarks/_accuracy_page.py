@@ -3,7 +3,8 @@
 import csv
 
 import numpy as np
-from _timing import DOC, OUTPUT, markdown, put_into, versions
+from _clock import fast_precision
+from _timing import DOC, OUTPUT, markdown, processor, put_into, versions
 
 LEVELS = (0.0, 0.001, 0.01, 0.05)
 
@@ -139,7 +140,9 @@ def make_page(options):
         row["survey and method"] = f"{row['geology']}: {row['method']}"
         row["geology"] = "trained"
     tables["geometry"] = table(geometry, by="survey and method", beside=took)
-    note = versions("skgrav", "torch", "numpy", "scikit-learn")
+    note = (
+        f"{processor()}, {fast_precision()}; {versions('skgrav', 'torch', 'numpy', 'scikit-learn')}"
+    )
     for name, content in tables.items():
         put_into("accuracy.md", f"table of {name}", f"{content}\n\n{note}.")
     picture(main_rows)

@@ -5,6 +5,8 @@ import time
 import numpy as np
 from skorch.callbacks import Callback
 
+from skgrav.networks import has_bfloat16, resolve_device
+
 
 class Clock(Callback):
     """When each epoch began and ended, in CPU seconds or those of another clock."""
@@ -39,3 +41,8 @@ def epochs_within(seconds, network, clock, X, y, n_timed):
     each = clock.ended[-1] - clock.begun[-1]
     before = clock.clock() - start - clock.seconds
     return max(1, int((seconds - before) * len(some) / len(X) / each))
+
+
+def fast_precision(device="cpu"):
+    """Return the precision of training that is fast on a device."""
+    return "bfloat16" if has_bfloat16(resolve_device(device)) else "float32"

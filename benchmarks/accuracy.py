@@ -18,6 +18,7 @@ from functools import partial
 import numpy as np
 import torch
 from _accuracy_page import LEVELS, make_page
+from _clock import fast_precision
 from _timing import OUTPUT
 from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
@@ -83,7 +84,7 @@ def trained(inverter, source, seconds):
 
 
 def default(seed, **parameters):
-    settings = {"augment": "mirror", "precision": "bfloat16", "random_state": seed}
+    settings = {"augment": "mirror", "precision": fast_precision(), "random_state": seed}
     return CNNInverter(**settings | parameters)
 
 
@@ -93,7 +94,7 @@ def papers(seed, **parameters):
         "batch_size": 64,
         "training_noise": (0.0, 0.1),
         "augment": "mirror",
-        "precision": "bfloat16",
+        "precision": fast_precision(),
         "callbacks": [OneCycle()],
         "random_state": seed,
     }
@@ -266,7 +267,9 @@ def ablation_part(options):
     }
     parts = "linear skip", "relative loss", "noise as an input", "shrinkage of noisy data"
     for without in parts:
-        variant = Variant(without=without, augment="mirror", precision="bfloat16", random_state=0)
+        variant = Variant(
+            without=without, augment="mirror", precision=fast_precision(), random_state=0
+        )
         kinds[f"default without {without}"] = (variant, Source(families=TRAINED))
     for name, (inverter, source) in kinds.items():
         network, took = quietly(trained, inverter, source, seconds)
@@ -317,7 +320,7 @@ def heads_part(options):
     """Tell what a 2D head, a wider network and an ensemble of five buy."""
     report = Report("heads")
     source, seconds = Source(families=TRAINED), options.seconds / 4
-    settings = {"augment": "mirror", "precision": "bfloat16"}
+    settings = {"augment": "mirror", "precision": fast_precision()}
     members = [trained(default(seed), source, seconds) for seed in range(5)]
     head, took_head = trained(WithHead(random_state=0, **settings), source, seconds)
     five, took_five = trained(default(0), source, 5 * seconds)

@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from _clock import Clock, epochs_within
+from _clock import Clock, epochs_within, fast_precision
 from _timing import OUTPUT, processor, report, versions
 from joblib import Parallel, delayed
 
@@ -115,7 +115,7 @@ def train(options):
         learning_rate=options.learning_rate,
         augment="mirror",
         density_range=(0.0, 12.0),
-        precision="bfloat16",
+        precision=fast_precision(options.device),
         random_state=options.seed,
         device=options.device,
         n_analogues=0,

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _clock import Clock, epochs_within
+from _clock import Clock, epochs_within, fast_precision
 from _public_volumes import BOUNDS, CLEAN_HEADER, NOISY_HEADER, WEIGHTS, Method, evaluate, row
 from _timing import OUTPUT, markdown, processor, put_into, report, versions
 from joblib import Parallel, delayed
@@ -123,7 +123,6 @@ def network(operator, **params):
         "training_noise": TRAINING_NOISE,
         "augment": "turns",
         "density_range": BOUNDS,
-        "precision": "bfloat16",
         "n_analogues": 0,
     }
     return CNNInverter("unet", **settings | params)
@@ -210,6 +209,7 @@ def main():
         "random_state": options.seed,
         "batch_size": options.batch_size,
         "device": options.device,
+        "precision": fast_precision(options.device),
     }
     if options.ablate:
         further, place, name, instead = ABLATIONS[options.ablate]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from _clock import Clock
+from _clock import Clock, fast_precision
 from _public_problems import measures
 from _timing import OUTPUT, markdown, processor, put_into, report, versions
 from sklearn.frozen import FrozenEstimator
@@ -120,7 +120,7 @@ def trained(operator, seconds, seed):
             operator=operator,
             training_noise=TRAINING_NOISE,
             max_epochs=n_epochs,
-            precision="bfloat16",
+            precision=fast_precision(),
             random_state=seed,
             callbacks=[clock],
         )

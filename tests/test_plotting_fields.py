@@ -100,6 +100,35 @@ def test_one_cell_does_not_wash_out_a_picture():
     assert full.colorbar_.extend == "neither"
 
 
+def test_a_few_strong_cells_of_many_leave_contrast_to_the_others():
+    rho = np.random.default_rng(0).normal(0.0, 300.0, 20_000).clip(-900, 900)
+    rho[:3] = -2700.0, -1900.0, 2500.0
+    low, high = robust_range([rho])
+    assert low == pytest.approx(-900)
+    assert high == pytest.approx(900)
+
+
+def test_ground_near_a_slice_and_many_stations_do_not_hide_densities():
+    def drawn(ground, n_stations):
+        height = 60.0 + 20.0 * ground(np.arange(20)[:, None], np.arange(20))
+        mesh = Mesh.regular((4, 20, 20), 50.0)
+        mesh = Mesh(mesh.edges, active=mesh.centers[0][:, None, None] > height)
+        places = np.random.default_rng(0).uniform(-500, 500, (n_stations, 2))
+        survey = Survey(np.column_stack([np.full(n_stations, -1.0), places]), ("z",))
+        rho = np.zeros(mesh.n_cells)
+        ax = (
+            DensityDisplay({"a": rho}, mesh=mesh, survey=survey, depths=[75.0]).plot().axes_.flat[0]
+        )
+        lines, dots = ax.collections[-2:]
+        return lines.get_linewidth()[0], dots.get_sizes()[0]
+
+    width, size = drawn(lambda j, i: np.where(i < 10, 1.0, -1.0) + 0 * j, 50)
+    assert (width, size) == (1.0, 6.0)
+    width, size = drawn(lambda j, i: (-1.0) ** (i + j), 6000)
+    assert width < 0.5
+    assert size < 1.0
+
+
 def test_a_body_in_nothing_is_no_outlier():
     rho = np.zeros(400)
     rho[[7, 8]] = 300.0

@@ -364,7 +364,10 @@ def test_noise_that_is_fitted_and_outliers_are_found(profile):
     assert "noise was fitted" in finding.what
     spike = g + 2.0 * (np.arange(21) == 7)
     smooth = TikhonovInverter(1e3, order=1, operator=operator).fit(spike)
-    texts = [f.what + f.value for f in checked(smooth, spike, check=[*CHECKS][6])]
+    texts = [
+        f.what + f.value
+        for f in checked(smooth, spike, check="outliers, correlation and trend of residuals")
+    ]
     assert any("stands out" in text and "station 7, x = 700 m" in text for text in texts)
 
 
@@ -406,6 +409,22 @@ def test_unreached_targets_bounds_and_ends_of_alpha_are_found(profile):
     flat = 4.0 + 0.01 * np.sin(np.arange(21.0))[None]
     report = skgrav.report(TikhonovInverter(operator=operator).fit(flat), flat)
     assert "alpha is infinite" in found(report)
+
+
+def test_a_level_that_contrasts_explain_is_found(profile):
+    free, g = profile
+    survey = Survey(free.survey_.stations, "z", uncertainty=0.05)
+    operator = ForwardOperator(free.mesh_, survey).fit()
+
+    def levels(operator, g):
+        report = skgrav.report(TikhonovInverter(operator=operator).fit(g), g, uncertainty=False)
+        return [f for f in report.findings if "differ little beside their mean" in f.what]
+
+    (level,) = levels(operator, g - 50.0)
+    assert level.value.startswith(f"mean {g.mean() - 50:.3g} mGal")
+    assert "trend=0" in level.remedy
+    assert not levels(operator, g - 4.0)
+    assert not levels(free, g - 50.0)
 
 
 def test_findings_are_sorted_and_clear_checks_are_named(profile, smooth):

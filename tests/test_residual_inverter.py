@@ -365,6 +365,21 @@ def test_any_mesh_survey_and_number_of_samples_will_do(operator, told, n_samples
 # Precision
 
 
+@pytest.mark.parametrize("has", [True, False])
+def test_a_precision_that_the_processor_does_not_have_is_warned_of(has, monkeypatch):
+    monkeypatch.setattr("skgrav.inverters._cnn.has_bfloat16", lambda device: has)
+    few = X[:64], RHO[:64]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fitted(*few, precision="bfloat16", max_epochs=1)
+    said = [w for w in caught if "takes several times as long" in str(w.message)]
+    assert len(said) == (not has)
+    assert all(
+        w.filename.endswith(("residual_cases.py", "test_residual_inverter.py")) for w in said
+    )
+
+
+@pytest.mark.filterwarnings("ignore:'precision' is 'bfloat16'")
 def test_bfloat16_trains_to_about_the_same_error():
     few = X[:256], RHO[:256]
     linear, short = untrained(*few), fitted(*few)

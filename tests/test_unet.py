@@ -229,6 +229,7 @@ def test_predictions_are_of_averaged_weights():
     assert averaged.eval()(x) == averaged.average(x) != averaged.live(x)
 
 
+@pytest.mark.filterwarnings("ignore:'precision' is 'bfloat16'")
 def test_half_precision_trains_as_well():
     single, half = (fitted(precision=p) for p in ("float32", "bfloat16"))
     np.testing.assert_allclose(half.loss_curve_, single.loss_curve_, rtol=0.02)
@@ -283,6 +284,7 @@ def test_float32_volumes_and_fresh_pairs():
     assert fresh.predict(X).shape == RHO.shape
 
 
+@pytest.mark.filterwarnings("ignore:'precision' is 'bfloat16'")
 def test_half_precision_trains_about_the_same():
     some = X[:40], RHO[:40]
     half, single = (fitted(*some, precision=p) for p in ("bfloat16", "float32"))

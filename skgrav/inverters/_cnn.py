@@ -32,7 +32,14 @@ from skgrav.inverters._shuffle import Analogues
 from skgrav.inverters._standardised import StandardisedEncoding
 from skgrav.inverters._whitened import WhitenedEncoding
 from skgrav.io import Field, Weights, saved
-from skgrav.networks import check_weights, least_precision, own_settings, put_weights, weights_of
+from skgrav.networks import (
+    check_weights,
+    has_bfloat16,
+    least_precision,
+    own_settings,
+    put_weights,
+    weights_of,
+)
 from skgrav.operators import BaseOperator, is_lazy
 from skgrav.training import EncodedPairs, FreshPairs, HoldOut, Outcome, Trainer, TrainingNet
 
@@ -140,7 +147,7 @@ class CNNInverter(
         parameters and the first scales. Another architecture, operator or symmetry is refused.
     precision : {"float32", "bfloat16"}, default="float32"
         Floating-point format in training. ``"bfloat16"`` takes half the time on CPUs and GPUs that
-        support it, and longer on others.
+        have it, and several times longer on others, of which `fit` warns.
     random_state : int, RandomState instance or None, default=None
         Seed of weights, shuffling, dropout, noise and the validation set.
     device : str or torch.device, default="auto"
@@ -191,9 +198,9 @@ class CNNInverter(
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
         If data of `predict` have noise that the network was not trained for, or more than stated,
-        or are unlike the training data, see `applicability`,
-        if estimates are far beyond the training densities, or if training densities exceed
-        `density_range`.
+        or are unlike the training data, see `applicability`; if estimates are far beyond the
+        training densities; if training densities exceed `density_range`, or the processor does not
+        have the `precision`.
     RuntimeWarning
         If a checkpoint cannot be written; training continues, and the last one is kept.
 
@@ -579,6 +586,11 @@ class CNNInverter(
 
     def _train(self, trainer: Trainer, X: Any, y: Any, n_epochs: int, *, fresh: bool) -> Self:
         """Train for some epochs, with a seed that depends on the number of epochs before."""
+        if self.precision == "bfloat16" and not has_bfloat16(trainer.device):
+            warn(
+                f"'precision' is 'bfloat16', which the processor of device {trainer.device!r} does "
+                "not have: training takes several times as long. Take precision='float32'."
+            )
         drawn: FreshPairs | None = None
         self._seed = trainer.seed
         if y is None and (callable(X) or hasattr(X, "__next__")):

@@ -21,7 +21,7 @@ from skgrav.networks._sections import (
     SectionEncoder,
     SectionGenerator,
 )
-from skgrav.networks._settings import own_settings, resolve_device, with_own_settings
+from skgrav.networks._settings import has_bfloat16, own_settings, resolve_device, with_own_settings
 from skgrav.networks._unet import UNet
 from skgrav.networks._weights import check_weights, least_precision, put_weights, weights_of
 

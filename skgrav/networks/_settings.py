@@ -105,3 +105,11 @@ def resolve_device(device: str | torch.device) -> str:
             f"{', '.join(map(repr, available))}."
         ) from error
     return str(found)
+
+
+def has_bfloat16(device: str) -> bool:
+    """Return whether a processor computes with bfloat16, as far as torch knows."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return kind != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -57,8 +57,8 @@ class DensityDisplay:
         Depths z in metres of slices in 3D, in place of one slice and two vertical sections.
     limits : tuple of two floats, "full" or None, default=None
         Range of the colours. ``"full"`` is the range of all densities that are drawn, None the same
-        without a few cells where these would triple it; the colour bar then ends in an arrow.
-        Ranges of both signs are centred on zero.
+        without a few cells where these would widen it by half or more; the colour bar then ends in
+        an arrow. Ranges of both signs are centred on zero.
     survey : Survey, default=None
         Stations to draw: in sections those above them, on their upper edge if they are higher.
     padding : bool, default=False
@@ -264,7 +264,7 @@ class DensityDisplay:
             Depths z in metres of slices in 3D, in place of the cuts.
         limits : tuple of two floats, "full" or None, default=None
             Range of the colours; None takes that of the truth if given, otherwise of all
-            densities, without a few cells where these would triple it.
+            densities, without a few cells where these would widen it by half or more.
         padding : bool, default=False
             Whether to draw the padding of the mesh.
         elevation : bool, default=False

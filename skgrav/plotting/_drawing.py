@@ -26,7 +26,7 @@ _REMOTE = 20.0
 
 #: Values that may lie beyond robust limits at either end, beside one, and by how much these narrow
 #: the range.
-_BEYOND, _NARROWER = 1 / 5000, 3.0
+_BEYOND, _NARROWER = 1 / 5000, 1.5
 
 
 def pyplot(display: object) -> Any:
@@ -133,7 +133,7 @@ def value_range(values: Sequence[Array]) -> tuple[float, float]:
 
 
 def robust_range(values: Sequence[Array]) -> tuple[float, float]:
-    """Return the range of the values, without a few that would triple it.
+    """Return the range of the values, without a few that would widen it by half or more.
 
     At most one value and a five-thousandth of all are left out at either end. Single bodies in
     nothing else remain, as without them there would be no range.

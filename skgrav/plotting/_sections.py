@@ -15,6 +15,12 @@ from skgrav.plotting._drawing import axis_label, length_unit, set_ticks
 #: Sections more stretched than this are drawn to fill their axes, not to scale.
 _STRETCHED = 5.0
 
+#: Lines of the ground, in numbers of rows and columns, from which on they are drawn thin.
+_LINES = 4
+
+#: Stations of a map from which on their dots shrink.
+_STATIONS = 600
+
 
 @dataclass(frozen=True)
 class Section:
@@ -66,7 +72,8 @@ class Section:
         ax.set(xlim=(x[0], x[-1]), ylim=(y[-1], y[0]) if self.down else (y[0], y[-1]))
         ax.set_title(self.title, fontsize="medium")
         # Small panels have room for few ticks.
-        ax.locator_params(nbins=5)
+        ax.locator_params(axis="x", nbins=4)
+        ax.locator_params(axis="y", nbins=5)
         set_ticks(ax.xaxis, x)
         if not self.down:  # a map
             set_ticks(ax.yaxis, y)
@@ -93,7 +100,8 @@ class Section:
         if not self.down:
             within &= (y >= self.y[0]) & (y <= self.y[-1])
         x, y = x[within], y[within]
-        style: dict[str, Any] = {"marker": ".", "s": 6.0, "color": "k", "linewidths": 0.0}
+        size = 6.0 * min(1.0, max(0.1, _STATIONS / max(1, len(x))))  # so that densities are seen
+        style: dict[str, Any] = {"marker": ".", "s": size, "color": "k", "linewidths": 0.0}
         if self.down:
             y = np.maximum(y, self.y[0])
             style = {"marker": "v", "s": 9.0, "color": "k", "linewidths": 0.0, "clip_on": False}
@@ -109,7 +117,10 @@ class Section:
         flat = [[(x[j], y[i + 1]), (x[j + 1], y[i + 1])] for i, j in zip(row, column, strict=True)]
         row, column = np.nonzero(np.diff(self.active.astype(np.int8), axis=1))
         steep = [[(x[j + 1], y[i]), (x[j + 1], y[i + 1])] for i, j in zip(row, column, strict=True)]
-        ax.add_collection(LineCollection([*flat, *steep], colors="k", linewidths=1.0))
+        lines = [*flat, *steep]
+        # In a slice near a rough surface there is a line beside most cells.
+        width = 1.0 if len(lines) < _LINES * sum(self.active.shape) else 0.2
+        ax.add_collection(LineCollection(lines, colors="k", linewidths=width))
 
 
 def sections_of(

@@ -39,6 +39,12 @@ _UNSEEN = 0.5
 #: Share of cells at a bound.
 _BOUND = 0.25
 
+#: Mean of data, in their standard deviations, that the anomalies of bodies seldom have.
+_LEVEL = 3.0
+
+#: Density, in kg/m3, from which on it is absolute, not a contrast.
+_ABSOLUTE = 900.0
+
 #: Size of data, in units of their noise, below which they hold little else.
 _LITTLE = 2.0
 
@@ -125,6 +131,22 @@ def find_noise(case: Case) -> Iterator[Finding]:
             "Check that the noise is not overstated. If it is right, the densities are mostly "
             "those of the reference.",
         )
+
+
+def find_level(case: Case) -> Iterator[Finding]:
+    """Find a base level, as of Bouguer anomalies, that contrasts of density have to explain."""
+    if case.trend is not None or case.rho.min() > _ABSOLUTE:
+        return
+    for r in case.residuals():
+        mean, std = float(r.data.mean()), float(r.data.std())
+        if (r.name, r.unit) == ("gz", "mGal") and abs(mean) > _LEVEL * std:
+            yield Finding(
+                "caution",
+                "The data differ little beside their mean, which contrasts of density explain.",
+                f"mean {mean:.3g} mGal, standard deviation {std:.3g} mGal",
+                "If it is a base level, or of sources deeper or wider than the mesh, as in Bouguer "
+                "anomalies of a region, give the survey trend=0, or trend=1 for a gradient.",
+            )
 
 
 def find_fit(case: Case) -> Iterator[Finding]:
@@ -355,6 +377,7 @@ def find_depth(case: Case) -> Iterator[Finding]:
 #: Checks by what they are about.
 CHECKS: dict[str, Callable[[Case], Iterator[Finding]]] = {
     "noise": find_noise,
+    "level of the data": find_level,
     "fit of the data": find_fit,
     "choice of alpha": find_alpha,
     "densities of rocks and bounds": find_density,
@@ -382,6 +405,7 @@ def findings_of(case: Case) -> tuple[list[Finding], list[str]]:
 def _applies(name: str, case: Case) -> bool:
     """Return whether the case has what a check looks at."""
     needed: dict[str, Any] = {
+        "level of the data": case.stations,
         "fit of the data": case.chi_factor,
         "choice of alpha": getattr(case.result, "alpha", None),
         "padding": case.mesh,
