@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _clock import fast_precision
 from _timing import median_seconds, report, versions
 from threadpoolctl import threadpool_limits
 from train_volumes import TRAINING_NOISE, network
@@ -98,7 +99,7 @@ def volume_loop(inverter, X, y):
             optimizer.param_groups[0]["lr"] = 4e-3 * max(share, 1e-3)
             x, true = noisy(inputs[rows], torch.tensor(targets[rows.numpy()]))
             optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=inverter.precision == "bfloat16"):
                 rho, mixtures = module(x)
             loss = criterion((rho.float(), mixtures.float()), true)
             loss.backward()
@@ -113,7 +114,8 @@ def volumes():
     """Compare trainings of the U-Net on the public volumes."""
     train = fetch_huang2021("train")
     X, y = train.data[:N_VOLUMES], train.density(slice(N_VOLUMES))
-    inverter = network(train.operator, max_epochs=VOLUME_EPOCHS, random_state=0)
+    params = {"precision": fast_precision(), "max_epochs": VOLUME_EPOCHS, "random_state": 0}
+    inverter = network(train.operator, **params)
 
     def by_hand():
         with flushed_denormals():
@@ -121,7 +123,7 @@ def volumes():
 
     peers = {"fit": lambda: inverter.fit(X, y), "loop by hand": by_hand}
     of = f"{VOLUME_EPOCHS} epochs of {N_VOLUMES} volumes in batches of {VOLUME_BATCH}, the U-Net in"
-    compare("training_volumes", peers, 5, f"{of} bfloat16")
+    compare("training_volumes", peers, 5, f"{of} {inverter.precision}")
 
 
 def allocated():
