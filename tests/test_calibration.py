@@ -126,6 +126,21 @@ def test_densities_of_another_mesh_are_refused():
         trained(max_epochs=1).calibrate(OTHERS.data, OTHERS.target[:, :100])
 
 
+@pytest.mark.parametrize(
+    ("levels", "scores", "message"),
+    [
+        ([0.0], np.zeros((1, 7)), "7 scores for 1 levels"),
+        ([], np.zeros((0, len(CALIBRATED))), "scores for 0 levels"),
+        ([0.1, 0.0], np.zeros((2, len(CALIBRATED))), "do not increase"),
+        ([0.0], -CALIBRATED[None], "do not increase"),
+        ([0.0], np.full((1, len(CALIBRATED)), np.nan), "do not increase"),
+    ],
+)
+def test_files_with_other_calibrations_are_refused(levels, scores, message):
+    with pytest.raises(ValueError, match=message):
+        Calibration(np.array(levels), scores)
+
+
 def test_levels_are_those_within_training():
     np.testing.assert_array_equal(calibrated_levels(0.0, 0.1), [0, 1e-3, 1e-2, 1e-1])
     np.testing.assert_array_equal(calibrated_levels(0.005, 0.4), [0.005, 1e-2, 1e-1, 0.4])

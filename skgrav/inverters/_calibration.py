@@ -38,6 +38,13 @@ class Calibration:
     #: Scores at each level for the probabilities of `CALIBRATED`.
     scores: Array = field(metadata=sized("n", "k"))
 
+    def __post_init__(self) -> None:
+        n_scores, n_levels = self.scores.shape[1], len(self.levels)
+        if n_scores != len(CALIBRATED) or not n_levels:
+            raise ValueError(f"its Calibration has {n_scores} scores for {n_levels} levels")
+        if not ((np.diff(self.levels) > 0).all() and (np.diff(self.scores) >= 0).all()):
+            raise ValueError("levels or scores of its Calibration do not increase")
+
     @classmethod
     def of(cls, levels: Array, stated: Sequence[Array]) -> Calibration:
         """Learn it from the probabilities, stated at each level, of densities below the true."""
