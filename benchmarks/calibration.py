@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from _calibration_page import make_page
 from _timing import OUTPUT
-from accuracy import TRAINED, Source, default, trained
+from accuracy import TRAINED, Source, default
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Bunch
@@ -82,11 +82,11 @@ def analogues_as_they_are(library, options):
 
 
 def network(library, options):
-    """Return the pretrained network, or one trained for some seconds on the library's families."""
+    """Return the pretrained network, or one trained anew on the library's families."""
     if library.families is None:
         return CNNInverter.from_pretrained("paper")
-    inverter = default(library.seed, operator=library.operator)
-    return trained(inverter, Source(families=library.families), options.train)[0]
+    inverter = default(library.seed, operator=library.operator, max_epochs=options.epochs)
+    return inverter.fit(Source(families=library.families))
 
 
 def refined(library, options):
@@ -299,7 +299,7 @@ def parsed():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--volumes", type=int, default=100, help="volumes in 3D")
     parser.add_argument(
-        "--train", type=float, default=120, help="CPU seconds of networks on seven families"
+        "--epochs", type=int, default=8, help="of 20,000 sections each, for unseen families"
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     return parser.parse_args()
