@@ -105,8 +105,8 @@ def _quantiles(parts: Array, enough: Array, p: Array) -> Array:
     """Return quantiles of some cells, until steps are less than `enough`.
 
     `parts` are weights, means and standard deviations, (5, n_cells), and `p` probabilities,
-    (n_cells, n_p), as are the quantiles. A table of the distribution
-    function gives brackets and first guesses, Newton steps within the brackets the rest.
+    (n_cells, n_p), as are the quantiles. A table of the distribution function gives brackets and
+    first guesses, Newton steps within the brackets the rest.
     """
     n = parts.shape[1]
     # The first and last nodes are beyond all quantiles.

@@ -39,7 +39,7 @@ _UNSEEN = 0.5
 #: Share of cells at a bound.
 _BOUND = 0.25
 
-#: Mean of data, in their standard deviations, that the anomalies of bodies seldom have.
+#: Mean of data, in their standard deviations, beyond which few anomalies of bodies are.
 _LEVEL = 3.0
 
 #: Density, in kg/m3, from which on it is absolute, not a contrast.
@@ -142,7 +142,8 @@ def find_level(case: Case) -> Iterator[Finding]:
         if (r.name, r.unit) == ("gz", "mGal") and abs(mean) > _LEVEL * std:
             yield Finding(
                 "caution",
-                "The data differ little beside their mean, which contrasts of density explain.",
+                "The mean of the data is large compared to their variation, and contrasts of "
+                "density have to explain it.",
                 f"mean {mean:.3g} mGal, standard deviation {std:.3g} mGal",
                 "If it is a base level, or of sources deeper or wider than the mesh, as in Bouguer "
                 "anomalies of a region, give the survey trend=0, or trend=1 for a gradient.",
