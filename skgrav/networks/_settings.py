@@ -108,8 +108,9 @@ def resolve_device(device: str | torch.device) -> str:
 
 
 def has_bfloat16(device: str) -> bool:
-    """Return whether a processor computes with bfloat16, as far as torch knows."""
+    """Return whether a processor computes with bfloat16, as far as torch says."""
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return kind != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    supports = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return kind != "cpu" or supports is None or bool(supports())
