@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
 
 from skgrav import (
     CellValues,
@@ -464,3 +465,20 @@ def test_cells_beside_stations_take_no_mass_in_a_measured_survey(shared_data):
     found = SparseInverter(operator=operator).fit([maule.data]).invert([maule.data])
     assert found.chi_factor == pytest.approx(1.0, abs=0.1)
     assert np.abs(found.rho).max() < 2500
+
+
+@pytest.mark.parametrize("level", [-0.5, 1.0, 3.0])
+@pytest.mark.parametrize("edges", [[0.0, 100.0], [0.0, 100.0, 250.0]])
+def test_what_can_be_fitted_is_fitted_beside_a_level_that_cannot(level, edges):
+    x = np.linspace(-2000, 2000, 41)
+    survey = Survey(np.column_stack([np.zeros(41), x]), ("z",), 0.05)
+    operator = ForwardOperator(Mesh([[0.0, 100.0], edges]), survey).fit()
+    g = operator.transform(np.full((1, len(edges) - 1), 1000.0)) + level
+    inverter = SparseInverter(operator=operator).fit(g)
+    with pytest.warns(ConvergenceWarning, match="signal that no density on this mesh explains"):
+        rho = inverter.predict(g)
+    least = np.linalg.lstsq(operator.matrix_, g[0])[0]
+    before, after, reachable = (
+        np.sum((g[0] - operator.matrix_ @ r) ** 2) for r in (0 * least, rho[0], least)
+    )
+    assert after - reachable < 0.1 * (before - reachable)

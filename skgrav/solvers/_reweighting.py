@@ -19,8 +19,8 @@ _FIRST, _FALL = 10.0, (1.5, 4.0)
 _SMOOTH = 2.0
 
 #: The noise is out of reach where this many alphas lower the chi factor by less than this share
-#: each.
-_STALLED, _GAIN = 3, 0.1
+#: each, and together by less than the last share of what it has fallen.
+_STALLED, _GAIN, _OF_ALL = 3, 0.1, 0.1
 
 #: Largest number of alphas of the smooth start.
 _STARTS = 40
@@ -121,13 +121,16 @@ class Reweighting:
         self.beta = (
             _FIRST * float(self.problem.norms2.sum()) / self.sigma**2 / stiffness.diagonal.sum()
         )
+        start = float(np.mean(self.d**2))
         passed: list[tuple[float, float, Array]] = []
         for _ in range(_STARTS):
             chi = self._minimise(stiffness, -1)
             if chi <= 1:
                 break
             passed = [*passed, (chi, self.beta, self.rho)][-1 - _STALLED :]
-            if len(passed) > _STALLED and chi > (1 - _GAIN) ** _STALLED * passed[0][0]:
+            little = min((1 - (1 - _GAIN) ** _STALLED) * passed[0][0], _OF_ALL * (start - chi))
+            # Of all, since the first alphas hardly fit what can be fitted, either.
+            if len(passed) > _STALLED and passed[0][0] - chi < little:
                 # Noise, or signal that the mesh does not explain, must not become density.
                 self.target, self.beta, self.rho = passed[0]
                 self.status = Status.OUT_OF_REACH
