@@ -10,7 +10,7 @@ from scipy.special import ndtr
 from skgrav import CNNInverter, Mesh
 from skgrav.datasets import make_gravity_dataset
 from skgrav.inverters._calibration import Calibration, calibrated_levels
-from skgrav.inverters._marginals import CALIBRATED, Marginals
+from skgrav.inverters._marginals import CALIBRATION_SCORES, Marginals
 from skgrav.metrics import interval_coverage
 
 MESH = Mesh.square(12)
@@ -130,10 +130,10 @@ def test_densities_of_another_mesh_are_refused():
     ("levels", "scores", "message"),
     [
         ([0.0], np.zeros((1, 7)), "7 scores for 1 levels"),
-        ([], np.zeros((0, len(CALIBRATED))), "scores for 0 levels"),
-        ([0.1, 0.0], np.zeros((2, len(CALIBRATED))), "do not increase"),
-        ([0.0], -CALIBRATED[None], "do not increase"),
-        ([0.0], np.full((1, len(CALIBRATED)), np.nan), "do not increase"),
+        ([], np.zeros((0, len(CALIBRATION_SCORES))), "scores for 0 levels"),
+        ([0.1, 0.0], np.zeros((2, len(CALIBRATION_SCORES))), "do not increase"),
+        ([0.0], -CALIBRATION_SCORES[None], "do not increase"),
+        ([0.0], np.full((1, len(CALIBRATION_SCORES)), np.nan), "do not increase"),
     ],
 )
 def test_files_with_other_calibrations_are_refused(levels, scores, message):
@@ -159,7 +159,7 @@ def test_a_distribution_that_is_too_narrow_is_widened_by_its_factor():
     for i in (0, 1):
         np.testing.assert_allclose(found[i, 0, :3], 5 + 2 * scores[:3], atol=0.02)
         # Beyond the table a score is shifted, not scaled.
-        assert found[i, 0, 3] == pytest.approx(5 + 2 * CALIBRATED[-1] + 1.2649, abs=0.05)
+        assert found[i, 0, 3] == pytest.approx(5 + 2 * CALIBRATION_SCORES[-1] + 1.2649, abs=0.05)
     np.testing.assert_allclose(found[2, 0], 5 + scores, atol=0.05)
     np.testing.assert_array_equal(
         cells.of(1).quantiles(np.array([0.2]))[0, 0], cells.quantiles(np.array([0.2]))[1, 0]

@@ -100,9 +100,7 @@ def invert(options: Namespace) -> None:
     check_output(options.report, ".html", ".md", option="--report")
     if options.quick and options.report is None:
         raise ValueError("--quick is for reports: give --report, or leave it out.")
-    start = time.perf_counter()
-    section = _inverted(options)
-    seconds = time.perf_counter() - start
+    section, seconds = _inverted(options)
     write_model(options.out, section, options)
     print(f"{options.out}: {_summary(section)}")
     if options.plot is not None:
@@ -114,18 +112,18 @@ def invert(options: Namespace) -> None:
 def write_report(options: Namespace) -> None:
     """Invert a profile or an area, and write the report."""
     check_output(options.out, ".html", ".md")
-    start = time.perf_counter()
-    section = _inverted(options)
-    _report(options.out, section, options, time.perf_counter() - start)
+    section, seconds = _inverted(options)
+    _report(options.out, section, options, seconds)
     print(f"{options.out}: {_summary(section)}")
 
 
-def _inverted(options: Namespace) -> Section:
+def _inverted(options: Namespace) -> tuple[Section, float]:
+    """Return the inverted section, and the seconds that it took."""
     check_mesh_options(options)
     profile = read_profile(options, options.noise)
-    if options.model == "tikhonov":
-        return _smoothest(options, profile)
-    return _estimated(options, profile)
+    start = time.perf_counter()
+    method = _smoothest if options.model == "tikhonov" else _estimated
+    return method(options, profile), time.perf_counter() - start
 
 
 def _report(path: Path, section: Section, options: Namespace, seconds: float) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from skgrav._typing import Array
-from skgrav.inverters._marginals import CALIBRATED, LARGEST_SCORE
+from skgrav.inverters._marginals import CALIBRATION_SCORES, LARGEST_SCORE
 from skgrav.io import saved, sized
 from skgrav.training import LEAST_NOISE
 
@@ -35,12 +35,12 @@ class Calibration:
 
     #: Increasing relative noise.
     levels: Array = field(metadata=sized("n"))
-    #: Scores at each level for the probabilities of `CALIBRATED`.
+    #: Scores at each level for the probabilities of `CALIBRATION_SCORES`.
     scores: Array = field(metadata=sized("n", "k"))
 
     def __post_init__(self) -> None:
         n_scores, n_levels = self.scores.shape[1], len(self.levels)
-        if n_scores != len(CALIBRATED) or not n_levels:
+        if n_scores != len(CALIBRATION_SCORES) or not n_levels:
             raise ValueError(f"its Calibration has {n_scores} scores for {n_levels} levels")
         if not ((np.diff(self.levels) > 0).all() and (np.diff(self.scores) >= 0).all()):
             raise ValueError("levels or scores of its Calibration do not increase")
@@ -48,7 +48,7 @@ class Calibration:
     @classmethod
     def of(cls, levels: Array, stated: Sequence[Array]) -> Calibration:
         """Learn it from the probabilities, stated at each level, of densities below the true."""
-        scores = [ndtri(np.quantile(p, ndtr(CALIBRATED))) for p in stated]
+        scores = [ndtri(np.quantile(p, ndtr(CALIBRATION_SCORES))) for p in stated]
         return cls(levels, np.clip(scores, -LARGEST_SCORE, LARGEST_SCORE))
 
     def at(self, level: Array) -> Array:

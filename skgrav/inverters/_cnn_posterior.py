@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_random_state, check_scalar, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import real_array, validate_data
@@ -114,7 +114,7 @@ class NetworkPosterior:
             parts = []
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # `predict` warns of other geology
-                for rows in (slice(k, k + size) for k in range(0, len(X), size)):
+                for rows in gen_batches(len(X), size):
                     _, marginals, _ = encoding.distributions(self.net_, noisy[rows], level)
                     parts.append(marginals.cdf(y[rows]).ravel())
             stated.append(np.concatenate(parts))

@@ -13,7 +13,7 @@ from skgrav._typing import Array, Indices
 _SCORES = np.linspace(-4.0, 4.0, 17)
 
 #: Standard scores at which calibrations are tabulated.
-CALIBRATED = np.linspace(-3.0, 3.0, 25)
+CALIBRATION_SCORES = np.linspace(-3.0, 3.0, 25)
 
 #: Largest standard score of a calibrated probability.
 LARGEST_SCORE = 8.0
@@ -43,7 +43,7 @@ class Marginals:
     #: Their standard deviations.
     first_std: Array
     second_std: Array
-    #: Calibrated standard scores, (n_samples, n_scores), for the probabilities of `CALIBRATED`.
+    #: Standard scores under the mixture for `CALIBRATION_SCORES`, (n_samples, n_scores).
     scores: Array | None = None
 
     @property
@@ -91,8 +91,8 @@ class Marginals:
         if self.scores is None:
             return p
         score = ndtri(p)
-        within = np.clip(score, CALIBRATED[0], CALIBRATED[-1])
-        found = np.array([np.interp(within, CALIBRATED, scores) for scores in self.scores])
+        within = np.clip(score, CALIBRATION_SCORES[0], CALIBRATION_SCORES[-1])
+        found = np.array([np.interp(within, CALIBRATION_SCORES, scores) for scores in self.scores])
         return ndtr(np.clip(found + score - within, -LARGEST_SCORE, LARGEST_SCORE))[:, None]
 
     def _least_std(self) -> Array:
