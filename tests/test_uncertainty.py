@@ -7,6 +7,7 @@ import pytest
 from conftest import norms
 from scipy.stats import chisquare
 from scipy.stats import norm as gaussian
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skgrav import (
@@ -149,8 +150,10 @@ def test_large_operators_draw_the_same(order, method, undecomposed, monkeypatch)
     inverter.set_params(operator=applied).fit(g)
     scale = np.abs(decomposed).max()
     np.testing.assert_allclose(inverter.sample_y(g, 3), decomposed, atol=1e-3 * scale)
-    ratio = inverter.predict(g[:1], return_std=True)[1] / std[:1]  # by 50 draws, 0.1 each
-    assert 0.07 < np.sqrt(np.mean((ratio - 1) ** 2)) < 0.13
+    np.testing.assert_allclose(inverter.predict(g, return_std=True)[1], std, rtol=1e-3)
+    # Many draws, which begin with the leading eigenvectors, do not depend on what was asked before.
+    many = inverter.sample_y(g, 10)
+    np.testing.assert_allclose(many[..., 9], clone(inverter).fit(g).sample_y(g, 10)[..., 9])
 
 
 def test_draws_stay_within_bounds_and_fit(monkeypatch):
@@ -283,8 +286,7 @@ def test_resolution_of_large_operators_is_about_the_same(order, undecomposed, mo
     np.testing.assert_allclose(found.depth_of_investigation, doi, atol=1e-3)
     largest = exact.diagonal.max()
     np.testing.assert_allclose(found.diagonal, exact.diagonal, atol=0.05 * largest)
-    ratio = inverter.predict(g, return_std=True)[1] / std  # by 50 draws, 0.1 each
-    assert 0.07 < np.sqrt(np.mean((ratio - 1) ** 2)) < 0.13
+    np.testing.assert_allclose(inverter.predict(g, return_std=True)[1], std, rtol=0.03)
     damping = inverter.invert(g).alpha * operator.survey_.uncertainty[0] ** 2
     n = sum(len(b.variance) for b in inverter._system.coordinates_by_blocks(damping))
     assert n < 256

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from scipy.special import chdtri
@@ -296,6 +296,7 @@ class DampedLeastSquares(DampingCurves):
     space: DataSpace
     #: One over the stiffness of each coefficient.
     compliance: Array = field(metadata=sized("c"))
+    has_eigenvectors: ClassVar[bool] = True
 
     @classmethod
     def of(cls, matrix: Array, stiffness: Array) -> DampedLeastSquares:
@@ -372,9 +373,19 @@ class DampedLeastSquares(DampingCurves):
         explained = maps @ self.space.cross.T
         n_effective = np.sum(self.variance / (damping[:, None] + self.variance), axis=1)
         v = np.divide(norm2, n_effective, out=np.zeros_like(norm2), where=n_effective > 0)
-        weights = v[:, None] / (sigma[:, None] ** 2 + v[:, None] * self.variance)
-        left = prior - np.einsum("ik,nk,jk->nij", explained, weights, explained)
-        return v[:, None, None] * left
+        return posterior_covariances(prior, explained, self.variance, v, sigma)
+
+
+def posterior_covariances(
+    prior: Array, explained: Array, variance: Array, v: Array, sigma: Array
+) -> Array:
+    """Return v times the covariances, under the inverse of K, that data leave of linear functions.
+
+    `explained` are covariances with coordinates of the eigenvalues `variance`.
+    """
+    weights = v[:, None] / (sigma[:, None] ** 2 + v[:, None] * variance)
+    left = prior - np.einsum("ik,nk,jk->nij", explained, weights, explained)
+    return v[:, None, None] * left
 
 
 def _triangle(matrix: Array) -> Array:

@@ -14,8 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from skgrav._typing import Array, Indices, Mask
 from skgrav._warnings import warn
 from skgrav.inverters._alpha_search import Choice
-from skgrav.inverters._damping import Coordinates, DampingCurves
-from skgrav.inverters._krylov_block import LARGEST, solved_together
+from skgrav.inverters._damping import Coordinates, DampingCurves, posterior_covariances
+from skgrav.inverters._krylov_block import LARGEST, block_spaces, solved_together
 from skgrav.inverters._krylov_spectrum import Spectrum
 from skgrav.noise import Whitening
 from skgrav.operators import BaseOperator
@@ -32,8 +32,12 @@ _SETTLED = 2e-3
 #: Size of the space of random vectors, in which there are several, relative to that of the data.
 _NODES = 2
 
-#: Vectors that are solved together.
-_TOGETHER = 50
+#: Vectors that are solved together, and how many need the leading eigenvectors first.
+_TOGETHER, _MANY = 50, 8
+
+#: Relative change of variances, and of the variance of the prior, from one space to a larger one at
+#: which both are known. They drift slowly and in opposite directions while a space is small.
+_KNOWN = 1e-3
 
 #: Choices of alpha that need traces.
 _OF_TRACES = ("gcv", "lcurve", "likelihood")
@@ -172,12 +176,20 @@ class KrylovLeastSquares:
         """Return the minimisers, (n_samples, n_coefficients), for the alpha of each sample."""
         w, converged = np.zeros_like(d), np.ones(len(d), dtype=bool)
         for value in np.unique(alpha):
-            for rows in _blocks(np.flatnonzero(alpha == value)):
+            those, start = np.flatnonzero(alpha == value), None
+            if self.has_eigenvectors and len(those) >= _MANY:
+                start, _ = self._spectrum.space(float(value), self.max_iter)
+            for rows in _blocks(those):
                 w[rows], converged[rows] = solved_together(
-                    self._normal, d[rows], float(value), self.max_iter, self.tol
+                    self._normal, d[rows], float(value), self.max_iter, self.tol, start
                 )
         self._warn(converged)
         return self.compliance(self.adjoint(w))
+
+    @property
+    def has_eigenvectors(self) -> bool:
+        """Whether a space can hold all eigenvectors, however small alpha is."""
+        return self.n_data <= LARGEST
 
     def choose(self, choice: str, d: Array, sigma: Array) -> tuple[Choice, Array]:
         """Return the choices of `DampingCurves.choose`, and the noise of the residuals there."""
@@ -234,11 +246,12 @@ class KrylovLeastSquares:
         least = float(alpha.min(initial=np.inf))
         if np.isinf(least):
             return
-        values, vectors, basis, explained = self._spectrum.eigenvectors(least, self.max_iter)
+        space, explained = self._spectrum.space(least, self.max_iter)
         self._warn(np.array([explained]))
+        values, vectors = np.linalg.eigh(space.matrix)
         for start in range(0, len(values), _TOGETHER):
             rows = slice(start, start + _TOGETHER)
-            rotation = vectors[:, rows].T @ basis
+            rotation = vectors[:, rows].T @ space.basis
             cross = self.compliance(self.adjoint(rotation))
             yield Coordinates(np.maximum(values[rows], 0.0), rotation, cross)
 
@@ -268,19 +281,29 @@ class KrylovLeastSquares:
         so standard deviations are right to about a tenth.
         """
         prior = self.compliance(maps) @ maps.T
-        explained = self.forward(self.compliance(maps))
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], self.n_data)
-        covariances = np.zeros((len(damping), len(maps), len(maps)))
-        for i in np.flatnonzero(np.isfinite(damping) & (norm2 > 0)):
-            q = self._damped(signs, damping[i])
-            v = norm2[i] / max(float(signs @ self.forward(q[None])[0]), 1.0)
-            left = np.array([self._damped(column, sigma[i] ** 2 / v) for column in explained])
-            covariances[i] = v * (prior - maps @ left.T)
+        covariances = np.zeros((len(damping), *prior.shape))
+        i = np.flatnonzero(np.isfinite(damping) & (norm2 > 0))
+        if not i.size:
+            return covariances
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], (1, self.n_data))
+        rows = np.concatenate([self.forward(self.compliance(maps)), signs])
+        last: Array | float = np.inf
+        for space in block_spaces(self._normal, rows, self.max_iter):
+            values, vectors = np.linalg.eigh(space.matrix)
+            values = np.maximum(values, 0.0)
+            # All rows lie in the space, so these are quadratures, as `KrylovCurves` has them.
+            *explained, signs = (rows @ space.basis.T) @ vectors
+            n_effective = (values / (damping[i, None] + values)) @ signs**2
+            v = norm2[i] / np.maximum(n_effective, 1.0)
+            found = posterior_covariances(prior, np.array(explained), values, v, sigma[i])
+            now = np.column_stack([np.diagonal(found, axis1=1, axis2=2), v])
+            converged = (np.abs(now - last) <= _KNOWN * now).all(axis=1) | space.is_whole
+            last = now
+            if converged.all():
+                break
+        self._warn(np.asarray(converged))
+        covariances[i] = found
         return covariances
-
-    def _damped(self, d: Array, alpha: float) -> Array:
-        """Return the minimiser for one alpha."""
-        return self.estimate(d[None], np.array([alpha]))[0]
 
     def spaces(self, d: Array, *, traces: bool) -> Iterator[Space]:
         """Iterate over growing spaces of one datum vector; without `traces`, curves have none."""

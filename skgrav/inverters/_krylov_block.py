@@ -38,12 +38,36 @@ class BlockSpace(NamedTuple):
     #: The part out of the space of the images of its last rows, and an orthonormal basis of it.
     beyond: Array
     ahead: Array
+    #: Number of rows of the basis after each growth.
+    sizes: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, rows: Array) -> Self:
         """Return an empty space that begins with vectors."""
-        n = rows.shape[1]
-        return cls(np.zeros((0, n)), np.zeros((0, 0)), np.zeros((0, n)), _orthonormal(rows))
+        none = np.zeros((0, rows.shape[1]))
+        return cls(none, np.zeros((0, 0)), none, none).with_rows(rows)
+
+    def with_rows(self, rows: Array) -> Self:
+        """Return the space with further vectors ahead."""
+        size = np.linalg.norm(rows, axis=1, keepdims=True)
+        out = np.divide(rows, size, out=np.zeros_like(rows), where=size > 0)
+        for _ in range(2):  # once would lose orthogonality
+            out -= (out @ self.basis.T) @ self.basis
+        return self._replace(ahead=_orthonormal(np.concatenate([self.ahead, out]), 1.0))
+
+    def first(self, n: int) -> Self:
+        """Return the space as it was when it had at least n vectors."""
+        k = int(np.searchsorted(self.sizes, n))
+        if k >= len(self.sizes) - 1:
+            return self
+        last, end, ahead = (0, *self.sizes)[k : k + 3]
+        return type(self)(
+            self.basis[:end],
+            self.matrix[:end, :end],
+            self.matrix[last:end, end:ahead] @ self.basis[end:ahead],
+            self.basis[end:ahead],
+            self.sizes[: k + 1],
+        )
 
     @property
     def is_whole(self) -> bool:
@@ -72,7 +96,7 @@ class BlockSpace(NamedTuple):
         ahead = _orthonormal(image, scale)[: basis.shape[1] - len(basis)]
         if len(ahead) == 0:
             image = np.zeros_like(image)
-        return BlockSpace(basis, matrix, image, ahead)
+        return BlockSpace(basis, matrix, image, ahead, (*self.sizes, len(basis)))
 
     def solve(self, rows: Array, alpha: float) -> tuple[Array, Array]:
         """Return solutions of the damped system and the norms of their residuals."""
@@ -83,24 +107,35 @@ class BlockSpace(NamedTuple):
         return (self.basis.T @ y).T, np.linalg.norm(left, axis=1)
 
 
-def block_spaces(product: Product, rows: Array, n_iter: int) -> Iterator[BlockSpace]:
-    """Iterate over growing spaces of vectors, at increasing distances."""
-    space, look = BlockSpace.of(rows), 0
+def block_spaces(
+    product: Product, rows: Array, n_iter: int, start: BlockSpace | None = None
+) -> Iterator[BlockSpace]:
+    """Iterate over growing spaces of vectors, or of these and a space, at increasing distances."""
+    space = BlockSpace.of(rows) if start is None else start.with_rows(rows)
+    if space.is_whole:
+        yield space
+        return
+    known = look = len(space.basis)
     for k in range(n_iter):
         space = space.grown(product)
         is_last = space.is_whole or k == n_iter - 1 or len(space.basis) >= LARGEST
         if is_last or len(space.basis) >= look:
-            look = int((1 + _SHARE) * len(space.basis))
+            look = int(len(space.basis) + _SHARE * (len(space.basis) - known))
             yield space
         if is_last:
             return
 
 
 def solved_together(
-    product: Product, rows: Array, alpha: float, n_iter: int, tol: float
+    product: Product,
+    rows: Array,
+    alpha: float,
+    n_iter: int,
+    tol: float,
+    start: BlockSpace | None = None,
 ) -> tuple[Array, Mask]:
     """Return ``(B + alpha)^-1`` times rows, and which of these have converged."""
-    for space in block_spaces(product, rows, n_iter):
+    for space in block_spaces(product, rows, n_iter, start):
         found, left = space.solve(rows, alpha)
         converged = left <= tol * alpha * np.linalg.norm(found, axis=1)
         if converged.all():

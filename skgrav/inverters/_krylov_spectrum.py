@@ -75,11 +75,10 @@ class Spectrum:
         self._space = space  # as a whole, for threads
         return space
 
-    def eigenvectors(self, alpha: float, n_iter: int) -> tuple[Array, Array, Array, bool]:
-        """Return eigenvalues and, as columns in a basis of rows, vectors that explain data.
+    def space(self, alpha: float, n_iter: int) -> tuple[BlockSpace, bool]:
+        """Return a space of all eigenvectors whose eigenvalues are not far below alpha.
 
-        All whose eigenvalues are not far below alpha; the last value says whether these are found
-        within a number of iterations.
+        The last value says whether these are found within a number of iterations.
         """
         n_nodes, explained = _VECTORS, False
         most = min(self.size, LARGEST, n_iter * _VECTORS)
@@ -88,11 +87,8 @@ class Spectrum:
             nodes, weights = self.quadrature(n_nodes)
             # Only eigenvalues that are found have the weight 1.
             explained = bool((weights[nodes > _EXPLAINED * alpha] == 1.0).all())
-        space = self._grown(n_nodes)
-        n_nodes = min(n_nodes, len(space.basis))
-        values, vectors = np.linalg.eigh(space.matrix[:n_nodes, :n_nodes])
-        explained |= space.is_whole
-        return np.maximum(values, 0.0), vectors, space.basis[:n_nodes], explained
+        space = self._grown(n_nodes).first(n_nodes)
+        return space, explained or space.is_whole
 
     def __getstate__(self) -> dict[str, Any]:
         # What can be computed again is not pickled.

@@ -159,9 +159,10 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         rho : ndarray of shape (n_samples, n_cells) or (n_samples,)
             Densities.
         std : ndarray of shape (n_samples, n_cells) or (n_samples,)
-            Root mean square difference of the draws of `sample_y` from `rho`: in closed form where
-            the operator is decomposed and there are no bounds, otherwise from 50 draws, right to
-            about a tenth. Only if `return_std` is True.
+            Root mean square difference of the draws of `sample_y` from `rho`. Without bounds in
+            closed form where the operator is decomposed, and to a few hundredths where it is not
+            and there are at most 4,000 data; otherwise from 50 draws, right to about a tenth. Only
+            if `return_std` is True.
         """
         if is_lazy(X):
             return self._lazily(self.predict, X, return_std=return_std, noise_level=noise_level)

@@ -436,8 +436,7 @@ class TikhonovInverter(RegularizedInverter):
         return drawn
 
     def _std(self, white: Array, sigma: Array, solved: Departure, rho: Array) -> Array:
-        # By products all eigenvectors take many times longer than some draws.
-        if self._bounds is None and isinstance(self._system, DampedLeastSquares):
+        if self._bounds is None and self._system.has_eigenvectors:
             std = self._posterior(white, sigma).std(white, rho - self.reference_)
             if std is not None:
                 return std
