@@ -1,17 +1,32 @@
 """Page of the docs about accuracy, made of the files that accuracy.py writes."""
 
 import csv
+import json
 
 import numpy as np
 from _clock import fast_precision
 from _timing import DOC, OUTPUT, markdown, processor, put_into, versions
 
 LEVELS = (0.0, 0.001, 0.01, 0.05)
+MINUTES = OUTPUT / "accuracy_minutes.json"
+
+
+def minutes():
+    """Return the CPU minutes that each part took."""
+    return json.loads(MINUTES.read_text()) if MINUTES.exists() else {}
+
+
+def note_minutes(part, taken):
+    """Keep the CPU minutes of a part for its table."""
+    MINUTES.write_text(json.dumps(minutes() | {part: taken}))
 
 
 def read(part):
-    """Return the rows of a part's file, numbers as numbers."""
-    with (OUTPUT / f"accuracy_{part}.csv").open() as file:
+    """Return the rows of a part's file, numbers as numbers; none if it has not been run."""
+    path = OUTPUT / f"accuracy_{part}.csv"
+    if not path.exists():
+        return []
+    with path.open() as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         for name in ("noise", "error", "misfit", "chi factor", "cpu seconds"):
@@ -118,31 +133,35 @@ def picture(rows):
 
 
 def make_page(options):
-    """Make the page of the docs and its picture out of the files of the other parts."""
-    main_rows = read("main")
+    """Make the page of the docs and its picture out of the files of the other parts.
+
+    Tables of parts that have not been run stay as they are.
+    """
     fits = [
         ("misfit, 0%", at("misfit", 0.0, "{:.1e}")),
         ("chi factor, 1%", at("chi factor", 0.01, "{:.2f}")),
         ("CPU seconds", seconds_of),
     ]
-    took = [("CPU seconds", seconds_of)]
-    tables = {
-        "main": table(main_rows, beside=fits),
-        "ratios": ratios(main_rows),
-        "ablation": table(read("ablation"), beside=took),
-        "consistency": table(read("consistency"), geologies=["trained"], beside=fits),
-        "heads": table(read("heads"), beside=took),
-        "sections": table(read("sections"), geologies=["trained"], beside=took),
-        "seconds": table(read("seconds"), geologies=["trained"], beside=took),
+    took = {"beside": [("CPU seconds", seconds_of)]}
+    forms = {
+        "main": {"beside": fits},
+        "ablation": took,
+        "consistency": {"beside": fits, "geologies": ["trained"]},
+        "heads": took,
+        "sections": took | {"geologies": ["trained"]},
+        "seconds": took | {"geologies": ["trained"]},
+        "geometry": took | {"by": "survey and method"},
     }
-    geometry = read("geometry")
-    for row in geometry:
-        row["survey and method"] = f"{row['geology']}: {row['method']}"
-        row["geology"] = "trained"
-    tables["geometry"] = table(geometry, by="survey and method", beside=took)
-    note = (
-        f"{processor()}, {fast_precision()}; {versions('skgrav', 'torch', 'numpy', 'scikit-learn')}"
-    )
-    for name, content in tables.items():
-        put_into("accuracy.md", f"table of {name}", f"{content}\n\n{note}.")
-    picture(main_rows)
+    known = f"{processor()}; {versions('skgrav', 'torch', 'numpy', 'scikit-learn')}."
+    for part, form in forms.items():
+        if not (rows := read(part)):
+            continue
+        if part == "geometry":
+            for row in rows:
+                row["survey and method"] = f"{row['geology']}: {row['method']}"
+                row["geology"] = "trained"
+        note = f"{minutes()[part]:.0f} CPU minutes, {fast_precision()}; {known}"
+        put_into("accuracy.md", f"table of {part}", f"{table(rows, **form)}\n\n{note}")
+        if part == "main":
+            put_into("accuracy.md", "table of ratios", f"{ratios(rows)}\n\n{note}")
+            picture(rows)

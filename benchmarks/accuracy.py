@@ -17,7 +17,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from _accuracy_page import LEVELS, make_page
+from _accuracy_page import LEVELS, make_page, note_minutes
 from _clock import fast_precision
 from _timing import OUTPUT
 from sklearn.dummy import DummyRegressor
@@ -436,4 +436,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     chosen = parsed()
     for part in chosen.parts:
+        start = time.process_time()
         PARTS[part](chosen)
+        if part != "page":
+            note_minutes(part, (time.process_time() - start) / 60)
