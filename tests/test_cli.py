@@ -230,10 +230,15 @@ def test_distances_in_km_and_elevations_in_m(profile, truth, capsys):
     profile.write_text("x_km,h_m,gz\n" + "\n".join(",".join(map(str, r)) for r in rows))
     out = str(profile.with_name("section.nc"))
     command = ["invert", str(profile), "--x", "x_km", "--length-unit", "km", "--noise", "0.1"]
-    assert main([*command, "--elevation", "h_m", "--out", out]) == 1
+    column, unit = ["--elevation", "h_m"], ["--elevation-unit", "m"]
+    assert main([*command, *column, "--elevation-unit", "km", "--out", out]) == 1
     assert "--elevation 'h_m' is in m, but --elevation-unit is km" in capsys.readouterr().err
-    for elevation in (["--elevation", "h_m"], ["--height", "100"]):
-        assert main([*command, *elevation, "--elevation-unit", "m", "--out", out]) == 0
+    assert main([*command, *column, "--top", "0.1", "--out", out]) == 1
+    said = capsys.readouterr().err
+    assert "'h_m' is in m, but --top 0.1 in km, by --length-unit. Give --elevation-unit" in said
+    more = ["--depth", "2"], [*unit, "--top", "90"], unit
+    for elevation in (*([*column, *m] for m in more), ["--height", "100", *unit]):
+        assert main([*command, *elevation, "--out", out]) == 0
         section = xarray.load_dataset(out)
         np.testing.assert_allclose(section["station_z"], -100.0)
         np.testing.assert_allclose(section["station_x"], X)

@@ -297,6 +297,11 @@ def test_network_inverts_its_profile_alone(trained, tmp_path, capsys):
     assert "fits the data to their noise: give --noise or --sigma" in capsys.readouterr().err
     assert main(["invert", str(profile), *out, "--bounds", "0", "1"]) == 1
     assert "--bounds is for --model tikhonov" in capsys.readouterr().err
+    for mesh in (["--cells", "5", "5"], ["--cell", "50"], ["--depth", "900"], ["--top", "0"]):
+        assert main(["invert", str(profile), *out, "--noise", "1", *mesh]) == 1
+        said = capsys.readouterr().err
+        assert f"{mesh[0]} would change the mesh, but {model} estimates densities" in said
+    assert not (tmp_path / "section.nc").exists()
 
 
 def test_network_without_a_survey_is_refused(tmp_path, capsys):

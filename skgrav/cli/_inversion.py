@@ -131,7 +131,7 @@ def _report(path: Path, section: Section, options: Namespace, seconds: float) ->
     if seconds > _LONG and not options.quick:
         print(
             f"{path}: standard deviations, draws, depth of investigation and the curve of alpha "
-            f"may take some tens of times the {seconds:.0f} s of the inversion; --quick leaves "
+            f"may take about ten times the {seconds:.0f} s of the inversion; --quick leaves "
             "them out",
             flush=True,
         )
@@ -241,6 +241,12 @@ def _trained(options: Namespace, profile: Profile) -> tuple[Any, ForwardOperator
         raise ValueError("--model is a network, which is trained for profiles. Leave out --y.")
     if options.bounds is not None:
         raise ValueError("--bounds is for --model tikhonov; a network has no bounds. Leave it out.")
+    given = [f"--{n}" for n in ("cells", "cell", "depth", "top") if getattr(options, n) is not None]
+    if given:
+        raise ValueError(
+            f"{' and '.join(given)} would change the mesh, but {options.model} estimates densities "
+            "of the mesh that it was trained with. Leave them out, or train a model with them."
+        )
     model = skgrav.CNNInverter.load(options.model)
     operator, own = getattr(model, "operator_", None), profile.survey
     survey = getattr(operator, "survey_", None)

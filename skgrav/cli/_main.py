@@ -236,7 +236,7 @@ def _forward(options: Namespace) -> None:
     if mesh.ndim == 3 and options.stations is None:
         raise ValueError(f"{options.section} is a model below an area; give --stations.")
     size = LENGTHS[elevation_unit(options)]
-    if options.height is None:
+    if options.height is None and options.elevation is None:
         options.height = -mesh.edges[0][0] / size
         options.elevation_unit = elevation_unit(options)
     if options.stations is None:

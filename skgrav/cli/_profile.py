@@ -124,7 +124,7 @@ def add_station_options(
     of_table = "(default: that of the table, otherwise {})"
     units.add_argument("--length-unit", choices=LENGTHS, help=of_table.format("m"))
     units.add_argument(
-        "--elevation-unit", choices=LENGTHS, help="also of --height (default: --length-unit)"
+        "--elevation-unit", choices=LENGTHS, help="also of --height (default: that of the column, otherwise --length-unit)"
     )
     units.add_argument("--gravity-unit", choices=GRAVITIES, help=of_table.format("mGal"))
     units.add_argument("--gradient-unit", choices=GRADIENTS, help=of_table.format("E"))
@@ -256,7 +256,7 @@ def _survey(
     """Return the survey of a table and its data."""
     units = {name: getattr(options, name) for name in _UNITS}
     # Lengths among the options are in the unit of the table, which may state it by itself.
-    names = ("x", "depth", "cell", "top")
+    names = ("x", "elevation", "depth", "cell", "top")
     lengths = {name: getattr(options, name, None) for name in names}
     lengths = {name: length for name, length in lengths.items() if length is not None}
     table.length_sizes(lengths, units["length_unit"], units["elevation_unit"])

@@ -50,7 +50,7 @@ class Section:
 
 def add_mesh_options(parser: ArgumentParser) -> None:
     """Add the options of the mesh."""
-    mesh = parser.add_argument_group("mesh, unless the model has one")
+    mesh = parser.add_argument_group("mesh; a network has that of its training")
     mesh.add_argument(
         "--cells",
         nargs=2,

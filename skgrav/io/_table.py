@@ -17,7 +17,7 @@ from skgrav._checks import DUMMIES, find_dummies, import_optional
 from skgrav._constraints import SEVERAL
 from skgrav._typing import Array, Mask
 from skgrav._warnings import warn
-from skgrav.geometry import unit_size
+from skgrav.geometry import unit_name, unit_size
 from skgrav.io._container import file_path
 from skgrav.io._table_names import bare_name, is_geographic, split_unit
 from skgrav.io._table_text import MISSING, Entries, is_number, read_entries, survey_line
@@ -286,6 +286,19 @@ class Table:
             )
         if up_unit is None:
             return self.sizes(along | upward, "length_unit", None)
+        own = None
+        if isinstance(up, str) and elevation_unit is None:
+            own = self.stated(self.column(up, self.spell("elevation")), "length")
+        if own:
+            # Elevations need not be in the unit of distances, but all of them must be in one.
+            up_unit, is_other = own, unit_name(own) != unit_name(up_unit)
+            number = next((a for a in upward if a != "elevation"), None)
+            if number and is_other:
+                raise ValueError(
+                    f"{self.path}: {self.spell('elevation')} '{up}' is in {own}, but "
+                    f"{self.spell(number)} {upward[number]!r} in {length_unit}, by "
+                    f"{self.spell('length_unit')}. Give {self.spell('elevation_unit')}."
+                )
         return self.sizes(along, "length_unit", length_unit) | self.sizes(
             upward, "elevation_unit", up_unit
         )

@@ -92,7 +92,8 @@ def read_stations(
         ``x [km]`` or of a row of units, otherwise metres. A unit that is given must not contradict
         them.
     elevation_unit : str, default=None
-        Unit of `elevation` and `height`; None takes `length_unit`.
+        Unit of `elevation` and `height`; None takes that which the column states, otherwise
+        `length_unit`.
     gravity_unit : str, default=None
         Unit of the data: mGal, uGal, Gal, gu, um/s2, nm/s2, mm/s2 or m/s2, in any usual spelling.
         None takes that of the names or of a row of units, otherwise mGal.
