@@ -67,10 +67,10 @@ VOLUME = Mesh.regular((2, 3, 4), 1.0)
     [
         (Mesh.square(7), None),
         (Mesh.square(8), Survey.line(Mesh.square(8), components="z")),
-        (Mesh.square(8), Survey.line(Mesh.square(8), components="zx")),
+        (Mesh.square(8), Survey.line(Mesh.square(8), components=("z", "x"))),
         (SHIFTED, Survey.line(SHIFTED, n_stations=5)),
         (SHIFTED, Survey([[-1, 107], [-2, 103], [-1, 105], [-2, 109]])),
-        (VOLUME, Survey.grid(VOLUME, height=0.5, components="xyz")),
+        (VOLUME, Survey.grid(VOLUME, height=0.5, components=("x", "y", "z"))),
     ],
     ids=["paper", "gz alone", "gz first", "uneven columns", "unordered stations", "3D"],
 )

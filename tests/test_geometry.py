@@ -184,6 +184,12 @@ def test_bad_edges_are_refused(edges, text):
         Mesh(edges)
 
 
+@pytest.mark.parametrize("name", ["z", "zz"])
+def test_string_is_one_component(name):
+    assert Survey([[0, 1]], name) == Survey([[0, 1]], (name,))
+    assert Survey.line(SECTION, components=name).components == (name,)
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -197,10 +203,16 @@ def test_bad_edges_are_refused(edges, text):
         (([[0, 1]], ("z", "zz"), 0.1), "'uncertainty' is 0.1 .*in mGal and of gradients in E"),
         (([[0, 1]], ("z", "z")), r"'components' is \('z', 'z'\); allowed are distinct"),
         (([[0, 1]], ()), r"'components' is \(\)"),
-        (([[0, 1]], "xz", [1, 2, 3]), r"'uncertainty' has shape \(3,\).*one for each of 2 data"),
-        (([[0, 1]], "xz", 0), r"'uncertainty' has shape \(\) and minimum 0; .*one positive"),
-        (([[0, 1]], "xz", [1, -2]), r"'uncertainty' has shape \(2,\) and minimum -2"),
-        (([[0, 1]], "xz", np.nan), r"'uncertainty' contains NaN"),
+        (([[0, 1]], "xz"), r"is 'xz', .*give \('xz',\) for the gradient, or \('x', 'z'\) for gr"),
+        (([[0, 1, 2]], "zyx"), r"a string is one component: give \('z', 'y', 'x'\) for gravity"),
+        (([[0, 1]], "yy"), r"'components' is \('yy',\); allowed are"),
+        (
+            ([[0, 1]], ("x", "z"), [1, 2, 3]),
+            r"'uncertainty' has shape \(3,\).*one for each of 2 data",
+        ),
+        (([[0, 1]], ("x", "z"), 0), r"'uncertainty' has shape \(\) and minimum 0; .*one positive"),
+        (([[0, 1]], ("x", "z"), [1, -2]), r"'uncertainty' has shape \(2,\) and minimum -2"),
+        (([[0, 1]], ("x", "z"), np.nan), r"'uncertainty' contains NaN"),
     ],
 )
 def test_bad_surveys_are_refused(arguments, text):

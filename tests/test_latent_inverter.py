@@ -202,7 +202,7 @@ def test_refiner_follows_in_a_pipeline():
 SIZES = [
     (Mesh.square(6), {"n_stations": 1}),
     (Mesh.square(6), {"n_stations": 1, "components": "z"}),
-    (Mesh.square(6), {"n_stations": 18, "components": "xz"}),
+    (Mesh.square(6), {"n_stations": 18, "components": ("x", "z")}),
     (Mesh.square(5), {"n_stations": 40}),
 ]
 

@@ -174,7 +174,7 @@ def test_noise_is_rarely_taken_for_physics():
 LINE, LOW_LINE = Survey.line(MESH), Survey.line(MESH, height=0.1)
 WRONG = {
     "higher": (ForwardOperator(MESH, Survey.line(MESH, height=2.0)), GIVEN, 1.0),
-    "shifted": (ForwardOperator(MESH, Survey(LINE.stations + [0, 0.3], "xz")), GIVEN, 1.0),
+    "shifted": (ForwardOperator(MESH, Survey(LINE.stations + [0, 0.3], ("x", "z"))), GIVEN, 1.0),
     "points": (ForwardOperator(MESH, LOW_LINE, kernel="point"), ForwardOperator(MESH, LOW_LINE), 1),
     "units": (GIVEN, GIVEN, 1.03),
     "other units": (ForwardOperator(MESH, units="normalized"), GIVEN, 1.0),

@@ -124,7 +124,9 @@ def add_station_options(
     of_table = "(default: that of the table, otherwise {})"
     units.add_argument("--length-unit", choices=LENGTHS, help=of_table.format("m"))
     units.add_argument(
-        "--elevation-unit", choices=LENGTHS, help="also of --height (default: that of the column, otherwise --length-unit)"
+        "--elevation-unit",
+        choices=LENGTHS,
+        help="of --height, too (default: that of the column, otherwise --length-unit)",
     )
     units.add_argument("--gravity-unit", choices=GRAVITIES, help=of_table.format("mGal"))
     units.add_argument("--gradient-unit", choices=GRADIENTS, help=of_table.format("E"))

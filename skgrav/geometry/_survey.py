@@ -35,7 +35,7 @@ class Survey(ValueObject):
     stations : array-like of shape (n_stations, ndim)
         Coordinates in metres, with columns ``(z, x)`` or ``(z, y, x)``. The columns of a data
         frame are taken by these names, in any order.
-    components : sequence of str, default=("x", "z")
+    components : str or sequence of str, default=("x", "z")
         Components measured at each station, in the order of the data: gravity ``"x"``, ``"y"`` and
         ``"z"``, and gradients ``"xx"``, ``"xy"``, ``"xz"``, ``"yy"``, ``"yz"`` and ``"zz"``; in 2D
         those without y.
@@ -90,7 +90,7 @@ class Survey(ValueObject):
     def __init__(
         self,
         stations: ArrayLike,
-        components: Sequence[str] = ("x", "z"),
+        components: str | Sequence[str] = ("x", "z"),
         uncertainty: ArrayLike | None = None,
         trend: ArrayLike | None = None,
     ) -> None:
@@ -106,8 +106,10 @@ class Survey(ValueObject):
             raise TypeError(
                 f"'components' is {components!r}; it must be a sequence of names, as ('x', 'z')."
             )
-        components = tuple(components)
         allowed = COMPONENTS[stations.shape[1]]
+        if isinstance(components, str):
+            components = _single(components, allowed)
+        components = tuple(components)
         distinct = set(components)
         if not distinct or not distinct <= set(allowed) or len(distinct) < len(components):
             raise ValueError(
@@ -148,7 +150,7 @@ class Survey(ValueObject):
         *,
         n_stations: int | None = None,
         height: float | None = None,
-        components: Sequence[str] = ("x", "z"),
+        components: str | Sequence[str] = ("x", "z"),
     ) -> Survey:
         """Lay a line of stations above a 2D mesh, at the spacing of its columns.
 
@@ -162,8 +164,8 @@ class Survey(ValueObject):
         height : float, default=None
             Height of the stations above the top of the mesh in metres; None puts them one
             station spacing above the centres of the first layer.
-        components : sequence of {"x", "z", "xx", "xz", "zz"}, default=("x", "z")
-            Components measured.
+        components : str or sequence of str, default=("x", "z")
+            Components measured, as in `Survey`.
 
         Returns
         -------
@@ -192,7 +194,7 @@ class Survey(ValueObject):
         *,
         height: float,
         shape: Sequence[int] | None = None,
-        components: Sequence[str] = ("z",),
+        components: str | Sequence[str] = ("z",),
     ) -> Survey:
         """Lay a grid of stations above a 3D mesh, at the spacing of its columns.
 
@@ -204,7 +206,7 @@ class Survey(ValueObject):
             Height of the stations above the top of the mesh in metres.
         shape : sequence of two int, default=None
             Number of stations along y and x, centred on the mesh; None takes one per column.
-        components : sequence of str, default=("z",)
+        components : str or sequence of str, default=("z",)
             Components measured, as in `Survey`.
 
         Returns
@@ -399,3 +401,15 @@ class Survey(ValueObject):
         elif self.trend is not None:
             trend = f", trend of {self.trend.shape[1]} coefficients"
         return f"Survey({self.n_stations} stations, components {', '.join(self.components)}{trend})"
+
+
+def _single(name: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a component that is named by a string, unless it may be meant as several."""
+    letters = tuple(name)
+    if len(letters) > 1 and len(set(letters)) == len(letters) and set(letters) <= set(allowed):
+        gradient = f"('{name}',) for the gradient, or " if name in allowed else ""
+        raise ValueError(
+            f"'components' is '{name}', but a string is one component: give {gradient}{letters!r} "
+            "for gravity."
+        )
+    return (name,)
