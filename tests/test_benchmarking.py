@@ -251,6 +251,16 @@ def test_distributions_that_are_none_are_refused_by_name():
         skgrav.benchmark(Negative(), tables="calibration", **SIZES)
 
 
+def test_calibration_that_fails_leaves_the_accuracy_and_says_what_to_do():
+    inverter = ConformalInverter(Ridge(), random_state=0)
+    with pytest.warns(UserWarning, match=r"failed in 4 cases.* predict_quantiles .*with more\.$"):
+        result = skgrav.benchmark(inverter, tables=SECTIONS, references=False, **SIZES)
+    assert len(result.accuracy.records) == 4
+    assert all("error" in record for record in result.accuracy.records)
+    assert all("failure" in record for record in result.calibration.records)
+    assert "residuals of 12 sections reach. Calibrate with more." in result.calibration.notes[0]
+
+
 def test_draws_that_are_refused_leave_the_marginals():
     with pytest.warns(UserWarning, match="failed in 4 cases, .* sample_y .*'store_covariance'"):
         table = skgrav.benchmark(

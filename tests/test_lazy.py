@@ -59,6 +59,19 @@ def test_options_of_each_sample_go_with_their_blocks_and_uncertainty_comes_besid
         np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
+def test_p_values_of_blocks_are_those_of_arrays():
+    sections = make_gravity_dataset(2100, mesh=Mesh.square(8), random_state=0)
+    inverter = BayesLinearInverter(operator=sections.operator, noise_level=0.01)
+    inverter.fit(sections.data, sections.target)
+    level = np.geomspace(0.02, 0.1, 40)
+    lazy = inverter.applicability(rows(X), noise_level=level)
+    assert isinstance(lazy, da.Array)
+    assert lazy.shape == (40,)
+    np.testing.assert_allclose(lazy, inverter.applicability(X, noise_level=level), rtol=1e-9)
+    with pytest.raises(ValueError, match="applicability of this BayesLinearInverter takes 48"):
+        inverter.applicability(rows(y))
+
+
 def test_unknown_numbers_of_samples_are_no_obstacle():
     some = rows(y)[rows(y)[:, 0] > 4]
     assert np.isnan(some.shape[0])

@@ -103,8 +103,8 @@ def benchmark(
     TypeError
         If `inverter` is a class, or has no `fit` or `predict`.
     ValueError
-        If the estimator fails on all sections, with its own error as the cause, or is frozen and
-        its numbers of data and cells differ from those of all tables.
+        If the estimator fails in all cases of the first table of sections, with its own error as
+        the cause, or is frozen and its numbers of data and cells differ from those of all tables.
 
     Warns
     -----
@@ -222,7 +222,8 @@ class _Run:
             n = min(n_calibrated, len(sections.tests["trained"].data))
             sizes = (levels, n, n_draws, self.say)
             records = list(calibration_records(fits, *sizes)) if fits else []
-            notes = self._notes(records, reason, all_may_fail=False)
+            # Those that need more training sections for it have been evaluated for accuracy.
+            notes = self._notes(records, reason, all_may_fail="accuracy" in found)
             if not records and not reason:
                 notes.append(how_to(self.candidate))
             elif self.references and records:
@@ -346,4 +347,6 @@ def _failed(records: Iterable[dict]) -> list[str]:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+    """Return a text without its middle if it is long: remedies stand at the end."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}"

@@ -147,11 +147,11 @@ class Candidate:
                 self.error = self.error or error
                 if isinstance(error, EstimatorFailure):
                     raise EstimatorFailure(f"{where}: {error}") from error
-                text = str(error).strip().partition("\n")[0]
+                text = " ".join(str(error).split())
                 raise EstimatorFailure(f"{where}: {type(error).__name__}: {text}") from error
             finally:
                 for warning in caught:
-                    text = str(warning.message).strip().partition("\n")[0]
+                    text = " ".join(str(warning.message).split())
                     self.warnings[text] = self.warnings.get(text, 0) + 1
 
 

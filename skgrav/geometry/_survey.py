@@ -17,7 +17,14 @@ from skgrav._typing import Array
 from skgrav.geometry import _xarray
 from skgrav.geometry._mesh import Mesh
 from skgrav.geometry._stations import by_axis_names
-from skgrav.geometry._values import AXES, COMPONENTS, ValueObject, frozen, whole_numbers
+from skgrav.geometry._values import (
+    AXES,
+    COMPONENTS,
+    ValueObject,
+    frozen,
+    single_component,
+    whole_numbers,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -108,7 +115,7 @@ class Survey(ValueObject):
             )
         allowed = COMPONENTS[stations.shape[1]]
         if isinstance(components, str):
-            components = _single(components, allowed)
+            components = single_component(components, allowed)
         components = tuple(components)
         distinct = set(components)
         if not distinct or not distinct <= set(allowed) or len(distinct) < len(components):
@@ -401,15 +408,3 @@ class Survey(ValueObject):
         elif self.trend is not None:
             trend = f", trend of {self.trend.shape[1]} coefficients"
         return f"Survey({self.n_stations} stations, components {', '.join(self.components)}{trend})"
-
-
-def _single(name: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a component that is named by a string, unless it may be meant as several."""
-    letters = tuple(name)
-    if len(letters) > 1 and len(set(letters)) == len(letters) and set(letters) <= set(allowed):
-        gradient = f"('{name}',) for the gradient, or " if name in allowed else ""
-        raise ValueError(
-            f"'components' is '{name}', but a string is one component: give {gradient}{letters!r} "
-            "for gravity."
-        )
-    return (name,)

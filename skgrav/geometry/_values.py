@@ -68,3 +68,15 @@ class ValueObject(ABC):
     def __reduce__(self):
         # Through the constructor, since unpickled arrays are writeable.
         return type(self), tuple(getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
+
+
+def single_component(name: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a component that is named by a string, unless it may be meant as several."""
+    letters = tuple(name)
+    if len(letters) > 1 and len(set(letters)) == len(letters) and set(letters) <= set(allowed):
+        gradient = f"('{name}',) for the gradient, or " if name in allowed else ""
+        raise ValueError(
+            f"'components' is '{name}', but a string is one component: give {gradient}{letters!r} "
+            "for gravity."
+        )
+    return (name,)

@@ -22,10 +22,10 @@ def is_lazy(X: Any) -> bool:
 def lazily(method: Any, X: Any, *, as_vectors: bool = False, **options: Any) -> Any:
     """Map the rows of a dask array by a method of an estimator, to a dask array.
 
-    The method is `predict`, `transform` or `inverse_transform`, with its options; vectors among
-    them have a value for each row, and ``return_std=True`` gives a pair of arrays. Columns may be
-    in several chunks, and the number of rows may be unknown. With `as_vectors`, results of one
-    column become vectors.
+    The method is `predict`, `transform`, `inverse_transform` or `applicability`, with its options;
+    vectors among them have a value for each row, and ``return_std=True`` gives a pair of arrays.
+    Columns may be in several chunks, and the number of rows may be unknown. With `as_vectors`,
+    results of one column become vectors.
     """
     import dask
     import dask.array as da
@@ -90,6 +90,8 @@ def _widths(estimator: Any, name: str) -> tuple[int, int]:
     """Return the numbers of columns of the input and output of a method."""
     if name == "predict":
         return estimator.n_features_in_, estimator.n_outputs_
+    if name == "applicability":  # a p-value for each sample
+        return estimator.n_features_in_, 1
     widths = estimator.n_features_in_, len(estimator.get_feature_names_out())
     return widths if name == "transform" else widths[::-1]
 
