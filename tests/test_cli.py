@@ -151,7 +151,7 @@ def test_gravity_of_the_section_is_what_was_predicted(profile, capsys):
         (["--length-unit", "m", "--gz", "g"], "--x 'x_km' is in km, but --length-unit is m."),
         (["--gz", "g"], "not 'g'. Name it by --gz."),
         (["--cells", "0", "5", "--noise", "1"], "--cells is 0 5"),
-        (["--bounds", "3", "1", "--noise", "1"], "'bounds' is (3.0, 1.0)"),
+        (["--bounds", "3", "1", "--noise", "1"], "--bounds is (3.0, 1.0)"),
         (["--model", "nowhere.safetensors"], "nowhere.safetensors"),
         (["--refine", "cgls", "--noise", "1"], "'tikhonov' fits the data without it"),
         (["--noise", "1", "--sigma", "gz_um/s2"], "--noise and --sigma are both given; give one"),
@@ -253,6 +253,38 @@ def test_gravity_is_by_default_that_at_the_top_of_the_section(tmp_path, capsys):
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert [float(row["elevation_m"]) for row in rows] == [150.0, 150.0]
     assert not capsys.readouterr().err
+
+
+def test_columns_of_stations_are_those_of_a_table(tmp_path, capsys):
+    pytest.importorskip("xarray")
+    mesh = Mesh([[0.0, 200.0], [0.0, 100.0, 200.0]])
+    mesh.to_xarray(np.ones(2)).to_dataset(name="density").to_netcdf(tmp_path / "s.nc")
+    (tmp_path / "p.csv").write_text("x,h_ft\n0,10\n100,20\n")
+    command = ["forward", str(tmp_path / "s.nc"), "--out", str(tmp_path / "g.csv")]
+    command += ["--elevation", "h_ft", "--length-unit", "m"]
+    assert main(command) == 1
+    assert "--elevation is of a table: give --stations, or leave" in capsys.readouterr().err
+    assert main([*command, "--stations", str(tmp_path / "p.csv")]) == 0
+    found = np.loadtxt(tmp_path / "g.csv", delimiter=",", skiprows=1)
+    np.testing.assert_allclose(found[:, 1], [3.048, 6.096])
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_messages_name_options_instead_of_arguments_in_python(profile, capsys):
+    assert invert(profile, "--noise", "0.1", "--max-cells", "200") == 0
+    said = capsys.readouterr()
+    assert "more than the 200 of --max-cells; give --max-cells, or --cell, to" in said.err
+    assert "more than the 200 of --max-cells" in said.out
+    assert invert(profile, "--noise", "0.1", "--max-cells", "200", "--cell", "0.01") == 1
+    said = capsys.readouterr().err
+    assert "--cell makes" in said
+    assert "take larger cells, less --depth, or more --max-cells." in said
+    assert invert(profile, "--noise", "500") == 0
+    said = capsys.readouterr().err
+    assert "differ from those of no density by less than their noise" in said
+    assert "or give a smaller --noise." in said
+    assert invert(profile, "--max-cells", "200", "--cells", "3", "4") == 1
+    assert "--max-cells and --cells are both given" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -297,7 +297,13 @@ def test_network_inverts_its_profile_alone(trained, tmp_path, capsys):
     assert "fits the data to their noise: give --noise or --sigma" in capsys.readouterr().err
     assert main(["invert", str(profile), *out, "--bounds", "0", "1"]) == 1
     assert "--bounds is for --model tikhonov" in capsys.readouterr().err
-    for mesh in (["--cells", "5", "5"], ["--cell", "50"], ["--depth", "900"], ["--top", "0"]):
+    for mesh in (
+        ["--cells", "5", "5"],
+        ["--cell", "50"],
+        ["--max-cells", "9"],
+        ["--depth", "900"],
+        ["--top", "0"],
+    ):
         assert main(["invert", str(profile), *out, "--noise", "1", *mesh]) == 1
         said = capsys.readouterr().err
         assert f"{mesh[0]} would change the mesh, but {model} estimates densities" in said
@@ -336,7 +342,7 @@ def test_gradients_beside_gravity(tmp_path, capsys):
     gz, gxz, gzz = survey.unflatten(g + noise)
     path = written(tmp_path, X, gz, **{"gxz_E": gxz, "gzz [1/s2]": gzz * 1e-9})
     out = tmp_path / "section.nc"
-    command = ["invert", str(path), "--height", "50", "--gxz", "gxz", "--gzz", "gzz"]
+    command = ["invert", str(path), "--height", "50", "--gz", "gz", "--gxz", "gxz", "--gzz", "gzz"]
     command += ["--out", str(out)]
     for wrong, said in {
         (): "the noise of the components z, xz, zz, in mGal and E, is not given",
@@ -360,6 +366,10 @@ def test_gradients_beside_gravity(tmp_path, capsys):
     np.testing.assert_allclose(section["gzz"], gzz)
     np.testing.assert_allclose(section["gzz_uncertainty"], 0.5)
     assert section["gxz"].attrs["units"] == "E"
+    other = tmp_path / "other.nc"
+    alone = ["invert", str(path), "--height", "50", "--gzz", "gzz", "--out", str(other)]
+    assert main([*alone, "--noise", "0.5"]) == 0
+    assert "gz" not in xarray.load_dataset(other)
     table = tmp_path / "g.csv"
     more = ["--components", "z", "zz", "--gradient-unit", "mGal/m", "--height", "50"]
     assert main(["forward", str(out), "--stations", str(path), *more, "--out", str(table)]) == 0

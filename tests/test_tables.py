@@ -490,6 +490,15 @@ def test_lines_of_a_survey_in_a_column(table):
     text = "Line,x,gz\n7,0,1\n8,1,2\n7,2,3\n"
     assert_array_equal(table(text, line=7)[1], [1, 3])
     assert_array_equal(table(text, line=["8"])[1], [2])
+    text = "line,x,y,gz\n7,0,0,1\n7,9,0,2\n8,0,5,3\n8,9,5,4\n"
+    assert_array_equal(table(text, line=[7, 8], y="y")[1], [1, 2, 3, 4])
+    for several in (None, [7, 8]):
+        with pytest.raises(ValueError, match=r"has the lines 7, 8\. .* read the area by 'y'"):
+            table(text, line=several)
+    records = "line,x,gz\n1,0,1\n2,9,2\n"
+    in_turn = "line,x,gz\n7,0,1\n7,9,2\n8,9,3\n8,20,4\n"
+    for whole in (records, in_turn.replace("8,9,", "8,10,")):
+        assert len(table(whole)[1]) == whole.count("\n") - 1
     with pytest.raises(ValueError, match=r"not 'line'. Name it by 'line'"):
         table("x,gz\n0,1\n", line=7)
 

@@ -241,7 +241,8 @@ def _trained(options: Namespace, profile: Profile) -> tuple[Any, ForwardOperator
         raise ValueError("--model is a network, which is trained for profiles. Leave out --y.")
     if options.bounds is not None:
         raise ValueError("--bounds is for --model tikhonov; a network has no bounds. Leave it out.")
-    given = [f"--{n}" for n in ("cells", "cell", "depth", "top") if getattr(options, n) is not None]
+    names = ("cells", "cell", "max_cells", "depth", "top")
+    given = [f"--{n.replace('_', '-')}" for n in names if getattr(options, n) is not None]
     if given:
         raise ValueError(
             f"{' and '.join(given)} would change the mesh, but {options.model} estimates densities "

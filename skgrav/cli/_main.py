@@ -25,6 +25,7 @@ from skgrav.cli._profile import (
     elevation_unit,
     positive,
     read_places,
+    spelled,
     write_profile,
 )
 from skgrav.cli._section import add_mesh_options, below_profile, read_section
@@ -61,23 +62,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    shown: list[str] = []
+    command = shlex.join(["python", "-m", "skgrav", *arguments])
+    options = Namespace(command=command, warnings=[])
     with warnings.catch_warnings():
-        warnings.showwarning = partial(_show_warning, shown)
-        options = _parser().parse_args(arguments)
-        options.command = shlex.join(["python", "-m", "skgrav", *arguments])
-        options.warnings = shown
+        warnings.showwarning = partial(_show_warning, options)
+        _parser().parse_args(arguments, options)
         try:
             options.run(options)
         except _EXPECTED as error:
-            print(f"skgrav: error: {error}", file=sys.stderr)
+            print(f"skgrav: error: {spelled(str(error), options)}", file=sys.stderr)
             return 1
     return 0
 
 
-def _show_warning(shown: list[str], message: Warning | str, *_: Any, **__: Any) -> None:
-    shown.append(str(message))
-    print(f"skgrav: warning: {message}", file=sys.stderr)
+def _show_warning(options: Namespace, message: Warning | str, *_: Any, **__: Any) -> None:
+    options.warnings.append(str(message))
+    print(f"skgrav: warning: {spelled(str(message), options)}", file=sys.stderr)
 
 
 def _parser() -> ArgumentParser:
@@ -235,6 +235,11 @@ def _forward(options: Namespace) -> None:
         )
     if mesh.ndim == 3 and options.stations is None:
         raise ValueError(f"{options.section} is a model below an area; give --stations.")
+    of_table = ("elevation", "names", "delimiter", "sheet", "line")
+    given = [name for name in of_table if getattr(options, name) is not None]
+    given += ["x"] if options.x != "x" else []
+    if given and options.stations is None:
+        raise ValueError(f"--{given[0]} is of a table: give --stations, or leave it out.")
     size = LENGTHS[elevation_unit(options)]
     if options.height is None and options.elevation is None:
         options.height = -mesh.edges[0][0] / size

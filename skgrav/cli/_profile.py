@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import SUPPRESS, Action, ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +32,16 @@ TRENDS = {"none": None, "level": 0, "linear": 1, "quadratic": 2}
 _FORMER_TRENDS = {"nothing": "none", "mean": "level", "trend": "linear"}
 
 _UNITS = ("length_unit", "elevation_unit", "gravity_unit", "gradient_unit")
+
+#: Arguments in Python that are options of the same name.
+_ARGUMENTS = ("bounds", "cell", "depth", "max_cells", "topography", "trend")
+
+#: What messages say of arguments in Python that have one option together, or none.
+_OTHER_WORDS = {
+    "from 'reference'": "from those of no density",
+    "'noise_level' or 'uncertainty'": "'uncertainty'",
+    "'depth' or 'padding'": "'depth'",
+}
 
 #: Columns of the northing by those of the easting.
 _NORTHINGS = {"x": "y", "easting": "northing", "east": "north"}
@@ -67,7 +78,7 @@ def add_options(parser: ArgumentParser) -> None:
     columns.add_argument(
         "--gz",
         metavar="COLUMN",
-        help="positive down (default: gz, unless gradients are named and there is none)",
+        help="positive down (default: gz, if no other component is named)",
     )
     for name in ("gx", "gy"):
         columns.add_argument(f"--{name}", metavar="COLUMN", help="horizontal component")
@@ -197,7 +208,7 @@ def read_profile(options: Namespace, noise: float | list[float] | None = None) -
         raise ValueError("--noise and --sigma are both given; give one of them.")
     table = _table(options.profile, options)
     names = {c: getattr(options, f"g{c}") for c in ("x", "y", "z", *GRADIENT_COMPONENTS)}
-    if names["z"] is None and (table.has("gz") or not any(names.values())):
+    if not any(names.values()):
         names["z"] = "gz"
     components = {component: name for component, name in names.items() if name is not None}
     sigma: Any = options.sigma if noise is None else noise
@@ -248,8 +259,7 @@ def _refuse_area(table: Table, options: Namespace) -> None:
 
 def _table(path: Path, options: Namespace) -> Table:
     layout = {name: getattr(options, name) for name in ("names", "delimiter", "sheet", "line")}
-    error = "--noise" if getattr(options, "sigma", None) is None else "--sigma"
-    return open_table(path, partial(_spelled, error=error), **layout)
+    return open_table(path, partial(_spelled, error=_error(options)), **layout)
 
 
 def _survey(
@@ -265,6 +275,23 @@ def _survey(
     places = {"x": options.x, "y": options.y} | upward(options.elevation, options.height)
     positive = getattr(options, "positive", "down")
     return stations_of(table, places, components, sigma, positive, units)[1:]
+
+
+def _error(options: Namespace) -> str:
+    """Return the option of the noise."""
+    return "--noise" if getattr(options, "sigma", None) is None else "--sigma"
+
+
+def spelled(text: str, options: Namespace) -> str:
+    """Return a message with the options of the command in place of arguments in Python."""
+    table = getattr(options, "profile", None) or getattr(options, "stations", None)
+    if text.startswith("--") or (table is not None and str(table) in text):
+        return text  # what it quotes are columns
+    for words, others in _OTHER_WORDS.items():
+        text = text.replace(words, others)
+    names = {name: f"--{name.replace('_', '-')}" for name in _ARGUMENTS}
+    names |= dict.fromkeys(("noise_level", "uncertainty"), _error(options))
+    return re.sub(r"'(\w+)'", lambda found: names.get(found[1], found[0]), text)
 
 
 def _spelled(name: str, error: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,15 @@ import numpy as np
 import skgrav
 from skgrav._checks import import_optional
 from skgrav._typing import Array, Mask
-from skgrav.cli._profile import LENGTHS, Profile, elevation_unit, finite, length_unit, positive
+from skgrav.cli._profile import (
+    LENGTHS,
+    Profile,
+    elevation_unit,
+    finite,
+    length_unit,
+    positive,
+    spelled,
+)
 from skgrav.geometry import AXES, Mesh, Survey
 from skgrav.io import checked_path, read_topography, write_ubc_mesh, write_ubc_model
 from skgrav.noise import Trend
@@ -66,6 +76,12 @@ def add_mesh_options(parser: ArgumentParser) -> None:
     )
     mesh.add_argument("--depth", type=positive, help="in --length-unit (default: half the length)")
     mesh.add_argument(
+        "--max-cells",
+        type=int,
+        help="most cells, above which columns are wider than stations are apart (default: 50000 "
+        "below a profile, 250000 below an area)",
+    )
+    mesh.add_argument(
         "--top",
         type=finite,
         metavar="ELEVATION",
@@ -75,9 +91,8 @@ def add_mesh_options(parser: ArgumentParser) -> None:
 
 def check_mesh_options(options: Namespace) -> None:
     """Raise ValueError about options that do not go together."""
-    given = {
-        n for n in ("cells", "cell", "topography", "top") if getattr(options, n, None) is not None
-    }
+    names = ("cells", "cell", "max_cells", "topography", "top")
+    given = {name for name in names if getattr(options, name, None) is not None}
     if options.y is not None:
         if "cells" in given:
             raise ValueError("--cells is for profiles: give --cell for the width of the columns.")
@@ -86,8 +101,10 @@ def check_mesh_options(options: Namespace) -> None:
         return
     if "topography" in given:
         raise ValueError("--topography is for areas: give --y, or leave it out.")
-    if {"cell", "cells"} <= given:
-        raise ValueError("--cell and --cells are both given; give one of them.")
+    for other in ("cell", "max_cells"):
+        if {other, "cells"} <= given:
+            option = other.replace("_", "-")
+            raise ValueError(f"--{option} and --cells are both given; give one of them.")
 
 
 def make_mesh(options: Namespace, survey: Survey) -> Mesh:
@@ -97,9 +114,19 @@ def make_mesh(options: Namespace, survey: Survey) -> Mesh:
     ground: Any = None if options.topography is None else read_topography(options.topography)
     if options.top is not None:
         ground = -LENGTHS[elevation_unit(options)] * options.top
+    return _chosen_mesh(options, survey, ground)
+
+
+def _chosen_mesh(options: Namespace, survey: Survey, ground: Any) -> Mesh:
+    """Return the mesh of `Mesh.for_survey`, and print what it chose."""
     size = LENGTHS[length_unit(options)]
     cell, depth = (None if v is None else size * v for v in (options.cell, options.depth))
-    return Mesh.for_survey(survey, ground, cell=cell, depth=depth, verbose=True)
+    with redirect_stdout(StringIO()) as said:
+        mesh = Mesh.for_survey(
+            survey, ground, cell=cell, depth=depth, max_cells=options.max_cells, verbose=True
+        )
+    print(spelled(said.getvalue(), options), end="")
+    return mesh
 
 
 def profile_mesh(options: Namespace, survey: Survey) -> Mesh:
@@ -112,15 +139,13 @@ def profile_mesh(options: Namespace, survey: Survey) -> Mesh:
     length = float(np.ptp(x))
     if length == 0:
         raise ValueError("the stations of the profile have one position; a section needs more.")
-    size = LENGTHS[length_unit(options)]
-    cell, depth = (None if v is None else size * v for v in (options.cell, options.depth))
     # No rock lies above a station.
     top = z.max() if options.top is None else -LENGTHS[elevation_unit(options)] * options.top
     if options.cells is None:
         if options.top is None:
             at = f"elevation {0.0 - top:g} m"  # never -0
             print(f"--top is not given: the ground is at the lowest station, {at}")
-        return Mesh.for_survey(survey, top, cell=cell, depth=depth, verbose=True)
+        return _chosen_mesh(options, survey, top)
     nz, nx = options.cells
     if nz < 1 or nx < 1:
         raise ValueError(f"--cells is {nz} {nx}; give two positive numbers.")
@@ -129,7 +154,9 @@ def profile_mesh(options: Namespace, survey: Survey) -> Mesh:
     width = core[1] - core[0]
     n_padding = int(np.ceil(np.log1p(length / width * (1 - 1 / _GROWTH)) / np.log(_GROWTH)))
     padding = np.cumsum(width * _GROWTH ** np.arange(1, n_padding + 1))
-    depth = length / 2 if depth is None else depth
+    depth = length / 2
+    if options.depth is not None:
+        depth = LENGTHS[length_unit(options)] * options.depth
     share = np.linspace(0, 1, nz + 1)
     layers = top + depth * (share + share**2) / 2
     return Mesh([layers, np.r_[core[0] - padding[::-1], core, core[-1] + padding]])

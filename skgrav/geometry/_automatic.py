@@ -313,7 +313,7 @@ class _Terrain:
         values = real_array(by_axis_names(topography, "topography"), "topography")
         if values.shape == ():
             self.top = sign * float(values)
-            self.text = f"flat at z = {self.top:.7g} m, as given"
+            self.text = f"flat at z = {self.top:.7g} m"
         elif values.ndim == 2 and values.shape[1] == layout.ndim and len(values):
             self._topography = _Points(values * np.r_[sign, np.ones(layout.ndim - 1)])
         else:

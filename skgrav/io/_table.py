@@ -78,10 +78,7 @@ class Table:
         if line is None:
             return self
         wanted = [line] if isinstance(line, str | int) else list(line)
-        if self.survey_lines is not None:
-            groups = list(self.survey_lines)
-        else:
-            groups = list(self.words[self.column("line", self.spell("line"))])
+        groups = self.groups(self.spell("line"))
         labels = np.array([_label(group) for group in groups])
         kept = np.zeros(len(groups), dtype=bool)
         for name in wanted:
@@ -95,6 +92,12 @@ class Table:
                 )
             kept |= found
         return self.rows(kept)
+
+    def groups(self, asked_by: str) -> list[str]:
+        """Return the line of the survey of each row."""
+        if self.survey_lines is not None:
+            return list(self.survey_lines)
+        return list(self.words[self.column("line", asked_by)])
 
     def has(self, name: str) -> bool:
         """Return whether a name means a column."""

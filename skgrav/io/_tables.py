@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from numbers import Real
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -125,9 +126,9 @@ def read_stations(
     OSError
         If the file cannot be read.
     ValueError
-        If a column is missing or geographic, an entry is not a number, or a unit is unknown,
-        contradicts the argument, or is given for some columns alone. The message names file, line
-        and column.
+        If a column is missing or geographic, an entry is not a number, lines of a survey that lie
+        beside one another are read without `y`, or a unit is unknown, contradicts the argument, or
+        is given for some columns alone. The message names file, line and column.
 
     Warns
     -----
@@ -276,11 +277,7 @@ def stations_of(
             "in which gz is positive."
         )
     if places.get("y") is None and len(set(table.survey_lines or ())) > 1:
-        several = ", ".join(dict.fromkeys(table.survey_lines or ()))
-        raise ValueError(
-            f"{table.path} has the lines {several}. Choose one by {table.spell('line')}, or read "
-            f"the area by {table.spell('y')}."
-        )
+        _refuse_lines(table)
     lengths = {argument: place for argument, place in places.items() if place is not None}
     names = {component: name for component, name in components.items() if name is not None}
     sigmas = _by_component(uncertainty, list(names), table.spell("uncertainty"))
@@ -299,6 +296,8 @@ def stations_of(
     axes = [0.0 - up, *(values[axis] for axis in ("y", "x") if axis in values)]
     stations = np.column_stack(np.broadcast_arrays(*axes))
     data = [_SIGNS[positive] ** c.count("z") * values[f"g{c}"] for c in names]
+    if "y" not in values and table.has("line") and _overlap(table.groups(""), values["x"]):
+        _refuse_lines(table)
     _warn_repeated(table, stations, data)
     if not names:
         return table, Survey(stations, ("z",)), None
@@ -330,6 +329,24 @@ def _by_component(
             f"{name} has the components {list(uncertainty)}; give one for each of {measured}."
         )
     return {component: uncertainty[component] for component in measured}
+
+
+def _refuse_lines(table: Table) -> NoReturn:
+    """Raise ValueError about lines beside one another that are read as one profile."""
+    raise ValueError(
+        f"{table.path} has the lines {', '.join(dict.fromkeys(table.groups('')))}. Choose one by "
+        f"{table.spell('line')}, or read the area by {table.spell('y')}."
+    )
+
+
+def _overlap(groups: list[str], x: Array) -> bool:
+    """Return whether lines of a survey, not single stations, extend over the same places."""
+    names, group = np.unique(groups, return_inverse=True)
+    first, last = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+    np.minimum.at(first, group, x)
+    np.maximum.at(last, group, x)
+    lines = sorted((a, b) for a, b in zip(first, last, strict=True) if a < b)
+    return any(start < end for (_, end), (start, _) in pairwise(lines))
 
 
 def _warn_repeated(table: Table, stations: Array, data: list[Array]) -> None:
