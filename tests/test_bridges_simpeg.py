@@ -54,6 +54,19 @@ def test_there_and_back(active):
     np.testing.assert_allclose(problem.to_data(g), data, atol=1e-10 * np.abs(g).max())
 
 
+def test_noise_of_the_data_is_not_lost():
+    sigma = np.random.default_rng(2).uniform(0.1, 1.0, 14)
+    survey = Survey(STATIONS, ("x", "z"), sigma)
+    simulation = to_simpeg(ForwardOperator(Mesh(EDGES), survey).fit())
+    std = abs(from_simpeg(simulation).to_data(sigma)[0])
+    data = simpeg.data.Data(simulation.survey, np.zeros(14), standard_deviation=std)
+    np.testing.assert_array_equal(data.standard_deviation[::2], sigma[:7])
+    np.testing.assert_array_equal(data.standard_deviation[1::2], sigma[7:])
+    level = Survey(STATIONS, ("x", "z"), trend=0)
+    with pytest.warns(UserWarning, match="has a trend, for which SimPEG has no counterpart"):
+        to_simpeg(ForwardOperator(Mesh(EDGES), level).fit())
+
+
 def test_a_dense_cell_to_the_upper_south_west_is_where_it_was():
     block = discretize.TensorMesh([[10.0] * 4, [10.0] * 3, [10.0] * 2], origin=[0, 0, -20])
     simulation = simulation_of(block, [gravity.receivers.Point([[5.0, 5.0, 1.0]], "gz")])

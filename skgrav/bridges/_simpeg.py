@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_array, import_optional
 from skgrav._typing import Array, Indices
+from skgrav._warnings import warn
 from skgrav.geometry import Mesh, Survey
 from skgrav.operators import ForwardOperator, MatrixOperator
 
@@ -225,7 +226,8 @@ def to_simpeg(operator: ForwardOperator, **settings: Any) -> Any:
     -------
     simulation : simpeg.potential_fields.gravity.Simulation3DIntegral
         Simulation whose model is the density of the active cells in g/cm3. `from_simpeg` of this
-        simulation converts models and data.
+        simulation converts models and data. It has no uncertainty, which in SimPEG is of the data:
+        give ``abs(problem.to_data(survey.uncertainty)[0])`` as their ``standard_deviation``.
 
     Raises
     ------
@@ -236,6 +238,11 @@ def to_simpeg(operator: ForwardOperator, **settings: Any) -> Any:
     ValueError
         If the operator has no counterpart in SimPEG: 2D meshes, point masses, fractions of cells,
         or normalized units.
+
+    Warns
+    -----
+    UserWarning
+        If the survey has a trend, which is to be subtracted from the data of SimPEG.
 
     See Also
     --------
@@ -269,6 +276,12 @@ def to_simpeg(operator: ForwardOperator, **settings: Any) -> Any:
         raise ValueError(
             f"'operator' has {which}, for which SimPEG has no counterpart; its gravity is that of "
             "whole cells of 3D meshes in mGal."
+        )
+    if survey.trend is not None:
+        warn(
+            "The survey of 'operator' has a trend, for which SimPEG has no counterpart: densities "
+            "would explain it. Subtract it from the data, as the 'trend' of "
+            "TikhonovInverter.invert(X)."
         )
     z, y, x = mesh.edges
     widths = [np.diff(x), np.diff(y), np.diff(z)[::-1]]
