@@ -122,9 +122,10 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         `choice` is alpha, or the name of its choice; damping is alpha times `sigma` squared.
         """
 
-    def _trend_spread(self, damping: Array, sigma: Array, model_norm: Array) -> Array | None:
-        """Return the covariance of the trend due to the uncertainty of densities, if known."""
-        return None
+    def _trend_spread(self, damping: Array, sigma: Array, model_norm: Array) -> Array:
+        """Return the covariance of the trend due to that of the densities, NaN if not known."""
+        k = len(self._noise(None).trend_names)
+        return np.full((len(sigma), k, k), np.nan)
 
     @overload
     def predict(

@@ -42,7 +42,8 @@ class RegularizedResult:
     chi_factor : ndarray of shape (n_samples,)
         Mean square of the residual in units of the noise; NaN where the noise is not known.
     trend : Trend
-        Trend of the residual.
+        Trend of the residual. Its `std` includes the uncertainty of the densities; it is NaN where
+        that or the noise is not known, as of SparseInverter.
     iterations : list of Iterations, default=None
         Course of the iteration of each sample with mixed norms: arrays `chi_factor`, `alpha`,
         `change` and `largest`, of shape (n_iter,), and `contrast`, the magnitudes of negative and

@@ -391,7 +391,7 @@ class TikhonovInverter(RegularizedInverter):
         """Return the departures from the reference of coefficients, and their norms."""
         return self._norm.weighted(q) / self._norm.weights, self._norm.norm(q)
 
-    def _trend_spread(self, damping: Array, sigma: Array, model_norm: Array) -> Array | None:
+    def _trend_spread(self, damping: Array, sigma: Array, model_norm: Array) -> Array:
         whitening = self._noise(None).whitening
         # The trend that is fitted to the gravity of densities, as a map of these.
         of_densities = self.operator_.products_.adjoint(whitening.coefficient_matrix)

@@ -202,7 +202,9 @@ def residual_trend(
     Returns
     -------
     trend : Trend
-        Coefficients, their standard deviations for exact densities, and the trend at each datum.
+        Coefficients, the trend at each datum, and standard deviations that hold for true densities
+        only: a trend and broad densities have similar gravity, so that those of the trend of
+        estimated densities are up to a thousand times larger.
 
     Raises
     ------

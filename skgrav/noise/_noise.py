@@ -395,8 +395,8 @@ class Noise:
         sigma : array-like of shape (n_samples,), default=None
             Standard deviation of the whitened noise; None takes the uncertainty, if it is given.
         spread : ndarray of shape (n_samples, k, k), default=None
-            Covariance of the coefficients due to the uncertainty of the density; None takes the
-            density as exact.
+            Covariance of the coefficients due to the uncertainty of the density, NaN if that is not
+            known; None takes the density as exact.
 
         Returns
         -------

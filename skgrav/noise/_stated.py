@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from skgrav._typing import Array
+from skgrav.geometry import component_unit
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Trend:
         the horizontal coordinates, in metres from the mean station, and the coefficients are in
         the unit of the data per metre to that power.
     std : ndarray of shape (n_samples, n_coefficients)
-        Their standard deviations; NaN where the noise is not known.
+        Their standard deviations; NaN where the noise, or the uncertainty of the densities of
+        which data are the residual, is not known.
     values : ndarray of shape (n_samples, n_data)
         The trend at each datum.
     names : tuple of str
@@ -43,6 +45,22 @@ class Trend:
     std: Array
     values: Array
     names: tuple[str, ...]
+
+
+def trend_unit(name: str, units: str = "mGal") -> str:
+    """Return the unit of a coefficient by its name, such as ``"operator0 gz x"``.
+
+    Empty for the columns of a basis, whose unit is not known.
+    """
+    words = name.split()
+    if words[0].startswith("operator"):
+        return trend_unit(" ".join(words[1:]), units)
+    component, *powers = words
+    if not component.startswith("g"):
+        return ""
+    degree = sum(int(power.partition("^")[2] or 1) for power in powers)
+    unit = component_unit(component[1:]) if units == "mGal" else units
+    return unit + ("" if degree == 0 else "/m" if degree == 1 else f"/m{degree}")
 
 
 @dataclass(frozen=True)
