@@ -84,7 +84,9 @@ def test_calibration_is_kept_in_files_and_for_other_surveys(networks, architectu
     others = [CNNInverter.load(tmp_path / "network.safetensors")]
     if architecture == "unet":
         others.append(calibrated.with_operator(TRAIN.operator))
+    assert not as_trained.is_calibrated
     for other in others:
+        assert other.is_calibrated
         assert np.abs(other.predict_quantiles(TRAIN.data[:5], P) - expected).mean() < 0.01 * effect
 
 

@@ -198,6 +198,11 @@ class NetworkPosterior:
         return draws[:, 0] if self._y_ndim == 1 else draws
 
     @property
+    def is_calibrated(self) -> bool:
+        """Whether quantiles and draws are calibrated."""
+        return self._calibration is not None
+
+    @property
     def _has_std(self) -> bool:
         """Whether the network has learned the spread of densities."""
         encoding = self._encoding
