@@ -252,6 +252,18 @@ def test_estimate_of_a_network_is_fitted_to_the_data(trained, solver, capsys):
     assert abs(section["gz_trend"]).max() > 1
 
 
+def test_report_of_a_refined_estimate_says_so(trained, tmp_path):
+    pytest.importorskip("matplotlib")
+    profile, model = trained
+    network, page = ["--model", str(model), "--noise", "0.2"], tmp_path / "page.md"
+    for more in ([], ["--refine", "cgls"]):
+        assert main(["report", str(profile), *network, *more, "--out", str(page)]) == 0
+        text = page.read_text(encoding="utf-8")
+        assert ("| refining | by cgls, which fits" in text) == bool(more)
+        # Its 200 training sections are too few to say it.
+        assert "- likeness to the training data: " in text
+
+
 def test_network_of_a_hill_has_its_air_and_the_fraction_of_its_cells(tmp_path, capsys):
     x = np.linspace(-1000, 1000, 31)
     ground = lambda x: -150 * np.exp(-((x / 400) ** 2))  # noqa: E731

@@ -38,7 +38,7 @@ from skgrav.cli._section import (
 )
 from skgrav.geometry import Survey, component_unit
 from skgrav.metrics import chi_factor, residual_trend
-from skgrav.noise import Noise, Trend
+from skgrav.noise import Noise, Trend, trend_unit
 from skgrav.operators import ForwardOperator
 
 #: Chi factor above which an estimate misses the data: residuals of twice the noise.
@@ -135,6 +135,11 @@ def _report(path: Path, section: Section, options: Namespace, seconds: float) ->
             "them out",
             flush=True,
         )
+    notes = {"command": options.command}
+    if options.refine is not None:
+        notes["refining"] = (
+            f"by {options.refine}, which fits the estimate of the method to the data"
+        )
     skgrav.report(
         section.inverter,
         section.profile.data[None],
@@ -143,7 +148,7 @@ def _report(path: Path, section: Section, options: Namespace, seconds: float) ->
         # After refining it would be that of the network alone.
         uncertainty=options.refine is None and not options.quick,
         title=f"Inversion of {options.profile.name}",
-        notes={"command": options.command},
+        notes=notes,
         warnings=options.warnings,
     ).save(path)
 
@@ -157,17 +162,15 @@ def _summary(section: Section) -> str:
         unit = component_unit(component)
         squares[unit] = np.append(squares[unit], left**2)
     residuals = " and ".join(f"{np.sqrt(s.mean()):.3g} {unit}" for unit, s in squares.items())
-    parts = [f"density {rho.min():.4g} to {rho.max():.4g} kg/m3", f"residual {residuals}"]
+    low, high = rho.min() + 0.0, rho.max() + 0.0  # never -0
+    parts = [f"density {low:.4g} to {high:.4g} kg/m3 below the stations", f"residual {residuals}"]
     if section.chi_factor is not None:
         parts.append(f"chi factor {section.chi_factor:.2f}")
     if section.trend is not None:
         trend = section.trend
         for name, value, std in zip(trend.names, trend.coefficients[0], trend.std[0], strict=True):
-            component, _, power = name.partition(" ")
-            unit = component_unit(component.removeprefix("g"))
-            unit += {"": "", "x": "/m", "y": "/m"}.get(power, "/m2")
             spread = "" if np.isnan(std) else f" +- {std:.2g}"
-            parts.append(f"trend {name} {value:.4g}{spread} {unit}")
+            parts.append(f"trend {name} {value:.4g}{spread} {trend_unit(name)}".rstrip())
     return ", ".join(parts)
 
 
