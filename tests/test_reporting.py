@@ -3,31 +3,38 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
 
 import skgrav
 from skgrav import (
     AnalogueInverter,
     BayesLinearInverter,
     CellValues,
+    ConformalInverter,
     ForwardOperator,
     JointOperator,
     MatrixOperator,
     Mesh,
     Pipeline,
     Refiner,
+    ReliefInverter,
+    SparseInverter,
     Survey,
     TikhonovInverter,
 )
 from skgrav.datasets import make_gravity_dataset
+from skgrav.noise import trend_unit
 from skgrav.reporting._case import case_of
 from skgrav.reporting._document import Bullets, Paragraph, Table, to_html, to_markdown
 from skgrav.reporting._findings import CHECKS, findings_of
+from skgrav.reporting._report import _density
 from skgrav.reporting._statistics import Residuals
 
 pytest.importorskip("matplotlib")
@@ -120,10 +127,35 @@ def checked(inverter, X, **changes):
         "n_draws": 0,
         "random_state": 0,
     }
-    from dataclasses import replace
-
     case = case_of(inverter, X, **options)
     return [*CHECKS[changes.pop("check")](replace(case, **changes))]
+
+
+def report_text(inverter, X, **options):
+    return skgrav.report(
+        inverter, X, **{"uncertainty": "noise_level" in options} | options
+    ).markdown
+
+
+def clear_checks(inverter, X, **options):
+    text = report_text(inverter, X, **options)
+    (names,) = re.findall(r"Checked without a finding: (.*)\.", text)
+    return {*names.split(", ")}
+
+
+def investigated(inverter, X, index):
+    case = case_of(
+        inverter,
+        X,
+        sample=0,
+        noise_level=None,
+        operator=None,
+        estimate=None,
+        uncertainty=False,
+        n_draws=0,
+        random_state=0,
+    )
+    return replace(case, investigation=index)
 
 
 # The page
@@ -286,6 +318,76 @@ def test_data_unlike_the_training_data_are_a_problem(profile):
     assert "0.4 % are as unusual" in report.markdown
 
 
+def test_trend_of_estimated_densities_has_no_error_bar_that_holds_for_true_ones(profile):
+    operator, g = profile
+    mean = Zero(operator.n_cells_).fit(g)
+    assert re.search(r"mean station: gz [\d.-]+ mGal\.", report_text(mean, g, operator=operator))
+    sparse = SparseInverter(operator=operator).fit(g)
+    assert np.isnan(sparse.invert(g).trend.std).all()
+    assert "±" not in report_text(sparse, g)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda operator: BayesLinearInverter(0.0, operator=operator),
+        lambda operator: TikhonovInverter(noise_level=0.0, operator=operator),
+        lambda operator: AnalogueInverter(20, noise_level=0.0, operator=operator),
+        lambda operator: Refiner("cgls", init="zero", noise_level=0.0, operator=operator),
+    ],
+)
+def test_data_without_noise_are_reported_as_exact(make):
+    data = make_gravity_dataset(60, mesh=Mesh.square(8), random_state=0)
+    inverter = make(data.operator).fit(data.data, data.target)
+    report = skgrav.report(inverter, data.data, n_draws=1)
+    assert report.warnings == ()
+    assert "The data are taken as exact." in found(report)
+    assert "misses" not in found(report)
+    assert "Chi factor" not in report.markdown.splitlines()[2]
+    assert "correlation and trend" not in report.markdown
+    zero = skgrav.report(Zero(64).fit(None), data.data, operator=data.operator, noise_level=0.0)
+    assert "The estimate misses the data." in found(zero)
+
+
+def test_conformal_inverter_is_known_by_what_it_calibrates():
+    data = make_gravity_dataset(3000, mesh=Mesh.square(4), noise_level=0.01, random_state=0)
+    linear = BayesLinearInverter(operator=data.operator)
+    inverter = ConformalInverter(linear, noise_level=0.01, random_state=0)
+    report = skgrav.report(inverter.fit(data.data, data.target), data.data, uncertainty=False)
+    assert report.title == "Inversion by ConformalInverter of BayesLinearInverter"
+    assert re.search(r"Checked .* likeness to the training data", report.markdown)
+    assert "not known" not in found(report)
+
+
+def test_interface_is_reported_with_its_contrast():
+    mesh = Mesh.regular((4, 5, 6), 1000.0)
+    survey = Survey(Survey.grid(mesh, height=1.0, components="z").stations, "z", uncertainty=0.1)
+    g = -9.0 * np.exp(-np.sum(survey.stations[:, 1:] ** 2, axis=1) / 4e6)[None]
+    inverter = ReliefInverter(-450.0, operator=ForwardOperator(mesh, survey)).fit(g)
+    text = report_text(inverter, g)
+    assert "| contrast | -450.0 |" in text
+    assert re.search(r"Density -\d+.\d to 0 kg/m³\.", text)
+    middle = np.median(inverter.invert(g).depth)
+    assert f"Interface at a depth of {middle:.4g} m in the median of the columns" in text
+    assert "Map of the estimated interface" in text
+
+
+def test_quantiles_of_a_network_say_whether_they_are_calibrated(sections):
+    class Network(Zero):
+        is_calibrated = False
+
+        def predict_quantiles(self, X, quantiles):
+            return np.zeros((len(X), self.n_cells, len(quantiles)))
+
+    network = Network(64).fit(None)
+    options = {"operator": sections.operator, "noise_level": 0.01}
+    assert "outside the interval of 5 to 95 % if the network" in report_text(
+        network, sections.data, **options
+    )
+    network.is_calibrated = True
+    assert "5 to 95 %: the network was calibrated" in report_text(network, sections.data, **options)
+
+
 def test_missing_matplotlib_names_the_extra(profile, smooth, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"report needs matplotlib.*'skgrav\[plot\]'"):
@@ -316,6 +418,10 @@ def test_wrong_arguments_are_refused(profile, smooth):
         skgrav.report(operator, g)
     with pytest.raises(ValueError, match="n_draws"):
         skgrav.report(smooth, g, n_draws=-1)
+    with pytest.raises(TypeError, match=r"'warnings' is 'abc'; give a list of texts"):
+        skgrav.report(smooth, g, warnings="abc")
+    with pytest.raises(TypeError, match="'path' is 3; give the name of a file"):
+        skgrav.report(smooth, g, uncertainty=False).save(3)
     array = pytest.importorskip("dask.array")
     with pytest.raises(TypeError, match="'X' is a dask array, of which one row is reported"):
         skgrav.report(smooth, array.from_array(g))
@@ -334,7 +440,7 @@ def test_a_good_inversion_has_no_caution(profile, smooth):
     ("check", "changes", "severity", "text"),
     [
         ("fit of the data", {"rho": 0.0}, "problem", "misses the data"),
-        ("densities of rocks and bounds", {"rho": 9e3}, "problem", "range of rocks"),
+        ("densities of rocks", {"rho": 9e3}, "problem", "range of rocks"),
         ("likeness to the training data", {"applicability": 0.001}, "problem", "unlike those"),
         ("likeness to the training data", {"applicability": 0.03}, "caution", "unlike those"),
         ("likeness to the training data", {"applicability": 0.5}, None, ""),
@@ -364,10 +470,7 @@ def test_noise_that_is_fitted_and_outliers_are_found(profile):
     assert "noise was fitted" in finding.what
     spike = g + 2.0 * (np.arange(21) == 7)
     smooth = TikhonovInverter(1e3, order=1, operator=operator).fit(spike)
-    texts = [
-        f.what + f.value
-        for f in checked(smooth, spike, check="outliers, correlation and trend of residuals")
-    ]
+    texts = [f.what + f.value for f in checked(smooth, spike, check="outliers")]
     assert any("stands out" in text and "station 7, x = 700 m" in text for text in texts)
 
 
@@ -385,6 +488,94 @@ def test_density_in_the_padding_and_mass_that_is_not_seen_are_found(profile, smo
     assert finding.value == "100 % below the depth of investigation"
     rho = 1.0 - deep
     assert not checked(smooth, g, check="depth of investigation", rho=rho, investigation=index)
+
+
+def test_depth_of_investigation_below_the_mesh_is_not_reached(profile, smooth, monkeypatch):
+    operator, g = profile
+    mesh = operator.mesh_
+    shallow = mesh.cell_centers[:, 0] < 300
+    index = np.where(shallow, 0.9, 0.1)
+    case = investigated(smooth, g, index)
+    (finding,) = CHECKS["depth of investigation"](replace(case, rho=1.0 * shallow))
+    assert finding.value == "100 %, mostly above the depth of investigation"
+    assert "above that depth" not in finding.remedy
+    (text,) = [b.text for b in _density(case) if isinstance(b, Paragraph)]
+    assert text.endswith("outweighs the data: not reached within the mesh.")
+    half = np.where(mesh.cell_centers[:, 1] < 1000, index, 1.0 - index)
+    (text,) = [b.text for b in _density(investigated(smooth, g, half)) if isinstance(b, Paragraph)]
+    assert re.search(r"in the median of the columns.*; not reached within the mesh in \d+ of", text)
+
+
+def test_bounds_within_other_estimators_are_checked(profile):
+    operator, g = profile
+    bound = TikhonovInverter(bounds=(0.0, 10.0), operator=operator)
+    search = GridSearchCV(bound, {"order": [0]}, cv=[([0], [0])], scoring=lambda *a: 0.0)
+    for inverter in (Pipeline([bound]).fit(g), search.fit(g)):
+        report = skgrav.report(inverter, g, uncertainty=False)
+        assert re.search(r"\| bounds of TikhonovInverter \| \(0.0, 10.0\)", report.markdown)
+        assert "Many cells are at a bound" in found(report)
+        assert "choice of alpha" not in report.markdown
+
+
+def test_checks_that_did_not_run_are_not_listed(sections):
+    operator = MatrixOperator(np.eye(20)).fit(np.ones((2, 20)))
+    inverter = Zero(20).fit(None)
+    clear = clear_checks(inverter, np.random.default_rng(0).normal(size=(1, 20)), operator=operator)
+    assert clear == {"outliers"}
+    linear = BayesLinearInverter(0.01, operator=sections.operator)
+    clear = clear_checks(linear.fit(sections.data, sections.target), sections.data)
+    assert "densities of rocks" not in clear  # of normalized units
+    assert "correlation and trend of residuals" in clear
+
+
+def test_the_least_structure_that_fits_all_parts_is_not_fitted_noise(profile, smooth):
+    operator, g = profile
+    joint = JointOperator([operator, CellValues(operator.mesh_, [60, 120], uncertainty=20.0)]).fit()
+    X = np.hstack([g, np.zeros((1, 2))])
+    inverter = TikhonovInverter(order=1, operator=joint).fit(X)
+    result = inverter.invert(X)
+    exact = TikhonovInverter(1e-9, order=1, operator=joint).fit(X)
+    fitted = exact.invert(X)
+    changes = {"rho": fitted.rho[0], "predicted": joint.transform(fitted.rho)[0]}
+    (finding,) = checked(exact, X, check="fit of the data", result=fitted, **changes)
+    assert "noise was fitted" in finding.what
+    assert not checked(inverter, X, check="fit of the data", result=result, **changes)
+
+
+def test_data_below_their_noise_are_not_fitted_noise(profile):
+    operator, _ = profile
+    flat = 4.0 + 0.01 * np.sin(np.arange(21.0))[None]
+    report = skgrav.report(TikhonovInverter(operator=operator).fit(flat), flat, uncertainty=False)
+    assert "alpha is infinite" in found(report)
+    assert "noise was fitted" not in found(report)
+
+
+def test_trends_of_repeated_components_have_their_unit(profile):
+    operator, g = profile
+    X = np.hstack([g, g])
+    joint = JointOperator([operator, operator]).fit()
+    text = report_text(TikhonovInverter(operator=joint).fit(X), X)
+    assert re.search(
+        r"operator0 gz 4\.\d+ ± [\d.]+ mGal; operator1 gz 4\.\d+ ± [\d.]+ mGal\.", text
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("gz", "mGal"),
+        ("gz x", "mGal/m"),
+        ("gzz y", "E/m"),
+        ("gx x^2", "mGal/m2"),
+        ("gz y x^2", "mGal/m3"),
+        ("operator1 operator0 gz x", "mGal/m"),
+        ("operator0 trend1", ""),
+        ("trend0", ""),
+    ],
+)
+def test_unit_of_a_trend_follows_from_its_name(name, unit):
+    assert trend_unit(name) == unit
+    assert trend_unit("gz x", "normalized") == "normalized/m"
 
 
 def test_stations_in_cells_and_beside_the_mesh_are_found():
@@ -444,6 +635,7 @@ def test_findings_are_sorted_and_clear_checks_are_named(profile, smooth):
     assert ranks == sorted(ranks)
     assert len(ranks) >= 2
     assert "places of the stations" in clear
+    assert not {"choice of alpha", "cells at bounds", "level of the data"} & {*clear}  # not run
     assert "likeness to the training data" not in clear  # not looked at
 
 

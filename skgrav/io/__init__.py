@@ -3,7 +3,7 @@
 Estimators are saved as safetensors with a JSON header: numbers and text, no code.
 """
 
-from skgrav.io._container import checked_path
+from skgrav.io._container import checked_path, file_path
 from skgrav.io._estimators import SavedMixin
 from skgrav.io._fields import FEATURES, Estimator, Field, Precision, Weights, sized
 from skgrav.io._registry import saved

@@ -15,7 +15,7 @@ from skgrav.geometry import Mesh, Survey
 from skgrav.plotting._drawing import shown
 
 #: Attributes that are fitted estimators.
-_NESTED = ("best_estimator_", "regressor_", "estimator_", "generator_", "init_")
+_NESTED = ("best_estimator_", "regressor_", "estimator_", "inverter_", "generator_", "init_")
 
 
 def parts_of(estimator: Any) -> Iterator[Any]:

@@ -44,7 +44,7 @@ class Case:
     #: Gravity of the density, and the trend of the residual.
     predicted: Array
     trend: Trend | None
-    #: Standard deviation of each datum, stated or assumed by the choice of alpha.
+    #: Standard deviation of each datum, stated or assumed by the choice of alpha; None also if 0.
     sigma: Array | None = None
     #: What `invert` returned.
     result: Any = None
@@ -92,10 +92,31 @@ class Case:
         return self.predicted if self.trend is None else self.predicted + self.trend.values[0]
 
     @property
+    def is_exact(self) -> bool:
+        """Whether the data have no noise by what is stated."""
+        std = self.noise.std(self.g[None])
+        return std is not None and not std.any()
+
+    @property
     def chi_factor(self) -> float | None:
-        """Mean square of the residual in units of the noise, without the trend, if it is known."""
+        """Mean square of the residual in units of the noise, without the trend, if there is one."""
+        if self.is_exact:
+            return None
         chi = self.noise.chi_factor((self.g - self.predicted)[None], self.g[None])
         return None if chi is None else float(chi[0])
+
+    def part_with(self, name: str) -> Any:
+        """Return the last part of the estimator that has an attribute, None if there is none."""
+        parts = reversed(list(parts_of(self.estimator)))
+        return next((part for part in parts if hasattr(part, name)), None)
+
+    @property
+    def criterion(self) -> str | None:
+        """How alpha was chosen, None if it was given."""
+        alpha = getattr(self.part_with("alpha"), "alpha", None)
+        if isinstance(alpha, str) and alpha == "auto":
+            return "discrepancy" if self.noise.is_known else "gcv"
+        return alpha if isinstance(alpha, str) else None
 
     @property
     def core(self) -> Mask:
@@ -116,14 +137,16 @@ class Case:
     def investigated(self) -> Array | None:
         """Depth z in each column below which the prior outweighs the data, as a layer; else None.
 
-        The depth below the lowest cell whose index is below `PRIOR`; NaN where there is none.
+        The depth below the lowest cell whose index is below `PRIOR`: infinity where that is the
+        bottom of the mesh, NaN where there is none.
         """
         if self.investigation is None or self.mesh is None:
             return None
         index = self.mesh.unflatten(self.investigation, fill=1.0)
         known = index < PRIOR
         lowest = len(index) - 1 - np.argmax(known[::-1], axis=0)
-        return np.where(known.any(axis=0), self.mesh.edges[0][lowest + 1], np.nan)
+        below = np.append(self.mesh.edges[0][1:-1], np.inf)
+        return np.where(known.any(axis=0), below[lowest], np.nan)
 
     def residuals(self) -> list[Residuals]:
         """Return the residuals of each component of each part."""
@@ -183,8 +206,7 @@ def case_of(
         raise ValueError(f"'X' has {row.shape[1]} columns, but the operator has {n_data} data.")
     with _collected() as messages:
         case = _estimated(inverter, operator, row, noise_level, estimate)
-        if uncertainty:
-            case = _doubted(case, row, noise_level, n_draws, random_state)
+        case = _doubted(case, row, noise_level, uncertainty, n_draws, random_state)
     return replace(case, warnings=tuple(dict.fromkeys(messages)))
 
 
@@ -221,7 +243,9 @@ def _estimated(inverter: Any, operator: Any, row: Array, noise_level: Any, estim
         sigma = found[:, None] * noise.whitening.weights
     trend = getattr(result, "trend", None)
     if trend is None or trend.values.shape != (1, g.size):
-        trend = noise.trend((g - predicted)[None], noise.scale(g[None]))
+        trend = noise.trend((g - predicted)[None])
+        # The standard deviations would hold only for an exact density.
+        trend = replace(trend, std=np.full_like(trend.std, np.nan))
     return Case(
         inverter,
         operator,
@@ -230,7 +254,7 @@ def _estimated(inverter: Any, operator: Any, row: Array, noise_level: Any, estim
         noise,
         predicted,
         trend if noise.has_trend else None,
-        None if sigma is None else sigma[0],
+        sigma[0] if sigma is not None and sigma.any() else None,
         result,
     )
 
@@ -244,7 +268,14 @@ def _level(inverter: Any) -> Any:
     return None
 
 
-def _doubted(case: Case, row: Array, noise_level: Any, n_draws: int, random_state: Any) -> Case:
+def _doubted(
+    case: Case,
+    row: Array,
+    noise_level: Any,
+    uncertainty: bool,
+    n_draws: int,
+    random_state: Any,
+) -> Case:
     """Return the case with how sure its densities are, as far as the method says."""
     inverter, absent = case.estimator, dict(case.absent)
 
@@ -252,11 +283,22 @@ def _doubted(case: Case, row: Array, noise_level: Any, n_draws: int, random_stat
         if not hasattr(of, method):
             return None
         try:
-            return _call(getattr(of, method), X, noise_level=noise_level, **options)
+            return _call(getattr(of, method), X, **{"noise_level": noise_level} | options)
         except (ValueError, NotImplementedError, MemoryError) as error:
             absent[name] = str(error)
             return None
 
+    # In a Pipeline, or as the start of a refiner, the part that was trained says it.
+    trained = [part for part in parts_of(inverter) if hasattr(part, "applicability")]
+    if trained:
+        options = {}
+        if noise_level is None and getattr(trained[0], "noise_level", None) is None:
+            options["noise_level"] = _level(inverter)  # which the others hand on to it
+        name = "likeness to the training data"
+        p = asked(name, "applicability", trained[0], case.g[None], **options)
+        case = replace(case, applicability=None if p is None else float(np.ravel(p)[0]))
+    if not uncertainty:
+        return replace(case, absent=absent)
     std = None
     if "return_std" in signature(inverter.predict).parameters:
         found = asked("standard deviation", "predict", return_std=True)
@@ -275,12 +317,6 @@ def _doubted(case: Case, row: Array, noise_level: Any, n_draws: int, random_stat
     curve = None
     if getattr(case.result, "alpha", None) is not None:
         curve = asked("curve of alpha", "alpha_curve")
-    # In a Pipeline, or as the start of a refiner, the part that was trained says it.
-    trained = [part for part in parts_of(inverter) if hasattr(part, "applicability")]
-    p = None
-    if trained:
-        name = "likeness to the training data"
-        p = asked(name, "applicability", trained[0], case.g[None])
     return replace(
         case,
         std=std,
@@ -288,7 +324,6 @@ def _doubted(case: Case, row: Array, noise_level: Any, n_draws: int, random_stat
         draws=draws,
         investigation=None if resolution is None else resolution.depth_of_investigation[0],
         curve=curve,
-        applicability=None if p is None else float(np.ravel(p)[0]),
         absent=absent,
     )
 

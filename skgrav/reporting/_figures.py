@@ -10,6 +10,7 @@ import numpy as np
 
 from skgrav._checks import import_optional
 from skgrav._typing import Array
+from skgrav.geometry import core_of
 from skgrav.plotting import DensityDisplay, GravityDisplay, LCurveDisplay
 from skgrav.reporting._case import Case
 from skgrav.reporting._document import Picture
@@ -96,7 +97,7 @@ def pictures_of_doubt(case: Case) -> Iterator[Picture]:
         yield _picture(
             figure,
             "Quantiles of the density",
-            "One cell in ten is expected outside the interval of 5 to 95 %.",
+            f"One cell in ten is expected outside the interval of 5 to 95 %{_condition(case)}.",
         )
     if case.draws is not None:
         figure = _figure()
@@ -110,6 +111,35 @@ def pictures_of_doubt(case: Case) -> Iterator[Picture]:
         )
 
 
+def _condition(case: Case) -> str:
+    """Return under which condition quantiles hold."""
+    is_calibrated = getattr(case.part_with("predict_quantiles"), "is_calibrated", None)
+    if is_calibrated is None:
+        return ""
+    if is_calibrated:
+        return ": the network was calibrated"
+    return " if the network states its errors rightly: it was not calibrated"
+
+
+def picture_of_interface(case: Case) -> Picture:
+    """Draw the depth of an interface below an area, and its standard deviation."""
+    assert case.mesh is not None
+    y, x = case.mesh.edges[1:]
+    rows, columns = core_of(case.mesh, case.stations)
+    maps = {"depth z (m)": case.result.depth, "standard deviation (m)": case.result.depth_std}
+    figure = _figure()
+    figure.set_size_inches(9.0, 3.8)
+    for panel, (label, values) in zip(
+        figure.subplots(1, 2, sharey=True), maps.items(), strict=True
+    ):
+        image = values[0].reshape(len(y) - 1, len(x) - 1)[rows, columns]
+        at = x[columns.start : columns.stop + 1], y[rows.start : rows.stop + 1]
+        figure.colorbar(panel.pcolormesh(*at, image), ax=panel, label=label)
+        panel.set(xlabel="x (m)", ylabel="y (m)", aspect="equal")
+        panel.locator_params(nbins=5)
+    return _picture(figure, "Map of the estimated interface", "Estimated interface.")
+
+
 def picture_of_alpha(case: Case) -> Picture | None:
     """Draw the curve by which alpha was chosen."""
     if case.curve is None:
@@ -117,10 +147,8 @@ def picture_of_alpha(case: Case) -> Picture | None:
     alpha = float(case.result.alpha[0])
     misfit = case.curve.misfit[:, 0]
     known = np.isfinite(misfit) & (misfit > 0)  # it is 0 of data that the reference explains
-    criterion: Any = getattr(case.estimator, "alpha", None)
-    if criterion == "auto":
-        criterion = "discrepancy" if case.noise.is_known else "gcv"
-    if criterion not in ("discrepancy", "gcv", "lcurve"):
+    criterion: Any = case.criterion
+    if criterion not in ("discrepancy", "gcv"):
         criterion = "lcurve"
     if known.sum() < 2:
         return None
@@ -165,7 +193,7 @@ def _interfaces(case: Case) -> dict[str, tuple[Array, Array]]:
     lines = {}
     x = case.mesh.centers[1]
     if (depth := case.investigated) is not None and np.isfinite(depth).any():
-        lines["depth of investigation"] = x, depth
+        lines["depth of investigation"] = x, np.where(np.isfinite(depth), depth, np.nan)
     if hasattr(case.result, "depth"):
         lines["estimated interface"] = x, case.result.depth[0]
     return lines

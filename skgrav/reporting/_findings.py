@@ -11,8 +11,9 @@ from scipy.special import chdtr, chdtrc
 
 from skgrav._typing import Array
 from skgrav.geometry import in_cells
-from skgrav.inverters import rock_range
+from skgrav.inverters import ReliefInverter, rock_range
 from skgrav.reporting._case import PRIOR, Case
+from skgrav.reporting._statistics import Residuals
 from skgrav.solvers import Status
 
 Severity = Literal["problem", "caution", "note"]
@@ -20,6 +21,9 @@ Severity = Literal["problem", "caution", "note"]
 #: Chi factors beyond which data are missed badly or at all, and below which noise is fitted, if
 #: their probability is below the last number, as it is not for few data.
 _MISSED_BADLY, _MISSED, _OVERFITTED, _CHANCE = 4.0, 1.5, 0.5, 1e-4
+
+#: Residual, as a share of the rms of data without noise, beyond which they are missed.
+_MISSED_EXACT = 0.01
 
 #: Residual in units of its noise that is no noise, for Gaussian noise of a million data.
 _OUTLIER = 5.0
@@ -104,6 +108,15 @@ class Finding:
 
 def find_noise(case: Case) -> Iterator[Finding]:
     """Find noise that was not stated, and data of little but noise."""
+    if case.is_exact:
+        yield Finding(
+            "note",
+            "The data are taken as exact.",
+            "noise of 0",
+            "Give their noise if they were measured: without it, underfitted data and fitted noise "
+            "cannot be distinguished.",
+        )
+        return
     if case.sigma is None:
         yield Finding(
             "caution",
@@ -135,11 +148,9 @@ def find_noise(case: Case) -> Iterator[Finding]:
 
 def find_level(case: Case) -> Iterator[Finding]:
     """Find a base level, as of Bouguer anomalies, that contrasts of density have to explain."""
-    if case.trend is not None or case.rho.min() > _ABSOLUTE:
-        return
-    for r in case.residuals():
+    for r in _with_level(case):
         mean, std = float(r.data.mean()), float(r.data.std())
-        if (r.name, r.unit) == ("gz", "mGal") and abs(mean) > _LEVEL * std:
+        if abs(mean) > _LEVEL * std:
             yield Finding(
                 "caution",
                 "The mean of the data is large compared to their variation, and contrasts of "
@@ -148,6 +159,13 @@ def find_level(case: Case) -> Iterator[Finding]:
                 "If it is a base level, or of sources deeper or wider than the mesh, as in Bouguer "
                 "anomalies of a region, give the survey trend=0, or trend=1 for a gradient.",
             )
+
+
+def _with_level(case: Case) -> list[Residuals]:
+    """Return the data whose level contrasts of density have to explain."""
+    if case.trend is not None or case.rho.min() > _ABSOLUTE:
+        return []
+    return [r for r in case.residuals() if (r.name, r.unit) == ("gz", "mGal")]
 
 
 def find_fit(case: Case) -> Iterator[Finding]:
@@ -159,6 +177,16 @@ def find_fit(case: Case) -> Iterator[Finding]:
         reason, remedy = _UNFITTED[Status(status)]
         what = f"The estimate does not fit the data as requested: {reason}."
         yield Finding("problem", what, value, remedy)
+        return
+    if case.is_exact:
+        residual, data = (case.noise.rms(g[None])[0] for g in (case.g - case.predicted, case.g))
+        if residual > _MISSED_EXACT * data:
+            yield Finding(
+                "caution",
+                "The estimate misses the data.",
+                f"residual of {100 * residual / data:.2g} % of their rms, noise of 0",
+                "Fit the estimate to the data by a Refiner, or state the noise that they have.",
+            )
         return
     if chi is None:
         return
@@ -172,13 +200,21 @@ def find_fit(case: Case) -> Iterator[Finding]:
             "See where the residuals are large. Fit a network's estimate to the data by a Refiner; "
             "otherwise check units, outliers and the stated noise, or add a trend.",
         )
-    elif chi < _OVERFITTED and chdtr(n, n * chi) < _CHANCE:
+    elif chi < _OVERFITTED and chdtr(n, n * chi) < _CHANCE and not _is_largest(case):
         yield Finding(
             "caution",
             "The data are fitted better than their noise allows: noise was fitted.",
             value,
             "Take alpha='discrepancy' or a larger alpha, or state less noise if that is right.",
         )
+
+
+def _is_largest(case: Case) -> bool:
+    """Return whether alpha is the largest that leaves no more than the noise in any part."""
+    alpha = getattr(case.result, "alpha", None)
+    return alpha is not None and bool(
+        np.isinf(alpha[0]) or (case.criterion == "discrepancy" and len(case.parts) > 1)
+    )
 
 
 def find_alpha(case: Case) -> Iterator[Finding]:
@@ -198,7 +234,7 @@ def find_alpha(case: Case) -> Iterator[Finding]:
         known = np.isfinite(case.curve.misfit[:, 0])
         alphas = case.curve.alpha[known, 0]
         at = [end for end, which in (("lower", 0), ("upper", -1)) if _near(alpha[0], alphas[which])]
-        if at and isinstance(getattr(case.estimator, "alpha", None), str):
+        if at and case.criterion is not None:
             yield Finding(
                 "caution",
                 f"Alpha is at the {at[0]} end of its range: the data do not determine it.",
@@ -212,7 +248,7 @@ def _near(alpha: float, end: float) -> bool:
 
 
 def find_density(case: Case) -> Iterator[Finding]:
-    """Find densities that no rock has, and many at a bound."""
+    """Find densities that no rock has."""
     if _no_rock(case.rho, case):
         low, high = float(case.rho.min()), float(case.rho.max())
         yield Finding(
@@ -231,8 +267,20 @@ def find_density(case: Case) -> Iterator[Finding]:
             "Do not interpret draws and standard deviations: they are those of the model "
             "norm. Give 'bounds' or a smoother norm, or an inverter that is trained on sections.",
         )
-    bounds = getattr(case.estimator, "bounds", None)
-    if bounds is None or hasattr(case.result, "depth"):  # then they are of the interface
+
+
+def _bounds(case: Case) -> Any:
+    """Return the bounds of the densities, None without any."""
+    part = case.part_with("bounds")
+    # Those of an interface are depths, and a target that is transformed has other units.
+    other = isinstance(part, ReliefInverter) or case.part_with("regressor_") is not None
+    return None if other else getattr(part, "bounds", None)
+
+
+def find_bounds(case: Case) -> Iterator[Finding]:
+    """Find many densities at a bound."""
+    bounds = _bounds(case)
+    if bounds is None:
         return
     at = np.zeros(case.rho.shape, dtype=bool)
     lowest, highest = (np.broadcast_to(b, at.shape) for b in bounds)
@@ -299,8 +347,8 @@ def find_stations(case: Case) -> Iterator[Finding]:
         )
 
 
-def find_residuals(case: Case) -> Iterator[Finding]:
-    """Find residuals that are no noise: outliers, correlated ones, a trend."""
+def find_outliers(case: Case) -> Iterator[Finding]:
+    """Find residuals that stand out."""
     for r in case.residuals():
         scaled = np.abs(r.scaled)
         scale = 1.0 if r.sigma is not None else float(np.sqrt(np.mean(scaled**2)) or 1.0)
@@ -314,6 +362,13 @@ def find_residuals(case: Case) -> Iterator[Finding]:
                 "Check this station, its height and its terrain correction; leave it out, or give "
                 "it a larger uncertainty.",
             )
+
+
+def find_patterns(case: Case) -> Iterator[Finding]:
+    """Find residuals that are no noise, as they are correlated or have a trend."""
+    if case.is_exact:  # what is left of them is signal in any case
+        return
+    for r in case.residuals():
         spread = 1.0 / np.sqrt(len(r.values))
         if r.lag_correlation > max(_CORRELATED[0], _CORRELATED[1] * spread):
             yield Finding(
@@ -363,15 +418,23 @@ def find_depth(case: Case) -> Iterator[Finding]:
             "compared to its depth, leave it to 'reference'.",
         )
         return
+    assert case.investigated is not None
     mass = np.abs(case.rho) * case.mesh.volumes * case.core
-    unseen = float(mass[case.investigation >= PRIOR].sum() / (mass.sum() or 1.0))
-    if unseen > _UNSEEN:
+    share = np.where(case.investigation >= PRIOR, mass, 0.0) / (mass.sum() or 1.0)
+    depth = np.broadcast_to(case.investigated, case.mesh.shape).ravel()[case.mesh.cells]
+    is_above = case.mesh.cell_centers[:, 0] < depth
+    above, below = float(share[is_above].sum()), float(share[~is_above].sum())
+    if above + below > _UNSEEN:
+        value = f"{100 * below:.0f} % below the depth of investigation"
+        remedy = "Interpret only what lies above that depth. What lies below"
+        if above > below:
+            value = f"{100 * (above + below):.0f} %, mostly above the depth of investigation"
+            remedy = "Interpret only cells with an index, of `resolution`, below 0.5. The rest"
         yield Finding(
             "caution",
             "Most of the mass lies where the prior outweighs the data.",
-            f"{100 * unseen:.0f} % below the depth of investigation",
-            "Interpret only what lies above that depth. What lies below follows 'reference', the "
-            "model norm and 'depth_weighting'.",
+            value,
+            f"{remedy} follows 'reference', the model norm and 'depth_weighting'.",
         )
 
 
@@ -381,10 +444,12 @@ CHECKS: dict[str, Callable[[Case], Iterator[Finding]]] = {
     "level of the data": find_level,
     "fit of the data": find_fit,
     "choice of alpha": find_alpha,
-    "densities of rocks and bounds": find_density,
+    "densities of rocks": find_density,
+    "cells at bounds": find_bounds,
     "padding": find_padding,
     "places of the stations": find_stations,
-    "outliers, correlation and trend of residuals": find_residuals,
+    "outliers": find_outliers,
+    "correlation and trend of residuals": find_patterns,
     "likeness to the training data": find_training,
     "depth of investigation": find_depth,
 }
@@ -405,13 +470,18 @@ def findings_of(case: Case) -> tuple[list[Finding], list[str]]:
 
 def _applies(name: str, case: Case) -> bool:
     """Return whether the case has what a check looks at."""
-    needed: dict[str, Any] = {
-        "level of the data": case.stations,
-        "fit of the data": case.chi_factor,
-        "choice of alpha": getattr(case.result, "alpha", None),
-        "padding": case.mesh,
-        "places of the stations": case.stations,
-        "likeness to the training data": case.applicability,
-        "depth of investigation": case.investigation,
+    correlations, mesh = [r.lag_correlation for r in case.residuals()], case.mesh
+    needed = {
+        "level of the data": bool(_with_level(case)),
+        "fit of the data": case.chi_factor is not None or case.is_exact,
+        "choice of alpha": case.curve is not None and case.criterion is not None,
+        "densities of rocks": rock_range(case.operator) is not None,
+        "cells at bounds": _bounds(case) is not None,
+        "padding": mesh is not None and not case.core.all(),
+        "places of the stations": mesh is not None and case.stations is not None,
+        "correlation and trend of residuals": not case.is_exact
+        and bool(np.isfinite(correlations).any()),
+        "likeness to the training data": case.applicability is not None,
+        "depth of investigation": case.investigation is not None and mesh is not None,
     }
-    return needed.get(name, True) is not None
+    return needed.get(name, True)

@@ -18,7 +18,9 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 
 from skgrav._constraints import WHOLE, checked
-from skgrav.io import checked_path
+from skgrav.geometry import core_of
+from skgrav.io import checked_path, file_path
+from skgrav.noise import trend_unit
 from skgrav.plotting import parts_of
 from skgrav.reporting._case import Case, case_of
 from skgrav.reporting._document import (
@@ -33,6 +35,7 @@ from skgrav.reporting._document import (
 from skgrav.reporting._figures import (
     picture_of_alpha,
     picture_of_density,
+    picture_of_interface,
     picture_of_slices,
     pictures_of_data,
     pictures_of_doubt,
@@ -93,7 +96,7 @@ class Report:
         path : str or Path
             ``.html`` or ``.md``.
         """
-        path = Path(path)
+        path = file_path(path)
         texts = {".html": self.html, ".md": self.markdown}
         if path.suffix not in texts:
             raise ValueError(f"'path' is {str(path)!r}; its name must end in .html or .md.")
@@ -200,6 +203,8 @@ def report(
     '# Test line'
     """
     check_scalar(n_draws, "n_draws", Integral, min_val=0)
+    if isinstance(warnings, str):
+        raise TypeError(f"'warnings' is {warnings!r}; give a list of texts, as [{warnings!r}].")
     case = case_of(
         inverter,
         X,
@@ -241,7 +246,9 @@ def _summary(
     unit = "kg/m³" if case.units == "mGal" else "normalized units"
     chi = case.chi_factor
     parts = [f"{case.g.size} data, {case.rho.size} cells."]
-    parts.append(f"Density {inside.min():.4g} to {inside.max():.4g} {unit}.")
+    where = "" if case.core.all() else ", without the padding"
+    low, high = inside.min() + 0.0, inside.max() + 0.0  # never -0
+    parts.append(f"Density {low:.4g} to {high:.4g} {unit}{where}.")
     if chi is not None:
         parts.append(f"Chi factor {chi:.3g}.")
     counts = [(s, sum(f.severity == s for f in findings)) for s in ("problem", "caution")]
@@ -295,15 +302,12 @@ def _data(case: Case) -> Iterator[Block]:
 def _trend(case: Case) -> str:
     """Return the coefficients of the trend with their units."""
     assert case.trend is not None
-    units = {r.name: r.unit for r in case.residuals()}
     terms = []
     for name, value, std in zip(
         case.trend.names, case.trend.coefficients[0], case.trend.std[0], strict=True
     ):
-        component, _, power = name.partition(" ")
-        unit = units.get(component, "") + {"": "", "x": "/m", "y": "/m"}.get(power, "/m²")
         spread = "" if np.isnan(std) else f" ± {std:.2g}"
-        terms.append(f"{name} {value:.4g}{spread} {unit}".rstrip())
+        terms.append(f"{name} {value:.4g}{spread} {trend_unit(name, case.units)}".rstrip())
     return "; ".join(terms)
 
 
@@ -315,19 +319,53 @@ def _density(case: Case) -> Iterator[Block]:
     yield picture_of_density(case)
     if case.mesh.ndim == 3:
         yield picture_of_slices(case)
+    if hasattr(case.result, "depth"):
+        yield from _interface(case)
     depth = case.investigated
     if depth is None:
         return
     below = case.mesh.unflatten(case.core, fill=0.0).any(axis=0)
-    known = depth[below & np.isfinite(depth)]
-    # Where there is none, a finding says so.
+    depth = depth[below]
+    known = depth[np.isfinite(depth)]
+    n_open, n_none = int(np.isinf(depth).sum()), int(np.isnan(depth).sum())
+    if n_none == depth.size:  # a finding says so
+        return
+    texts = []
     if known.size:
         name, sign = ("an elevation", -1.0) if case.has_elevations else ("a depth", 1.0)
         low, middle, high = np.quantile(sign * known, [0, 0.5, 1])
-        yield Paragraph(
-            "Depth of investigation, below which the prior outweighs the data: "
-            f"at {name} of {middle:.4g} m in the median of the columns, {low:.4g} to {high:.4g} m."
+        texts.append(
+            f"at {name} of {middle:.4g} m in the median of the columns, {low:.4g} to {high:.4g} m"
         )
+    if n_open:
+        share = "" if n_open == depth.size else f" in {n_open} of {depth.size} columns"
+        texts.append(f"not reached within the mesh{share}")
+    if n_none:
+        texts.append(f"nowhere do the data outweigh it in {n_none} of {depth.size} columns")
+    yield Paragraph(
+        f"Depth of investigation, below which the prior outweighs the data: {'; '.join(texts)}."
+    )
+
+
+def _interface(case: Case) -> Iterator[Block]:
+    """Return the depth of an estimated interface below the stations."""
+    assert case.mesh is not None
+    if case.mesh.ndim == 3:
+        yield picture_of_interface(case)
+    inside = np.zeros(case.mesh.shape[1:], dtype=bool)
+    inside[core_of(case.mesh, case.stations)] = True
+    depth, std = (v[0][inside.ravel()] for v in (case.result.depth, case.result.depth_std))
+    known = depth[np.isfinite(depth)]
+    if not known.size:
+        return
+    name, sign = ("an elevation", -1.0) if case.has_elevations else ("a depth", 1.0)
+    low, middle, high = np.quantile(sign * known, [0, 0.5, 1])
+    spread = std[np.isfinite(std)]
+    spread = f", with a standard deviation of {np.median(spread):.2g} m" if spread.size else ""
+    yield Paragraph(
+        f"Interface at {name} of {middle:.4g} m in the median of the columns, {low:.4g} to "
+        f"{high:.4g} m{spread}."
+    )
 
 
 def _doubt(case: Case) -> Iterator[Block]:
@@ -350,7 +388,7 @@ def _alpha(case: Case) -> Iterator[Block]:
     if alpha is None:
         return
     yield Heading("Choice of alpha")
-    how = getattr(case.estimator, "alpha", None)
+    how = getattr(case.part_with("alpha"), "alpha", None)
     how = f", chosen by {how!r}" if isinstance(how, str) else ""
     yield Paragraph(f"Alpha is {alpha[0]:.4g}{how}.")
     picture = picture_of_alpha(case)
@@ -367,10 +405,13 @@ def _assumed(case: Case, notes: dict[str, str]) -> Iterator[Block]:
         rows.append(("mesh", f"{case.mesh!r}{padding}"))
     rows += [("survey", repr(survey)) for survey in case.surveys]
     rows += [("noise", _noise(case)), ("trend", ", ".join(case.noise.trend_names) or "none")]
-    for name in ("bounds", "reference", "depth_weighting"):
-        if hasattr(case.estimator, name):
-            value = getattr(case.estimator, name)
-            rows.append((name.replace("_", " "), "none" if value is None else _short(value)))
+    for name in ("bounds", "reference", "depth_weighting", "contrast", "decay", "decay_length"):
+        part = case.part_with(name)
+        if part is not None:
+            value = getattr(part, name)
+            of = "" if part is case.estimator else f" of {type(part).__name__}"
+            title = f"{name.replace('_', ' ')}{of}"
+            rows.append((title, "none" if value is None else _short(value)))
     for part in parts_of(case.estimator):
         if hasattr(part, "density_range_"):
             low, high = part.density_range_
@@ -382,6 +423,8 @@ def _assumed(case: Case, notes: dict[str, str]) -> Iterator[Block]:
 
 
 def _noise(case: Case) -> str:
+    if case.is_exact:
+        return "0, the data are taken as exact"
     if case.sigma is None:
         return "not known"
     low, high = float(case.sigma.min()), float(case.sigma.max())
