@@ -305,6 +305,15 @@ def test_unknown_level_costs_next_to_nothing_where_it_is_a_trend(basins):
     assert (result.trend.std > 10 * 0.1 / 9).all()
 
 
+@pytest.mark.filterwarnings("ignore:.*differ from 'reference' by less than their noise")
+def test_trend_beside_the_reference_alone_has_no_standard_deviation():
+    operator = surveyed(trend=0)
+    g = 7.0 + 1e-3 * np.random.default_rng(0).normal(size=(1, operator.n_data_))
+    result = TikhonovInverter(operator=operator).fit(g).invert(g)
+    assert np.isinf(result.alpha).all()
+    assert np.isnan(result.trend.std).all()
+
+
 def test_outputs_hold_data_as_measured_and_the_trend():
     operator = surveyed(trend=0)
     g = noisy(operator) + 12.0

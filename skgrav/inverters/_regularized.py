@@ -309,7 +309,9 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         if noise.is_known and noise.has_trend:
             known = sigma
             # By products it takes as long as some inversions.
-            of_trend = self._trend_spread(damping, sigma, model_norm) if spread else None
+            if spread:
+                of_trend = self._trend_spread(damping, sigma, model_norm)
+                of_trend[np.isinf(damping)] = np.nan  # the reference shows no variance of the prior
         return RegularizedResult(
             rho=rho,
             alpha=damping / sigma**2,
