@@ -186,10 +186,14 @@ def main_part(options):
 
 
 class SquaredLoss(nn.Module):
-    """Mean squared error of the components."""
+    """Mean squared error of the components, and CRPS of the spread as in the default."""
 
     def forward(self, predicted, true):
-        return (predicted - true[:, :-2]).square().mean()
+        predicted, mixtures = predicted
+        n = predicted.shape[1]
+        components, _, cells = true.tensor_split((n, n + 2), dim=1)
+        crps = mixtures.crps(cells if cells.shape[1] else components)
+        return (predicted - components).square().mean() + crps - crps.detach()
 
 
 class Variant(CNNInverter):
@@ -300,12 +304,12 @@ class Sharpened(nn.Module):
         nn.init.zeros_(self.up.weight)
 
     def forward(self, x):
-        components = self.network(x)
+        components, mixtures = self.network(x)
         rho = self.mean + x[:, :-1] @ self.regression + components @ self.components
         image = (rho / 6.0 - 1.0).unflatten(1, (1, *self.shape))
         fine = nn.functional.gelu(self.down(image.to(memory_format=torch.channels_last)))
         correction = self.up(nn.functional.gelu(fine + self.coarse(fine))).flatten(1)
-        return components + 6.0 * correction @ self.components.T
+        return components + 6.0 * correction @ self.components.T, mixtures
 
 
 class WithHead(CNNInverter):

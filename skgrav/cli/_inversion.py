@@ -169,7 +169,7 @@ def _summary(section: Section) -> str:
     if section.trend is not None:
         trend = section.trend
         for name, value, std in zip(trend.names, trend.coefficients[0], trend.std[0], strict=True):
-            spread = "" if np.isnan(std) else f" +- {std:.2g}"
+            spread = "" if np.isnan(std) else f" +- {float(f'{std:.2g}'):g}"
             parts.append(f"trend {name} {value:.4g}{spread} {trend_unit(name)}".rstrip())
     return ", ".join(parts)
 

@@ -153,7 +153,7 @@ def report(
     uncertainty : bool, default=True
         Whether to compute standard deviation, quantiles, draws, depth of investigation and the
         curve of alpha where the inverter has them. With operators too large to decompose this
-        takes as long as some tens of inversions.
+        takes as long as about ten inversions.
     n_draws : int, default=4
         Number of draws, of which four are shown.
     random_state : int, RandomState instance or None, default=0
@@ -306,7 +306,7 @@ def _trend(case: Case) -> str:
     for name, value, std in zip(
         case.trend.names, case.trend.coefficients[0], case.trend.std[0], strict=True
     ):
-        spread = "" if np.isnan(std) else f" ± {std:.2g}"
+        spread = "" if np.isnan(std) else f" ± {float(f'{std:.2g}'):g}"
         terms.append(f"{name} {value:.4g}{spread} {trend_unit(name, case.units)}".rstrip())
     return "; ".join(terms)
 
