@@ -12,6 +12,7 @@ from skgrav.datasets import make_gravity_dataset
 from skgrav.inverters._calibration import Calibration, calibrated_levels
 from skgrav.inverters._marginals import CALIBRATION_SCORES, Marginals
 from skgrav.metrics import interval_coverage
+from skgrav.operators import PhysicsWarning
 
 MESH = Mesh.square(12)
 TRAIN = make_gravity_dataset(1000, mesh=MESH, families=["flat_layers", "basins"], random_state=0)
@@ -126,6 +127,31 @@ def test_what_cannot_be_calibrated_is_refused(network, pairs, message):
 def test_densities_of_another_mesh_are_refused():
     with pytest.raises(ValueError, match="'y' has 100 cells, but the network was trained for 144"):
         trained(max_epochs=1).calibrate(OTHERS.data, OTHERS.target[:, :100])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "method"),
+    [("residual", "calibrate"), ("residual", "partial_fit"), ("unet", "calibrate")],
+)
+def test_pairs_after_the_fit_are_checked_as_in_it(architecture, method):
+    learn = getattr(trained(architecture, max_epochs=1), method)
+    with pytest.raises(ValueError, match="X is 1000 times the operator's gravity"):
+        learn(OTHERS.data, OTHERS.target / 1000)
+    with pytest.warns(PhysicsWarning, match="does not reproduce X from y"):
+        learn(OTHERS.data, OTHERS.target[::-1])
+    learn(with_noise(OTHERS.data, 0.05, seed=3), OTHERS.target)
+
+
+def test_an_identified_operator_is_not_identified_again_from_pairs_that_calibrate():
+    others = make_gravity_dataset(
+        400, mesh=MESH, families=["flat_layers", "basins"], random_state=3
+    )
+    some = slice(30)  # of the data, so that the geometry is not the paper's
+    with pytest.warns(PhysicsWarning, match="was identified"):
+        network = CNNInverter(max_epochs=1, random_state=0).fit(TRAIN.data[:, some], TRAIN.target)
+    network.calibrate(others.data[:, some], others.target)
+    with pytest.raises(ValueError, match="X is 1000 times the operator's gravity"):
+        network.calibrate(others.data[:, some], others.target / 1000)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,14 @@ def test_frozen_networks_are_not_fitted_again_and_all_pairs_calibrate():
     np.testing.assert_allclose(levelled, network.predict(X[:3], noise_level=0.05), atol=1e-6)
 
 
+def test_pairs_of_frozen_inverters_are_checked_against_their_operator():
+    conformal = ConformalInverter(FrozenEstimator(bayes().fit(X, Y)), noise_level=0.05)
+    G, target = with_noise(UNSEEN.data[:100], 0.05), UNSEEN.target[:100]
+    conformal.fit(G, target)
+    with pytest.raises(ValueError, match="X is 1000 times the operator's gravity"):
+        conformal.fit(G, target / 1000)
+
+
 def test_any_regressor_with_a_spread():
     process = GaussianProcessRegressor(RBF(1.0, "fixed"), alpha=1e-3, normalize_y=True)
     g = X / np.abs(X).max()

@@ -602,6 +602,8 @@ class CNNInverter(
         trainer.check_data(X=X, y=y)
         if fresh:
             self._prepare(trainer, X, y)
+        elif isinstance(self._encoding, LinearEncoding):
+            self._encoding.check_pairs(X, y)
         fixed = self.density_range is not None
         encoder = PairEncoder(self._checked, self._encoding, self.density_range_, fixed)
         inputs, targets = encoder.encode(X, y)

@@ -71,6 +71,12 @@ class NetworkPosterior:
         self : CNNInverter
             The calibrated inverter.
 
+        Raises
+        ------
+        ValueError
+            If the operator does not reproduce the pairs, they are too few, or the network gives no
+            distributions.
+
         See Also
         --------
         ConformalInverter : Calibrates intervals of any inverter.
@@ -106,6 +112,7 @@ class NetworkPosterior:
                 " few hundred. Give more pairs that the network was not trained on."
             )
         encoding, rng = self._of_distributions(), check_random_state(random_state)
+        encoding.check_pairs(X, y)
         levels = calibrated_levels(*self.net_.augment.noise_level)
         size, stated = max(1, _BLOCK // y.shape[1]), []
         for level in np.maximum(levels, LEAST_NOISE):

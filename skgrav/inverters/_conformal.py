@@ -17,7 +17,7 @@ from skgrav._constraints import HasMethods, Interval, StrOptions
 from skgrav._typing import Array
 from skgrav.inverters._base import InverterMixin, has_std, takes_noise_level
 from skgrav.io import Estimator, Field, saved
-from skgrav.operators import is_lazy
+from skgrav.operators import BaseOperator, check_pairs, is_lazy
 
 #: Least standard deviation that residuals are divided by, relative to the largest.
 _LEAST_STD = 1e-9
@@ -149,6 +149,8 @@ class ConformalInverter(InverterMixin, BaseEstimator):
             )
             inverter.fit(X[rows], y[rows])
             X, y = X[held_out], y[held_out]
+        else:
+            self._check_pairs(inverter, X, y.reshape(len(y), -1))
         self.inverter_ = inverter
         rho, width = self._estimate(X, None)
         self.scores_ = np.sort(np.abs(y.reshape(len(y), -1) - rho) / width, axis=0)
@@ -220,6 +222,17 @@ class ConformalInverter(InverterMixin, BaseEstimator):
         score = np.where(rank > 0, self.scores_[np.clip(rank, 1, n) - 1].T, 0.0)
         ends = rho[:, :, None] + np.sign(p - 0.5) * width[:, :, None] * score
         return ends[:, 0] if self._y_ndim == 1 else ends
+
+    def _check_pairs(self, inverter: Any, X: Array, y: Array) -> None:
+        """Check pairs against the operator that a fitted inverter has, as its `fit` does."""
+        operator = getattr(inverter, "operator_", None)
+        if not isinstance(operator, BaseOperator) or operator.n_data_ != X.shape[1]:
+            return
+        if operator.n_cells_ != y.shape[1]:
+            return  # is refused with the estimates
+        level = self.noise_level
+        level = getattr(inverter, "noise_level", None) if level is None else level
+        check_pairs(operator, y, X, level)
 
     @property
     def _has_std(self) -> bool:

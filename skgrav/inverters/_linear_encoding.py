@@ -19,9 +19,12 @@ from skgrav.inverters._rows import Rows
 from skgrav.inverters._typicality import Typicality
 from skgrav.io import sized
 from skgrav.noise import CONTRADICTED, Noise, Whitening, at_least_typical
-from skgrav.operators import BaseOperator
+from skgrav.operators import N_CHECKED, BaseOperator, check_pairs
 from skgrav.solvers import DataSpace
 from skgrav.training import LEAST_NOISE, TrainingNet
+
+#: Advice on pairs whose gravity is not that of their densities.
+_IF_NOISE = "give X = operator.transform(y), to which 'training_noise' is added"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,12 @@ class LinearEncoding:
     def rms(self, white: Array) -> Array:
         """Return the rms of whitened data, to which noise levels are relative, (n_samples,)."""
         return at_least_typical(np.sqrt(np.mean(white**2, axis=1)), self.data_rms)
+
+    def check_pairs(self, X: Numbers, y: Numbers) -> None:
+        """Warn or raise ValueError if the operator does not reproduce pairs given after the fit."""
+        some = np.linspace(0, len(y) - 1, min(len(y), N_CHECKED)).astype(np.intp)
+        data = Rows(X)[some] - self.data_offset
+        check_pairs(self.operator, Rows(y)[some], data, if_noise=_IF_NOISE)
 
     def p_values(
         self, X: Array, noise_level: ArrayLike | None, trained: tuple[float, float]
@@ -151,5 +160,5 @@ def operator_of_pairs(X: Numbers, y: Numbers, operator: BaseOperator | None) -> 
         y,
         operator,
         offset=True,  # a TransformedTargetRegressor may have standardised y
-        if_noise="give X = operator.transform(y), to which 'training_noise' is added",
+        if_noise=_IF_NOISE,
     )

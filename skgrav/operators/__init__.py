@@ -11,6 +11,7 @@ from skgrav.operators._geometry import PhysicsWarning
 from skgrav.operators._gram import decomposed_gram
 from skgrav.operators._identification import (
     N_CHECKED,
+    check_pairs,
     operator_of_data,
     relative_misfit,
     resolve_operator,

@@ -221,15 +221,28 @@ def _checked(
             f"pairs have {rho.shape[1]} cells and {g.shape[1]} data. Give the operator of the "
             "survey that measured X."
         )
-    Noise.of(fitted, noise_level)  # refuses a level that does not suit the data
+    check_pairs(fitted, rho, g, noise_level, if_noise)
+    return fitted
+
+
+def check_pairs(
+    operator: BaseOperator,
+    rho: Array,
+    g: Array,
+    noise_level: float | Literal["auto"] | None = None,
+    if_noise: str = "give 'noise_level'",
+) -> None:
+    """Warn or raise ValueError if a fitted operator does not reproduce pairs."""
+    Noise.of(operator, noise_level)  # refuses a level that does not suit the data
     # Part by part, since a small part of other units would not show in the misfit of all data.
-    for i, (part, data) in enumerate(fitted.parts_):
+    for i, (part, data) in enumerate(operator.parts_):
         which = "'operator'"
-        if part is not fitted:
+        if part is not operator:
             which = f"part {i} of 'operator', a {type(part).__name__},"
         level = Noise.of(part, noise_level).relative(g[:, data])
+        if unexplained := getattr(part, "held_out_error_", 0.0):  # of an identified matrix
+            level = max(level or 0.0, unexplained)
         _check_part(part, which, rho, g[:, data], level, if_noise)
-    return fitted
 
 
 def _check_part(
