@@ -14,6 +14,7 @@ from skgrav import (
     CellValues,
     ForwardOperator,
     JointOperator,
+    MatrixOperator,
     Mesh,
     SparseInverter,
     Survey,
@@ -307,8 +308,19 @@ def test_exact_sums_of_departures_have_no_draws():
         inverter.sample_y(g)
     with pytest.raises(ValueError, match="about whose exact minimum there are no draws"):
         inverter.predict(g, return_std=True)
-    with pytest.raises(ValueError, match="has no resolution"):
+    with pytest.raises(ValueError, match=r"^SparseInverter has no resolution"):
         inverter.resolution(g)
+
+
+def test_without_a_mesh_remedies_need_none():
+    operator, g = MatrixOperator(np.eye(3, 4)), np.ones((1, 3))
+    inverter = SparseInverter(1.0, depth_weighting="sensitivity", operator=operator)
+    with pytest.warns(
+        match=r"'norms' is 1 \(as it is without a mesh .* single cells. Give 'bounds'"
+    ):
+        inverter.fit(g)
+    with pytest.raises(ValueError, match=r"no draws\. Take TikhonovInverter, or give a Forward"):
+        inverter.sample_y(g)
 
 
 @pytest.mark.filterwarnings("ignore:1 of 1 s.* did not converge")

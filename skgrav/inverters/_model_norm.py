@@ -80,7 +80,8 @@ class ModelNorm:
             return cls(weights * np.sqrt(volumes), (), (), np.ones(len(weights)))
         if mesh is None:
             raise ValueError(
-                f"'order' is {order}, but {operator!r} has no mesh to take derivatives on. Give "
+                f"'order' is {order}, but a {type(operator).__name__} of {operator.n_data_} data "
+                f"and {operator.n_cells_} cells has no mesh to take derivatives on. Give "
                 "'operator', a ForwardOperator with its mesh, or take order=0."
             )
         smallness, slopes = axis_weights(mesh, norm_weights, length_scales)

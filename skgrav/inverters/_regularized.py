@@ -353,9 +353,9 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         `sigma` is the noise of each sample, `solved` its estimate.
         """
         raise ValueError(
-            f"{self!r} has no draws or standard deviations: its estimate does not determine the "
-            "spread of densities that are as likely. Take TikhonovInverter, or SparseInverter with "
-            "mixed norms."
+            f"{type(self).__name__} has no draws or standard deviations: its estimate does not "
+            "determine the spread of densities that are as likely. Take TikhonovInverter, or "
+            "SparseInverter with mixed norms."
         )
 
     def _fitted(self, problem: Problem, draws: Array) -> Array:
@@ -403,8 +403,8 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         By the map of sample i, linear as it is at its solution.
         """
         raise ValueError(
-            f"{self!r} has no resolution: its model norm weighs cells by their densities, so its "
-            "estimate is not linear in the data. Take TikhonovInverter."
+            f"{type(self).__name__} has no resolution: its model norm weighs cells by their "
+            "densities, so its estimate is not linear in the data. Take TikhonovInverter."
         )
 
     def _estimates_of(self, solved: Departure, rho: Array) -> Array:

@@ -109,7 +109,8 @@ def make_relief(
     """Check what is known of the interface and return it for the columns of a mesh."""
     if not isinstance(operator, ForwardOperator):
         raise ValueError(
-            f"'operator' is {operator!r}, which has no mesh whose columns end at the interface. "
+            f"'operator' is a {type(operator).__name__} of {operator.n_data_} data and "
+            f"{operator.n_cells_} cells, which has no mesh whose columns end at the interface. "
             "Give a ForwardOperator with its mesh and survey."
         )
     mesh = operator.mesh_

@@ -259,9 +259,9 @@ class SparseInverter(RegularizedInverter):
             return
         if self.depth_weighting == "sensitivity" and self.bounds is None:
             warn(
-                "'norms' is 1 and 'depth_weighting' is 'sensitivity' without 'bounds': the least "
-                "sum of absolute departures concentrates mass in single cells. Take norms=None, "
-                "or give 'bounds'."
+                f"{self._why_exact} and 'depth_weighting' is 'sensitivity' without 'bounds': the "
+                "least sum of absolute departures concentrates mass in single cells. "
+                f"{'Give' if self.norms is None else 'Take norms=None, or give'} 'bounds'."
             )
         norm = ModelNorm.of(self.operator_, 0, self.depth_weighting, whitening)
         # The weights of the square norm include the root of the volume.
@@ -331,13 +331,21 @@ class SparseInverter(RegularizedInverter):
     ) -> Array:
         """Return draws of departures, (n_samples, n_cells, n_draws)."""
         if self._mixed is None:
+            remedy = "norms=None, or a tuple of powers"
+            if self.norms is None:
+                remedy = "TikhonovInverter, or give a ForwardOperator with its mesh"
             raise ValueError(
-                "'norms' is 1, about whose exact minimum there are no draws. Take norms=None, or "
-                "a tuple of powers."
+                f"{self._why_exact}, about whose exact minimum there are no draws. Take {remedy}."
             )
         whitening = self._noise(None).whitening
         bounds = self._departures_within()
         return self._mixed.draws(self.operator_, whitening, solved, n_draws, rng, bounds=bounds)
+
+    @property
+    def _why_exact(self) -> str:
+        """Return in words why the sum of absolute departures is minimised exactly."""
+        without = " (as it is without a mesh in 'operator')" if self.norms is None else ""
+        return f"'norms' is 1{without}"
 
     def _cross_validated_noise(self, coordinates: Array, lost2: Array) -> Array:
         """Return the noise estimated from the residuals of least squares damped by GCV."""
@@ -367,8 +375,9 @@ class SparseInverter(RegularizedInverter):
             return None
         if mesh is None:
             raise ValueError(
-                f"'norms' is {self.norms!r}, but {self.operator_!r} has no mesh to take slopes on. "
-                "Give 'operator', a ForwardOperator with its mesh, or take norms=1."
+                f"'norms' is {self.norms!r}, but a {type(self.operator_).__name__} of "
+                f"{self.operator_.n_data_} data and {self.operator_.n_cells_} cells has no mesh to "
+                "take slopes on. Give 'operator', a ForwardOperator with its mesh, or take norms=1."
             )
         return check_per_axis(self.norms, "norms", mesh.ndim, 2.0)
 

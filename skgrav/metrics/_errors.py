@@ -232,8 +232,8 @@ def residual_trend(
     noise = Noise.of(operator, noise_level, n_data=g.shape[1])
     if not noise.has_trend:
         raise ValueError(
-            f"'operator' is {operator!r}, whose survey has no trend; give Survey(..., trend=0) or "
-            "another degree."
+            f"'operator' is a {type(operator).__name__}, whose survey has no trend; give "
+            "Survey(..., trend=0) or another degree."
         )
     return noise.trend(residual, noise.scale(g))
 

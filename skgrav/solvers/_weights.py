@@ -42,8 +42,9 @@ def depth_weights(
     mesh, surveys = getattr(operator, "mesh_", None), getattr(operator, "surveys_", [])
     if mesh is None or not surveys:
         raise ValueError(
-            f"'depth_weighting' is {depth_weighting!r}, but {operator!r} has no mesh to define "
-            "depths. Give 'operator', a ForwardOperator with its mesh, or take 'sensitivity'."
+            f"'depth_weighting' is {depth_weighting!r}, but a {type(operator).__name__} has no "
+            "mesh to define depths. Give 'operator', a ForwardOperator with its mesh, or take "
+            "'sensitivity'."
         )
     stations = np.concatenate([survey.stations for survey, _ in surveys])
     if depth_weighting == "distance":
