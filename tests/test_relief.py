@@ -276,9 +276,39 @@ def test_bounds_are_kept_and_equal_ones_fix_an_outcrop():
 
 def test_gravity_of_the_wrong_sign_cannot_be_fitted():
     estimator = inverter()
-    with pytest.warns(ConvergenceWarning, match="check units and sign of the data"):
+    text = r"gz is .* to .*, but that of interfaces -.* to 0\. Check sign and size of 'contrast'"
+    with pytest.warns(ConvergenceWarning, match=text):
         found = estimator.invert(-noisy(estimator, BASIN))
     assert found.depth.max() < 100.0
+
+
+@pytest.mark.parametrize("trend", [None, 0])
+def test_a_contrast_too_small_is_named(trend):
+    estimator, weak = (inverter(trend=trend, decay_length=d) for d in (3000.0, 300.0))
+    with (
+        pytest.warns(
+            ConvergenceWarning, match=r"at this contrast.* Check .*'contrast', .*decay"
+        ) as w,
+        pytest.warns(UserWarning, match="the interface runs into the bottom"),
+    ):
+        found = weak.invert(noisy(estimator, BASIN))
+    assert not any("'bounds'" in str(each.message) for each in w)
+    assert (found.depth_std <= 2500.0).all()  # half of the mesh
+
+
+def test_a_well_that_contradicts_the_data_is_named():
+    wells = [[BASIN[10], X[10]], [500.0, X[25]]]
+    estimator = inverter(wells=wells, wells_std=5.0)
+    g = noisy(estimator, BASIN)
+    text = r"interface then lies at 2[89]\d\d m where well 1 has 500 m\. Correct that well"
+    with (
+        pytest.warns(ConvergenceWarning, match=text) as told,
+        pytest.warns(UserWarning, match="the interface runs into the bottom"),
+    ):
+        estimator.invert(g)
+    assert not any("more noise than stated" in str(each.message) for each in told)
+    wells[1][0] = BASIN[25]
+    assert inverter(wells=wells, wells_std=5.0).invert(g).converged.all()
 
 
 def test_interface_in_the_bottom_of_the_mesh_is_told():
@@ -429,6 +459,7 @@ def test_parameters_set_after_fit_do_not_matter_until_the_next():
         ({"contrast": 0.0}, "'contrast' is 0.0; it must not be 0"),
         ({"contrast": [1.0, 2.0]}, r"'contrast' has shape \(2,\); .* each of the 50 columns"),
         ({"decay": "exponential"}, "'decay' is 'exponential', but 'decay_length' is None"),
+        ({"decay": "exponential", "decay_length": 3.0}, "'decay_length' is 3.0 m in a mesh of"),
         ({"decay": "parabolic", "decay_length": -100.0}, "'decay_length' is -100.0, so that"),
         ({"decay": "linear"}, "'decay' parameter of ReliefInverter"),
         ({"reference": 9e3}, "'reference' is 9000 m in a column that reaches from 0 to 5000 m"),

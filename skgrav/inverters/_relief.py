@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial import KDTree
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
@@ -37,6 +38,13 @@ from skgrav.operators import (
 )
 from skgrav.solvers import Status, warn_unfitted
 
+#: Distance of data from those of any interface, in their noise, that is not noise.
+_BEYOND = 5.0
+
+#: Where an interface lies without bounds, and what to do if none there fits the data.
+_WITHIN = "by an interface between the ground and the bottom of 'mesh' at this contrast"
+_FREE = f"{_WITHIN}. Check 'contrast', its decay, and units, sign and level of the data."
+
 #: Square matrices of columns, and matrices of data and columns, in memory at a time.
 _SQUARES, _RECTANGLES = 6, 4
 
@@ -51,8 +59,9 @@ class ReliefResult:
         Depth of the interface in metres, positive down, for each column of the mesh in C order;
         NaN in columns without active cells.
     depth_std : ndarray of shape (n_samples, n_columns)
-        Standard deviation of the depth; 0 where bounds fix it, NaN where the noise is not known or
-        the reference already fits the data.
+        Standard deviation of the depth, at most half of what ground, bottom and bounds leave; 0
+        where bounds fix it, NaN where the noise is not known or the reference already fits the
+        data.
     rho : ndarray of shape (n_samples, n_cells)
         Density contrasts of the cells.
     alpha : ndarray of shape (n_samples,)
@@ -414,13 +423,20 @@ class ReliefInverter(InverterMixin, BaseEstimator):
         depths, stds = (np.full((len(X), self.n_columns_), np.nan) for _ in range(2))
         gravity, rho = np.empty_like(X), np.empty((len(X), self.n_outputs_))
         spread = np.zeros((len(X), *[len(noise.trend_names)] * 2))
-        norms = np.empty(len(X))
+        norms, alone = np.empty(len(X)), np.full_like(depths, np.nan)
+        limit = (relief.upper - relief.lower) / 2  # no depth between bounds varies more
         for i, (g, start, s) in enumerate(zip(X, starts, sigma, strict=True)):
             problem = ReliefProblem(
                 model, noise.whitening, g, float(s), rough, relief.lower, relief.upper,
                 relief.wells,
             )  # fmt: skip
             fit = fit_relief(problem, start, choice, int(self.max_iter), self.tol)
+            if fit.status != Status.REACHED and relief.well_depths.size:
+                other = fit_relief(
+                    problem.without_wells(), start, choice, int(self.max_iter), self.tol
+                )
+                if other.status == Status.REACHED:
+                    alone[i, relief.columns] = other.linear.depth
             depth, gravity[i] = fit.linear.depth, fit.linear.gravity
             depths[i, relief.columns], norms[i] = depth, np.sqrt(problem.norm2(depth))
             rho[i] = model.densities(depth)
@@ -431,14 +447,22 @@ class ReliefInverter(InverterMixin, BaseEstimator):
             if with_std and (noise.is_known or choice == "gcv"):
                 errors = fit.covariance()
                 if errors is not None:
-                    stds[i, relief.columns] = np.sqrt(np.maximum(np.diagonal(errors), 0.0))
+                    std = np.sqrt(np.maximum(np.diagonal(errors), 0.0))
+                    stds[i, relief.columns] = np.minimum(std, limit)
+                    share = np.divide(limit, std, out=np.ones_like(std), where=std > limit)
+                    errors = share[:, None] * errors * share
                     maps = noise.whitening.coefficients(fit.linear.derivatives.T).T
                     spread[i] = maps @ errors @ maps.T
         found = {name: np.array(values) for name, values in of_sample.items()}
         residual, status = X - gravity, found["status"]
         misfit = np.linalg.norm(noise.whitening(residual), axis=1) / sigma
         chi = misfit**2 / noise.whitening.n_white
-        warn_unfitted(status, chi, residual, noise, operator)
+        told = self._warn_wells(alone, status)
+        left = np.where(told, Status.REACHED, status)
+        told = self._warn_contrast(X, model, noise, sigma, left)
+        left = np.where(told, Status.REACHED, left)
+        options = {"within": _FREE} if self.bounds is None else {}
+        warn_unfitted(left, chi, residual, noise, operator, **options)
         self._warn_bottom(depths)
         warn_implausible(rho, operator)
         unknown = np.full(len(X), np.nan)
@@ -457,6 +481,48 @@ class ReliefInverter(InverterMixin, BaseEstimator):
                 residual, sigma if noise.is_known else None, spread=spread if with_std else None
             ),
         )
+
+    def _warn_wells(self, alone: Array, status: Indices) -> Mask:
+        """Warn of samples that are fitted `alone`, without wells, and return which."""
+        column, known, std = self._relief.wells
+        told: Mask = np.any(np.isfinite(alone), axis=1)
+        if told.any():
+            depths = alone[np.argmax(told), self._relief.columns][column]
+            k = int(np.argmax(np.abs(depths - known) / std))
+            warn(
+                f"{told.sum()} of {len(status)} samples are not fitted with the depths of 'wells', "
+                f"but are without them: the interface then lies at {depths[k]:.4g} m where well "
+                f"{k} has {known[k]:.4g} m. Correct that well or raise 'wells_std', or check "
+                "'contrast' and the level of the data, which a 'trend' of the survey leaves free.",
+                ConvergenceWarning,
+            )
+        return told
+
+    def _warn_contrast(
+        self, X: Array, model: InterfaceModel, noise: Noise, sigma: Array, status: Indices
+    ) -> Mask:
+        """Warn of gz that no interface in the mesh has at this contrast, and return of which."""
+        missed = status != Status.REACHED
+        if not missed.any() or noise.has_trend or "z" not in model.survey.components:
+            return np.zeros(len(X), dtype=bool)
+        deepest = np.full(len(model.ground), model.mesh.edges[0][-1])
+        ends = np.stack([model.gravity(model.ground), model.gravity(deepest)])
+        # Below the stations gravity grows or falls with each depth.
+        room = _BEYOND * sigma[:, None] * noise.whitening.weights
+        lowest, highest = ends.min(axis=0) - room, ends.max(axis=0) + room
+        k, parts = model.survey.components.index("z"), model.survey.unflatten
+        told: Mask = missed & parts((lowest > X) | (highest < X))[:, k].any(axis=1)
+        if told.any():
+            data, possible = parts(X[told])[:, k], parts(ends)[:, k]
+            law = "" if self.decay == "constant" else ", 'decay_length'"
+            warn(
+                f"{told.sum()} of {len(X)} samples cannot be fitted {_WITHIN}: gz is "
+                f"{data.min():.4g} to {data.max():.4g}, but that of interfaces "
+                f"{possible.min():.4g} to {possible.max():.4g}. Check sign and size of 'contrast'"
+                f"{law} and of the data, or give a deeper mesh.",
+                ConvergenceWarning,
+            )
+        return told
 
     def _warn_bottom(self, depths: Array) -> None:
         """Warn where the interface runs into the bottom of the mesh, and is not told to."""

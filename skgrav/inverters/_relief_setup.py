@@ -18,6 +18,9 @@ from skgrav.operators import ContrastLaw, ForwardOperator, InterfaceModel
 #: Difference of two depths at one place in its standard deviations that errors do not explain.
 _CONTRADICTING = 5.0
 
+#: Least depth of the decay relative to the thickness of the mesh.
+_LEAST_LENGTH = 0.01
+
 
 @saved
 @dataclass(frozen=True)
@@ -281,6 +284,12 @@ def _length(decay: str, length: float | None, thickness: float) -> float:
         raise ValueError(
             f"'decay' is {decay!r}, but 'decay_length' is {length!r}; give the depth in metres "
             "over which the contrast decays, negative if it grows."
+        )
+    if abs(length) < _LEAST_LENGTH * thickness:
+        raise ValueError(
+            f"'decay_length' is {length} m in a mesh of {thickness:.4g} m, in whose first "
+            "hundredth the contrast changes by more than a factor of e. Give it in metres, such as "
+            "3000 for a basin, or take decay='constant'."
         )
     if decay == "parabolic" and -thickness <= length < 0:
         raise ValueError(

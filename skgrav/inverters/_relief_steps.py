@@ -81,6 +81,11 @@ class ReliefProblem:
         column, known, std = self.wells
         return float(np.sum(((depth[column] - known) / std) ** 2))
 
+    def without_wells(self) -> ReliefProblem:
+        """Return the problem of the data alone."""
+        none = np.zeros(0)
+        return replace(self, wells=(np.zeros(0, dtype=np.intp), none, none), emphasis=1.0)
+
     @property
     def free(self) -> Mask:
         """Columns whose bounds differ."""

@@ -47,11 +47,18 @@ def noise_in_data(sigma: Array, lost2: Array, n_lost: int) -> tuple[Array, Mask]
 
 
 def warn_unfitted(
-    status: Indices, chi: Array, residual: Array, noise: Noise, operator: Any
+    status: Indices,
+    chi: Array,
+    residual: Array,
+    noise: Noise,
+    operator: Any,
+    *,
+    within: str = "within 'bounds'. Widen them, or check units and sign of the data.",
 ) -> None:
     """Warn once of samples that are not fitted to their noise, with causes and remedies.
 
-    `chi` has their chi factors, 0 where not known; `operator` gives neighbouring stations.
+    `chi` has their chi factors, 0 where not known; `operator` gives neighbouring stations; `within`
+    says what the bounds are.
     """
     if not (status != Status.REACHED).any():
         return
@@ -66,9 +73,7 @@ def warn_unfitted(
         "regional field. Refine or extend 'mesh', or give the survey a 'trend'.": out & coherent,
         "have more noise than stated. Give a larger 'noise_level' or 'uncertainty', or a finer "
         "'mesh' if this is signal.": out & ~coherent,
-        "cannot be fitted within 'bounds'. Widen them, or check units and sign of the data.": (
-            status == Status.BOUNDS
-        ),
+        f"cannot be fitted {within}": status == Status.BOUNDS,
         "did not converge within 'max_iter'. Raise it, or loosen 'tol'.": (
             status == Status.MAX_ITER
         ),
