@@ -260,3 +260,54 @@ def test_p_values_decrease_with_the_statistic_and_reach_the_tail():
     beyond = statistic > 4.0  # of a Gumbel distribution
     true = -np.expm1(-np.exp(-statistic))
     np.testing.assert_allclose(np.log(p[beyond]), np.log(true[beyond]), atol=0.5)
+
+
+def unexplained(network, g, **options):
+    """Return how many samples `predict` says that no estimate within the densities explains."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        network.predict(g, **options)
+    texts = [str(w.message) for w in caught]
+    return sum(int(t.split()[0]) for t in texts if "no estimate within the training" in t)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("level", [0.0, 0.01, 0.05])
+def test_data_of_the_other_sign_are_told_and_usual_ones_never(name, level):
+    network, g = fitted(name), with_noise(G[:500], level, seed=5)
+    for noise_level in (level, "auto"):
+        assert unexplained(network, g, noise_level=noise_level) == 0
+        assert unexplained(network, -g, noise_level=noise_level) == 500
+
+
+@pytest.mark.parametrize("name", NAMES)
+@CONTRADICTED
+@OTHER_NOISE
+def test_few_dense_bodies_of_either_sign_are_explained(name):
+    rng = np.random.default_rng(3)
+    rho = np.where(rng.uniform(size=(1500, 256)) < 0.01, rng.uniform(200, 500, (1500, 256)), 0.0)
+    rho[np.arange(1500), rng.integers(256, size=1500)] = 300.0
+    for sign, n_told in ((1, 0), (-1, 300)):
+        g = OPERATOR.transform(sign * rho)
+        network = inverter(name).fit(OPERATOR.transform(rho), rho)
+        assert unexplained(network, with_noise(g[1200:], 0.05), noise_level=0.05) == n_told
+    both = rho * np.where(np.arange(1500) % 2, 1, -1)[:, None]
+    g = OPERATOR.transform(both)
+    network = inverter(name).fit(g, both)
+    assert unexplained(network, with_noise(g[1200:], 0.05), noise_level=0.05) == 0
+    assert unexplained(network, np.random.default_rng(4).normal(size=g[:50].shape)) == 0
+
+
+@pytest.mark.parametrize("name", ["bayes", "analogues"])
+@pytest.mark.filterwarnings("ignore:.*unlike the training data")
+def test_draws_tell_of_the_other_sign_too(name):
+    linear = inverter(name, **({"store_covariance": True} if name == "bayes" else {})).fit(X, Y)
+    with pytest.warns(match=r"1 of 1 samples have data that no estimate .* Check the sign"):
+        linear.sample_y(-G[:1], 2)
+
+
+@pytest.mark.parametrize("name", ["residual", "unet"])
+@pytest.mark.filterwarnings("ignore:.*unlike the training data")
+def test_quantiles_tell_of_the_other_sign_too(name):
+    with pytest.warns(match=r"1 of 1 samples have data that no estimate .* Check the sign"):
+        fitted(name).predict_quantiles(-G[:1], [0.5], noise_level=0.0)

@@ -98,6 +98,7 @@ def test_large_cells_are_neither_voids_nor_ore(density, side, warns):
 
 
 @pytest.mark.parametrize("inverter", [BayesLinearInverter(), CNNInverter(**CONSISTENT)])
+@pytest.mark.filterwarnings("ignore:.* have data that no estimate within")  # is noise alone
 def test_densities_far_from_the_training_densities_are_warned_of_in_any_unit(inverter):
     survey = Survey(OPERATOR.survey_.stations, ("z",), 0.015)
     operator = ForwardOperator(MESH, survey, units="normalized").fit()

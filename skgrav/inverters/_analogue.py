@@ -21,7 +21,7 @@ from skgrav.inverters._checked_operator import checked_operator
 from skgrav.inverters._data_posterior import DataPosterior
 from skgrav.inverters._gaussian_prior import GaussianPrior
 from skgrav.inverters._inflation import Inflation
-from skgrav.inverters._plausible import warn_implausible
+from skgrav.inverters._plausible import warn_implausible, warn_unexplained
 from skgrav.inverters._rows import Rows
 from skgrav.inverters._section_library import SectionLibrary, kept, mirrored_cells
 from skgrav.inverters._typicality import Typicality, training_data
@@ -95,7 +95,8 @@ class AnalogueInverter(PriorApplicability, InverterMixin, BaseEstimator):
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
         If the data of `predict` show far more noise than stated or are unlike the training data,
-        see `applicability`, or estimates are beyond the densities of rocks, or far from the
+        see `applicability`, or no density within the training densities explains them, as of
+        data of the other sign; or estimates are beyond the densities of rocks, or far from the
         training densities.
 
     See Also
@@ -162,7 +163,11 @@ class AnalogueInverter(PriorApplicability, InverterMixin, BaseEstimator):
         Field("_inflation", Inflation),
         Field("_data_rms", float),
         Field("_typicality", Typicality | None, optional=True),
+        Field("_density_range", tuple[float, float], optional=True),
     )
+
+    #: That of the training densities; of files without it, which are not compared.
+    _density_range = -np.inf, np.inf
 
     def __init__(
         self,
@@ -229,6 +234,7 @@ class AnalogueInverter(PriorApplicability, InverterMixin, BaseEstimator):
         data2 = np.mean(prior.data_mean**2) + np.mean(prior.space.variance)
         self._data_rms = float(np.sqrt(data2)) or 1.0
         data = training_data(Rows(rho), matrix)
+        self._density_range = float(rho.min()), float(rho.max())
         self._typicality = Typicality.learn(prior.space, data, prior.data_mean, self._data_rms)
         return self
 
@@ -364,9 +370,12 @@ class AnalogueInverter(PriorApplicability, InverterMixin, BaseEstimator):
         X = validate_data(self, X, reset=False)
         tested = self._tested(X, noise_level)
         warn_atypical(self._typicality, *tested)
-        _, white, mean, sigma, _ = tested
+        space, white, mean, sigma, _ = tested
+        whitening, linear = self._noise().whitening, self._prior.mean
+        linear = linear + space.estimate(white - mean, sigma**2)
+        warn_unexplained(linear, white, whitening, sigma, self.operator_, self._density_range)
         rms = at_least_typical(np.sqrt(np.mean(white**2, axis=1)), self._data_rms)
-        matrix = self._noise().whitening.matrix(self.operator_.matrix_)
+        matrix = whitening.matrix(self.operator_.matrix_)
         posterior = DataPosterior.of(self._prior, matrix, white - mean, sigma)
         nearest = self._library.nearest(posterior, self.n_neighbors_)
         factors = self._inflation.at(sigma / rms)

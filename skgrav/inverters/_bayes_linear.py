@@ -18,7 +18,7 @@ from skgrav.inverters._applicability import PriorApplicability, warn_atypical
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._checked_operator import checked_operator
 from skgrav.inverters._gaussian_prior import GaussianPrior
-from skgrav.inverters._plausible import warn_implausible
+from skgrav.inverters._plausible import warn_implausible, warn_unexplained
 from skgrav.inverters._rows import Rows
 from skgrav.inverters._typicality import Typicality, training_data
 from skgrav.io import Field, saved
@@ -76,7 +76,8 @@ class BayesLinearInverter(PriorApplicability, InverterMixin, BaseEstimator):
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
         If the data of `predict` show far more noise than stated or are unlike the training data,
-        see `applicability`, or estimates are beyond the densities of rocks, or far from the
+        see `applicability`, or no density within the training densities explains them, as of
+        data of the other sign; or estimates are beyond the densities of rocks, or far from the
         training densities.
 
     See Also
@@ -125,7 +126,11 @@ class BayesLinearInverter(PriorApplicability, InverterMixin, BaseEstimator):
         Field("shrinkage_", float),
         Field("_data_rms", float),
         Field("_typicality", Typicality | None, optional=True),
+        Field("_density_range", tuple[float, float], optional=True),
     )
+
+    #: That of the training densities; of files without it, which are not compared.
+    _density_range = -np.inf, np.inf
 
     def __init__(
         self,
@@ -168,6 +173,7 @@ class BayesLinearInverter(PriorApplicability, InverterMixin, BaseEstimator):
         data2 = np.mean(prior.data_mean**2) + np.mean(prior.space.variance)
         self._data_rms = float(np.sqrt(data2)) or 1.0
         data = training_data(Rows(rho), self._matrix())
+        self._density_range = float(rho.min()), float(rho.max())
         self._typicality = Typicality.learn(prior.space, data, prior.data_mean, self._data_rms)
         return self
 
@@ -271,6 +277,8 @@ class BayesLinearInverter(PriorApplicability, InverterMixin, BaseEstimator):
         spread = _SPREAD * np.sqrt(self.variance_)
         trained = float(np.min(self.mean_ - spread)), float(np.max(self.mean_ + spread))
         warn_implausible(rho, self.operator_, trained)
+        whitening = self._noise().whitening
+        warn_unexplained(rho, white, whitening, sigma, self.operator_, self._density_range)
         return rho, sigma
 
     def _matrix(self) -> Array:

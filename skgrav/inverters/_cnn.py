@@ -198,9 +198,9 @@ class CNNInverter(
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
         If data of `predict` have noise that the network was not trained for, or more than stated,
-        or are unlike the training data, see `applicability`; if estimates are far beyond the
-        training densities; if training densities exceed `density_range`, or the processor does not
-        have the `precision`.
+        are unlike the training data, see `applicability`, or of a sign or size that no density
+        within `density_range_` explains; if estimates are far beyond the training densities; if
+        training densities exceed `density_range`, or the processor does not have the `precision`.
     RuntimeWarning
         If a checkpoint cannot be written; training continues, and the last one is kept.
 

@@ -228,6 +228,7 @@ class NetworkPosterior:
             marginals = replace(marginals, scores=self._calibration.at(level))
         np.clip(rho, *self.density_range_, out=rho)
         warn_implausible(rho, encoding.operator, self.density_range_)
+        encoding.warn_unexplained(X, sigma, rho, self.density_range_)
         return rho, marginals, sigma
 
     def _of_distributions(self) -> LinearEncoding:

@@ -259,6 +259,7 @@ class ImageEncoding(LinearEncoding):
         sigma = self._noise_of(X, noise_level, net.augment.noise_level)
         self.warn_atypical(X, sigma)
         rho = net.predict(self._inputs(X, sigma)).astype(np.float64)
+        self.warn_unexplained(X, sigma, rho, density_range)
         return np.clip(rho, *density_range, out=rho)
 
     def distributions(

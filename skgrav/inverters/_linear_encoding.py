@@ -15,6 +15,7 @@ from skgrav.inverters._applicability import p_values, warn_atypical
 from skgrav.inverters._checked_operator import checked_operator
 from skgrav.inverters._encoding import Numbers
 from skgrav.inverters._marginals import Marginals
+from skgrav.inverters._plausible import warn_unexplained
 from skgrav.inverters._rows import Rows
 from skgrav.inverters._typicality import Typicality
 from skgrav.io import sized
@@ -91,6 +92,14 @@ class LinearEncoding:
     def warn_atypical(self, X: Array, sigma: Array) -> None:
         """Warn of data that are unlike the training data."""
         warn_atypical(self.typicality, *self._tested(X, sigma))
+
+    def warn_unexplained(
+        self, X: Array, sigma: Array, rho: Array, density_range: tuple[float, float]
+    ) -> None:
+        """Warn of data that estimates within the range of densities do not explain at all."""
+        whitening = self.noise.whitening
+        white = whitening(X - self.data_offset)
+        warn_unexplained(rho, white, whitening, sigma, self.operator, density_range)
 
     def _tested(self, X: Array, sigma: Array) -> tuple[DataSpace, Array, Array, Array, float]:
         white = self.noise.whitening(X)

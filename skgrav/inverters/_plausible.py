@@ -8,6 +8,7 @@ import numpy as np
 
 from skgrav._typing import Array
 from skgrav._warnings import warn
+from skgrav.noise import Whitening
 
 #: Densities, in kg/m3, from the contrast of a void in dense rock to massive ore.
 _ROCKS = -3300.0, 5500.0
@@ -24,6 +25,10 @@ IMPLAUSIBLE = "have densities"
 
 #: Distance from the training densities, in widths of their range, that is far.
 _FAR = 10.0
+
+#: Share of the data below which densities explain none of them, and size of the data, in units of
+#: their noise, from which it is not for the noise.
+_UNEXPLAINED, _ABOVE_NOISE = 0.02, 2.0
 
 #: Least number of samples at which columns of mean 0 and variance 1 indicate a scaler.
 _N_SCALED = 3
@@ -67,6 +72,32 @@ def warn_implausible(rho: Array, operator: Any, trained: tuple[float, float] | N
                 "them."
             )
             return
+
+
+def warn_unexplained(
+    rho: Array,
+    white: Array,
+    whitening: Whitening,
+    sigma: Array,
+    operator: Any,
+    trained: tuple[float, float],
+) -> None:
+    """Warn of whitened data that estimates, within the training densities, do not explain at all.
+
+    `sigma` is the standard deviation of their noise. Data of the other sign leave such estimates at
+    one end of the training densities.
+    """
+    size2 = np.sum(white**2, axis=1)
+    predicted = whitening(operator.products_.forward(np.clip(rho, *trained)))
+    explained = np.sum(white * predicted, axis=1)
+    seen = size2 > _ABOVE_NOISE**2 * whitening.n_white * sigma**2
+    n = int(np.sum(seen & (explained < _UNEXPLAINED * size2)))
+    if n:
+        warn(
+            f"{n} of {len(rho)} samples have data that no estimate within the training densities, "
+            f"{trained[0]:.4g} to {trained[1]:.4g}, explains. Check the sign of the data, gz is "
+            "positive above excess mass, and their units, or fit to sections like those expected."
+        )
 
 
 def warn_not_gravity(g: Array) -> None:

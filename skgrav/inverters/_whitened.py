@@ -236,6 +236,7 @@ class WhitenedEncoding(LinearEncoding):
         inputs, rho = self.inputs(X, sigma)
         correction = net.predict(inputs).astype(np.float64)
         rho += correction if self.data_consistent else correction @ self.components
+        self.warn_unexplained(X, sigma, rho, density_range)
         if not self.data_consistent:
             return np.clip(rho, *density_range, out=rho)
         # The network fits the data only up to the rounding of float32.
