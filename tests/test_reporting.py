@@ -470,7 +470,7 @@ def test_noise_that_is_fitted_and_outliers_are_found(profile):
     assert "noise was fitted" in finding.what
     spike = g + 2.0 * (np.arange(21) == 7)
     smooth = TikhonovInverter(1e3, order=1, operator=operator).fit(spike)
-    texts = [f.what + f.value for f in checked(smooth, spike, check="outliers")]
+    texts = [f.what + f.value for f in checked(smooth, spike, check="large residuals")]
     assert any("stands out" in text and "station 7, x = 700 m" in text for text in texts)
 
 
@@ -521,7 +521,7 @@ def test_checks_that_did_not_run_are_not_listed(sections):
     operator = MatrixOperator(np.eye(20)).fit(np.ones((2, 20)))
     inverter = Zero(20).fit(None)
     clear = clear_checks(inverter, np.random.default_rng(0).normal(size=(1, 20)), operator=operator)
-    assert clear == {"outliers"}
+    assert clear == {"large residuals"}
     linear = BayesLinearInverter(0.01, operator=sections.operator)
     clear = clear_checks(linear.fit(sections.data, sections.target), sections.data)
     assert "densities of rocks" not in clear  # of normalized units

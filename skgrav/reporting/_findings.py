@@ -348,7 +348,10 @@ def find_stations(case: Case) -> Iterator[Finding]:
 
 
 def find_outliers(case: Case) -> Iterator[Finding]:
-    """Find residuals that stand out."""
+    """Find residuals that stand out.
+
+    A smooth estimate may fit an outlier, whose residual is then small.
+    """
     for r in case.residuals():
         scaled = np.abs(r.scaled)
         scale = 1.0 if r.sigma is not None else float(np.sqrt(np.mean(scaled**2)) or 1.0)
@@ -448,7 +451,7 @@ CHECKS: dict[str, Callable[[Case], Iterator[Finding]]] = {
     "cells at bounds": find_bounds,
     "padding": find_padding,
     "places of the stations": find_stations,
-    "outliers": find_outliers,
+    "large residuals": find_outliers,
     "correlation and trend of residuals": find_patterns,
     "likeness to the training data": find_training,
     "depth of investigation": find_depth,
