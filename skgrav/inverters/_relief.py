@@ -422,7 +422,7 @@ class ReliefInverter(InverterMixin, BaseEstimator):
         of_sample: dict[str, list[Any]] = {k: [] for k in ("alpha", "n_iter", "status", "sigma")}
         depths, stds = (np.full((len(X), self.n_columns_), np.nan) for _ in range(2))
         gravity, rho = np.empty_like(X), np.empty((len(X), self.n_outputs_))
-        spread = np.zeros((len(X), *[len(noise.trend_names)] * 2))
+        spread = np.full((len(X), *[len(noise.trend_names)] * 2), np.nan)
         norms, alone = np.empty(len(X)), np.full_like(depths, np.nan)
         limit = (relief.upper - relief.lower) / 2  # no depth between bounds varies more
         for i, (g, start, s) in enumerate(zip(X, starts, sigma, strict=True)):
