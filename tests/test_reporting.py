@@ -29,7 +29,7 @@ from skgrav import (
     Survey,
     TikhonovInverter,
 )
-from skgrav.datasets import make_gravity_dataset
+from skgrav.datasets import make_density_models, make_gravity_dataset
 from skgrav.noise import trend_unit
 from skgrav.reporting._case import case_of
 from skgrav.reporting._document import Bullets, Paragraph, Table, to_html, to_markdown
@@ -123,7 +123,7 @@ def checked(inverter, X, **changes):
         "noise_level": None,
         "operator": None,
         "estimate": None,
-        "uncertainty": False,
+        "uncertainty": changes.pop("uncertainty", False),
         "n_draws": 0,
         "random_state": 0,
     }
@@ -472,6 +472,39 @@ def test_noise_that_is_fitted_and_outliers_are_found(profile):
     smooth = TikhonovInverter(1e3, order=1, operator=operator).fit(spike)
     texts = [f.what + f.value for f in checked(smooth, spike, check="large residuals")]
     assert any("stands out" in text and "station 7, x = 700 m" in text for text in texts)
+
+
+def test_datum_that_the_estimate_fits_but_the_others_do_not_predict_is_found(profile):
+    operator, g = profile
+    inverter = TikhonovInverter(order=1, depth_weighting="sensitivity", operator=operator).fit(g)
+    options = {"check": "data that the others do not predict"}
+    assert not checked(inverter, g, uncertainty=True, **options)
+    spike = g + 5.0 * (np.arange(21) == 7)
+    assert not checked(inverter, spike, check="large residuals")
+    (finding,) = checked(inverter, spike, uncertainty=True, **options)
+    assert "of gz is not what the others predict" in finding.what
+    assert "station 7, x = 700 m" in finding.value
+    assert not checked(inverter, spike, **options)
+
+
+def test_usual_geology_predicts_its_data():
+    # It is less smooth than the prior: of 200 profiles each of 10, 20 and 50 stations with noise of
+    # 0.5, 2 and 5 %, 0 to 1.5 % had a datum that is not predicted.
+    mesh = Mesh.regular((20, 40), (50.0, 100.0))
+    survey = Survey.line(mesh, n_stations=20, height=1.0, components="z")
+    rho = make_density_models(60, mesh=mesh, density_range=(-300, 300), random_state=0)
+    clean = ForwardOperator(mesh, survey).fit().transform(rho)
+    sigma = 0.02 * np.sqrt(np.mean(clean**2))
+    g = clean + sigma * np.random.default_rng(0).normal(size=clean.shape)
+    operator = ForwardOperator(mesh, Survey(survey.stations, "z", sigma))
+    inverter = TikhonovInverter(order=1, depth_weighting="sensitivity", operator=operator).fit(g)
+    spike = g + 2 * np.sqrt(np.mean(g**2, axis=1))[:, None] * (np.arange(20) == 7)
+    limit = np.sqrt(0.8 * 20)
+    told = np.abs(inverter.leave_one_out(g)).max(axis=1) > limit
+    assert told.mean() < 0.05
+    found = np.abs(inverter.leave_one_out(spike))
+    assert (found.argmax(axis=1) == 7).all()
+    assert (found[:, 7] > limit).all()
 
 
 def test_density_in_the_padding_and_mass_that_is_not_seen_are_found(profile, smooth):

@@ -103,6 +103,34 @@ def test_std_and_draws_are_those_of_dense_algebra(order, trend):
         np.testing.assert_allclose(found, 1.0, atol=0.15)
 
 
+@pytest.mark.parametrize("trend", [None, 1])
+@pytest.mark.parametrize("by_products", [False, True])
+def test_each_datum_is_compared_with_its_prediction_by_the_others(trend, by_products, monkeypatch):
+    operator, _, g = prior_draws(MESH, 1, 2, trend=trend)
+    if by_products:
+        monkeypatch.setattr(_base, "SVD_SIZE", 1)
+        operator = ForwardOperator(MESH, operator.survey_, method="fft").fit()
+    inverter = TikhonovInverter(order=1, operator=operator, tol=1e-8).fit(g)
+    found = inverter.leave_one_out(g)
+    problem = inverter._solved(g, None)
+    posterior = inverter._posterior(problem.white, inverter._sigma(problem))
+    n, sigma, norm = g.shape[1], operator.survey_.uncertainty[0], inverter._norm
+    of_modes = norm.operator_modes(operator.products_.adjoint(np.eye(n)))
+    places = operator.survey_.stations[:, 1:]
+    basis = np.column_stack([np.ones(n), places - places.mean(axis=0)])[:, : 3 if trend else 0]
+    loose = 1e3 * g.std() * basis / np.sqrt(np.mean(basis**2, axis=0))  # next to a flat prior
+    for i in range(2):
+        v = sigma**2 / posterior.damping[i]
+        covariance = v * (of_modes / norm.stiffness) @ of_modes.T + sigma**2 * np.eye(n)
+        covariance = covariance + loose @ loose.T
+        for k in range(0, n, 7):
+            others = np.arange(n) != k
+            weights = np.linalg.solve(covariance[np.ix_(others, others)], covariance[others, k])
+            spread = np.sqrt(covariance[k, k] - weights @ covariance[others, k])
+            away = (g[i, k] - weights @ g[i, others]) / spread
+            np.testing.assert_allclose(found[i, k], away, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("order", [0, 1])
 def test_intervals_of_models_from_the_prior_cover_what_they_say(order):
     operator, rho, g = prior_draws(BLOCK, order, 300, level=0.02)

@@ -290,6 +290,35 @@ class TikhonovInverter(RegularizedInverter):
             chi_factor=chi / noise.whitening.n_white,
         )
 
+    def leave_one_out(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> Array:
+        """Compute how far each datum is from what all others predict of it.
+
+        Predictions are those of the posterior of `sample_y`, in closed form and without bounds: the
+        cross-validation of kriging [1]_. A smooth density may fit an outlier, which then has no
+        large residual, but is not predicted by its neighbours.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_data)
+            Gravity, component-major.
+        noise_level : float or array-like of shape (n_samples,), default=None
+            Relative noise of each sample; None takes the parameter of the estimator.
+
+        Returns
+        -------
+        difference : ndarray of shape (n_samples, n_data)
+            Datum less prediction, in standard deviations of this difference, of which the noise of
+            the datum is a part. They are no larger than the root of `n_data`, or little.
+
+        References
+        ----------
+        .. [1] Dubrule (1983), Cross validation of kriging in a unique neighborhood, Mathematical
+           Geology 15.
+        """
+        problem = self._solved(X, noise_level)
+        posterior = self._posterior(problem.white, self._sigma(problem))
+        return posterior.left_out(problem.white)
+
     def _prepare(self, whitening: Whitening) -> None:
         for name in ("norm_weights", "length_scales"):
             if self.order == 0 and getattr(self, name) is not None:

@@ -168,6 +168,20 @@ class GaussianPosterior:
         # By rounding, what is known exactly would have a negative variance.
         return np.sqrt(v * np.maximum(prior - explained, 0.0) + (departure - mean) ** 2)
 
+    def left_out(self, white: Array) -> Array:
+        """Return data less what all others predict of them, in standard deviations of that.
+
+        The inverse covariance of the data, times the data, over the root of its diagonal.
+        """
+        noise = np.where(self.sigma > 0, self.sigma, 1.0)[:, None]
+        fitted, share = np.zeros_like(white), 0.0
+        for variance, rotation, _ in self.system.coordinates_by_blocks(self.damping):
+            kept = variance / (variance + self.damping[:, None])
+            fitted += (kept * (white @ rotation.T)) @ rotation
+            share = share + kept @ self.whitening.adjoint(rotation) ** 2
+        left = np.maximum(self.whitening.adjoint_norms2 - share, np.finfo(float).tiny)
+        return np.asarray(self.whitening.adjoint(white - fitted) / (noise * np.sqrt(left)))
+
 
 def resolved(
     operator: BaseOperator,

@@ -99,6 +99,12 @@ class Whitening:
             white = padded - ((padded @ V) @ T.T) @ V.T
         return white / self.weights if self._is_weighted else white
 
+    @property
+    def adjoint_norms2(self) -> Array:
+        """Sum of squares, over an orthonormal basis of white data, of their adjoints, (n_data,)."""
+        q = np.linalg.qr(self.basis / self.weights[:, None])[0]
+        return np.asarray((1.0 - np.sum(q**2, axis=1)) / self.weights**2)
+
     def matrix(self, matrix: Array) -> Array:
         """Whiten the columns of a sensitivity matrix.
 

@@ -56,6 +56,8 @@ class Case:
     #: Index of the depth of investigation of each cell.
     investigation: Array | None = None
     curve: Any = None
+    #: Each datum less what the others predict of it, in standard deviations, (n_data,).
+    left_out: Array | None = None
     #: Probability of data as unlike the training data as these.
     applicability: float | None = None
     absent: dict[str, str] = field(default_factory=dict)
@@ -166,7 +168,10 @@ class Case:
                 places = survey.stations
             for block, (name, unit) in zip(blocks, names, strict=True):
                 sigma = None if self.sigma is None else self.sigma[block]
-                found.append(Residuals(name, unit, self.g[block], residual[block], sigma, places))
+                left_out = None if self.left_out is None else self.left_out[block]
+                found.append(
+                    Residuals(name, unit, self.g[block], residual[block], sigma, places, left_out)
+                )
         return found
 
 
@@ -314,6 +319,7 @@ def _doubted(
         if std is None and n_draws >= _LEAST_DRAWS:
             std = draws.std(axis=0, ddof=1)
     resolution = asked("depth of investigation", "resolution")
+    left_out = asked("prediction of each datum by the others", "leave_one_out")
     curve = None
     if getattr(case.result, "alpha", None) is not None:
         curve = asked("curve of alpha", "alpha_curve")
@@ -324,6 +330,7 @@ def _doubted(
         draws=draws,
         investigation=None if resolution is None else resolution.depth_of_investigation[0],
         curve=curve,
+        left_out=None if left_out is None else left_out[0],
         absent=absent,
     )
 

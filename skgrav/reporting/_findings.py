@@ -28,6 +28,10 @@ _MISSED_EXACT = 0.01
 #: Residual in units of its noise that is no noise, for Gaussian noise of a million data.
 _OUTLIER = 5.0
 
+#: Distance of a datum from what the others predict of it, in standard deviations, and its share of
+#: all such squares, if these are few.
+_UNPREDICTED, _SHARE = 5.5, 0.8
+
 #: Correlation with the next station, at least and in standard deviations of it.
 _CORRELATED = 0.3, 4.0
 
@@ -367,6 +371,24 @@ def find_outliers(case: Case) -> Iterator[Finding]:
             )
 
 
+def find_unpredicted(case: Case) -> Iterator[Finding]:
+    """Find data that differ from what all others predict, though the estimate may fit them."""
+    for r in case.residuals():
+        if r.left_out is None:
+            continue
+        k = int(np.argmax(np.abs(r.left_out)))
+        # The square is at most the number of data, as these determine the variance of the prior.
+        if abs(r.left_out[k]) > min(_UNPREDICTED, np.sqrt(_SHARE * case.noise.whitening.n_white)):
+            yield Finding(
+                "caution",
+                f"A datum of {r.name} is not what the others predict.",
+                f"{r.data[k]:.4g} {r.unit}, {abs(r.left_out[k]):.1f} standard deviations away, at "
+                f"{r.place(k)}",
+                "Check this station, its height and its terrain correction. The density below it "
+                "was changed to fit it: leave it out, or give it a larger uncertainty.",
+            )
+
+
 def find_patterns(case: Case) -> Iterator[Finding]:
     """Find residuals that are no noise, as they are correlated or have a trend."""
     if case.is_exact:  # what is left of them is signal in any case
@@ -452,6 +474,7 @@ CHECKS: dict[str, Callable[[Case], Iterator[Finding]]] = {
     "padding": find_padding,
     "places of the stations": find_stations,
     "large residuals": find_outliers,
+    "data that the others do not predict": find_unpredicted,
     "correlation and trend of residuals": find_patterns,
     "likeness to the training data": find_training,
     "depth of investigation": find_depth,
@@ -482,6 +505,7 @@ def _applies(name: str, case: Case) -> bool:
         "cells at bounds": _bounds(case) is not None,
         "padding": mesh is not None and not case.core.all(),
         "places of the stations": mesh is not None and case.stations is not None,
+        "data that the others do not predict": case.left_out is not None,
         "correlation and trend of residuals": not case.is_exact
         and bool(np.isfinite(correlations).any()),
         "likeness to the training data": case.applicability is not None,

@@ -19,7 +19,8 @@ class Residuals:
     """Data of one component or kind, and their residuals.
 
     `places` are the stations, (n, ndim) with z first, None for other data; `sigma` is the standard
-    deviation of each datum, None if it is not known.
+    deviation of each datum, None if it is not known; `left_out` the difference of each datum from
+    what the others predict, in standard deviations, None if that is not known.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Residuals:
     values: Array
     sigma: Array | None
     places: Array | None
+    left_out: Array | None = None
 
     @property
     def scaled(self) -> Array:
