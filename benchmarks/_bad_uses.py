@@ -130,8 +130,8 @@ def of_methods() -> Iterator[Use]:
     """Give the methods of fitted estimators."""
     verbs = (
         "predict", "transform", "sample_y", "predict_quantiles", "invert", "refine", "resolution",
-        "alpha_curve", "applicability", "sample", "inverse_transform", "nearest_code", "score",
-        "kl_divergence", "get_feature_names_out", "with_operator", "save",
+        "alpha_curve", "leave_one_out", "applicability", "sample", "inverse_transform",
+        "nearest_code", "score", "kl_divergence", "get_feature_names_out", "with_operator", "save",
     )  # fmt: skip
     folder = Path(mkdtemp())
     for name in (*ESTIMATORS, *GENERATORS):

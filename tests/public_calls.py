@@ -197,6 +197,9 @@ def of_inverters():
     yield from calls("inverters.ConformalInverter.predict_quantiles", told, **arrays)
     resolved = lambda **a: fitted("TikhonovInverter").resolution(**a).diagonal  # noqa: E731
     yield from calls("inverters.TikhonovInverter.resolution", resolved, X=FEW_X, noise_level=levels)
+    others = fitted("TikhonovInverter").leave_one_out
+    room = "inverters.TikhonovInverter.leave_one_out"
+    yield from calls(room, others, X=FEW_X, noise_level=levels)
     spread = fitted("TikhonovInverter").resolution(FEW_X).point_spread
     yield from calls("inverters.Resolution.point_spread", spread, cells=np.array([1.0, 3.0, 20.0]))
     curve = lambda X, **a: fitted("TikhonovInverter").alpha_curve(X, **a).misfit  # noqa: E731
