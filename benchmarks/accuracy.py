@@ -207,14 +207,12 @@ class Variant(CNNInverter):
     def _get_param_names(cls):
         return sorted([*CNNInverter._get_param_names(), "without"])
 
-    def _learn_encoding(self, X, y):
-        encoding = super()._learn_encoding(X, y)
-        if self.without == "linear skip":
-            spread = np.std((y[:5000] - encoding.mean) @ encoding.components.T, axis=0)
-            return replace(encoding, regression=0.0 * encoding.regression, scale=spread)
-        return encoding
-
     def _compose(self, trainer):
+        if self.without == "linear skip":
+            known = self._encoding  # in coordinates of unit variance
+            linear2 = np.sum((known.regression @ known.components.T) ** 2, axis=0)
+            scale = np.sqrt(known.scale**2 + linear2)
+            self._encoding = replace(known, regression=0.0 * known.regression, scale=scale)
         net = super()._compose(trainer)
         if self.without == "relative loss":
             net.set_params(criterion=SquaredLoss)
