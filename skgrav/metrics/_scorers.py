@@ -60,7 +60,7 @@ class DataMisfitScorer:
     metric: Literal["relative", "chi"] = "relative"
 
     def __post_init__(self) -> None:
-        if not hasattr(self.operator, "transform"):
+        if not isinstance(self.operator, BaseOperator):
             raise TypeError(
                 f"'operator' is {self.operator!r}; it must be an operator, as ForwardOperator(...)."
             )

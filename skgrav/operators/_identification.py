@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import clone
 
 from skgrav._checks import check_array
-from skgrav._constraints import HasMethods, checked
+from skgrav._constraints import checked
 from skgrav._typing import Array, Indices
 from skgrav._warnings import warn
 from skgrav.geometry import Mesh
@@ -35,7 +35,7 @@ _REFUSED = 0.5
 _N_RESIDUALS, _CRITICAL = 1000, 4.0
 
 
-@checked(operator=[HasMethods(["fit", "transform"]), None])
+@checked(operator=[BaseOperator, None])
 def resolve_operator(
     operator: BaseOperator | None,
     rho: Array,
