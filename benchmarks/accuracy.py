@@ -302,12 +302,14 @@ class Sharpened(nn.Module):
         nn.init.zeros_(self.up.weight)
 
     def forward(self, x):
-        components, mixtures = self.network(x)
+        found = self.network(x)  # with the distributions in training
+        components, *mixtures = found if isinstance(found, tuple) else (found,)
         rho = self.mean + x[:, :-1] @ self.regression + components @ self.components
         image = (rho / 6.0 - 1.0).unflatten(1, (1, *self.shape))
         fine = nn.functional.gelu(self.down(image.to(memory_format=torch.channels_last)))
         correction = self.up(nn.functional.gelu(fine + self.coarse(fine))).flatten(1)
-        return components + 6.0 * correction @ self.components.T, mixtures
+        components = components + 6.0 * correction @ self.components.T
+        return (components, *mixtures) if mixtures else components
 
 
 class WithHead(CNNInverter):
