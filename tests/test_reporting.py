@@ -30,7 +30,7 @@ from skgrav import (
     TikhonovInverter,
 )
 from skgrav.datasets import make_density_models, make_gravity_dataset
-from skgrav.noise import trend_unit
+from skgrav.noise._stated import trend_unit
 from skgrav.reporting._case import case_of
 from skgrav.reporting._document import Bullets, Paragraph, Table, to_html, to_markdown
 from skgrav.reporting._findings import CHECKS, findings_of

@@ -38,7 +38,7 @@ from skgrav.cli._section import (
 )
 from skgrav.geometry import Survey, component_unit
 from skgrav.metrics import chi_factor, residual_trend
-from skgrav.noise import Noise, Trend, trend_unit
+from skgrav.noise import Noise, Trend, trend_texts
 from skgrav.operators import ForwardOperator
 
 #: Chi factor above which an estimate misses the data: residuals of twice the noise.
@@ -167,10 +167,7 @@ def _summary(section: Section) -> str:
     if section.chi_factor is not None:
         parts.append(f"chi factor {section.chi_factor:.2f}")
     if section.trend is not None:
-        trend = section.trend
-        for name, value, std in zip(trend.names, trend.coefficients[0], trend.std[0], strict=True):
-            spread = "" if np.isnan(std) else f" +- {float(f'{std:.2g}'):g}"
-            parts.append(f"trend {name} {value:.4g}{spread} {trend_unit(name)}".rstrip())
+        parts += [f"trend {text}" for text in trend_texts(section.trend, sign="+-")]
     return ", ".join(parts)
 
 

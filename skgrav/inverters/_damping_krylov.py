@@ -292,8 +292,8 @@ class KrylovLeastSquares:
             values, vectors = np.linalg.eigh(space.matrix)
             values = np.maximum(values, 0.0)
             # All rows lie in the space, so these are quadratures, as `KrylovCurves` has them.
-            *explained, signs = (rows @ space.basis.T) @ vectors
-            n_effective = (values / (damping[i, None] + values)) @ signs**2
+            *explained, c = (rows @ space.basis.T) @ vectors
+            n_effective = (values / (damping[i, None] + values)) @ c**2
             v = norm2[i] / np.maximum(n_effective, 1.0)
             found = posterior_covariances(prior, np.array(explained), values, v, sigma[i])
             now = np.column_stack([np.diagonal(found, axis1=1, axis2=2), v])

@@ -307,8 +307,9 @@ class TikhonovInverter(RegularizedInverter):
         Returns
         -------
         difference : ndarray of shape (n_samples, n_data)
-            Datum less prediction, in standard deviations of this difference, of which the noise of
-            the datum is a part. They are no larger than the root of `n_data`, or little.
+            Datum less prediction, in standard deviations of this difference, which include the
+            noise of the datum. At most about the root of `n_data`, as the data also determine the
+            variance of the prior.
 
         References
         ----------

@@ -7,7 +7,7 @@ from skgrav.noise._levels import (
     with_visible_rounding,
 )
 from skgrav.noise._noise import CONTRADICTED, Noise
-from skgrav.noise._stated import StatedNoise, Trend, trend_unit
+from skgrav.noise._stated import StatedNoise, Trend, trend_texts
 from skgrav.noise._whitening import Whitening
 
 __all__ = ["Noise", "Trend", "Whitening"]

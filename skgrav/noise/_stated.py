@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from skgrav._typing import Array
 from skgrav.geometry import component_unit
 
@@ -61,6 +63,15 @@ def trend_unit(name: str, units: str = "mGal") -> str:
     degree = sum(int(power.partition("^")[2] or 1) for power in powers)
     unit = component_unit(component[1:]) if units == "mGal" else units
     return unit + ("" if degree == 0 else "/m" if degree == 1 else f"/m{degree}")
+
+
+def trend_texts(trend: Trend, units: str = "mGal", sign: str = "±") -> list[str]:
+    """Return the coefficients of the first sample with units, and errors where these are known."""
+    texts = []
+    for name, value, std in zip(trend.names, trend.coefficients[0], trend.std[0], strict=True):
+        spread = "" if np.isnan(std) else f" {sign} {float(f'{std:.2g}'):g}"
+        texts.append(f"{name} {value:.4g}{spread} {trend_unit(name, units)}".rstrip())
+    return texts
 
 
 @dataclass(frozen=True)

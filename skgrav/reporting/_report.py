@@ -20,7 +20,7 @@ from sklearn.utils import check_scalar
 from skgrav._constraints import WHOLE, checked
 from skgrav.geometry import core_of
 from skgrav.io import checked_path, file_path
-from skgrav.noise import trend_unit
+from skgrav.noise import trend_texts
 from skgrav.plotting import parts_of
 from skgrav.reporting._case import Case, case_of
 from skgrav.reporting._document import (
@@ -296,19 +296,8 @@ def _data(case: Case) -> Iterator[Block]:
     columns = list(zip(header, *rows, strict=True))
     yield Table(columns[0], columns[1:])
     if case.trend is not None:
-        yield Paragraph(f"Trend of the data, from the mean station: {_trend(case)}.")
-
-
-def _trend(case: Case) -> str:
-    """Return the coefficients of the trend with their units."""
-    assert case.trend is not None
-    terms = []
-    for name, value, std in zip(
-        case.trend.names, case.trend.coefficients[0], case.trend.std[0], strict=True
-    ):
-        spread = "" if np.isnan(std) else f" ± {float(f'{std:.2g}'):g}"
-        terms.append(f"{name} {value:.4g}{spread} {trend_unit(name, case.units)}".rstrip())
-    return "; ".join(terms)
+        texts = "; ".join(trend_texts(case.trend, case.units))
+        yield Paragraph(f"Trend of the data, from the mean station: {texts}.")
 
 
 def _density(case: Case) -> Iterator[Block]:
