@@ -171,6 +171,43 @@ def test_argument_of_another_kind_is_refused_by_name(function, good, argument):
         assert re.search(rf"\b{argument}\b", str(caught.value)), (kind, str(caught.value))
 
 
+@pytest.mark.parametrize(
+    ("module", "good", "argument"),
+    [
+        (networks.PaperCNN, {"n_data": 36, "n_cells": 24, "n_components": 2}, "filters"),
+        (networks.PaperCNN, {"n_data": 36, "n_cells": 24, "n_components": 2}, "hidden_layer_sizes"),
+        (networks.PaperEncoder, {"n_components": 2}, "shape"),
+        (networks.PaperDiscriminator, {}, "shape"),
+        (networks.SectionEncoder, {"shape": (4, 6), "n_components": 2}, "filters"),
+        (networks.SectionGenerator, {"shape": (4, 6), "n_components": 2}, "filters"),
+        (networks.SectionCritic, {"shape": (4, 6)}, "filters"),
+        (networks.UNet, {"n_in": 3, "n_out": 2}, "widths"),
+    ],
+)
+@pytest.mark.parametrize("sizes", [(0.5, 2), (4, -5), (4, 0), ("rock", "salt"), ()])
+def test_sizes_of_layers_are_positive_integers(module, good, argument, sizes):
+    if module is networks.PaperCNN and sizes == ():
+        module(**{**good, argument: sizes})  # dense layers, or convolutions, alone
+        return
+    with pytest.raises(ValueError, match=rf"'{argument}' is {re.escape(repr(sizes))}; it must be"):
+        module(**{**good, argument: sizes})
+
+
+@pytest.mark.parametrize("point", [[], [1.0], np.ones((2, 2))])
+def test_point_of_a_curve_has_two_coordinates(point):
+    display = LCurveDisplay([1.0, 2.0], [2.0, 1.0], point=point, alpha=1.0)
+    with pytest.raises(ValueError, match=r"(?s)'point' is .* two coordinates"):
+        display.plot()
+
+
+def test_other_objects_are_no_curve_and_no_histogram():
+    with pytest.raises(TypeError, match=r"'curve' is TikhonovInverter.* must be an AlphaCurve"):
+        LCurveDisplay.from_predictions(TikhonovInverter(), 1.0)
+    display = CalibrationDisplay([0.5], {"a": [0.5]}, {"b": [1, 2]})
+    with pytest.raises(TypeError, match=r"'histograms' has .* as 'b'; it must be a RankHistogram"):
+        display.plot()
+
+
 @pytest.mark.parametrize("column", ["x", "gz", "elevation"])
 def test_number_of_a_column_is_not_taken_for_its_values(column, tmp_path):
     (tmp_path / "table.csv").write_text("0,1,5\n1,2,5\n", encoding="utf-8")

@@ -500,7 +500,7 @@ def test_unet_refuses_other_tensors(x, error, text):
 def test_unet_refuses_other_axes():
     with pytest.raises(ValueError, match="'ndim' is 3; it must be 1 for sections or 2 for volumes"):
         UNet(3, 2, ndim=3)
-    with pytest.raises(ValueError, match="'widths' is empty; give the channels"):
+    with pytest.raises(ValueError, match=r"'widths' is \(\); it must be positive integers, at"):
         UNet(3, 2, widths=())
 
 

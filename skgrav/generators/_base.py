@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from math import isqrt, prod
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.dataset import ValidSplit
 
 from skgrav._checks import check_array, check_range, check_size, validate_data
-from skgrav._constraints import WHOLE, Interval, StrOptions, checked
+from skgrav._constraints import COUNT, POSITIVE, WHOLE, Interval, StrOptions, checked
 from skgrav._typing import Array, Array32, Indices
 from skgrav._warnings import warn
 from skgrav.geometry import Mesh
@@ -120,15 +120,15 @@ class DensityGenerator(
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "n_components": [Interval(Integral, 1, None, closed="left"), None],
+        "n_components": [POSITIVE, None],
         "architecture": [StrOptions({"default", "paper"})],
         "mesh": [Mesh, None],
-        "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "max_epochs": [COUNT, None],
+        "batch_size": [POSITIVE, None],
         "learning_rate": [Interval(Real, 0, 1e30, closed="right"), None],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [POSITIVE],
         "density_range": [tuple, list, None],
         "random_state": ["random_state"],
         "device": [str, torch.device],

@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import check_range, real_array, validate_data
-from skgrav._constraints import Interval, StrOptions
+from skgrav._constraints import COUNT, POSITIVE, Interval, StrOptions
 from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.inverters._applicability import ApplicabilityMixin
@@ -259,16 +259,16 @@ class CNNInverter(
     _parameter_constraints: dict[str, list[Any]] = {
         "architecture": [StrOptions(set(_ENCODINGS)), callable],
         "operator": [BaseOperator, None],
-        "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "max_epochs": [COUNT, None],
+        "batch_size": [POSITIVE, None],
         "learning_rate": [Interval(Real, 0, 1e30, closed="right"), None],
         "weight_decay": [Interval(Real, 0, 1e30, closed="both"), None],
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [POSITIVE],
         "data_consistency": ["boolean"],
         "uncertainty": ["boolean"],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [POSITIVE],
         "training_noise": [Interval(Real, 0, None, closed="left"), tuple, None],
         "augment": [StrOptions({"mirror", "turns"}), None],
         "n_analogues": [Interval(Integral, 0, None, closed="left")],

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import validate_data
-from skgrav._constraints import WHOLE, HasMethods, Interval, StrOptions, checked
+from skgrav._constraints import COUNT, POSITIVE, WHOLE, HasMethods, Interval, StrOptions, checked
 from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.inverters._base import InverterMixin, predicted_start, warn_unknown_noise
@@ -188,8 +188,8 @@ class LatentInverter(InverterMixin, BaseEstimator):
         "approximation_error": ["boolean"],
         "noise_level": [Interval(Real, 0, None, closed="left"), None],
         "projection": ["boolean"],
-        "n_starts": [Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "n_starts": [COUNT],
+        "max_iter": [POSITIVE, None],
         "tol": [Interval(Real, 0, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
@@ -527,7 +527,7 @@ class LatentInverter(InverterMixin, BaseEstimator):
             prior=float(self.prior),
             solver=self.solver,
             max_iter=self.max_iter or _MAX_ITER[self.solver],
-            tol=self.tol,
+            tol=float(self.tol),
             learning_rate=self.learning_rate,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from skgrav._checks import validate_data
-from skgrav._constraints import Interval, Options, StrOptions
+from skgrav._constraints import POSITIVE, Interval, Options, StrOptions
 from skgrav._typing import Array, Indices, Mask
 from skgrav._warnings import warn
 from skgrav.geometry import Survey
@@ -269,7 +269,7 @@ class ReliefInverter(InverterMixin, BaseEstimator):
         "order": [Options(int, {1, 2})],
         "noise_level": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"}), None],
         "operator": [BaseOperator, None],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [POSITIVE],
         "tol": [Interval(Real, 0, None, closed="neither")],
     }
     _file_fields: ClassVar[tuple[Field, ...]] = (

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
+
+
+def check_sizes(
+    sizes: Sequence[int],
+    name: str,
+    wanted: str = "positive integers, at least one",
+    lengths: Container[int] = range(1, 1000),
+) -> None:
+    """Raise ValueError unless `sizes` are positive integers, and as many as one of `lengths`."""
+    if len(sizes) not in lengths or not all(isinstance(n, Integral) and n > 0 for n in sizes):
+        raise ValueError(f"'{name}' is {sizes!r}; it must be {wanted}.")
 
 
 def check_tensor(values: Any, name: str, width: int, like: Any = None, ndim: int = 0) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from skgrav._typing import Indices
-from skgrav.networks._checks import check_tensor
+from skgrav.networks._checks import check_sizes, check_tensor
 
 Size = TypeVar("Size")
 
@@ -29,10 +29,8 @@ class SectionModule(nn.Module):
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
-        if len(shape) not in (2, 3):
-            raise ValueError(
-                f"'shape' is {shape}; it must be (nz, nx) of a section or (nz, ny, nx) of a volume."
-            )
+        wanted = "(nz, nx) of a section or (nz, ny, nx) of a volume, in cells"
+        check_sizes(shape, "shape", wanted, lengths=(2, 3))
         self.shape, self.n_block = shape, math.prod(shape)
         #: Channels, rows and columns of the image that convolutions see.
         self.image = tuple(shape) if len(shape) == 3 else (1, *shape)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from skgrav._constraints import POSITIVE, Interval, checked
-from skgrav.networks._checks import check_tensor
+from skgrav.networks._checks import check_sizes, check_tensor
 
 
 class PaperCNN(nn.Module):
@@ -63,6 +63,8 @@ class PaperCNN(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        for name, sizes in (("filters", filters), ("hidden_layer_sizes", hidden_layer_sizes)):
+            check_sizes(sizes, name, "positive integers", lengths=range(1000))
         self.n_data, self.n_components = n_data, n_components
         length, channels = n_data // n_components, n_components
         convolutions: list[nn.Module] = []

@@ -13,6 +13,7 @@ from torch.nn.functional import pad, softplus
 from torch.nn.utils.parametrizations import spectral_norm
 
 from skgrav._constraints import POSITIVE, checked
+from skgrav.networks._checks import check_sizes
 from skgrav.networks._codes import Critic, Decoder, Encoder
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
@@ -57,7 +58,9 @@ class SectionEncoder(Encoder):
         filters: Sequence[int] | None = None,
     ) -> None:
         super().__init__(shape, n_components)
-        filters = filters or self._sized((16, 32, 32), (64, 64, 64))
+        if filters is None:
+            filters = self._sized((16, 32, 32), (64, 64, 64))
+        check_sizes(filters, "filters")
         self.linear = nn.Linear(self.n_block, n_components)
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise([self.image[0], *filters]):
@@ -157,6 +160,7 @@ class SectionGenerator(Decoder):
         self, shape: tuple[int, ...], n_components: int, *, filters: Sequence[int] = (64, 32, 16)
     ) -> None:
         super().__init__(shape, n_components)
+        check_sizes(filters, "filters")
         sizes = coarsened(self.image[1:], len(filters))[::-1]
         self.linear = nn.Linear(n_components, self.n_block)
         self.coarse = (filters[0], *sizes[0])
@@ -203,6 +207,7 @@ class SectionCritic(Critic):
     @checked(shape=[list, tuple], filters=[list, tuple])
     def __init__(self, shape: tuple[int, ...], *, filters: Sequence[int] = (16, 32, 64)) -> None:
         super().__init__(shape)
+        check_sizes(filters, "filters")
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise([self.image[0], *filters]):
             convolution = nn.Conv2d(n_in, n_out, 3, stride=2, padding=1)

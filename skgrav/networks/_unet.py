@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import avg_pool1d, avg_pool2d, interpolate, pad, rms_norm
 
 from skgrav._constraints import POSITIVE, SEVERAL, WHOLE, checked
-from skgrav.networks._checks import check_tensor
+from skgrav.networks._checks import check_sizes, check_tensor
 from skgrav.networks._mixtures import begun, shared
 from skgrav.networks._sections import damped
 
@@ -83,8 +83,7 @@ class UNet(nn.Module):
         super().__init__()
         if ndim not in _CONVOLUTIONS:
             raise ValueError(f"'ndim' is {ndim!r}; it must be 1 for sections or 2 for volumes.")
-        if not len(widths):
-            raise ValueError("'widths' is empty; give the channels at one resolution at least.")
+        check_sizes(widths, "widths")
         convolution, _, memory_format = _CONVOLUTIONS[ndim]
         self.n_in, self.ndim = n_in, ndim
         self.multiple = 2 ** len(widths)

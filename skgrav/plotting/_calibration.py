@@ -233,6 +233,12 @@ class CalibrationDisplay:
             The display itself, with `axes_`, `lines_`, `bars_` and `figure_`.
         """
         levels = real_array(self.levels, "levels")
+        for title, histogram in self.histograms.items():
+            if not isinstance(histogram, RankHistogram):
+                raise TypeError(
+                    f"'histograms' has {histogram!r} as {title!r}; it must be a RankHistogram, as "
+                    "of rank_histogram."
+                )
         plt = pyplot(self)
         n = 1 + len(self.histograms)
         if ax is None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from skgrav._checks import real_array
 from skgrav._constraints import SEVERAL, WHOLE, checked
 from skgrav.noise import Noise
 from skgrav.plotting._drawing import pyplot
@@ -180,7 +181,7 @@ class LCurveDisplay:
             The display, drawn.
         """
         _check_criterion(criterion)
-        if not hasattr(curve, "alpha"):
+        if getattr(getattr(curve, "alpha", None), "ndim", 0) != 2:  # of an inverter, it is a number
             raise TypeError(f"'curve' is {curve!r}; it must be an AlphaCurve, as of alpha_curve.")
         n_samples = curve.alpha.shape[1]
         if not -n_samples <= sample < n_samples:
@@ -218,6 +219,9 @@ class LCurveDisplay:
             The display itself, with `line_`, `point_`, `ax_` and `figure_`.
         """
         _check_criterion(self.criterion)
+        point = real_array(self.point, "point")
+        if point.shape != (2,):
+            raise ValueError(f"'point' is {self.point!r}; it must be the two coordinates.")
         plt = pyplot(self)
         from matplotlib.ticker import LogLocator
 
@@ -228,7 +232,7 @@ class LCurveDisplay:
         mark: dict[str, Any] = {"marker": "o", "linestyle": "none", "color": "C1"}
         label = rf"$\alpha$ = {self.alpha:.3g}"
         mark |= {"label": label} | (point_kw or {})
-        self.point_: Any = ax.plot([self.point[0]], [self.point[1]], **mark)[0]
+        self.point_: Any = ax.plot(*point[:, None], **mark)[0]
         if self.criterion == "discrepancy":
             ax.axhline(1.0, color="0.5", linestyle="--", linewidth=1)
         xlabel, ylabel = _LABELS[self.criterion]

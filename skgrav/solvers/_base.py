@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.special import chdtri
 from sklearn.base import BaseEstimator
 
 from skgrav._checks import check_array, real_array
-from skgrav._constraints import Interval, StrOptions
+from skgrav._constraints import POSITIVE, Interval, StrOptions
 from skgrav._typing import Array, Indices, Mask
 from skgrav.noise import Noise, Whitening
 from skgrav.solvers._status import Status, noise_in_data
@@ -285,7 +285,7 @@ class LeastSquaresSolver(Solver):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "tol": [Interval(Real, 0, 1, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [POSITIVE],
         "depth_weighting": DEPTH_WEIGHTING,
         "engine": Solver._engine_constraint,
     }

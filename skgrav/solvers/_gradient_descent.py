@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 
-from skgrav._constraints import Interval, StrOptions
+from skgrav._constraints import POSITIVE, Interval, StrOptions
 from skgrav._typing import Array, Mask
 from skgrav.solvers._base import Problem, Progress, Solver, fraction_to_noise
 from skgrav.solvers._system import DecomposedSystem, Engine
@@ -58,7 +58,7 @@ class GradientDescent(Solver):
     _parameter_constraints: dict[str, list[Any]] = {
         "step_size": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "tol": [Interval(Real, 0, 1, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [POSITIVE],
         "engine": Solver._engine_constraint,
     }
 

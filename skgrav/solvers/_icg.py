@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 
-from skgrav._constraints import Interval, StrOptions
+from skgrav._constraints import POSITIVE, Interval, StrOptions
 from skgrav._typing import Array
 from skgrav.noise import Whitening
 from skgrav.solvers._base import (
@@ -77,7 +77,7 @@ class ICG(Solver):
         "damping_factor": [Interval(Real, 0, 1, closed="both")],
         "cut": [StrOptions({"step", "stall"})],
         "tol": [Interval(Real, 0, 1, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [POSITIVE],
         "engine": Solver._engine_constraint,
     }
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skgrav._constraints import Interval, StrOptions
+from skgrav._constraints import POSITIVE, Interval, StrOptions
 from skgrav._typing import Array
 from skgrav.noise import Whitening
 from skgrav.solvers._arnoldi import ArnoldiCycle
@@ -32,7 +32,7 @@ class _RestartedKrylov(Solver):
 
     _parameter_constraints: dict[str, list[Any]] = {
         "tol": [Interval(Real, 0, 1, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [POSITIVE],
         "depth_weighting": DEPTH_WEIGHTING,
         "engine": [StrOptions({"auto", "svd", "operator", "scipy"})],
     }
@@ -161,7 +161,7 @@ class GMRES(_RestartedKrylov):
 
     _parameter_constraints: dict[str, list[Any]] = {
         **_RestartedKrylov._parameter_constraints,
-        "restart": [Interval(Integral, 1, None, closed="left")],
+        "restart": [POSITIVE],
     }
     _scipy_name = "gmres"
 
@@ -225,7 +225,7 @@ class LGMRES(_RestartedKrylov):
 
     _parameter_constraints: dict[str, list[Any]] = {
         **_RestartedKrylov._parameter_constraints,
-        "inner_m": [Interval(Integral, 1, None, closed="left")],
+        "inner_m": [POSITIVE],
         "outer_k": [Interval(Integral, 0, None, closed="left")],
     }
     _scipy_name = "lgmres"
