@@ -583,7 +583,7 @@ def test_data_below_their_noise_are_not_fitted_noise(profile):
     assert "noise was fitted" not in found(report)
 
 
-def test_trends_of_repeated_components_have_their_unit(profile):
+def test_repeated_components_have_the_names_of_their_operators(profile):
     operator, g = profile
     X = np.hstack([g, g])
     joint = JointOperator([operator, operator]).fit()
@@ -591,6 +591,9 @@ def test_trends_of_repeated_components_have_their_unit(profile):
     assert re.search(
         r"operator0 gz 4\.\d+ ± [\d.]+ mGal; operator1 gz 4\.\d+ ± [\d.]+ mGal\.", text
     )
+    assert "operator0 gz (mGal)" in text
+    assert "operator1 gz (mGal)" in text
+    assert "profile of operator1 gz" in text
 
 
 @pytest.mark.parametrize(

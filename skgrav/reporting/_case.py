@@ -89,6 +89,14 @@ class Case:
         return list(self.operator.parts_)
 
     @property
+    def part_names(self) -> list[str]:
+        """What is put before the names of the data of each part, as these repeat; else nothing."""
+        surveys = [getattr(part, "survey_", None) for part, _ in self.parts]
+        names = [c for s in surveys for c in (("",) if s is None else s.components)]
+        repeated = len(set(names)) < len(names)
+        return [f"operator{i} " if repeated else "" for i in range(len(surveys))]
+
+    @property
     def explained(self) -> Array:
         """Gravity of the density with the trend, (n_data,)."""
         return self.predicted if self.trend is None else self.predicted + self.trend.values[0]
@@ -153,7 +161,7 @@ class Case:
     def residuals(self) -> list[Residuals]:
         """Return the residuals of each component of each part."""
         found, residual = [], self.g - self.explained
-        for part, own in self.parts:
+        for before, (part, own) in zip(self.part_names, self.parts, strict=True):
             survey = getattr(part, "survey_", None)
             if survey is None:
                 name, unit = ("density", "kg/m3") if isinstance(part, CellValues) else ("data", "")
@@ -169,9 +177,8 @@ class Case:
             for block, (name, unit) in zip(blocks, names, strict=True):
                 sigma = None if self.sigma is None else self.sigma[block]
                 left_out = None if self.left_out is None else self.left_out[block]
-                found.append(
-                    Residuals(name, unit, self.g[block], residual[block], sigma, places, left_out)
-                )
+                of = self.g[block], residual[block], sigma, places, left_out
+                found.append(Residuals(before + name, unit, *of))
         return found
 
 

@@ -26,12 +26,13 @@ _SLICES = (0.1, 0.25, 0.45, 0.7)
 
 def pictures_of_data(case: Case) -> Iterator[Picture]:
     """Draw data, fit and residuals of each part."""
-    for part, own in case.parts:
+    for before, (part, own) in zip(case.part_names, case.parts, strict=True):
         survey = getattr(part, "survey_", None)
         figure = _figure()
         if survey is None:
             _draw_values(figure, case, own)
-            yield _picture(figure, "Data of cells and their fit", "Data without stations.")
+            title = f"Data of {before}cells and their fit"
+            yield _picture(figure, title, "Data without stations.")
             continue
         sigma = None if case.sigma is None else case.sigma[own]
         display = GravityDisplay(
@@ -46,9 +47,10 @@ def pictures_of_data(case: Case) -> Iterator[Picture]:
         trend = ", with the trend" if case.trend is not None else ""
         band = " The grey band is one standard deviation of the noise." if survey.ndim == 2 else ""
         what = "profile" if survey.ndim == 2 else "map"
+        components = ", ".join(f"g{c}" for c in survey.components)
         yield _picture(
             figure,
-            f"Data, fit and residual, {what} of {', '.join(f'g{c}' for c in survey.components)}",
+            f"Data, fit and residual, {what} of {before}{components}",
             f"Data as measured, the gravity of the estimated density{trend}, and what is left."
             f"{band if sigma is not None else ''}",
         )

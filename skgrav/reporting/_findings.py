@@ -169,7 +169,7 @@ def _with_level(case: Case) -> list[Residuals]:
     """Return the data whose level contrasts of density have to explain."""
     if case.trend is not None or case.rho.min() > _ABSOLUTE:
         return []
-    return [r for r in case.residuals() if (r.name, r.unit) == ("gz", "mGal")]
+    return [r for r in case.residuals() if r.name.endswith("gz") and r.unit == "mGal"]
 
 
 def find_fit(case: Case) -> Iterator[Finding]:
