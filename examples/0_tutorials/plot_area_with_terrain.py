@@ -37,8 +37,8 @@ print(survey, f"gz {data.min():.3f} to {data.max():.3f} mGal", sep=", ")
 # %%
 # A mesh below the ground
 # -----------------------
-# `Mesh.for_survey` chooses a mesh, and prints what it chose and why. Depth is what the data
-# constrain least: the gravity of masses deeper than half the extent of the survey is hardly
+# `Mesh.for_survey` chooses a mesh, and prints its choices and their reasons. The data constrain the
+# depth least: the gravity of masses deeper than half the extent of the survey is hardly
 # distinguishable from a trend.
 
 print(Mesh.for_survey(survey, bodies.topography, verbose=True))
@@ -63,7 +63,7 @@ print(mesh, operator.plan_, sep="\n")
 # Here the uncertainty of each datum is 2 % of the largest datum. For data of your own, include
 # everything that no density on this mesh explains: errors of the instrument and of the terrain
 # correction, and structure smaller than a column. If the uncertainty is too small, noise is
-# inverted for structure; if it is too large, bodies are missed.
+# inverted as if it were gravity; if it is too large, bodies are missed.
 #
 # A survey with ``trend=0`` estimates a base level together with the density. Its standard deviation
 # includes how well a level can be distinguished from broad densities. Here the level is zero to
@@ -119,7 +119,7 @@ for name, inverter in inverters.items():
 # -----------
 # Posterior samples fit the data as well as the estimate does, and differ where the data have no
 # resolution. Their differences depend on the prior. Samples of the smooth inversion vary
-# everywhere, and more with depth. Those of the compact inversion all contain the two bodies, and
+# everywhere, and more so at depth. Those of the compact inversion all contain the two bodies, and
 # vary within them. Each describes the uncertainty within its own assumptions; the data do not
 # decide between the two.
 

@@ -1,12 +1,12 @@
 """
-Inversion as machine learning: data, baselines, and what a score hides
-======================================================================
+Inversion as machine learning: data, baselines, and what a score does not show
+==============================================================================
 
 For users who know machine learning and want to try a network. Gravity is ``X``, density is ``y``: a
 regression with more outputs than inputs, whose physics is known exactly. It differs from other
-regressions in three respects. Linear estimates are strong baselines. A small mean error does not
-hold for geology outside the training set. And since many ``y`` have the same ``X``, an estimate is
-of little use without its uncertainty.
+regressions in three respects. Linear estimates are strong baselines. The error is larger for
+geology outside the training set. And since many ``y`` have the same ``X``, an estimate is of little
+use without its uncertainty.
 """
 
 import os
@@ -110,9 +110,9 @@ methods["network"] = network.fit(train.data, train.target)
 # families: there, the errors of all methods are larger, by similar amounts. `applicability` is a
 # p-value: the share of training data that are at least as unusual as the given data, uniform
 # between 0 and 1 for the training families. `predict` warns of data that are far from those of all
-# training sections. Those of faults and salt domes are not, since layers and blocks can have the
-# same gravity. A wrong choice of training geology therefore cannot always be detected from the
-# data.
+# training sections. The data of faults and salt domes are not far from them, since layers and
+# blocks can have the same gravity. A wrong choice of training geology therefore cannot always be
+# detected from the data.
 
 table = np.empty((len(methods), 2))
 for i, method in enumerate(methods.values()):
@@ -140,8 +140,8 @@ for name, data in (("trained", test), ("unseen", other)):
     print(f"{name:8s} families: {np.squeeze(inside):.3f} within 90 %, mean width {width:.2f}")
 
 # %%
-# Look
-# ----
+# Errors and sections
+# -------------------
 # Errors as bars, and six sections, the last three of unseen families. The sections show what the
 # errors do not: all estimates are smooth where the data have little resolution, since they are
 # means over many possible sections.
@@ -167,8 +167,8 @@ gallery = SampleGalleryDisplay.from_predictions(
 gallery.figure_.savefig(output / "learn_sections.png", dpi=80)
 
 # %%
-# What counts as progress
-# -----------------------
+# When is a method better?
+# ------------------------
 # A method is better if its errors are smaller than those of the best linear estimate, by more than
 # the differences between seeds, for training families and others and for several noise levels, and
 # if its estimates fit the data and its intervals have their nominal coverage. First train longer,

@@ -32,7 +32,7 @@ sheet = Path(folder.name) / "line.xlsx"
 # The spreadsheet
 # ---------------
 # 90 stations lie along 45 km of a road that climbs 250 m. They are not equally spaced, and the
-# uncertainty of the Bouguer anomaly is some hundredths of a milligal. The granite is 120 kg/m³
+# uncertainty of the Bouguer anomaly is a few hundredths of a milligal. The granite is 120 kg/m³
 # lighter than its surroundings and 3.5 km thick, with one steep and one gentle flank. A regional
 # field decreases by 0.25 mGal per km, from an unknown level. With a spreadsheet of your own, begin
 # with the next step.
@@ -104,10 +104,10 @@ data = gz[None]
 # Smooth inversion, and the effect of alpha
 # -----------------------------------------
 # Alpha is the weight of the model norm relative to the misfit. With a hundredth of the appropriate
-# alpha, noise is inverted for structure, and the chi factor is well below 1. With a hundred times
-# as much, a part of the gravity remains unexplained. ``"auto"``, the default, chooses the alpha at
-# which the residuals are as large as the uncertainty, which is a chi factor of 1. Therefore the
-# stated uncertainty must be realistic.
+# alpha, noise is inverted as if it were gravity, and the chi factor is well below 1. With a hundred
+# times as much, a part of the gravity remains unexplained. ``"auto"``, the default, chooses the
+# alpha at which the residuals are as large as the uncertainty, which is a chi factor of 1.
+# Therefore the stated uncertainty must be realistic.
 
 smooth = TikhonovInverter(order=1, depth_weighting="sensitivity", operator=operator).fit(data)
 result = smooth.invert(data)
@@ -216,10 +216,10 @@ folder.cleanup()
 # --------------------------------------------
 # - There is a mass deficit below km 16 to 28, with a steep flank in the west and a gentle one in
 #   the east. All sections show it, for each alpha.
-# - The smooth section does not determine its size, which is a third too large: the gravity of a
-#   level, a regional field and broad densities is nearly the same. The standard deviations of the
-#   trend, and the note of the report, state this. Within the bounds known from samples the error is
-#   a tenth.
+# - The size of this deficit is not determined: in the smooth section it is a third too large, since
+#   the gravity of a level, a regional field and broad densities is nearly the same. The standard
+#   deviations of the trend, and the note of the report, show this. Within the bounds known from
+#   samples, the deficit is wrong by a tenth.
 # - The base is not determined. The smooth section has none, and the compact one is some 1.7 km too
 #   deep in the middle. With a smaller contrast as bound it would be deeper, with the same gravity.
 # - Structure smaller than a cell is not resolved: residuals exceed the noise near km 16 and 28,

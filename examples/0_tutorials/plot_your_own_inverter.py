@@ -4,8 +4,8 @@ Your own inverter, and its evaluation
 
 For developers of methods. An inverter of forty lines is written as an estimator, passes
 scikit-learn's checks, and is evaluated by one call, as is an estimator of another library. The
-tables show its errors and the calibration of its uncertainty, the picture how its errors grow with
-noise.
+tables show its errors and the calibration of its uncertainty, and the picture shows how its errors
+grow with noise.
 """
 
 import os
@@ -115,8 +115,7 @@ print(own)
 # smoothest density, which use no training sections; with less noise, the smoothest is as good. The
 # best linear estimate is better at all levels, since it also uses the correlations between the
 # coefficients, which this filter neglects. The calibration agrees with this: the CRPS is a little
-# larger than that of the best linear estimate, and the coverage of the intervals is about that of
-# the Gaussian of the best linear estimate.
+# larger than that of the best linear estimate, and the coverage of the intervals is about the same.
 #
 # The same call evaluates an estimator of another library. Kernel ridge regression does not use the
 # operator, and its `predict` has no noise level, so that the benchmark trains it with data of each

@@ -56,8 +56,8 @@ for name, rho in estimates.items():
     print(f"{name:22s} chi factor {chi:.2f}, density {rho.min():4.0f} to {rho.max():4.0f} kg/m³")
 
 # %%
-# Look
-# ----
+# Data and sections
+# -----------------
 
 figure, axes = plt.subplots(5, 1, figsize=(7, 9), sharex=True, layout="constrained")
 axes[0].errorbar(x, data[0], UNCERTAINTY, fmt="k.", ms=4, label="measured")

@@ -118,9 +118,9 @@ compare(
 # %%
 # Layered
 # -------
-# A sill. For an estimate that is smoother along x than along z, use longer `length_scales` along x
-# of `TikhonovInverter`, or weights of slopes of `SparseInverter`. Bounds exclude densities of the
-# other sign, and thereby reduce the mass at depth. Thickness and density remain undetermined
+# A sill. For an estimate that is smoother along x than along z, use larger `length_scales` along x
+# in `TikhonovInverter`, or `norm_weights` in `SparseInverter`. Bounds exclude densities of the
+# other sign, and thereby reduce the mass at depth. Thickness and density cannot be determined
 # separately.
 
 bounds = (0, 250)

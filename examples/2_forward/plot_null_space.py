@@ -88,7 +88,7 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 figure.savefig(output / "null_space.png", dpi=100)
 
 # %%
-# Of the layers and the body in the section, the data determine lateral changes near the top.
+# Of the layers and the body in the section, the data determine only lateral changes near the top.
 # Everything else in an estimate comes from the method: zero for the least norm, the smoothest
 # continuation for a smooth inversion, and the mean of similar training sections for a network. With
 # noise, the range part is even smaller.

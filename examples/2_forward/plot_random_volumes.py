@@ -29,10 +29,10 @@ rows = [np.flatnonzero(data.family == family)[0] for family in families]
 print(data.DESCR)
 
 # %%
-# Look
-# ----
+# Sections, maps and gravity
+# --------------------------
 # Below each name are a vertical section, a map at the stated depth, and gravity. Section and map
-# cut the volume where it departs most from flat layers.
+# cut the volume where it differs most from flat layers.
 
 z, y, x = mesh.edges
 figure, axes = plt.subplots(

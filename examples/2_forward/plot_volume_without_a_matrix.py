@@ -16,7 +16,7 @@ from skgrav import ForwardOperator, Mesh, Survey, TikhonovInverter
 from skgrav.plotting import DensityDisplay
 
 # %%
-# A dense and a light body below a grid of stations with the spacing of the columns.
+# A dense and a light body lie below a grid of stations with the spacing of the columns.
 
 mesh = Mesh.regular((40, 100, 100), 50.0)
 truth = np.zeros(mesh.shape)
@@ -47,7 +47,7 @@ chi = result.chi_factor[0]
 print(f"chi factor {chi:.2f} after {result.n_iter[0]} iterations, correlation {correlation:.2f}")
 
 # %%
-# Cuts through the dense body, truth and estimate in the same colours.
+# Slices through the dense body, with the same colours for truth and estimate.
 
 display = DensityDisplay.from_predictions(
     truth.ravel(), result.rho[0], mesh=mesh, difference=False, at=(550.0, -500.0, -250.0)

@@ -20,9 +20,9 @@ from skgrav.metrics import relative_l2_error
 # %%
 # Both estimates
 # --------------
-# The network that comes with the library was trained on 1.2 million sections of nine families, in
-# the paper's geometry, with noise of all levels up to a tenth. The linear estimate learns mean and
-# covariance from 5000 of them.
+# The network that comes with the library was trained on 600,000 sections of nine families and their
+# mirror images, in the paper's geometry, with noise of all levels up to a tenth. The linear
+# estimate takes mean and covariance from 5000 sections.
 
 mesh = Mesh.square(50)
 train = make_gravity_dataset(5000, mesh=mesh, random_state=0)
@@ -30,8 +30,8 @@ linear = BayesLinearInverter(operator=train.operator).fit(train.data, train.targ
 network = CNNInverter.from_pretrained()
 
 # %%
-# Compare on sections that neither has seen
-# -----------------------------------------
+# Compare on sections outside both training sets
+# ----------------------------------------------
 
 NOISE = 0.001
 test = make_gravity_dataset(900, mesh=mesh, noise_level=NOISE, random_state=1)

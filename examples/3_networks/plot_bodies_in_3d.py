@@ -52,12 +52,12 @@ for name, found in estimates.items():
     )
 
 # %%
-# Look
-# ----
+# Maps and sections
+# -----------------
 # A map at 375 m and a section through both bodies, along the line between them. Compact inversion
 # is given both densities, and its norm suits boxes: here its error is smaller than that of the
-# network. For winding bodies it is larger, as the page on public problems shows. The network needs
-# no settings and takes milliseconds, but does not fit the data to their noise; a `Refiner` would.
+# network. For winding bodies it is larger: :doc:`/public_problems`. The network needs no settings
+# and takes milliseconds, but does not fit the data to their noise; a `Refiner` would.
 
 z, y, x = mesh.edges
 figure, axes = plt.subplots(4, 2, figsize=(9.5, 9), layout="constrained", sharex=True)

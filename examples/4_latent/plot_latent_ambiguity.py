@@ -94,12 +94,12 @@ output = Path(os.environ.get("SKGRAV_PICTURES", "."))
 display.figure_.savefig(output / "latent_ambiguity.png", dpi=100)
 
 # %%
-# From all starts, the misfit decreases below a hundredth of the data, but each search ends in
-# another section, with bodies and layers at other places and depths. Their errors exceed that of
+# From all starts, the misfit decreases below a hundredth of the data, but each search ends in a
+# different section, with bodies and layers at other places and depths. Their errors exceed that of
 # the mean of the training sections, although they fit the data far better. The error of their mean
 # is smaller, since arbitrary structure averages out. The default is smooth: it has the structure
-# that the data require, and apart from this the mean of the prior. Its error is the smallest,
-# although in the picture its body is blurred beyond recognition.
+# that the data require, and otherwise the mean of the prior. Its error is the smallest,
+# although its body cannot be recognised in the picture.
 
 # %%
 # Split them
@@ -146,7 +146,7 @@ figure.savefig(output / "latent_ambiguity_spread.png", dpi=100)
 #
 # In the paper's geometry there are 300 data for 2500 cells, here 144 for 576, and the singular
 # values decrease so fast that the data determine only some tens of directions, within their noise.
-# All others depend on the prior alone: on the training sections, the generator, and the preference
-# of the search among codes that fit equally well. Without a prior, they depend on the start. The
+# All others depend on the prior alone: on the training sections, on the generator, and on which of
+# the codes that fit equally well the search finds. Without a prior, they depend on the start. The
 # default takes the most probable code, which has a much smaller error in the null-space part. Most
 # of its error is still in this part, which the data do not determine.

@@ -114,11 +114,11 @@ display.figure_.savefig(output / "latent_from_cnn.png", dpi=100)
 # %%
 # Without a prior, the result depends on the start. From a random code, the search ends in a section
 # with spurious blocks that fit the data, and its error is much larger than that of the network's
-# estimate, with little effect of the noise. From the network's estimate, the search remains near
+# estimate, whatever the noise. From the network's estimate, the search remains near
 # it: the data are fitted better, and the error is about that of the network.
 #
 # With a prior and the representation error of the generator, the start has less effect. The default
 # fits the data even better and has a smaller error than the network, about the same from a
-# regression as from the network's estimate, which it changes only by the share that reduced the
+# regression as from the network's estimate, which is changed only by the share that reduced the
 # error of training pairs. For noisy data, its fit stops at about the noise, and the gain over the
 # network is smaller.

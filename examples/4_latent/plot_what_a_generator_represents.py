@@ -109,8 +109,8 @@ figure.savefig(output / "error_against_code_length.png", dpi=100)
 
 # %%
 # Errors decrease slowly with the length of the code, since sections with sharp interfaces at any
-# place have no short description by smooth patterns. The error of a VAE is somewhat smaller than
-# that of as many principal components, and larger than that of twice as many. This is the least
-# error of any inversion in the latent space of the generator, unless the part that the generator
-# cannot represent is kept from the estimate of another inverter, as `LatentInverter` does. With
-# gravity data, the error is usually larger.
+# place cannot be described by a few smooth patterns. The error of a VAE is somewhat smaller than
+# that of as many principal components, and larger than that of twice as many. This is a lower
+# bound for the error of any inversion in the latent space of the generator, unless the part that
+# the generator cannot represent is kept from the estimate of another inverter, as `LatentInverter`
+# does. With gravity data, the error is usually larger.

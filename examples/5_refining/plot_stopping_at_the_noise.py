@@ -4,7 +4,7 @@ Refining must stop at the noise
 
 A network's estimate fits the data only roughly. Refining improves the fit, but for noisy data it
 also fits the noise, unless it is stopped by the discrepancy principle, when the residual is as
-large as the noise, and not by a small tolerance.
+large as the noise, instead of by a small tolerance.
 """
 
 import os

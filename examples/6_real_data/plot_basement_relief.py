@@ -72,8 +72,8 @@ for name, wells in {"gravity alone": None, "with two known depths": points}.item
     )
 
 # %%
-# Look
-# ----
+# Data and depths
+# ---------------
 # Top: the data without the gravity of the known rock, and the gravity of the Moho. Bottom: the Moho
 # with one standard deviation, and the published Moho in black.
 
@@ -108,7 +108,7 @@ figure.savefig(output / "basement_relief.png", dpi=100)
 # What gravity determines of the Moho
 # -----------------------------------
 # The data determine its shape: the rise by 17 km from the shelf to the ocean, within 1.3 km of the
-# published Moho. The data do not require the undulations of the latter at 4 mGal. They do not
-# determine the mean depth, which trades off with the free base level and is uncertain by
-# kilometres, as the standard deviation shows; two known depths fix it. Errors of the subtracted
-# sediments cause errors of the Moho.
+# published Moho. With an uncertainty of 4 mGal, the data do not require the undulations of the
+# latter. They do not determine the mean depth, which trades off with the free base level and is
+# uncertain by kilometres, as the standard deviation shows; two known depths fix it. Errors of the
+# subtracted sediments cause errors of the Moho.

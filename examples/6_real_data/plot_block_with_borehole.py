@@ -31,7 +31,8 @@ gravity = ForwardOperator(mesh, block.survey)
 # A vertical hole through the block, logged every 5 m down to 600 m. The simulated log has densities
 # with errors of 10 kg/m3, relative to the background, like the densities of the inversion. Samples
 # in the same cell are averaged to one datum. Its uncertainty includes the difference between a cell
-# of 50 m and the rock at the wall of the hole, so it is not divided by the number of samples.
+# of 50 m and the rock at the wall of the hole, which is common to the samples of a cell, so it does
+# not decrease with their number.
 
 depth = np.arange(2.5, 600.0, 5.0)
 measured = np.where((depth > 200) & (depth < 400), 100.0, 0.0)
@@ -57,8 +58,8 @@ for name, operator in (("gravity", gravity), ("gravity and log", joint)):
 # %%
 # The data determine the mass and the depth in both cases, and with the log the density along the
 # hole. Around it, the influence of the log on a smooth model decreases over about the length at
-# which smoothness and smallness have equal weight. The error decreases, but by far less than a
-# half. Sections through the hole, without the padding:
+# which smoothness and smallness have equal weight. The error decreases, but by much less
+# than a half. Sections through the hole, without the padding:
 
 display = DensityDisplay.from_predictions(
     truth, estimates, mesh=mesh, difference=False, at=(300.0, 10.0, 10.0)

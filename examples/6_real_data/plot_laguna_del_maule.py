@@ -2,8 +2,8 @@
 A measured volume: the magma reservoir below Laguna del Maule
 =============================================================
 
-191 stations around a lake in the Andes, where the ground rises by 20 cm a year. A body of low
-density near 2 km depth was interpreted as the magma reservoir [1]_.
+Gravity was measured at 191 stations around a lake in the Andes, where the ground rises by 20 cm a
+year. A body of low density near 2 km depth was interpreted as the magma reservoir [1]_.
 
 .. [1] Miller et al. (2017), Earth and Planetary Science Letters, doi:10.1016/j.epsl.2016.11.007
 """

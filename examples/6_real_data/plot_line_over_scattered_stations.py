@@ -86,8 +86,8 @@ for name, rho in sections.items():
     print(f"{name}: chi factor {chi_factor(inverter.operator_, rho[None], observed[None]):.2f}")
 
 # %%
-# Look
-# ----
+# The line, the data and the sections
+# -----------------------------------
 
 heights = [4, 2, 1, 2, 2]
 figure, axes = plt.subplots(5, 1, figsize=(9, 13), layout="constrained", height_ratios=heights)

@@ -112,8 +112,8 @@ for name, section in estimates.items():
     )
 
 # %%
-# Look
-# ----
+# Sections and data
+# -----------------
 # Black: the published interfaces. Green: depth at which an estimate reaches half of the mantle's
 # contrast.
 

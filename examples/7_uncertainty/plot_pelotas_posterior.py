@@ -184,8 +184,8 @@ for (source, name), found in bands.items():
     )
 
 # %%
-# Look
-# ----
+# Interfaces and sections
+# -----------------------
 # Black: published interfaces. Colours: medians and bands of 90 %.
 
 figure, axes = plt.subplots(2, 1, figsize=(9, 7.5), sharex=True, sharey=True, layout="constrained")

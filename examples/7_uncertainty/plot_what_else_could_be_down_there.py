@@ -123,7 +123,7 @@ calibration.figure_.savefig(output / "posterior_calibration.png", dpi=100)
 
 # %%
 # Bands of 90 % are calibrated for both. Those of 50 % are too wide for the Gaussian, whose samples
-# are also speckled, as `PosteriorDisplay` shows, whereas rock has few densities with sharp
+# are also rough, as `PosteriorDisplay` shows, whereas geology has few densities with sharp
 # interfaces. The histograms are those of the analogues. Intervals that are calibrated for all
-# sections together need not be for each kind of geology, and are not valid for kinds that are not
-# in the library.
+# sections together need not be calibrated for each kind of geology, and are not valid for kinds
+# that are not in the library.

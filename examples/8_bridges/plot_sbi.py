@@ -50,7 +50,7 @@ prior = simulator.prior(y_train)
 theta, x = simulator.pairs(y_train, random_state=0)
 
 # %%
-# sbi trains a masked autoregressive flow, here for some seconds only. More sections and epochs
+# sbi trains a masked autoregressive flow, here for a few seconds only. More sections and epochs
 # would improve it.
 
 torch.manual_seed(0)
@@ -115,6 +115,6 @@ figure.savefig(output / "sbi.png", dpi=100)
 # represent is missing.
 #
 # If generator and operator are linear and the noise is Gaussian, as here, the Gaussian posterior is
-# exact for a Gaussian prior of codes, and needs no training. sbi needs simulations only, neither
-# derivatives nor a likelihood. For a nonlinear generator, noise with outliers, or a simulation by
+# exact for a Gaussian prior of codes, and needs no training. sbi needs only simulations, but no
+# derivatives and no likelihood. For a nonlinear generator, noise with outliers, or a simulation by
 # another program, only the simulator changes.
