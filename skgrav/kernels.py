@@ -35,7 +35,7 @@ Component = int | tuple[int, int]
 
 
 def parity(component: Component, axis: int) -> int:
-    """Return the sign that a component changes by where the offsets along an axis change theirs.
+    """Return the factor by which a component changes if the offsets along an axis change sign.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Pipelines that also take bare estimators as steps."""
+"""Pipelines that also take estimators without names as steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Pipeline", "make_pipeline"]
 class Pipeline(SavedMixin, _pipeline.Pipeline):
     """Scikit-learn's Pipeline, with steps that need no names, and `save` and `load`.
 
-    Bare steps are named as `make_pipeline` names them, by their class in lower case:
+    Steps without names are named as by `make_pipeline`, by their class in lower case:
     ``refiner__solver`` is a parameter.
 
     Parameters

@@ -69,7 +69,7 @@ class DensityGenerator(
 ):
     """Base of density models with codes: sections or volumes to be drawn, encoded and decoded.
 
-    Codes of sections are distributed about as ``N(0, I)``.
+    In training, ``N(0, I)`` is the prior of the codes.
 
     Parameters
     ----------
@@ -79,8 +79,8 @@ class DensityGenerator(
         The library's network, or that of arXiv:2510.09632.
     mesh : Mesh, default=None
         Mesh of the densities, 2D of sections or 3D of volumes, whose layers are channels of 2D
-        convolutions over the map; None assumes square 2D sections. Of a mesh with inactive cells,
-        the networks see a constant there, and X has the active cells alone.
+        convolutions over the map; None assumes square 2D sections. In inactive cells, the
+        networks have a constant, and X contains only the active cells.
     max_epochs : int, default=None
         Passes over the training set; None takes that of the architecture.
     batch_size : int, default=None

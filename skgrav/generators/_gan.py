@@ -48,8 +48,8 @@ class GANGenerator(DensityGenerator):
         ``"paper"`` has the networks and the non-saturating loss of [1]_.
     mesh : Mesh, default=None
         Mesh of the densities, 2D of sections or 3D of volumes, whose layers are channels of 2D
-        convolutions over the map; None assumes square 2D sections. Of a mesh with inactive cells,
-        the networks see a constant there, and X has the active cells alone.
+        convolutions over the map; None assumes square 2D sections. In inactive cells, the
+        networks have a constant, and X contains only the active cells.
     max_epochs : int, default=None
         Passes over the training set; None takes 40, or the paper's 45.
     batch_size : int, default=None

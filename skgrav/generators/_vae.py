@@ -48,7 +48,7 @@ class VAEGenerator(DensityGenerator):
     """Variational autoencoder of density sections or volumes.
 
     `transform` gives the mean of the posterior of each code. `sample` draws from the density of
-    the codes of training sections, which are not spread as ``N(0, I)``.
+    the codes of training sections, which are not distributed as ``N(0, I)``.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ class VAEGenerator(DensityGenerator):
         their range. ``"paper"`` is the network of [1]_, along the flattened section.
     mesh : Mesh, default=None
         Mesh of the densities, 2D of sections or 3D of volumes, whose layers are channels of 2D
-        convolutions over the map; None assumes square 2D sections. Of a mesh with inactive cells,
-        the networks see a constant there, and X has the active cells alone.
+        convolutions over the map; None assumes square 2D sections. In inactive cells, the
+        networks have a constant, and X contains only the active cells.
     max_epochs : int, default=None
         Passes over the training set; None takes 20, or the paper's 25.
     batch_size : int, default=None

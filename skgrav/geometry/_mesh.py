@@ -29,7 +29,7 @@ class Mesh(ValueObject):
 
     Densities on a mesh are vectors of `n_cells` values: the image of shape `shape` flattened in
     C order, so the top layer comes first. z is positive down. With `active`, the other cells of
-    the block, such as air, are no unknowns, and the vectors leave them out.
+    the block, such as air, are not unknowns, and the vectors leave them out.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ class Mesh(ValueObject):
         """Choose a mesh for a survey.
 
         Equal columns lie below the stations, wider ones beside them, and layers thicken with depth.
-        What was chosen and why is logged at the level INFO; see Notes.
+        The choices and their reasons are logged at the level INFO; see Notes.
 
         Parameters
         ----------
@@ -417,7 +417,7 @@ class Mesh(ValueObject):
         return Mesh(self.edges, active)
 
     def fraction_below(self, topography: Any, *, positive: Literal["down", "up"] = "down") -> Array:
-        """Return how much rock the ground gives each active cell, relative to its volume.
+        """Return the volume of rock that each active cell represents, relative to its own.
 
         Parameters
         ----------
@@ -429,9 +429,9 @@ class Mesh(ValueObject):
         Returns
         -------
         fraction : ndarray of shape (n_cells,)
-            The parameter `fraction` of `ForwardOperator`: 1 but in the highest active cell of each
-            column, which stands for all rock of the column up to the ground: half a cell less or
-            more, or all that `below` left out because of stations. Rock above the block is not
+            The parameter `fraction` of `ForwardOperator`: 1 except in the highest active cell of
+            each column, which represents all rock of the column up to the ground: half a cell less
+            or more, or all that `below` left out because of stations. Rock above the block is not
             counted.
 
         Raises

@@ -40,10 +40,10 @@ _SPREAD = 3.0
 class AnalogueInverter(PriorApplicability, InverterMixin, BaseEstimator):
     """Sections of a library whose gravity is nearest to the data, corrected to fit them.
 
-    Nothing is trained, on any geometry: each analogue is a geologically plausible section that fits
-    the data to their noise, and together they are draws of the posterior. The mean of them is about
-    as accurate as `BayesLinearInverter`, their distribution closer to the truth: it is not Gaussian
-    and keeps interfaces sharp.
+    Needs no training, and takes any geometry. Each analogue is a geologically plausible section
+    that fits the data to their noise, and together they are draws from the posterior. Their mean is
+    about as accurate as `BayesLinearInverter`. Their distribution is closer to the truth: it is not
+    Gaussian, and keeps interfaces sharp.
 
     Parameters
     ----------
@@ -95,8 +95,8 @@ class AnalogueInverter(PriorApplicability, InverterMixin, BaseEstimator):
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
         If the data of `predict` show far more noise than stated or are unlike the training data,
-        see `applicability`, or no density within the training densities explains them, as of
-        data of the other sign; or estimates are beyond the densities of rocks, or far from the
+        see `applicability`, or no density within the training densities explains them, as with
+        data of the wrong sign; or estimates are beyond the densities of rocks, or far from the
         training densities.
 
     See Also
@@ -104,7 +104,7 @@ class AnalogueInverter(PriorApplicability, InverterMixin, BaseEstimator):
     BayesLinearInverter : The exact posterior of a Gaussian with the mean and covariance of the
         library.
     CNNInverter : More accurate estimates, by training.
-    skgrav.metrics.crps, skgrav.metrics.interval_coverage : Whether predicted distributions hold.
+    skgrav.metrics.crps, skgrav.metrics.interval_coverage : Evaluate predicted distributions.
 
     Notes
     -----
@@ -121,8 +121,8 @@ class AnalogueInverter(PriorApplicability, InverterMixin, BaseEstimator):
     as large as those of the posterior in each coordinate: by Matheron's factors analogues that are
     near to noisy data already would fit the noise. Exact data are fitted exactly.
 
-    Analogues are the less like the truth the smaller the library, for which `inflation` makes up on
-    average. Files and pickles contain the library.
+    The smaller the library, the less its sections resemble the truth; `inflation` corrects
+    intervals for this on average. Files and pickles contain the library.
 
     References
     ----------

@@ -32,8 +32,8 @@ _SPREAD = 3.0
 class BayesLinearInverter(PriorApplicability, InverterMixin, BaseEstimator):
     """Posterior mean of density, with the mean and covariance of the training densities as prior.
 
-    In closed form, and of all estimates linear in the data that of least mean squared error: the
-    benchmark for networks. The noise level of each sample enters its estimate.
+    The estimate has a closed form and, of all estimates linear in the data, the least mean squared
+    error: it is the reference for networks. It depends on the noise level of each sample.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ class BayesLinearInverter(PriorApplicability, InverterMixin, BaseEstimator):
         If the operator was identified, or reproduces the pairs only roughly.
     UserWarning
         If the data of `predict` show far more noise than stated or are unlike the training data,
-        see `applicability`, or no density within the training densities explains them, as of
-        data of the other sign; or estimates are beyond the densities of rocks, or far from the
+        see `applicability`, or no density within the training densities explains them, as with
+        data of the wrong sign; or estimates are beyond the densities of rocks, or far from the
         training densities.
 
     See Also

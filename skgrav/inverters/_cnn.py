@@ -82,10 +82,9 @@ class CNNInverter(
     architecture : {"residual", "unet", "paper"} or callable, default="residual"
         ``"residual"`` is a residual network on whitened data. ``"unet"`` is a U-Net on linear
         estimates as images on the mesh, in 2D and 3D, whose columns must have one width.
-        ``"paper"`` is the convolutional
-        network of [1]_ on standardised data. A callable ``f(n_data, n_cells, n_components)``
-        returns a torch module from standardised data to densities scaled to [0, 1], and is trained
-        as the paper's.
+        ``"paper"`` is the convolutional network of [1]_ on standardised data. A callable
+        ``f(n_data, n_cells, n_components)`` returns a torch module from standardised data to
+        densities scaled to [0, 1], which is trained like the paper's.
     operator : ForwardOperator or MatrixOperator, default=None
         The physics, for ``"residual"`` and ``"unet"``, which needs a ForwardOperator. None takes
         the paper's geometry for these sizes if it reproduces the training pairs, and otherwise,
@@ -102,8 +101,8 @@ class CNNInverter(
     learning_rate : float, default=None
         Highest learning rate of AdamW, or for ``"unet"`` of Muon [2]_, whose updates of weights are
         orthogonal and of the size of AdamW's. None takes 4e-3 for ``"unet"`` and 1e-3 for others.
-        For ``"residual"`` and ``"unet"`` it rises and falls in one cycle; for others it shrinks by
-        0.8 per 100 epochs.
+        For ``"residual"`` and ``"unet"`` it rises and falls in one cycle; for others it is
+        multiplied by 0.8 every 100 epochs.
     weight_decay : float, default=None
         Decoupled weight decay; None takes 1e-2 for ``"residual"`` and ``"unet"``, and the paper's
         1e-4 for others.
@@ -159,7 +158,7 @@ class CNNInverter(
     checkpoint : str or path-like, default=None
         Directory for this training only, where `fit` keeps its state after each epoch. If it is
         killed or interrupted, the same fit continues from there and ends with the same weights;
-        another fit is refused. Emptied when training has ended.
+        another fit is refused. The file is removed at the end of training.
 
     Attributes
     ----------
@@ -238,7 +237,7 @@ class CNNInverter(
     and of `data_consistency`, are encoded batch by batch. The operator is checked with 1000 pairs,
     and principal components are learned from 10,000 sections, covariances for ``"unet"`` from
     2000. Denormal numbers, which slow CPUs down, count as zero in training.
-    Global random states stay untouched.
+    Global random states are not changed.
 
     References
     ----------

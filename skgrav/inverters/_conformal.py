@@ -28,8 +28,8 @@ class ConformalInverter(InverterMixin, BaseEstimator):
     """Inverter with intervals of density that have their nominal coverage.
 
     Split conformal prediction [1]_: residuals of sections that the inverter was not fitted to are
-    the widths of the intervals of others, cell by cell. It holds for any inverter, whether that
-    estimates its own errors or not, and for any number of sections.
+    the widths of the intervals of others, cell by cell. The coverage holds for any inverter,
+    whether it estimates its own errors or not, and for any number of sections.
 
     Parameters
     ----------

@@ -64,9 +64,10 @@ _MAX_ITER = {"gauss-newton": 30, "lbfgs": 200, "adam": 5000}
 class LatentInverter(InverterMixin, BaseEstimator):
     """Inversion in the latent space of a generator, the paper's second method.
 
-    Finds the code whose section fits the data of each sample, for all samples at once. As no
-    generator represents the true density exactly, a closer fit than it allows raises the error: by
-    default its approximation errors are part of the data errors, and codes have a prior.
+    Finds the code whose section fits the data of each sample, for all samples at once. No
+    generator represents the true density exactly, and a fit closer than its approximation error
+    increases the error of the density. By default, approximation errors are therefore part of the
+    data errors, and codes have a prior.
 
     Parameters
     ----------

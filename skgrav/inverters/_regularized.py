@@ -76,7 +76,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
     _about_estimate: ClassVar[bool] = False
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Prepare the inversion, which `predict` makes.
+        """Prepare the inversion that `predict` performs.
 
         Parameters
         ----------
@@ -217,7 +217,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         return draws[:, 0] if self._y_ndim == 1 else draws
 
     def resolution(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> Resolution:
-        """Compute what the estimates of single cells would be at the alpha of each sample.
+        """Compute the model resolution at the alpha of each sample.
 
         Without bounds, as if the estimate were linear in the data.
 

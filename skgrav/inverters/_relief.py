@@ -138,8 +138,8 @@ class ReliefInverter(InverterMixin, BaseEstimator):
     decay_length : float, default=None
         Depth in metres over which the contrast decays; negative where it grows.
     reference : float or array-like of shape (n_columns,), default=None
-        Depth of the interface in the reference Earth, whose gravity is no part of the data, such as
-        the normal Moho. None takes the ground, the top of the highest active cell of each
+        Depth of the interface in the reference Earth, whose gravity is not part of the data, such
+        as the normal Moho. None takes the ground, the top of the highest active cell of each
         column: without sediments there is no anomaly.
     bounds : tuple of two, each float or array-like of shape (n_columns,), default=None
         Least and largest depth of the interface in metres, infinities allowed. Equal ones fix it,
@@ -315,7 +315,7 @@ class ReliefInverter(InverterMixin, BaseEstimator):
         self.tol = tol
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Prepare the inversion, which `predict` makes.
+        """Prepare the inversion that `predict` performs.
 
         Parameters
         ----------

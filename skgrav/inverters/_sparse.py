@@ -67,8 +67,8 @@ class SparseInverter(RegularizedInverter):
         Expected departure of bodies, a magnitude or the lowest and highest one, 0 for a sign that
         is not expected; bodies of another size than assumed deviate from it. None expects bodies
         whose radius is 1.4 times the geometric mean of their depth and of the size of cells, so
-        that smaller cells give smaller and denser bodies. Data hardly determine it: what was
-        expected stands in `iterations` of the result.
+        that smaller cells give smaller and denser bodies. Data hardly determine it; the
+        expected values are in `iterations` of the result.
     depth_weighting : float, "sensitivity", "distance" or None, default=None
         Weights of departures that fall with depth, as in `TikhonovInverter`. With mixed norms,
         ``"sensitivity"`` weighs each cell by its own sensitivity per volume, and None does so, too.

@@ -70,7 +70,8 @@ class TikhonovInverter(RegularizedInverter):
         z + z0 below the mean station; the kernel decays with exponent 1 in 2D and 2 in 3D.
         ``"sensitivity"`` takes the decay from the operator: the square root of the norm of a column
         per volume, averaged over each layer with these norms as weights, or for each cell without
-        a mesh. The mean square of weights is 1.
+        a mesh. ``"distance"`` weights each cell by its distances from all stations [7]_. The mean
+        square of weights is 1.
     reference : float, array-like of shape (n_cells,), "mean" or None, default=None
         Density from which departures are measured; ``"mean"`` is the mean of the training
         densities, None is zero.
@@ -291,7 +292,7 @@ class TikhonovInverter(RegularizedInverter):
         )
 
     def leave_one_out(self, X: ArrayLike, *, noise_level: ArrayLike | None = None) -> Array:
-        """Compute how far each datum is from what all others predict of it.
+        """Compare each datum with its prediction by all others.
 
         Predictions are those of the posterior of `sample_y`, in closed form and without bounds: the
         cross-validation of kriging [1]_. A smooth density may fit an outlier, which then has no

@@ -24,7 +24,7 @@ N_DRAWS = 50
 
 @dataclass(frozen=True)
 class Resolution:
-    """What an estimate makes of densities of single cells, and how deep it depends on the data.
+    """Model resolution of an estimate, and its depth of investigation.
 
     The model resolution matrix maps the departures of true densities from the reference to those
     of their estimate from exact data.
@@ -32,8 +32,8 @@ class Resolution:
     Parameters
     ----------
     diagonal : ndarray of shape (n_samples, n_cells)
-        Share of the departure of a cell that is found in this cell; of operators too large to
-        decompose to a few hundredths.
+        Share of the departure of a cell that is recovered in this cell; to a few hundredths for
+        operators too large to decompose.
     depth_of_investigation : ndarray of shape (n_samples, n_cells)
         Index of Oldenburg and Li [1]_: the difference of estimates from two constant references at
         the same alpha, relative to that of the references. 0 where the data alone determine the

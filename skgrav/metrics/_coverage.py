@@ -59,7 +59,7 @@ def interval_coverage(
 
     See Also
     --------
-    crps : A score that is best for the true distribution; coverage is right for wide ones, too.
+    crps : A score that is best for the true distribution, unlike the coverage.
     sample_coverage : Whether a generator draws all kinds of sections.
     skgrav.plotting.CalibrationDisplay : Draws coverages against levels.
 

@@ -148,9 +148,10 @@ def chi_factor(
     Returns
     -------
     chi : float or ndarray of shape (n_samples,)
-        1 means that the data are fitted to their noise, less that noise is fitted, too; infinite
-        where data are missed and their noise underflows. A trend of the operator's survey is first
-        fitted to the residual, and its coefficients are subtracted from the number of data.
+        1 means that the data are fitted to their noise, less means that noise is fitted, too.
+        Infinite where data are not fitted and their noise underflows. A trend of the operator's
+        survey is first fitted to the residual, and its coefficients are subtracted from the number
+        of data.
 
     Raises
     ------

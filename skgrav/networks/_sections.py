@@ -182,7 +182,7 @@ class SectionGenerator(Decoder):
 class SectionCritic(Critic):
     """Score of how real a section or a volume looks, with spectral norm in every layer.
 
-    A further channel is the spread over the batch, which exposes samples that are all alike.
+    A further channel is the spread over the batch, which shows if all samples are alike.
 
     Parameters
     ----------

@@ -97,7 +97,8 @@ class ForwardOperator(BaseOperator):
     ------
     ValueError
         If the densities or `fraction` do not match the mesh, the survey's dimension differs from
-        it, the mesh lies wholly above the stations, the columns of the stations are swapped,
+        it, the mesh lies wholly above the stations, stations lie inside active cells of a mesh that
+        has inactive ones, the columns of the stations are swapped,
         ``method="fft"`` is given for stations off any lattice, or ``method="anywhere"`` for
         columns of too many widths.
     MemoryError
@@ -106,7 +107,8 @@ class ForwardOperator(BaseOperator):
     Warns
     -----
     PhysicsWarning
-        If stations lie inside or far off the mesh, or one of both seems to be in kilometres.
+        If stations lie inside a mesh without inactive cells or far off it, or one of both seems to
+        be in kilometres.
     UserWarning
         If ``method="anywhere"`` misses `tol` at ten stations whose rows `fit` computes.
 

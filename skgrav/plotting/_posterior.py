@@ -50,8 +50,8 @@ class PosteriorDisplay:
     truth : array-like of shape (n_cells,), default=None
         True density, drawn beside the draws and in the profile.
     threshold : float, default=None
-        Density of which the probability to be exceeded is drawn; None takes the middle of the
-        range of the mean.
+        Threshold whose probability of being exceeded is drawn; None takes the middle of the range
+        of the mean.
     x : float, default=None
         Horizontal position of the profile, in metres; None takes that of the cell whose mean
         differs most from the median.
@@ -79,14 +79,14 @@ class PosteriorDisplay:
 
     See Also
     --------
-    CalibrationDisplay : Whether such posteriors hold.
+    CalibrationDisplay : Calibration of such posteriors.
     SampleGalleryDisplay : More draws.
     DensityDisplay : Estimates without their uncertainty, also in 3D.
 
     Notes
     -----
-    The profile is what a borehole at `x` is expected to find: the band of 90 % is to be left by one
-    cell in ten.
+    The profile is what a borehole at `x` is expected to find: one cell in ten should lie outside
+    the band of 90 %.
 
     Examples
     --------
@@ -154,7 +154,7 @@ class PosteriorDisplay:
         n_samples : int, default=100
             Number of draws, at least 19 for the band of 90 %.
         threshold : float, default=None
-            Density of which the probability to be exceeded is drawn.
+            Threshold whose probability of being exceeded is drawn.
         x : float, default=None
             Horizontal position of the profile, in metres.
         padding : bool, default=False
@@ -213,7 +213,7 @@ class PosteriorDisplay:
         ax: Any = None,
         **plot_kw: Any,
     ) -> Self:
-        """Draw the posterior of one sample, of which there are draws.
+        """Draw the posterior of one sample from given draws.
 
         Parameters
         ----------
@@ -224,7 +224,7 @@ class PosteriorDisplay:
         sample : int, default=0
             Row of `y_true` and `y_pred`.
         threshold : float, default=None
-            Density of which the probability to be exceeded is drawn.
+            Threshold whose probability of being exceeded is drawn.
         x : float, default=None
             Horizontal position of the profile, in metres.
         padding : bool, default=False

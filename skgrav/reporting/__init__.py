@@ -1,4 +1,4 @@
-"""Reports of inversions: one page with data, density, what was assumed, and what to doubt."""
+"""Reports of inversions: one page with data, density, assumptions and findings."""
 
 from skgrav.reporting._findings import Finding
 from skgrav.reporting._provenance import provenance

@@ -79,7 +79,7 @@ _UNFITTED = {
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to doubt of an inversion.
+    """A reason to doubt an inversion.
 
     Parameters
     ----------

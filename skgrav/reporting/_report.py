@@ -133,7 +133,7 @@ def report(
     notes: Mapping[str, str] | None = None,
     warnings: Iterable[str] = (),
 ) -> Report:
-    """Report the inversion of one row of data: fit, density, doubts and what was assumed.
+    """Report the inversion of one row of data: fit, density, findings and assumptions.
 
     Parameters
     ----------
