@@ -94,7 +94,7 @@ bench: $(VENV)/.installed-bench ## the benchmarks against peers, hours; fills pa
 	$(ONE_THREAD) $(BIN)/python benchmarks/all.py
 	$(MAKE) public
 
-public: $(VENV)/.installed-bench ## public problems beside SimPEG and published figures, 45 minutes
+public: $(VENV)/.installed-bench ## public problems beside SimPEG and published figures, 40 CPU minutes
 	@mkdir -p build
 	$(ONE_THREAD) $(BIN)/python benchmarks/public.py
 

@@ -13,7 +13,7 @@ PUBLISHED = tuple(
     for engine in ("GRAV3D", "SimPEG")
 )
 VOLUMES = (
-    "GraviGNN, as published, own validation",
+    "GraviGNN, as published",
     "best linear, clipped",
     "smooth",
     "compact, contrast given",

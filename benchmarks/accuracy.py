@@ -392,14 +392,14 @@ def geometry_part(options):
     """Tell what height, stations and components of the survey are worth."""
     report = Report("geometry")
     mesh = Mesh.square(50)
-    for height in (1, 10):
+    for height, spacings in ((1, "1 spacing"), (10, "10 spacings")):
         for n_stations in (50, 150):
             for components in (("z",), ("x", "z")):
                 survey = Survey.line(
                     mesh, n_stations=n_stations, height=0.8 * height - 0.4, components=components
                 )
                 both = "gx and gz" if len(components) > 1 else "gz"
-                name = f"{height} spacings high, {n_stations} stations, {both}"
+                name = f"{spacings} high, {n_stations} stations, {both}"
                 for seed in range(options.seeds):
                     train = pairs(20_000, seed, survey=survey)
                     linear = BayesLinearInverter(operator=train.operator)

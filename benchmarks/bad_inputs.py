@@ -305,7 +305,7 @@ def table(results: list[dict]) -> str:
     rows = [[room, *(counts[room, cls] for cls in CLASSES)] for room in rooms]
     rows.append(["all", *(sum(row[i] for row in rows) for i in range(1, len(CLASSES) + 1))])
     rows = [[row[0], f"{sum(row[1:]):,}", *(f"{n:,}" for n in row[1:])] for row in rows]
-    return markdown(["room", "cases", *CLASSES], rows)
+    return markdown(["subpackage", "cases", *CLASSES], rows)
 
 
 if __name__ == "__main__":

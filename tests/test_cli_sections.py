@@ -341,7 +341,7 @@ def test_former_name_of_the_trend_is_read_with_a_warning(tmp_path, capsys):
             warnings.simplefilter("default", FutureWarning)
             former_section = inverted(path, "--remove", former)
         shown = capsys.readouterr().err
-        assert f"--remove {former} is deprecated since 0.2.0 and ends with 0.4.0" in shown
+        assert f"--remove {former} is deprecated since 0.2.0 and will be removed in 0.4.0" in shown
         assert f"give --trend {name}." in shown
         np.testing.assert_array_equal(below(former_section), below(inverted(path, "--trend", name)))
 

@@ -80,7 +80,7 @@ for level in (1e-2, 1e-6):
 # Share of each cell in the range part: 1 if the data determine it, 0 if they have no information.
 share = np.sum(Vt[s > 1e-2 * s[0]] ** 2, axis=0)
 image = axes[1, 2].pcolormesh(x, z, mesh.unflatten(share), cmap="magma", vmin=0)
-axes[1, 2].set(ylim=(z[-1], z[0]), aspect="equal", title="share of a cell seen at 1 %")
+axes[1, 2].set(ylim=(z[-1], z[0]), aspect="equal", title="resolved share of a cell, 1 %")
 axes[1, 2].set(xlabel="x (m)")
 figure.colorbar(image, ax=axes[1, 2], label="share")
 

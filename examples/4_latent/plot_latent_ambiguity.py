@@ -110,7 +110,7 @@ display.figure_.savefig(output / "latent_ambiguity.png", dpi=100)
 
 _, s, Vt = operator.svd_
 seen = Vt[s > 0.03 * s[0]]
-print(f"\n{operator.n_data_} data, {mesh.n_cells} cells, {len(seen)} directions well seen")
+print(f"\n{operator.n_data_} data, {mesh.n_cells} cells, {len(seen)} in the range part")
 print("                     range part   null-space part   relative to the norm of the truth")
 norm = np.linalg.norm(y_test, axis=1)
 spread = candidates - candidates.mean(axis=0)

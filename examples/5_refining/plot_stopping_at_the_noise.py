@@ -72,7 +72,7 @@ for axis, values, level, label in (
     (axes[0], errors, error_told, "relative L2 error of the density"),
     (axes[1], chis, chi_told, "chi factor of the data"),
 ):
-    axis.loglog(iterations, values, "o-", label="after so many iterations")
+    axis.loglog(iterations, values, "o-", label="stopped at this iteration")
     axis.axhline(level, color="C1", label="noise stated")
     axis.set_ylabel(label)
 axes[0].axhline(error_start, color="0.5", ls=":", label="start")

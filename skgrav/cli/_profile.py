@@ -110,7 +110,8 @@ def add_options(parser: ArgumentParser) -> None:
 def _former_trend(name: str) -> str:
     trend = _FORMER_TRENDS.get(name, name)
     warn(
-        f"--remove {name} is deprecated since 0.2.0 and ends with 0.4.0: give --trend {trend}.",
+        f"--remove {name} is deprecated since 0.2.0 and will be removed in 0.4.0: give "
+        f"--trend {trend}.",
         FutureWarning,
     )
     return trend
