@@ -94,7 +94,7 @@ def test_nothing_masked_passes():
 @pytest.mark.parametrize("value", [pd.NA, None, np.nan])
 @pytest.mark.parametrize("dtype", ["Float64", "object", "float64"])
 def test_pandas_missing_values_are_named_by_column(value, dtype):
-    frame = pd.DataFrame(G, columns=[f"gz{i}" for i in range(6)])
+    frame = pd.DataFrame(G.copy(), columns=[f"gz{i}" for i in range(6)])
     if dtype != "float64":
         frame = frame.astype(dtype)
     frame.loc[1, "gz4"] = np.nan if dtype == "float64" else value
