@@ -294,6 +294,12 @@ def test_cell_depth_and_padding_are_taken_as_given():
     assert bare == Mesh.for_survey(line(), padding=0)
 
 
+def test_depth_of_less_than_a_column_is_said():
+    with pytest.warns(UserWarning, match=r"'depth' is 3 m, less than half the width of the col"):
+        Mesh.for_survey(line(), depth=3.0)
+    Mesh.for_survey(line(), depth=3.0, cell=5.0)
+
+
 def test_it_says_what_it_chose(capsys, caplog):
     with caplog.at_level(logging.INFO, logger="skgrav"):
         mesh = Mesh.for_survey(line())

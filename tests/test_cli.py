@@ -1,6 +1,7 @@
 """The command line: what it writes, where it complains, and with which exit code."""
 
 import csv
+import re
 import subprocess
 import sys
 
@@ -399,3 +400,35 @@ def test_names_of_pictures_and_elevations_are_checked_before_the_work(
     assert code in {1, 2}
     assert said in capsys.readouterr().err
     assert not profile.with_name("s.nc").exists()
+
+
+def test_written_gravity_is_said_in_its_unit(tmp_path, capsys):
+    pytest.importorskip("xarray")
+    mesh = Mesh([[0.0, 200.0], [0.0, 100.0, 200.0]])
+    mesh.to_xarray(np.ones(2)).to_dataset(name="density").to_netcdf(tmp_path / "s.nc")
+    command = ["forward", str(tmp_path / "s.nc"), "--out"]
+    out = tmp_path / "g.csv"
+    assert main([*command, str(out), "--gravity-unit", "uGal"]) == 0
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [row["elevation_m"] for row in rows] == ["0", "0"]
+    least = min(float(row["gz_uGal"]) for row in rows)
+    assert re.search(rf", {least:.4g} to [\d.]+ uGal$", capsys.readouterr().out.strip())
+    assert main([*command, str(tmp_path / "g.nc")]) == 1
+    assert "g.nc'; end its name in '.csv' or '.txt'" in capsys.readouterr().err
+
+
+def test_missing_file_and_zero_data_are_told(tmp_path, capsys):
+    out = ["--noise", "0.1", "--out", str(tmp_path / "section.nc")]
+    assert main(["invert", str(tmp_path / "none.csv"), *out]) == 1
+    assert f"there is no file {tmp_path / 'none.csv'}; check" in capsys.readouterr().err
+    zero = tmp_path / "zero.csv"
+    zero.write_text("x,gz\n" + "".join(f"{100 * i},0\n" for i in range(9)))
+    assert main(["invert", str(zero), *out]) == 1
+    assert "zero.csv has gz = 0 at all stations" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_depth_in_another_unit_is_warned_of(profile, capsys):
+    assert invert(profile, "--noise", "0.1", "--depth", "0.001") == 0
+    said = capsys.readouterr().err
+    assert re.search(r"warning: --depth is 1 m, less than half the width of the columns, \d+", said)

@@ -1,6 +1,7 @@
 """The command line: sections of profiles as they are, and what their files say."""
 
 import json
+import re
 import warnings
 
 import numpy as np
@@ -302,7 +303,10 @@ def test_network_inverts_its_profile_alone(trained, tmp_path, capsys):
     shorter = tmp_path / "shorter.csv"
     shorter.write_text("\n".join(profile.read_text().splitlines()[:-3]))
     assert main(["invert", str(shorter), *out]) == 1
-    assert "was trained for Survey(101 stations" in capsys.readouterr().err
+    assert "was trained for 101 stations, but" in capsys.readouterr().err
+    assert main(["invert", str(profile), *out, "--height", "90"]) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"station 0 at elevation .* m, but .* has station 0 at elevation 90 m", said)
     assert main(["invert", str(profile), *out, "--refine", "lgmress"]) == 1
     assert "--refine is 'lgmress'; allowed are gd" in capsys.readouterr().err
     assert main(["invert", str(profile), *out, "--refine", "cgls"]) == 1

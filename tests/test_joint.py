@@ -332,6 +332,18 @@ def test_a_log_that_contradicts_the_gravity_is_warned_of():
         TikhonovInverter(operator=joint).fit(g).predict(g)
 
 
+def test_a_log_in_grams_per_cubic_centimetre_is_warned_of():
+    scale = np.ones(FITTED.n_data_)
+    scale[IN_LOG] = 1e-3
+    with pytest.warns(UserWarning, match=r"densities of CellValues in 'X' are at most .* in g/cm3"):
+        TikhonovInverter(operator=JOINT).fit(X[:3] * scale)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TikhonovInverter(operator=JOINT).fit(X[:3])
+        scale[IN_LOG] = 0.0  # as the reference
+        TikhonovInverter(operator=JOINT).fit(X[:3] * scale)
+
+
 @pytest.mark.parametrize("weighting", ["sensitivity", 2.0])
 def test_depth_weights_are_those_of_gravity(weighting):
     alone = one_operator(uncertainty=0.02).fit()

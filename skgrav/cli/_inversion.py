@@ -17,13 +17,11 @@ import skgrav
 from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.cli._profile import (
-    GRADIENTS,
-    GRAVITIES,
     PICTURES,
     TRENDS,
     Profile,
     check_output,
-    gravity_unit,
+    data_unit,
     read_profile,
 )
 from skgrav.cli._section import (
@@ -197,22 +195,17 @@ def _smoothest(options: Namespace, profile: Profile) -> Section:
         warnings.filterwarnings("ignore", "'alpha' is 'gcv'")
         result = inverter.fit(g).invert(g)
     if survey.uncertainty is None:
-        _warn_assumed(options, units.pop(), float(result.sigma[0]))
+        _warn_assumed(options, survey.components[0], float(result.sigma[0]))
     section = _section(inverter, inverter.operator_, profile, result.rho, result.trend)
     return replace(section, result=result)
 
 
-def _warn_assumed(options: Namespace, unit: str, sigma: float) -> None:
-    """Warn of the noise, in mGal or E, that generalised cross-validation assumes."""
-    if unit == "E":
-        unit = options.gradient_unit or unit
-        sigma /= GRADIENTS[unit]
-    else:
-        unit = gravity_unit(options)
-        sigma /= GRAVITIES[unit]
+def _warn_assumed(options: Namespace, component: str, sigma: float) -> None:
+    """Warn of the noise of a component, in mGal or E, that cross-validation assumes."""
+    unit, size = data_unit(component, options)
     warn(
         "the noise of the data is not given; generalised cross-validation assumes "
-        f"{sigma:.2g} {unit}, too little for smoothed or gridded data. The noise "
+        f"{sigma / size:.2g} {unit}, too little for smoothed or gridded data. The noise "
         "determines the resolution: give it by --noise, or its column by --sigma."
     )
 
@@ -253,11 +246,10 @@ def _trained(options: Namespace, profile: Profile) -> tuple[Any, ForwardOperator
     survey = getattr(operator, "survey_", None)
     if operator is None or survey is None or operator.units != "mGal":
         raise ValueError(f"{options.model} was not trained in metres and mGal. Train it anew.")
-    same = survey.stations.shape == own.stations.shape and survey.components == own.components
-    if not same or not np.allclose(survey.stations, own.stations, rtol=0, atol=1e-3):
+    if differences := _differences(survey, own):
         raise ValueError(
-            f"{options.model} was trained for {survey}, not for the {own} of {options.profile} "
-            "or at other places. Train a model for this profile."
+            f"{options.model} was trained for {differences[0]}, but {options.profile} has "
+            f"{differences[1]}. Train a model for this profile."
         )
     names = {degree: name for name, degree in TRENDS.items()}
     is_basis = isinstance(survey.trend, np.ndarray)
@@ -272,6 +264,21 @@ def _trained(options: Namespace, profile: Profile) -> tuple[Any, ForwardOperator
     # With the kernel and the fraction of the cells for which the network was trained.
     own_operator = clone(operator).set_params(mesh=operator.mesh_, survey=survey)
     return model, own_operator.set_params(fraction=operator.fraction_).fit()
+
+
+def _differences(survey: Survey, other: Survey) -> list[str]:
+    """Return in what stations or components two surveys differ, once for each; empty if in none."""
+    both = survey, other
+    if survey.n_stations != other.n_stations:
+        return [f"{s.n_stations} stations" for s in both]
+    if survey.components != other.components:
+        return [", ".join(f"g{c}" for c in s.components) for s in both]
+    distance = np.abs(survey.stations - other.stations)
+    i, axis = np.unravel_index(np.argmax(distance), distance.shape)
+    if distance[i, axis] <= 1e-3:
+        return []
+    name, sign = ("x", 1.0) if axis else ("elevation", -1.0)
+    return [f"station {i} at {name} {sign * s.stations[i, axis] + 0.0:.8g} m" for s in both]
 
 
 def _refined(

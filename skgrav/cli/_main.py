@@ -22,6 +22,7 @@ from skgrav.cli._profile import (
     add_options,
     add_station_options,
     check_output,
+    data_unit,
     elevation_unit,
     positive,
     read_places,
@@ -29,7 +30,7 @@ from skgrav.cli._profile import (
     write_profile,
 )
 from skgrav.cli._section import add_mesh_options, below_profile, read_section
-from skgrav.geometry import COMPONENTS, Survey, component_unit
+from skgrav.geometry import COMPONENTS, Survey
 from skgrav.operators import ForwardOperator
 
 #: Errors of input or missing packages, printed without a traceback; others are defects.
@@ -70,7 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             options.run(options)
         except _EXPECTED as error:
-            print(f"skgrav: error: {spelled(str(error), options)}", file=sys.stderr)
+            text = spelled(str(error), options)
+            if isinstance(error, FileNotFoundError) and error.filename is not None:
+                text = f"there is no file {error.filename}; check its name and folder."
+            print(f"skgrav: error: {text}", file=sys.stderr)
             return 1
     return 0
 
@@ -226,7 +230,7 @@ def _describe_section(path: Path) -> None:
 
 
 def _forward(options: Namespace) -> None:
-    check_output(options.out)
+    check_output(options.out, ".csv", ".txt")
     mesh, rho, x, fraction = read_section(options.section)
     if (mesh.ndim == 3) != (options.y is not None):
         raise ValueError(
@@ -253,8 +257,8 @@ def _forward(options: Namespace) -> None:
     survey = Survey(stations, options.components)
     g = ForwardOperator(mesh, survey, fraction=fraction).fit().transform(rho[None])[0]
     write_profile(options.out, survey, g, options)
-    ranges = (
-        f"{values.min():.4g} to {values.max():.4g} {component_unit(component)}"
-        for component, values in zip(survey.components, survey.unflatten(g), strict=True)
-    )
+    ranges = []
+    for component, values in zip(survey.components, survey.unflatten(g), strict=True):
+        unit, size = data_unit(component, options)
+        ranges.append(f"{values.min() / size:.4g} to {values.max() / size:.4g} {unit}")
     print(f"{options.out}: {survey}, {', '.join(ranges)}")

@@ -41,6 +41,7 @@ _OTHER_WORDS = {
     "from 'reference'": "from those of no density",
     "'noise_level' or 'uncertainty'": "'uncertainty'",
     "'depth' or 'padding'": "'depth'",
+    ", or noise_level='auto'": "",
 }
 
 #: Columns of the northing by those of the easting.
@@ -168,6 +169,15 @@ def gravity_unit(options: Namespace) -> str:
     return str(options.gravity_unit or "mGal")
 
 
+def data_unit(component: str, options: Namespace) -> tuple[str, float]:
+    """Return the unit of a component in options and written tables, and its size in mGal or E."""
+    if component_unit(component) == "mGal":
+        unit = gravity_unit(options)
+        return unit, GRAVITIES[unit]
+    unit = str(options.gradient_unit or "E")
+    return unit, GRADIENTS[unit]
+
+
 #: Kinds of pictures that matplotlib writes; it adds one of its own to other names.
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".eps", ".ps")
 
@@ -229,6 +239,11 @@ def read_profile(options: Namespace, noise: float | list[float] | None = None) -
             raise ValueError(
                 f"g{component} reaches {largest:g} mGal: absolute gravity, or in another unit. "
                 "Reduce it to an anomaly, or name the --gravity-unit."
+            )
+        if not largest:
+            raise ValueError(
+                f"{table.path} has g{component} = 0 at all stations: there is nothing to invert. "
+                "Check which column is named."
             )
     trend = TRENDS[options.trend or "none"]
     if survey.ndim == 3:
@@ -304,13 +319,13 @@ def _spelled(name: str, error: str) -> str:
 
 def write_profile(path: Path, survey: Survey, g: Array, options: Namespace) -> None:
     """Write gravity in mGal and gradients in Eotvos to a table, in the units of the options."""
-    length, gravity = length_unit(options), gravity_unit(options)
-    units = {"mGal": (gravity, GRAVITIES), "E": (options.gradient_unit or "E", GRADIENTS)}
+    length = length_unit(options)
     z, *horizontal = survey.stations.T
-    columns = dict(zip(AXES[survey.ndim][:0:-1], horizontal[::-1], strict=True)) | {"elevation": -z}
+    columns = dict(zip(AXES[survey.ndim][:0:-1], horizontal[::-1], strict=True))
+    columns["elevation"] = 0.0 - z  # never -0
     table = {f"{name}_{length}": c / LENGTHS[length] for name, c in columns.items()}
     for component, values in zip(survey.components, survey.unflatten(g), strict=True):
-        unit, sizes = units[component_unit(component)]
-        table[f"g{component}_{unit}"] = values / sizes[unit]
+        unit, size = data_unit(component, options)
+        table[f"g{component}_{unit}"] = values / size
     header, values = ",".join(table), np.column_stack(list(table.values()))
     np.savetxt(checked_path(path), values, "%.10g", ",", header=header, comments="")

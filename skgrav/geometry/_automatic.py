@@ -117,6 +117,11 @@ def automatic_mesh(survey: Any, topography: Any, sizes: Sizes, positive: str) ->
         length = layout.extent or depth / _DEPTH
     terrain = _Terrain(layout, topography, positive, sizes.widths)
     columns, coarser = _few_enough(layout, terrain, sizes, depth, length)
+    if depth < min(columns.widths) / 2:
+        warn(
+            f"'depth' is {depth:g} m, less than half the width of the columns, {columns.size}. "
+            "Check its unit, or give narrower columns by 'cell'."
+        )
     ground, relief = terrain.below(columns.core), terrain.relief
     layers = _Layers.of(terrain, columns, sizes.first, depth)
     terrain.warn_of_stations(max(columns.widths), layers.thickness)
@@ -313,7 +318,7 @@ class _Terrain:
         values = real_array(by_axis_names(topography, "topography"), "topography")
         if values.shape == ():
             self.top = sign * float(values)
-            self.text = f"flat at z = {self.top:.7g} m"
+            self.text = f"flat at z = {self.top + 0.0:.7g} m"
         elif values.ndim == 2 and values.shape[1] == layout.ndim and len(values):
             self._topography = _Points(values * np.r_[sign, np.ones(layout.ndim - 1)])
         else:

@@ -9,6 +9,7 @@ import numpy as np
 from skgrav._typing import Array
 from skgrav._warnings import warn
 from skgrav.noise import Whitening
+from skgrav.operators import CellValues
 
 #: Densities, in kg/m3, from the contrast of a void in dense rock to massive ore.
 _ROCKS = -3300.0, 5500.0
@@ -19,6 +20,9 @@ _LARGE_ROCKS = -1900.0, 3500.0
 
 #: Mean length of the sides of such cells, in m.
 _LARGE = 100.0
+
+#: Density, in kg/m3, that is hardly of a rock or a contrast that gravity sees, but is in g/cm3.
+_LEAST_DENSITY = 8.0
 
 #: Beginning of the text of the warning of densities.
 IMPLAUSIBLE = "have densities"
@@ -100,8 +104,17 @@ def warn_unexplained(
         )
 
 
-def warn_not_gravity(g: Array) -> None:
-    """Warn of data that are zero, and of data that were scaled."""
+def warn_of_data(g: Array, operator: Any) -> None:
+    """Warn of data that are zero or were scaled, and of measured densities in g/cm3."""
+    if getattr(operator, "units", None) == "mGal":
+        for values in (g[:, own] for part, own in operator.parts_ if isinstance(part, CellValues)):
+            largest = float(np.abs(values).max(initial=0.0))
+            if 0 < largest < _LEAST_DENSITY:
+                warn(
+                    f"the densities of CellValues in 'X' are at most {largest:.3g}, as in g/cm3. "
+                    "With gravity in mGal they are in kg/m3: multiply them, and their uncertainty, "
+                    "by 1000."
+                )
     if not g.any():
         warn(
             "'X' is zero everywhere, as a single sample after a StandardScaler. Inverters need "

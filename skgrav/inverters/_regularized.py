@@ -19,7 +19,7 @@ from skgrav._constraints import WHOLE, Interval, StrOptions, checked
 from skgrav._typing import Array
 from skgrav.inverters._base import InverterMixin
 from skgrav.inverters._parts import PartsFit
-from skgrav.inverters._plausible import warn_implausible, warn_not_gravity
+from skgrav.inverters._plausible import warn_implausible, warn_of_data
 from skgrav.inverters._reference import checked_cell_weights, checked_reference
 from skgrav.inverters._regularized_result import (
     Departure,
@@ -105,7 +105,7 @@ class RegularizedInverter(InverterMixin, BaseEstimator, ABC):
         self._cell_weights = checked_cell_weights(self.cell_weights, self.n_outputs_)
         self.reference_ = checked_reference(self.reference, rho, self.n_outputs_)
         noise = self._noise(None)
-        warn_not_gravity(X)
+        warn_of_data(X, self.operator_)
         self._data_rms = float(np.sqrt(np.mean(noise.rms(X) ** 2))) or 1.0
         self._prepare(noise.whitening)
         self.n_iter_ = 1

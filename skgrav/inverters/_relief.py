@@ -21,7 +21,7 @@ from skgrav._typing import Array, Indices, Mask
 from skgrav._warnings import warn
 from skgrav.geometry import Survey
 from skgrav.inverters._base import InverterMixin
-from skgrav.inverters._plausible import warn_implausible, warn_not_gravity
+from skgrav.inverters._plausible import warn_implausible, warn_of_data
 from skgrav.inverters._relief_setup import Relief, make_relief
 from skgrav.inverters._relief_steps import ReliefProblem, Roughness, fit_relief
 from skgrav.io import Field, saved
@@ -361,7 +361,7 @@ class ReliefInverter(InverterMixin, BaseEstimator):
             "Take wider columns in 'mesh' or fewer stations in 'survey'.",
         )
         noise = self._noise(None)
-        warn_not_gravity(X)
+        warn_of_data(X, self.operator_)
         self._data_rms = float(np.sqrt(np.mean(noise.rms(X) ** 2))) or 1.0
         self.n_iter_ = 1
         return self
