@@ -22,12 +22,11 @@ from skgrav.plotting._drawing import (
     colours,
     given_axes,
     gravity_unit,
-    length_unit,
     robust_range,
     set_ticks,
+    units_along,
 )
 from skgrav.plotting._estimators import named, one_row, operator_of, row_of, survey_of, units_of
-
 
 class GravityDisplay:
     """Observed and predicted gravity, residuals, and the noise.
@@ -310,7 +309,7 @@ class GravityDisplay:
         given: list[dict[str, Any]],
     ) -> None:
         order = np.argsort(self.survey.stations[:, 1], kind="stable")
-        scale, length = length_unit(self.survey.stations[:, 1])
+        scale, length, (offset,) = units_along(self.survey.stations[:, 1])
         x = self.survey.stations[order, 1] / scale
         on_data, on_predicted, on_residual, on_band = given
         for k, component in enumerate(self.survey.components):
@@ -331,8 +330,10 @@ class GravityDisplay:
                 self._draw_band(bottom, x, None if sigma is None else sigma[k, order], on_band)
                 bottom.set_ylabel(f"residual\n({unit})")
             top.set(ylabel=f"g{component} ({unit})")
-            bottom.set(xlabel=axis_label("x", self.survey.stations[:, 1], scale, length))
-            set_ticks(bottom.xaxis, x)
+            for panel in (top, bottom):
+                set_ticks(panel.xaxis, offset)
+                if panel is bottom or not panel.get_shared_x_axes().joined(top, bottom):
+                    panel.set_xlabel(axis_label("x", offset, length))
         if predicted:
             self.axes_[0, 0].legend(fontsize="small")
 
@@ -350,12 +351,9 @@ class GravityDisplay:
         given: list[dict[str, Any]],
         colorbar: bool,
     ) -> None:
-        scale, length = length_unit(*self.survey.stations.T[1:])
+        scale, length, offsets = units_along(*self.survey.stations.T[1:])
         y, x = self.survey.stations.T[1:] / scale
-        north, east = (
-            axis_label(name, along, scale, length)
-            for name, along in zip("yx", self.survey.stations.T[1:], strict=True)
-        )
+        north, east = (axis_label(n, o, length) for n, o in zip("yx", offsets, strict=True))
         # Circles that fill a map of three inches without overlap.
         size = float(np.clip(12e3 / x.size, 2.0, 60.0))
         circles = {"s": size, "edgecolors": "0.4", "linewidths": 0.3 if size > 10 else 0.0}
@@ -379,9 +377,10 @@ class GravityDisplay:
             for ax, title in zip(self.axes_[k], titles, strict=True):
                 ax.set_title(title, fontsize="medium")
                 ax.set(xlabel=east, ylabel=north, aspect="equal")
-                set_ticks(ax.xaxis, x)
-                set_ticks(ax.yaxis, y)
-                ax.label_outer()
+                set_ticks(ax.yaxis, offsets[0])
+                set_ticks(ax.xaxis, offsets[1])
+                if ax.get_shared_x_axes().joined(ax, self.axes_[-1, 0]):
+                    ax.label_outer()
             if colorbar:
                 shown = [self.observed_[k], *(p[k] for p in self.predicted_.values())]
                 bar = colour_bar(shown, [first, *left], f"g{component} ({unit})")
