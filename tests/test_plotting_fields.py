@@ -289,6 +289,32 @@ def test_each_given_panel_of_data_is_labelled():
     assert {ax.get_xlabel() for ax in axes[0]} == {"x − 412000 (m)"}
 
 
+def test_legend_of_data_covers_no_curve():
+    x = np.linspace(-1.0, 1.0, 21)
+    line = Survey(np.column_stack([np.full(21, -1.0), 1e3 * x]), ("z", "xz", "zz"))
+    g = np.concatenate([np.exp(-((3 * x) ** 2))] * 3)
+    display = GravityDisplay(g, {"estimate": g, "other": g / 2}, survey=line).plot()
+    display.figure_.canvas.draw()
+    ax = display.axes_[0, 0]
+    assert ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1
+
+
+@pytest.mark.parametrize("apart", [0.0, 3.0])
+def test_stations_that_share_their_x_are_drawn_as_dots(apart):
+    x = np.linspace(0.0, 2000.0, 21)
+    ground = np.column_stack([np.full(21, -1.0), x])
+    both = Survey(np.vstack([ground, ground[::-1] + [-20.0, apart]]), "z")
+    g = np.arange(42.0)
+    display = GravityDisplay(g, {"a": g + 1}, survey=both).plot()
+    for line in (display.predicted_["a"][0], display.residuals_["a"][0]):
+        assert line.get_linestyle() == "None"
+        assert line.get_marker() == "."
+    # Uneven stations of one line are joined.
+    uneven = np.column_stack([np.full(40, -1.0), np.random.default_rng(0).uniform(0, 2e3, 40)])
+    display = GravityDisplay(g[:40], {"a": g[:40]}, survey=Survey(uneven, "z")).plot()
+    assert display.residuals_["a"][0].get_linestyle() == "-"
+
+
 def test_several_slices_at_once():
     mesh = Mesh.regular((4, 3, 5), 100.0)
     rho = {"a": np.arange(60.0), "b": -np.arange(60.0)}

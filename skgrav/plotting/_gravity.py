@@ -28,11 +28,17 @@ from skgrav.plotting._drawing import (
 )
 from skgrav.plotting._estimators import named, one_row, operator_of, row_of, survey_of, units_of
 
+#: Share of their mean distance below which stations are at one place along a profile, and share of
+#: such stations from which on a line through all would be a saw-tooth.
+_NEAR, _MANY = 0.1, 0.25
+
+
 class GravityDisplay:
     """Observed and predicted gravity, residuals, and the noise.
 
-    Along a profile, each component has a panel with its residuals below; in 3D, each component has
-    maps side by side. Use `from_estimator` or `from_predictions` to create it.
+    Along a profile, each component has a panel with its residuals below, drawn as lines, or as dots
+    where stations share their x; in 3D, each component has maps side by side. Use `from_estimator`
+    or `from_predictions` to create it.
 
     Parameters
     ----------
@@ -312,6 +318,9 @@ class GravityDisplay:
         scale, length, (offset,) = units_along(self.survey.stations[:, 1])
         x = self.survey.stations[order, 1] / scale
         on_data, on_predicted, on_residual, on_band = given
+        joined: dict[str, Any] = {}
+        if _has_repeats(x):
+            joined = {"linestyle": "none", "marker": ".", "markersize": 4}
         for k, component in enumerate(self.survey.components):
             unit = gravity_unit(component, self.units)
             top, bottom = self.axes_[0, k], self.axes_[-1, k]
@@ -319,7 +328,7 @@ class GravityDisplay:
             self.observed_ += top.plot(x, profiles[k, order], **{"label": "observed"} | style)
             for i, (name, g) in enumerate(predicted.items()):
                 label, residual = self._label(name, profiles - g, sigma), (profiles - g)[k, order]
-                style = {"color": f"C{i}", "linewidth": 1.2}
+                style = {"color": f"C{i}", "linewidth": 1.2} | joined
                 self.predicted_[name] += top.plot(
                     x, g[k, order], **style | {"label": label} | on_predicted
                 )
@@ -335,7 +344,9 @@ class GravityDisplay:
                 if panel is bottom or not panel.get_shared_x_axes().joined(top, bottom):
                     panel.set_xlabel(axis_label("x", offset, length))
         if predicted:
-            self.axes_[0, 0].legend(fontsize="small")
+            # Above the panel, where it covers no data.
+            place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 2}
+            self.axes_[0, 0].legend(fontsize="small", frameon=False, **place)
 
     def _draw_band(self, ax: Any, x: Array, sigma: Array | None, given: dict[str, Any]) -> None:
         ax.axhline(0.0, color="0.5", linewidth=0.8, zorder=0)
@@ -398,6 +409,13 @@ class GravityDisplay:
             g = self.survey.flatten(residual)[None]
             chi = noise.chi_factor(g, g)
         return name if chi is None else f"{name}, chi factor {chi[0]:.2g}"
+
+
+def _has_repeats(x: Array) -> bool:
+    """Return whether sorted stations share their x, such as those on the ground and above it."""
+    steps = np.diff(x) * len(x)
+    near = steps < _NEAR * np.ptp(x)
+    return bool(np.any(steps == 0) or near.sum() > _MANY * len(x))
 
 
 def _check_operator(operator: Any) -> None:
