@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from skgrav import ForwardOperator, Mesh, ReliefInverter, Survey, TikhonovInverter, report
+from skgrav.cli import main
 from skgrav.geometry import core_of, cut_to
 from skgrav.plotting import DensityDisplay, GravityDisplay, PosteriorDisplay
 from skgrav.plotting._drawing import robust_range, tick_offset
@@ -355,7 +356,7 @@ def test_a_given_figure_is_filled(kind):
     assert plt.get_fignums() == before
 
 
-# Pictures of reports
+# Pictures of reports and of the command line
 
 
 @pytest.fixture
@@ -380,3 +381,53 @@ def test_pictures_of_a_report_have_one_offset(saved):
     found = {ax.get_xlabel() for figure in saved for ax in figure.axes}
     assert {label for label in found if label[:1] == "x"} == {"x − 350000 (m)"}
     assert {label for label in found if label[:1] == "y"} == {"y − 5800000 (m)"}
+
+
+def picture_of(folder, figures, stations, components):
+    """Invert noise by `invert`, and give the figure that it writes."""
+    pytest.importorskip("xarray")
+    names = ["elevation", "y", "x"] if stations.shape[1] == 3 else ["elevation", "x"]
+    names += [f"g{component}" for component in components]
+    noise = 0.1 * np.random.default_rng(0).standard_normal((len(stations), len(components)))
+    table = np.column_stack([-stations[:, 0], stations[:, 1:], noise])
+    np.savetxt(folder / "t.csv", table, delimiter=",", header=",".join(names), comments="")
+    given = [word for name in names for word in (f"--{name}", name)]
+    paths = ["--out", str(folder / "t.nc"), "--plot", str(folder / "t.png")]
+    noises = ["--noise", *["0.1"] * len(components)]
+    assert main(["invert", str(folder / "t.csv"), *given, *noises, *paths]) == 0
+    (figure,) = figures
+    return figure
+
+
+def test_picture_of_a_profile_has_one_offset_and_fills_the_page(tmp_path, saved):
+    x = 412_000.0 + 200.0 * np.arange(16)
+    stations = np.column_stack([-200.0 - 10.0 * np.sin(x / 500.0), x])
+    figure = picture_of(tmp_path, saved, stations, ["z", "zz", "xz"])
+    *panels, section, bar = figure.axes
+    assert section.get_ylabel() == "elevation (m)"
+    assert {ax.get_xlabel() for ax in panels} <= {"", "x − 412000 (m)"}
+    assert section.get_xlabel() == "x − 412000 (m)"
+    for panel in panels:
+        assert panel.get_xlim() == section.get_xlim()
+        assert panel.get_xlabel() or not any(labels(panel.xaxis))
+    # Nothing is cut off, the section is as wide as the data, and its colour bar as high.
+    page, drawn = figure.bbox_inches, figure.get_tightbbox()
+    assert page.x0 <= drawn.x0 < drawn.x1 <= page.x1
+    left, right = (f([ax.get_position().bounds[0] for ax in panels]) for f in (min, max))
+    assert section.get_position().width > right - left
+    assert bar.get_position().height < 1.1 * section.get_position().height
+
+
+def test_picture_of_an_area_has_one_offset_range_and_vertical(tmp_path, saved):
+    y, x = np.meshgrid(5_800_000.0 + 200.0 * np.arange(6), 350_000.0 + 200.0 * np.arange(8))
+    stations = np.column_stack([-300.0 - y.ravel() % 7, y.ravel(), x.ravel()])
+    figure = picture_of(tmp_path, saved, stations, ["z"])
+    data = [ax for ax in figure.axes if ax.get_title()][:3]
+    plan, section = [ax for ax in figure.axes if ax.get_title()][3:5]
+    assert plan.get_title().startswith("estimate\nelevation ")
+    assert section.get_ylabel() == "elevation (m)"
+    assert plan.get_ylabel() == data[0].get_ylabel() == "y − 5800000 (m)"
+    for ax in data:
+        assert ax.get_xlabel() == plan.get_xlabel() == "x − 350000 (m)"
+        assert (ax.get_xlim(), ax.get_ylim()) == (plan.get_xlim(), plan.get_ylim())
+        assert any(labels(ax.xaxis))
