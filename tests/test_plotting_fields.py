@@ -1,9 +1,12 @@
 """What fields look like: padding, robust colours, stations, elevations, ticks, several slices."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from skgrav import ForwardOperator, Mesh, Survey, TikhonovInverter
+from skgrav import ForwardOperator, Mesh, ReliefInverter, Survey, TikhonovInverter, report
+from skgrav.cli import main
 from skgrav.geometry import core_of, cut_to
 from skgrav.plotting import DensityDisplay, GravityDisplay, PosteriorDisplay
 from skgrav.plotting._drawing import robust_range, tick_offset
@@ -228,11 +231,89 @@ def test_utm_coordinates_have_ticks_that_can_be_read():
         (5980.3, 6034.8, 5980.0),
         (4930000.0, 4930500.0, 4930000.0),
         (-7050.0, -7010.0, -7050.0),
+        (349906.25, 353093.75, 350000.0),  # cells of stations from 350000 on
         (3.0, 3.0, 0.0),
     ],
 )
 def test_offset_is_left_out_of_coordinates_far_from_the_origin(low, high, offset):
     assert tick_offset(np.array([low, high])) == offset
+
+
+def test_sections_have_the_unit_and_offset_of_their_data():
+    # With 2D and 3D, of stations whose mesh begins below a round number and is longer than 10 km.
+    x = 412_000.0 + np.linspace(-400.0, 9500.0, 34)
+    line = Survey(np.column_stack([np.full(34, -1.0), x]), "z")
+    area = Survey([[-1.0, y, at] for y in 5_799_700.0 + np.arange(3) * 300 for at in x], "z")
+    for survey in (line, area):
+        mesh = Mesh.for_survey(survey, 0.0, depth=900.0)
+        data = GravityDisplay(np.zeros(survey.n_data), survey=survey).plot().axes_[-1, 0]
+        for padding in (False, True):
+            display = DensityDisplay(
+                {"a": np.zeros(mesh.n_cells)}, mesh=mesh, survey=survey, padding=padding
+            ).plot()
+            assert display.axes_.flat[0].get_xlabel() == data.get_xlabel() == "x − 411000 (m)"
+            if survey is area:
+                assert display.axes_[0, 0].get_ylabel() == data.get_ylabel()
+
+
+def test_offset_of_a_posterior_does_not_depend_on_padding():
+    survey = Survey(LINE.stations + [[0.0, 412_000.0]], "z")
+    mesh = Mesh.for_survey(survey)
+    draws = np.zeros((mesh.n_cells, 20))
+    for padding in (False, True):
+        display = PosteriorDisplay(draws, mesh=mesh, padding=padding).plot()
+        assert display.axes_[0, 0].get_xlabel() == "x − 411900 (m)"
+
+
+def test_tick_labels_of_small_sections_do_not_meet():
+    mesh = Mesh([np.linspace(0.0, 1000.0, 5), np.linspace(-1000.0, 1000.0, 11)])
+    figure, ax = plt.subplots(figsize=(1.9, 1.6), layout="constrained")
+    display = DensityDisplay({"a": np.zeros(mesh.n_cells)}, mesh=mesh).plot(ax, colorbar=False)
+    figure.canvas.draw()
+    assert labels(ax.xaxis) == ["−1000", "0", "1000"]
+    boxes = [text.get_window_extent() for text in display.axes_[0].get_xticklabels()]
+    assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
+
+
+def test_each_given_panel_of_data_is_labelled():
+    x = 412_000.0 + 100.0 * np.arange(9)
+    line = Survey(np.column_stack([np.full(9, -1.0), x]), "z")
+    axes = plt.subplots(3, 1)[1]
+    GravityDisplay(np.ones(9), {"a": np.ones(9)}, survey=line).plot(axes[:2])
+    plt.gcf().canvas.draw()
+    for ax in axes[:2]:
+        assert ax.get_xlabel() == "x − 412000 (m)"
+        assert max(map(len, labels(ax.xaxis))) <= 4
+    area = Survey([[-1.0, y, at] for y in (0.0, 100.0) for at in x], "z")
+    axes = plt.subplots(2, 3)[1]
+    GravityDisplay(np.ones(18), {"a": np.ones(18)}, survey=area).plot(axes[0])
+    assert {ax.get_xlabel() for ax in axes[0]} == {"x − 412000 (m)"}
+
+
+def test_legend_of_data_covers_no_curve():
+    x = np.linspace(-1.0, 1.0, 21)
+    line = Survey(np.column_stack([np.full(21, -1.0), 1e3 * x]), ("z", "xz", "zz"))
+    g = np.concatenate([np.exp(-((3 * x) ** 2))] * 3)
+    display = GravityDisplay(g, {"estimate": g, "other": g / 2}, survey=line).plot()
+    display.figure_.canvas.draw()
+    ax = display.axes_[0, 0]
+    assert ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1
+
+
+@pytest.mark.parametrize("apart", [0.0, 3.0])
+def test_stations_that_share_their_x_are_drawn_as_dots(apart):
+    x = np.linspace(0.0, 2000.0, 21)
+    ground = np.column_stack([np.full(21, -1.0), x])
+    both = Survey(np.vstack([ground, ground[::-1] + [-20.0, apart]]), "z")
+    g = np.arange(42.0)
+    display = GravityDisplay(g, {"a": g + 1}, survey=both).plot()
+    for line in (display.predicted_["a"][0], display.residuals_["a"][0]):
+        assert line.get_linestyle() == "None"
+        assert line.get_marker() == "."
+    # Uneven stations of one line are joined.
+    uneven = np.column_stack([np.full(40, -1.0), np.random.default_rng(0).uniform(0, 2e3, 40)])
+    display = GravityDisplay(g[:40], {"a": g[:40]}, survey=Survey(uneven, "z")).plot()
+    assert display.residuals_["a"][0].get_linestyle() == "-"
 
 
 def test_several_slices_at_once():
@@ -273,3 +354,80 @@ def test_a_given_figure_is_filled(kind):
     assert display.figure_ is figure
     assert set(display.axes_.flat) <= set(figure.axes)
     assert plt.get_fignums() == before
+
+
+# Pictures of reports and of the command line
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    """Give the figures that are saved."""
+    from matplotlib.figure import Figure
+
+    figures, save = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda f, *a, **k: figures.append(f) or save(f, *a, **k))
+    return figures
+
+
+def test_pictures_of_a_report_have_one_offset(saved):
+    edges = [np.arange(5) * 1e3, 5_800_000.0 + np.arange(6) * 1e3, 349_500 + np.arange(6) * 1e3]
+    mesh = Mesh(edges)
+    survey = Survey.grid(mesh, height=1.0, components="z")
+    survey = Survey(survey.stations, "z", uncertainty=0.1)
+    middle = survey.stations[:, 1:].mean(axis=0)
+    g = -9.0 * np.exp(-np.sum((survey.stations[:, 1:] - middle) ** 2, axis=1) / 4e6)[None]
+    inverter = ReliefInverter(-450.0, operator=ForwardOperator(mesh, survey)).fit(g)
+    report(inverter, g)
+    found = {ax.get_xlabel() for figure in saved for ax in figure.axes}
+    assert {label for label in found if label[:1] == "x"} == {"x − 350000 (m)"}
+    assert {label for label in found if label[:1] == "y"} == {"y − 5800000 (m)"}
+
+
+def picture_of(folder, figures, stations, components):
+    """Invert noise by `invert`, and give the figure that it writes."""
+    pytest.importorskip("xarray")
+    names = ["elevation", "y", "x"] if stations.shape[1] == 3 else ["elevation", "x"]
+    names += [f"g{component}" for component in components]
+    noise = 0.1 * np.random.default_rng(0).standard_normal((len(stations), len(components)))
+    table = np.column_stack([-stations[:, 0], stations[:, 1:], noise])
+    np.savetxt(folder / "t.csv", table, delimiter=",", header=",".join(names), comments="")
+    given = [word for name in names for word in (f"--{name}", name)]
+    paths = ["--out", str(folder / "t.nc"), "--plot", str(folder / "t.png")]
+    noises = ["--noise", *["0.1"] * len(components)]
+    assert main(["invert", str(folder / "t.csv"), *given, *noises, *paths]) == 0
+    (figure,) = figures
+    return figure
+
+
+def test_picture_of_a_profile_has_one_offset_and_fills_the_page(tmp_path, saved):
+    x = 412_000.0 + 200.0 * np.arange(16)
+    stations = np.column_stack([-200.0 - 10.0 * np.sin(x / 500.0), x])
+    figure = picture_of(tmp_path, saved, stations, ["z", "zz", "xz"])
+    *panels, section, bar = figure.axes
+    assert section.get_ylabel() == "elevation (m)"
+    assert {ax.get_xlabel() for ax in panels} <= {"", "x − 412000 (m)"}
+    assert section.get_xlabel() == "x − 412000 (m)"
+    for panel in panels:
+        assert panel.get_xlim() == section.get_xlim()
+        assert panel.get_xlabel() or not any(labels(panel.xaxis))
+    # Nothing is cut off, the section is as wide as the data, and its colour bar as high.
+    page, drawn = figure.bbox_inches, figure.get_tightbbox()
+    assert page.x0 <= drawn.x0 < drawn.x1 <= page.x1
+    left, right = (f([ax.get_position().bounds[0] for ax in panels]) for f in (min, max))
+    assert section.get_position().width > right - left
+    assert bar.get_position().height < 1.1 * section.get_position().height
+
+
+def test_picture_of_an_area_has_one_offset_range_and_vertical(tmp_path, saved):
+    y, x = np.meshgrid(5_800_000.0 + 200.0 * np.arange(6), 350_000.0 + 200.0 * np.arange(8))
+    stations = np.column_stack([-300.0 - y.ravel() % 7, y.ravel(), x.ravel()])
+    figure = picture_of(tmp_path, saved, stations, ["z"])
+    data = [ax for ax in figure.axes if ax.get_title()][:3]
+    plan, section = [ax for ax in figure.axes if ax.get_title()][3:5]
+    assert plan.get_title().startswith("estimate\nelevation ")
+    assert section.get_ylabel() == "elevation (m)"
+    assert plan.get_ylabel() == data[0].get_ylabel() == "y − 5800000 (m)"
+    for ax in data:
+        assert ax.get_xlabel() == plan.get_xlabel() == "x − 350000 (m)"
+        assert (ax.get_xlim(), ax.get_ylim()) == (plan.get_xlim(), plan.get_ylim())
+        assert any(labels(ax.xaxis))

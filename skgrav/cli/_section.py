@@ -23,7 +23,7 @@ from skgrav.cli._profile import (
     positive,
     spelled,
 )
-from skgrav.geometry import AXES, Mesh, Survey
+from skgrav.geometry import AXES, Mesh, Survey, core_of, cut_to
 from skgrav.io import checked_path, read_topography, write_ubc_mesh, write_ubc_model
 from skgrav.noise import Trend
 from skgrav.operators import ForwardOperator
@@ -287,28 +287,42 @@ def _attributes(section: Section, options: Namespace) -> dict[str, Any]:
 
 
 def draw_section(path: Path, section: Section) -> None:
-    """Draw data, residuals and the section below the profile."""
+    """Draw data, residuals, and the density below them without padding."""
     from matplotlib.figure import Figure
 
-    from skgrav.plotting import DensityDisplay, GravityDisplay
+    from skgrav.plotting import DensityDisplay, GravityDisplay, has_elevations
 
-    operator, profile = section.operator, section.profile
-    n = len(operator.survey_.components)
-    predictions = {"predicted": section.rho}
-    if operator.mesh_.ndim == 3:
-        figure = Figure(figsize=(13, 4 * (n + 1)), layout="constrained")
-        axes = figure.subplots(n + 1, 3, squeeze=False)
-        GravityDisplay.from_predictions(profile.data, predictions, operator=operator, ax=axes[:n])
-        DensityDisplay.from_predictions(None, section.rho, mesh=operator.mesh_, ax=axes[n:])
-        figure.savefig(checked_path(path), dpi=150)
-        return
-    mesh, rho = below_profile(operator.mesh_, operator.survey_.stations[:, 1], section.rho)
-    figure = Figure(figsize=(9, 9), layout="constrained")
-    axes = figure.subplots(3, n, squeeze=False, height_ratios=[2, 1, 3])
-    GravityDisplay.from_predictions(profile.data, predictions, operator=operator, ax=axes[:2])
-    for unused in axes[2, 1:]:
-        unused.remove()
-    DensityDisplay.from_predictions(None, rho, mesh=mesh, ax=axes[2, 0])
-    for axis in axes[:2].flat:
-        axis.set_xlim(axes[2, 0].get_xlim())
+    operator, predictions = section.operator, {"predicted": section.rho}
+    mesh, survey = operator.mesh_, operator.survey_
+    core = cut_to(mesh, core_of(mesh, survey.stations))
+    z, *_, x = (float(np.ptp(edges)) for edges in core.edges)
+    n = len(survey.components)
+    below: dict[str, Any] = {"operator": operator, "elevation": has_elevations(mesh)}
+    data = section.profile.data
+    if mesh.ndim == 3:
+        y = float(np.ptp(core.edges[1]))
+        # A map is 3 inches wide, a slice and two sections are 10.
+        maps = n * (3.0 * np.clip(y / x, 0.4, 2.0) + 0.9)
+        sections = np.clip(10.0 * max(y, z) / (2 * x + y), 1.5, 6.0) + 1.2
+        figure = Figure(figsize=(13, maps + sections), layout="constrained")
+        rows = figure.add_gridspec(2, 1, height_ratios=[maps, sections])
+        top, bottom = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])
+        panels = GravityDisplay.from_predictions(data, predictions, operator=operator, ax=top).axes_
+        plan = DensityDisplay.from_predictions(None, section.rho, ax=bottom, **below).axes_[0, 0]
+        panels[0, 0].set_ylim(plan.get_ylim())
+    else:
+        width = 9.0 if n == 1 else 4.2 * n
+        height = (width - 2.2) * np.clip(z / x, 0.2, 1.0)
+        figure = Figure(figsize=(width, height + 5.6), layout="constrained")
+        grid = figure.add_gridspec(3, n, height_ratios=[2.6, 1.3, height])
+        lower = [figure.add_subplot(grid[1, k]) for k in range(n)]
+        upper = [figure.add_subplot(grid[0, k], sharex=lower[k]) for k in range(n)]
+        for panel in upper:
+            panel.tick_params(labelbottom=False)
+        panels = np.array([upper, lower])
+        GravityDisplay.from_predictions(data, predictions, operator=operator, ax=panels)
+        plan = figure.add_subplot(grid[2, :])
+        DensityDisplay.from_predictions(None, section.rho, ax=plan, **below)
+    for panel in panels.flat:
+        panel.set_xlim(plan.get_xlim())
     figure.savefig(checked_path(path), dpi=150)

@@ -354,7 +354,9 @@ class DensityDisplay:
             "difference": colours(off, difference_kw, centred=True),
             "std": colours((0.0, spread), std_kw, centred=False),
         }
-        drawn = draw_sections(plt, self._grid(mesh, blocks), ax, mesh, keywords)
+        share = mesh.ndim == 2
+        drawn = draw_sections(plt, self._grid(mesh, blocks), ax, keywords, share=share)
+        scale = drawn.sections[0].scale
         contrast = "density contrast" if is_contrast(limits) else "density"
         labels = {"density": contrast, "difference": "difference", "std": "standard deviation"}
         unit = DENSITY_UNITS[self.units]
@@ -367,7 +369,7 @@ class DensityDisplay:
         self.difference_colorbar_: Any = bars["difference"]
         self.std_colorbar_: Any = bars["std"]
         self.interface_lines_: list[list[Any]] = [
-            self._draw_interfaces(panel, drawn.scale, interface_kw) for panel in drawn.axes
+            self._draw_interfaces(panel, scale, interface_kw) for panel in drawn.axes
         ]
         if self.interfaces and ax is None:
             drawn.axes[0].figure.legend(

@@ -24,6 +24,10 @@ _KILOMETRES_FROM = 10e3  # metres
 #: Distance from the origin, in extents, from which ticks are labelled from an offset.
 _REMOTE = 20.0
 
+#: Share of a step of offsets by which coordinates may be below their offset: stations often begin
+#: at a round number, and cells half a width before it.
+_BEFORE = 0.3
+
 #: Values that may lie beyond robust limits at either end, beside one, and by how much these narrow
 #: the range.
 _BEYOND, _NARROWER = 1 / 5000, 1.5
@@ -69,10 +73,11 @@ def gravity_unit(component: str, units: str) -> str:
     return component_unit(component) if units == "mGal" else "normalized units"
 
 
-def length_unit(*coordinates: Array) -> tuple[float, str]:
-    """Return the length unit in metres and its name, by the largest extent."""
+def units_along(*coordinates: Array) -> tuple[float, str, list[float]]:
+    """Return the length unit in metres, its name, and the offset of each axis in this unit."""
     extent = max(float(np.ptp(c)) for c in coordinates)
-    return (1e3, "km") if extent >= _KILOMETRES_FROM else (1.0, "m")
+    scale, unit = (1e3, "km") if extent >= _KILOMETRES_FROM else (1.0, "m")
+    return scale, unit, [tick_offset(c / scale) for c in coordinates]
 
 
 def shown(values: ArrayLike, name: str) -> Array:
@@ -89,24 +94,26 @@ def tick_offset(coordinates: Array) -> float:
     if extent == 0 or max(-low, high) < _REMOTE * extent:
         return 0.0
     step = 10.0 ** np.floor(np.log10(extent))
-    return float(step * np.floor(low / step))
+    return float(step * np.floor(low / step + _BEFORE))
 
 
-def axis_label(name: str, coordinates: Array, scale: float, unit: str) -> str:
-    """Return the label of a horizontal axis in units of `scale` metres."""
-    offset = tick_offset(coordinates / scale)
+def axis_label(name: str, offset: float, unit: str) -> str:
+    """Return the label of a horizontal axis whose ticks leave out an offset."""
     if not offset:
         return f"{name} ({unit})"
     return f"{name} {'−' if offset > 0 else '+'} {abs(offset):.12g} ({unit})"
 
 
-def set_ticks(axis: Any, coordinates: Array) -> None:
-    """Label the ticks of an axis by plain numbers, from their offset."""
-    from matplotlib.ticker import FuncFormatter, ScalarFormatter
+def set_ticks(axis: Any, offset: float) -> None:
+    """Label the ticks of an axis by plain numbers, from an offset, that do not meet along x."""
+    from matplotlib.ticker import AutoLocator, ScalarFormatter
 
-    offset = tick_offset(coordinates)
+    from skgrav.plotting._ticks import OffsetFormatter, SpacedLocator
+
+    if axis.axis_name == "x" and isinstance(axis.get_major_locator(), AutoLocator):
+        axis.set_major_locator(SpacedLocator(offset))
     if offset:
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value - offset:.6g}"))
+        axis.set_major_formatter(OffsetFormatter(offset))
     elif isinstance(formatter := axis.get_major_formatter(), ScalarFormatter):
         formatter.set_useOffset(False)
         formatter.set_scientific(False)

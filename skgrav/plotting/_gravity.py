@@ -22,18 +22,23 @@ from skgrav.plotting._drawing import (
     colours,
     given_axes,
     gravity_unit,
-    length_unit,
     robust_range,
     set_ticks,
+    units_along,
 )
 from skgrav.plotting._estimators import named, one_row, operator_of, row_of, survey_of, units_of
+
+#: Share of their mean distance below which stations are at one place along a profile, and share of
+#: such stations from which on a line through all would be a saw-tooth.
+_NEAR, _MANY = 0.1, 0.25
 
 
 class GravityDisplay:
     """Observed and predicted gravity, residuals, and the noise.
 
-    Along a profile, each component has a panel with its residuals below; in 3D, each component has
-    maps side by side. Use `from_estimator` or `from_predictions` to create it.
+    Along a profile, each component has a panel with its residuals below, drawn as lines, or as dots
+    where stations share their x; in 3D, each component has maps side by side. Use `from_estimator`
+    or `from_predictions` to create it.
 
     Parameters
     ----------
@@ -310,9 +315,12 @@ class GravityDisplay:
         given: list[dict[str, Any]],
     ) -> None:
         order = np.argsort(self.survey.stations[:, 1], kind="stable")
-        scale, length = length_unit(self.survey.stations[:, 1])
+        scale, length, (offset,) = units_along(self.survey.stations[:, 1])
         x = self.survey.stations[order, 1] / scale
         on_data, on_predicted, on_residual, on_band = given
+        joined: dict[str, Any] = {}
+        if _has_repeats(x):
+            joined = {"linestyle": "none", "marker": ".", "markersize": 4}
         for k, component in enumerate(self.survey.components):
             unit = gravity_unit(component, self.units)
             top, bottom = self.axes_[0, k], self.axes_[-1, k]
@@ -320,7 +328,7 @@ class GravityDisplay:
             self.observed_ += top.plot(x, profiles[k, order], **{"label": "observed"} | style)
             for i, (name, g) in enumerate(predicted.items()):
                 label, residual = self._label(name, profiles - g, sigma), (profiles - g)[k, order]
-                style = {"color": f"C{i}", "linewidth": 1.2}
+                style = {"color": f"C{i}", "linewidth": 1.2} | joined
                 self.predicted_[name] += top.plot(
                     x, g[k, order], **style | {"label": label} | on_predicted
                 )
@@ -331,10 +339,14 @@ class GravityDisplay:
                 self._draw_band(bottom, x, None if sigma is None else sigma[k, order], on_band)
                 bottom.set_ylabel(f"residual\n({unit})")
             top.set(ylabel=f"g{component} ({unit})")
-            bottom.set(xlabel=axis_label("x", self.survey.stations[:, 1], scale, length))
-            set_ticks(bottom.xaxis, x)
+            for panel in (top, bottom):
+                set_ticks(panel.xaxis, offset)
+                if panel is bottom or not panel.get_shared_x_axes().joined(top, bottom):
+                    panel.set_xlabel(axis_label("x", offset, length))
         if predicted:
-            self.axes_[0, 0].legend(fontsize="small")
+            # Above the panel, where it covers no data.
+            place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 2}
+            self.axes_[0, 0].legend(fontsize="small", frameon=False, **place)
 
     def _draw_band(self, ax: Any, x: Array, sigma: Array | None, given: dict[str, Any]) -> None:
         ax.axhline(0.0, color="0.5", linewidth=0.8, zorder=0)
@@ -350,12 +362,9 @@ class GravityDisplay:
         given: list[dict[str, Any]],
         colorbar: bool,
     ) -> None:
-        scale, length = length_unit(*self.survey.stations.T[1:])
+        scale, length, offsets = units_along(*self.survey.stations.T[1:])
         y, x = self.survey.stations.T[1:] / scale
-        north, east = (
-            axis_label(name, along, scale, length)
-            for name, along in zip("yx", self.survey.stations.T[1:], strict=True)
-        )
+        north, east = (axis_label(n, o, length) for n, o in zip("yx", offsets, strict=True))
         # Circles that fill a map of three inches without overlap.
         size = float(np.clip(12e3 / x.size, 2.0, 60.0))
         circles = {"s": size, "edgecolors": "0.4", "linewidths": 0.3 if size > 10 else 0.0}
@@ -379,9 +388,10 @@ class GravityDisplay:
             for ax, title in zip(self.axes_[k], titles, strict=True):
                 ax.set_title(title, fontsize="medium")
                 ax.set(xlabel=east, ylabel=north, aspect="equal")
-                set_ticks(ax.xaxis, x)
-                set_ticks(ax.yaxis, y)
-                ax.label_outer()
+                set_ticks(ax.yaxis, offsets[0])
+                set_ticks(ax.xaxis, offsets[1])
+                if ax.get_shared_x_axes().joined(ax, self.axes_[-1, 0]):
+                    ax.label_outer()
             if colorbar:
                 shown = [self.observed_[k], *(p[k] for p in self.predicted_.values())]
                 bar = colour_bar(shown, [first, *left], f"g{component} ({unit})")
@@ -399,6 +409,13 @@ class GravityDisplay:
             g = self.survey.flatten(residual)[None]
             chi = noise.chi_factor(g, g)
         return name if chi is None else f"{name}, chi factor {chi[0]:.2g}"
+
+
+def _has_repeats(x: Array) -> bool:
+    """Return whether sorted stations share their x, such as those on the ground and above it."""
+    steps = np.diff(x) * len(x)
+    near = steps < _NEAR * np.ptp(x)
+    return bool(np.any(steps == 0) or near.sum() > _MANY * len(x))
 
 
 def _check_operator(operator: Any) -> None:

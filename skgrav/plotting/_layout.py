@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from skgrav.geometry import Mesh
-from skgrav.plotting._drawing import colour_bar, given_axes, length_unit
+from skgrav.plotting._drawing import colour_bar, given_axes
 from skgrav.plotting._sections import Section
 
 Grid = Sequence[Sequence[Section | None]]
@@ -22,12 +21,11 @@ _FLAT = 0.45  # height over width below which sections are stacked in one column
 
 @dataclass(frozen=True)
 class Drawn:
-    """Sections with their axes and images, row by row, and the length unit in metres."""
+    """Sections with their axes and images, row by row."""
 
     sections: list[Section]
     axes: list[Any]
     images: list[Any]
-    scale: float
 
     def colour_bars(self, labels: Mapping[str, str]) -> dict[str, Any]:
         """Draw a colour bar for each kind of section."""
@@ -49,17 +47,16 @@ def wrapped(sections: Sequence[Section | None], n_columns: int) -> Grid:
 
 
 def draw_sections(
-    plt: Any, grid: Grid, ax: Any, mesh: Mesh, keywords: Mapping[str, dict[str, Any]]
+    plt: Any, grid: Grid, ax: Any, keywords: Mapping[str, dict[str, Any]], *, share: bool
 ) -> Drawn:
     """Draw sections by row and column, on given axes or in a new figure of `plt`."""
-    scale, _ = length_unit(*mesh.edges)
     sections = [section for row in grid for section in row if section is not None]
     if ax is None:
-        axes = _new_axes(plt, grid, share=mesh.ndim == 2)
+        axes = _new_axes(plt, grid, share=share)
     else:
         axes = given_axes(ax, len(sections), "section")
     images = [
-        section.draw(panel, scale, **keywords[section.kind])
+        section.draw(panel, **keywords[section.kind])
         for section, panel in zip(sections, axes, strict=True)
     ]
     if ax is None:
@@ -71,7 +68,7 @@ def draw_sections(
     else:
         for section, panel in zip(sections, axes, strict=True):
             panel.set(xlabel=section.xlabel, ylabel=section.ylabel)
-    return Drawn(sections, axes, images, scale)
+    return Drawn(sections, axes, images)
 
 
 def _new_axes(plt: Any, grid: Grid, *, share: bool) -> list[Any]:

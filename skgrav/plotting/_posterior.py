@@ -22,7 +22,6 @@ from skgrav.plotting._drawing import (
     colours,
     given_axes,
     is_contrast,
-    length_unit,
     robust_range,
 )
 from skgrav.plotting._estimators import mesh_of, one_row, operator_of, row_of, units_of
@@ -317,20 +316,20 @@ class PosteriorDisplay:
         above = np.mean(draws > threshold, axis=1)
         rows = {"mean": mean, "standard deviation": std, f"P(density > {threshold:.4g})": above}
         axes = self._axes(plt, ax)
-        scale, _ = length_unit(*self.mesh.edges)
+        scale = self._section("", mean).scale
         keywords = [
             colours(limits, image_kw),
             colours((0.0, robust_range([std[within]])[1]), {"cmap": "magma"}, centred=False),
             colours((0.0, 1.0), {"cmap": "cividis"}, centred=False),
         ]
         self.images_: list[Any] = [
-            self._section(title, values).draw(axes[k], scale, **keywords[k])
+            self._section(title, values).draw(axes[k], **keywords[k])
             for k, (title, values) in enumerate(rows.items())
         ]
         self._draw_profile(axes[3], draws, truth, column, scale, unit)
         places = axes[_COLUMNS:]
         for panel, (title, values) in zip(places, shown.items(), strict=False):
-            self.images_.append(self._section(title, values).draw(panel, scale, **keywords[0]))
+            self.images_.append(self._section(title, values).draw(panel, **keywords[0]))
         for panel in places[len(shown) :]:
             panel.set_visible(False)
         axes[0].axvline(at / scale, color="k", linewidth=1, linestyle="--")

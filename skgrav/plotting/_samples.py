@@ -277,7 +277,7 @@ class SampleGalleryDisplay:
         rows = {name: _rows(rho, self.mesh, "sections") for name, rho in self.sections.items()}
         limits = limits_of(self.limits, list(rows.values()))
         grid = [self._row(name, rho) for name, rho in rows.items()]
-        drawn = draw_sections(plt, grid, ax, self.mesh, {"density": colours(limits, image_kw)})
+        drawn = draw_sections(plt, grid, ax, {"density": colours(limits, image_kw)}, share=True)
         label = "density contrast" if is_contrast(limits) else "density"
         label = f"{label} ({DENSITY_UNITS[self.units]})"
         self.colorbar_: Any = None

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from skgrav._typing import Array, Mask
-from skgrav.geometry import Mesh, Survey
-from skgrav.plotting._drawing import axis_label, length_unit, set_ticks
+from skgrav.geometry import Mesh, Survey, core_of
+from skgrav.plotting._drawing import axis_label, set_ticks, units_along
 
 #: Sections more stretched than this are drawn to fill their axes, not to scale.
 _STRETCHED = 5.0
@@ -35,6 +35,9 @@ class Section:
     y: Array
     xlabel: str
     ylabel: str
+    #: Length unit of the picture in metres, and what ticks leave out in it, as `x` and `y`.
+    scale: float
+    offsets: tuple[float, float]
     #: Where other sections cut this one, in metres.
     cuts: tuple[float, float] | None = None
     #: Whether the vertical axis is positive down.
@@ -65,23 +68,23 @@ class Section:
         """Return the section with the name of its row in the label of its vertical axis."""
         return replace(self, ylabel=f"{name}\n{self.ylabel}")
 
-    def draw(self, ax: Any, scale: float, **keywords: Any) -> Any:
-        """Draw the section in units of `scale` metres and return its QuadMesh."""
+    def draw(self, ax: Any, **keywords: Any) -> Any:
+        """Draw the section and return its QuadMesh."""
+        scale = self.scale
         x, y = self.x / scale, self._upright(self.y) / scale
         image = ax.pcolormesh(x, y, self.values, **keywords)
         ax.set(xlim=(x[0], x[-1]), ylim=(y[-1], y[0]) if self.down else (y[0], y[-1]))
         ax.set_title(self.title, fontsize="medium")
+        set_ticks(ax.xaxis, self.offsets[0])
+        set_ticks(ax.yaxis, self.offsets[1])
         # Small panels have room for few ticks.
         ax.locator_params(axis="x", nbins=4)
         ax.locator_params(axis="y", nbins=5)
-        set_ticks(ax.xaxis, x)
-        if not self.down:  # a map
-            set_ticks(ax.yaxis, y)
         ax.set_aspect("equal" if self.to_scale else "auto")
         if self.active is not None:
-            self._draw_ground(ax, scale)
+            self._draw_ground(ax)
         if self.stations is not None:
-            self._draw_stations(ax, scale)
+            self._draw_stations(ax)
         if self.cuts is not None:
             style = {"color": "k", "linewidth": 0.8, "linestyle": "--", "alpha": 0.6}
             ax.axvline(self.cuts[0] / scale, **style)
@@ -92,7 +95,7 @@ class Section:
         """Return vertical positions as they are drawn."""
         return -y if self.elevation else y
 
-    def _draw_stations(self, ax: Any, scale: float) -> None:
+    def _draw_stations(self, ax: Any) -> None:
         """Draw the stations, those above the cells on their upper edge."""
         assert self.stations is not None
         x, y = self.stations.T
@@ -105,14 +108,14 @@ class Section:
         if self.down:
             y = np.maximum(y, self.y[0])
             style = {"marker": "v", "s": 9.0, "color": "k", "linewidths": 0.0, "clip_on": False}
-        ax.scatter(x / scale, self._upright(y) / scale, **style)
+        ax.scatter(x / self.scale, self._upright(y) / self.scale, **style)
 
-    def _draw_ground(self, ax: Any, scale: float) -> None:
+    def _draw_ground(self, ax: Any) -> None:
         """Draw the faces between active and inactive cells, which are left blank."""
         from matplotlib.collections import LineCollection
 
         assert self.active is not None
-        x, y = self.x / scale, self._upright(self.y) / scale
+        x, y = self.x / self.scale, self._upright(self.y) / self.scale
         row, column = np.nonzero(np.diff(self.active.astype(np.int8), axis=0))
         flat = [[(x[j], y[i + 1]), (x[j + 1], y[i + 1])] for i, j in zip(row, column, strict=True)]
         row, column = np.nonzero(np.diff(self.active.astype(np.int8), axis=1))
@@ -139,22 +142,25 @@ def sections_of(
     With `depths`, volumes are cut by a slice at each of them instead.
     """
     image, active = mesh.unflatten(rho), mesh.active
-    scale, unit = length_unit(*mesh.edges)
-    # From above z = 0 on, as in elevations, z is not a depth below the ground.
-    is_depth = mesh.edges[0][0] >= 0 and active is None
-    name, is_ = ("depth", "") if is_depth else ("z", "= ")
+    if survey is None:
+        sides = zip(mesh.edges[1:], core_of(mesh), strict=True)
+        scale, unit, offsets = units_along(*(e[s.start : s.stop + 1] for e, s in sides))
+    else:  # as in pictures of its data
+        scale, unit, offsets = units_along(*survey.stations.T[1:])
+    name, is_ = ("z", "= ") if has_elevations(mesh) else ("depth", "")
     if elevation:
         name, is_ = "elevation", ""
     stations = None if survey is None else survey.stations
     vertical = f"{name} ({unit})"
     if mesh.ndim == 2:
         z, x = mesh.edges
-        across = axis_label("x", x, scale, unit)
+        across = axis_label("x", offsets[0], unit)
         places = None if stations is None else stations[:, ::-1]
         up: dict[str, Any] = {"active": active, "elevation": elevation, "stations": places}
-        return [Section(title, kind, image, x, z, across, vertical, **up)]
+        frame: Any = scale, (offsets[0], 0.0)
+        return [Section(title, kind, image, x, z, across, vertical, *frame, **up)]
     z, y, x = mesh.edges
-    across, north = axis_label("x", x, scale, unit), axis_label("y", y, scale, unit)
+    north, across = (axis_label(name, o, unit) for name, o in zip("yx", offsets, strict=True))
 
     def position(axis: int, cell: int) -> str:
         value = (-1 if elevation and axis == 0 else 1) * mesh.centers[axis][cell] / scale
@@ -165,7 +171,8 @@ def sections_of(
         mask = None if active is None else active[k]
         places = None if stations is None else stations[:, :0:-1]
         parts: dict[str, Any] = {"active": mask, "stations": places}
-        return Section(at_z, kind, image[k], x, y, across, north, cuts, False, **parts)
+        frame = scale, (offsets[1], offsets[0])
+        return Section(at_z, kind, image[k], x, y, across, north, *frame, cuts, False, **parts)
 
     if depths is not None:
         return [plan(_cell_of(mesh, 0, depth, "depths")) for depth in depths]
@@ -181,12 +188,18 @@ def sections_of(
         along_x["stations"] = stations[in_row][:, [2, 0]]
         along_y["stations"] = stations[in_column][:, [1, 0]]
     at_y, at_x = f"y = {position(1, j)}", f"x = {position(2, i)}"
+    frame_x, frame_y = (scale, (offsets[1], 0.0)), (scale, (offsets[0], 0.0))
     cuts_x, cuts_y = (x0, z0), (y0, z0)
     return [
         plan(k, (x0, y0)),
-        Section(at_y, kind, image[:, j], x, z, across, vertical, cuts_x, **along_x),
-        Section(at_x, kind, image[:, :, i], y, z, north, vertical, cuts_y, **along_y),
+        Section(at_y, kind, image[:, j], x, z, across, vertical, *frame_x, cuts_x, **along_x),
+        Section(at_x, kind, image[:, :, i], y, z, north, vertical, *frame_y, cuts_y, **along_y),
     ]
+
+
+def has_elevations(mesh: Mesh) -> bool:
+    """Return whether vertical positions are elevations: z is no depth below a flat ground at 0."""
+    return mesh.edges[0][0] < 0 or mesh.active is not None
 
 
 def strongest(mesh: Mesh, rho: Array) -> tuple[float, ...]:

@@ -11,7 +11,14 @@ import numpy as np
 from skgrav._checks import import_optional
 from skgrav._typing import Array
 from skgrav.geometry import core_of
-from skgrav.plotting import DensityDisplay, GravityDisplay, LCurveDisplay
+from skgrav.plotting import (
+    DensityDisplay,
+    GravityDisplay,
+    LCurveDisplay,
+    axis_label,
+    set_ticks,
+    units_along,
+)
 from skgrav.reporting._case import Case
 from skgrav.reporting._document import Picture
 
@@ -128,6 +135,8 @@ def picture_of_interface(case: Case) -> Picture:
     assert case.mesh is not None
     y, x = case.mesh.edges[1:]
     rows, columns = core_of(case.mesh, case.stations)
+    along = case.surveys[0].stations.T[1:] if case.surveys else (y, x)
+    scale, unit, offsets = units_along(*along)
     maps = {"depth z (m)": case.result.depth, "standard deviation (m)": case.result.depth_std}
     figure = _figure()
     figure.set_size_inches(9.0, 3.8)
@@ -135,9 +144,12 @@ def picture_of_interface(case: Case) -> Picture:
         figure.subplots(1, 2, sharey=True), maps.items(), strict=True
     ):
         image = values[0].reshape(len(y) - 1, len(x) - 1)[rows, columns]
-        at = x[columns.start : columns.stop + 1], y[rows.start : rows.stop + 1]
+        at = x[columns.start : columns.stop + 1] / scale, y[rows.start : rows.stop + 1] / scale
         figure.colorbar(panel.pcolormesh(*at, image), ax=panel, label=label)
-        panel.set(xlabel="x (m)", ylabel="y (m)", aspect="equal")
+        for axis, name, offset in zip((panel.yaxis, panel.xaxis), "yx", offsets, strict=True):
+            axis.set_label_text(axis_label(name, offset, unit))
+            set_ticks(axis, offset)
+        panel.set_aspect("equal")
         panel.locator_params(nbins=5)
     return _picture(figure, "Map of the estimated interface", "Estimated interface.")
 
