@@ -32,7 +32,7 @@ from skgrav import (
 from skgrav.datasets import make_density_models, make_gravity_dataset
 from skgrav.noise._stated import trend_unit
 from skgrav.reporting._case import case_of
-from skgrav.reporting._document import Bullets, Paragraph, Table, to_html, to_markdown
+from skgrav.reporting._document import Bullets, Paragraph, Picture, Table, to_html, to_markdown
 from skgrav.reporting._findings import CHECKS, findings_of
 from skgrav.reporting._report import _density
 from skgrav.reporting._statistics import Residuals
@@ -223,6 +223,15 @@ def test_blocks_are_escaped_in_both_languages():
     assert r"a \<i\>&\*\_" in text
     assert r"- \[x\](y)" in text
     assert r"|  | \| |" in text
+
+
+def test_each_picture_has_its_own_reference_in_markdown():
+    text = "Data, fit and residual, profile of operator"
+    blocks = [Picture(png, f"{text}{n}", "") for n, png in ((0, b"a"), (1, b"b"), (1, b"c"))]
+    markdown = to_markdown("t", blocks)
+    uris = dict(re.findall(r"^\[([\w-]+)\]: (.*)$", markdown, flags=re.MULTILINE))
+    names = re.findall(r"!\[[^\]]*\]\[([\w-]+)\]", markdown)
+    assert [uris[name] for name in names] == [block.uri for block in blocks]
 
 
 # What it works for
