@@ -394,13 +394,13 @@ def find_patterns(case: Case) -> Iterator[Finding]:
     if case.is_exact:  # what is left of them is signal in any case
         return
     for r in case.residuals():
-        spread = 1.0 / np.sqrt(len(r.values))
-        if r.lag_correlation > max(_CORRELATED[0], _CORRELATED[1] * spread):
+        correlation, spread = r.lag_correlation
+        if correlation > max(_CORRELATED[0], _CORRELATED[1] * spread):
             yield Finding(
                 "caution",
                 f"Residuals of {r.name} at neighbouring stations are alike: signal is left in "
                 "them, or the noise is correlated.",
-                f"correlation {r.lag_correlation:.2f}, {spread:.2f} by chance",
+                f"correlation {correlation:.2f}, {spread:.2f} by chance",
                 "State a smaller noise if the data are that good: more detail will be resolved. "
                 "Otherwise errors are not independent, and a larger one is safer.",
             )
@@ -496,7 +496,7 @@ def findings_of(case: Case) -> tuple[list[Finding], list[str]]:
 
 def _applies(name: str, case: Case) -> bool:
     """Return whether the case has what a check looks at."""
-    correlations, mesh = [r.lag_correlation for r in case.residuals()], case.mesh
+    correlations, mesh = [r.lag_correlation[0] for r in case.residuals()], case.mesh
     needed = {
         "level of the data": bool(_with_level(case)),
         "fit of the data": case.chi_factor is not None or case.is_exact,

@@ -288,7 +288,7 @@ def _data(case: Case) -> Iterator[Block]:
                 _number(r.chi_factor),
                 _number(float(r.values[r.largest])),
                 r.place(r.largest),
-                _number(r.lag_correlation, 2),
+                _number(r.lag_correlation[0], 2),
                 trend,
             )
         )
@@ -461,4 +461,4 @@ def _name(estimator: Any) -> str:
 
 
 def _number(value: float, digits: int = 3) -> str:
-    return "" if np.isnan(value) else f"{value:.{digits}g}"
+    return "" if np.isnan(value) else f"{value + 0.0:.{digits}g}"  # never -0
