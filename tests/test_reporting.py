@@ -527,7 +527,7 @@ def test_density_in_the_padding_and_mass_that_is_not_seen_are_found(profile, smo
     (finding,) = checked(
         smooth, g, check="depth of investigation", rho=1.0 * deep, investigation=index
     )
-    assert finding.value == "100 % below the depth of investigation"
+    assert finding.value == "100 %: 100 % below the depth of investigation, 0 % above"
     rho = 1.0 - deep
     assert not checked(smooth, g, check="depth of investigation", rho=rho, investigation=index)
 
@@ -539,7 +539,7 @@ def test_depth_of_investigation_below_the_mesh_is_not_reached(profile, smooth, m
     index = np.where(shallow, 0.9, 0.1)
     case = investigated(smooth, g, index)
     (finding,) = CHECKS["depth of investigation"](replace(case, rho=1.0 * shallow))
-    assert finding.value == "100 %, mostly above the depth of investigation"
+    assert finding.value == "100 %: 0 % below the depth of investigation, 100 % above"
     assert "above that depth" not in finding.remedy
     (text,) = [b.text for b in _density(case) if isinstance(b, Paragraph)]
     assert text.endswith("outweighs the data: not reached within the mesh.")
@@ -645,6 +645,76 @@ def test_unreached_targets_bounds_and_ends_of_alpha_are_found(profile):
     flat = 4.0 + 0.01 * np.sin(np.arange(21.0))[None]
     report = skgrav.report(TikhonovInverter(operator=operator).fit(flat), flat)
     assert "alpha is infinite" in found(report)
+
+
+def test_components_that_are_fitted_unequally_are_found():
+    x = np.linspace(0, 6000, 61)
+    stations = np.column_stack([np.full(61, -1.0), x])
+    truth = ForwardOperator(Mesh([[300, 900], [2700, 3300]]), Survey(stations, ("z", "zz"))).fit()
+    noise = np.repeat([0.05, 0.5], 61)
+    g = truth.transform([[400.0]]) + noise * np.random.default_rng(0).normal(size=122)
+
+    def fit(uncertainty):
+        survey = Survey(stations, ("z", "zz"), uncertainty=uncertainty, trend=0)
+        operator = ForwardOperator(Mesh.for_survey(survey), survey)
+        inverter = TikhonovInverter(order=1, depth_weighting="sensitivity", operator=operator)
+        return inverter.fit(g)
+
+    (finding,) = checked(fit(np.full(122, 0.4)), g, check="fit of the data")
+    assert "gz is fitted better than its noise allows and gzz is missed" in finding.what
+    assert re.match(r"chi factor 0\.0\d+ of gz, 1\.9\d* of gzz;", finding.value)
+    assert "the noise of gz and of gzz relative to each other" in finding.remedy
+    assert not checked(fit(noise), g, check="fit of the data")
+    # Where all are missed, that is said alone.
+    (finding,) = checked(fit(np.full(122, 0.4)), 9 * g, check="fit of the data", predicted=g[0])
+    assert finding.what == "The estimate misses the data."
+
+
+def test_chi_factors_of_components_have_their_degrees_of_freedom(profile, smooth):
+    case = investigated(smooth, profile[1], None)
+    (r,) = case.residuals()
+    assert r.chi_factor == pytest.approx(case.chi_factor)
+
+
+def test_remedy_of_fitted_noise_is_of_the_method(profile):
+    operator, g = profile
+    rho = np.ones((1, operator.n_cells_))
+    exact = {"check": "fit of the data", "predicted": g[0] - 4.0}
+    for solver, remedy in (
+        ("lgmres", "take Refiner('tikhonov')"),
+        ("tikhonov", "take alpha='discrepancy' or a larger alpha"),
+    ):
+        refiner = Refiner(solver, init="zero", operator=operator).fit(operator.transform(rho), rho)
+        (finding,) = checked(refiner, g, **exact)
+        assert "noise was fitted" in finding.what
+        assert remedy in finding.remedy
+    case = replace(investigated(refiner, g, None), estimator=Zero(), predicted=g[0] - 4.0)
+    (finding,) = CHECKS["fit of the data"](case)
+    assert "fit an inverter with alpha='discrepancy'" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("components", "trend", "cause"),
+    [("z", 0, "A free level"), ("z", None, "Noise"), (("zz",), None, "Gradients")],
+)
+def test_cause_of_relative_densities_is_that_of_the_data(components, trend, cause):
+    survey = Survey([[-1.0, x] for x in range(0, 900, 100)], components, 0.1, trend=trend)
+    operator = ForwardOperator(Mesh.for_survey(survey), survey)
+    g = np.sin(np.arange(9.0))[None]
+    inverter = TikhonovInverter(operator=operator).fit(g)
+    index = np.ones(inverter.operator_.n_cells_)
+    (finding,) = checked(inverter, g, check="depth of investigation", investigation=index)
+    assert f"values. {cause}" in finding.remedy
+
+
+def test_an_infinite_alpha_is_the_cause_of_an_estimate_without_density(profile):
+    survey = Survey(profile[0].survey_.stations, "z", uncertainty=0.05)
+    operator = ForwardOperator(profile[0].mesh_, survey)
+    flat = 0.01 * np.sin(np.arange(21.0))[None]
+    report = skgrav.report(TikhonovInverter(operator=operator).fit(flat), flat)
+    assert "alpha is infinite" in found(report)
+    assert "densities are relative" not in found(report)
+    assert "depth of investigation" not in report.markdown.split("Checked without")[1].split(".")[0]
 
 
 def test_a_level_that_contrasts_explain_is_found(profile):

@@ -160,7 +160,8 @@ class Case:
 
     def residuals(self) -> list[Residuals]:
         """Return the residuals of each component of each part."""
-        found, residual = [], self.g - self.explained
+        found, residual, white = [], self.g - self.explained, self.noise.whitening
+        leverage = 1.0 - white.adjoint_norms2 * white.weights**2  # of the coefficients of the trend
         for before, (part, own) in zip(self.part_names, self.parts, strict=True):
             survey = getattr(part, "survey_", None)
             if survey is None:
@@ -178,7 +179,7 @@ class Case:
                 sigma = None if self.sigma is None else self.sigma[block]
                 left_out = None if self.left_out is None else self.left_out[block]
                 of = self.g[block], residual[block], sigma, places, left_out
-                found.append(Residuals(before + name, unit, *of))
+                found.append(Residuals(before + name, unit, *of, float(leverage[block].sum())))
         return found
 
 

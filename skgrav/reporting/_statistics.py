@@ -20,7 +20,8 @@ class Residuals:
 
     `places` are the stations, (n, ndim) with z first, None for other data; `sigma` is the standard
     deviation of each datum, None if it is not known; `left_out` the difference of each datum from
-    what the others predict, in standard deviations, None if that is not known.
+    what the others predict, in standard deviations, None if that is not known; `n_trend` the number
+    of coefficients of a trend that were fitted to them.
     """
 
     name: str
@@ -30,6 +31,12 @@ class Residuals:
     sigma: Array | None
     places: Array | None
     left_out: Array | None = None
+    n_trend: float = 0.0
+
+    @property
+    def n_free(self) -> float:
+        """Degrees of freedom, the data less the coefficients of their trend."""
+        return len(self.values) - self.n_trend
 
     @property
     def scaled(self) -> Array:
@@ -44,7 +51,9 @@ class Residuals:
     @property
     def chi_factor(self) -> float:
         """Mean square of the residuals in units of the noise, NaN if it is not known."""
-        return float("nan") if self.sigma is None else float(np.mean(self.scaled**2))
+        if self.sigma is None:
+            return float("nan")
+        return float(np.sum(self.scaled**2) / self.n_free)
 
     @property
     def largest(self) -> int:
