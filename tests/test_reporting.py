@@ -31,10 +31,12 @@ from skgrav import (
 )
 from skgrav.datasets import make_density_models, make_gravity_dataset
 from skgrav.noise._stated import trend_unit
+from skgrav.reporting import _figures
 from skgrav.reporting._case import case_of
 from skgrav.reporting._document import Bullets, Paragraph, Picture, Table, to_html, to_markdown
+from skgrav.reporting._figures import picture_of_interface, pictures_of_data
 from skgrav.reporting._findings import CHECKS, findings_of
-from skgrav.reporting._report import _density, _number
+from skgrav.reporting._report import _density, _depths, _number
 from skgrav.reporting._statistics import Residuals
 
 pytest.importorskip("matplotlib")
@@ -379,6 +381,51 @@ def test_interface_is_reported_with_its_contrast():
     middle = np.median(inverter.invert(g).depth)
     assert f"Interface at a depth of {middle:.4g} m in the median of the columns" in text
     assert "Map of the estimated interface" in text
+
+
+def drawn(monkeypatch, make, inverter, g):
+    """Give the figures of pictures."""
+    figures = []
+    monkeypatch.setattr(_figures, "_picture", lambda figure, *texts: figures.append(figure))
+    made = make(investigated(inverter, g, None))
+    assert made is None or len(list(made)) == len(figures)
+    return figures
+
+
+def test_map_of_an_interface_has_the_elevations_of_the_text(monkeypatch):
+    edges = [np.arange(-n * 500.0, n * 500.0 + 1, 1000.0) for n in (4, 5, 6)]
+    survey = Survey(Survey.grid(Mesh(edges), height=1.0).stations, "z", uncertainty=0.1)
+    g = -9.0 * np.exp(-np.sum(survey.stations[:, 1:] ** 2, axis=1) / 4e6)[None]
+    inverter = ReliefInverter(-450.0, operator=ForwardOperator(Mesh(edges), survey)).fit(g)
+    (figure,) = drawn(monkeypatch, picture_of_interface, inverter, g)
+    depth_map, _, bar, _ = figure.axes
+    assert bar.get_ylabel() == "elevation (m)"
+    shown = depth_map.collections[0].get_array()
+    np.testing.assert_allclose(np.ravel(shown), -inverter.invert(g).depth[0])
+    case = investigated(inverter, g, None)
+    assert _depths(case, np.zeros(3)).startswith("at an elevation of 0 m in the median")
+
+
+@pytest.mark.parametrize(("top", "name", "sign"), [(0, "depth", 1), (-100, "elevation", -1)])
+def test_densities_of_a_borehole_are_drawn_against_depth(monkeypatch, top, name, sign):
+    mesh = Mesh([np.arange(top, top + 900, 100.0), np.arange(-500, 501, 100.0)])
+    log, g = CellValues.along(mesh, [60, 420], values=[1, 2], at=0.0, uncertainty=20.0)
+    inverter = TikhonovInverter(operator=JointOperator([log])).fit(g[None])
+    (figure,) = drawn(monkeypatch, pictures_of_data, inverter, g[None])
+    panel = figure.axes[0]
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("density (kg/m³)", f"{name} (m)")
+    np.testing.assert_allclose(panel.lines[0].get_xydata(), [[1, sign * 50], [2, sign * 450]])
+    assert panel.yaxis_inverted() == (sign > 0)
+
+
+def test_caption_of_a_survey_without_a_trend_names_none(profile):
+    operator, g = profile
+    plain = ForwardOperator(operator.mesh_, Survey(operator.survey_.stations, "z", 0.05))
+    joint = JointOperator([operator, plain]).fit()
+    X = np.hstack([g, g - 4.0])
+    text = report_text(TikhonovInverter(operator=joint).fit(X), X)
+    assert text.count("the gravity of the estimated density, with the trend, and") == 1
+    assert text.count("the gravity of the estimated density, and") == 1
 
 
 def test_quantiles_of_a_network_say_whether_they_are_calibrated(sections):

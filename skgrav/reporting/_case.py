@@ -79,6 +79,11 @@ class Case:
         return str(getattr(self.operator, "units", "mGal"))
 
     @property
+    def density_unit(self) -> str:
+        """Unit of density."""
+        return "kg/m³" if self.units == "mGal" else "normalized units"
+
+    @property
     def stations(self) -> Array | None:
         """Stations of all surveys, (n_stations, ndim)."""
         return np.vstack([s.stations for s in self.surveys]) if self.surveys else None
