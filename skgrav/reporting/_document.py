@@ -163,7 +163,8 @@ def to_html(title: str, blocks: Sequence[Block]) -> str:
 
 def to_markdown(title: str, blocks: Sequence[Block]) -> str:
     """Return Markdown, with the pictures as data at its end."""
-    parts, pictures = [f"# {_plain(title)}"], []
+    parts = [f"# {_plain(title)}"]
+    pictures: list[str] = []
     for block in blocks:
         if isinstance(block, Picture):
             name = f"picture-{len(pictures) + 1}"  # texts may repeat, and so would names by them
