@@ -31,10 +31,12 @@ from skgrav import (
 )
 from skgrav.datasets import make_density_models, make_gravity_dataset
 from skgrav.noise._stated import trend_unit
+from skgrav.reporting import _figures
 from skgrav.reporting._case import case_of
-from skgrav.reporting._document import Bullets, Paragraph, Table, to_html, to_markdown
+from skgrav.reporting._document import Bullets, Paragraph, Picture, Table, to_html, to_markdown
+from skgrav.reporting._figures import picture_of_interface, pictures_of_data
 from skgrav.reporting._findings import CHECKS, findings_of
-from skgrav.reporting._report import _density
+from skgrav.reporting._report import _density, _depths, _number
 from skgrav.reporting._statistics import Residuals
 
 pytest.importorskip("matplotlib")
@@ -225,6 +227,15 @@ def test_blocks_are_escaped_in_both_languages():
     assert r"|  | \| |" in text
 
 
+def test_each_picture_has_its_own_reference_in_markdown():
+    text = "Data, fit and residual, profile of operator"
+    blocks = [Picture(png, f"{text}{n}", "") for n, png in ((0, b"a"), (1, b"b"), (1, b"c"))]
+    markdown = to_markdown("t", blocks)
+    uris = dict(re.findall(r"^\[([\w-]+)\]: (.*)$", markdown, flags=re.MULTILINE))
+    names = re.findall(r"!\[[^\]]*\]\[([\w-]+)\]", markdown)
+    assert [uris[name] for name in names] == [block.uri for block in blocks]
+
+
 # What it works for
 
 
@@ -370,6 +381,51 @@ def test_interface_is_reported_with_its_contrast():
     middle = np.median(inverter.invert(g).depth)
     assert f"Interface at a depth of {middle:.4g} m in the median of the columns" in text
     assert "Map of the estimated interface" in text
+
+
+def drawn(monkeypatch, make, inverter, g):
+    """Give the figures of pictures."""
+    figures = []
+    monkeypatch.setattr(_figures, "_picture", lambda figure, *texts: figures.append(figure))
+    made = make(investigated(inverter, g, None))
+    assert made is None or len(list(made)) == len(figures)
+    return figures
+
+
+def test_map_of_an_interface_has_the_elevations_of_the_text(monkeypatch):
+    edges = [np.arange(-n * 500.0, n * 500.0 + 1, 1000.0) for n in (4, 5, 6)]
+    survey = Survey(Survey.grid(Mesh(edges), height=1.0).stations, "z", uncertainty=0.1)
+    g = -9.0 * np.exp(-np.sum(survey.stations[:, 1:] ** 2, axis=1) / 4e6)[None]
+    inverter = ReliefInverter(-450.0, operator=ForwardOperator(Mesh(edges), survey)).fit(g)
+    (figure,) = drawn(monkeypatch, picture_of_interface, inverter, g)
+    depth_map, _, bar, _ = figure.axes
+    assert bar.get_ylabel() == "elevation (m)"
+    shown = depth_map.collections[0].get_array()
+    np.testing.assert_allclose(np.ravel(shown), -inverter.invert(g).depth[0])
+    case = investigated(inverter, g, None)
+    assert _depths(case, np.zeros(3)).startswith("at an elevation of 0 m in the median")
+
+
+@pytest.mark.parametrize(("top", "name", "sign"), [(0, "depth", 1), (-100, "elevation", -1)])
+def test_densities_of_a_borehole_are_drawn_against_depth(monkeypatch, top, name, sign):
+    mesh = Mesh([np.arange(top, top + 900, 100.0), np.arange(-500, 501, 100.0)])
+    log, g = CellValues.along(mesh, [60, 420], values=[100, 200], at=0.0, uncertainty=20.0)
+    inverter = TikhonovInverter(operator=JointOperator([log])).fit(g[None])
+    (figure,) = drawn(monkeypatch, pictures_of_data, inverter, g[None])
+    panel = figure.axes[0]
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("density (kg/m³)", f"{name} (m)")
+    np.testing.assert_allclose(panel.lines[0].get_xydata(), [[100, sign * 50], [200, sign * 450]])
+    assert panel.yaxis_inverted() == (sign > 0)
+
+
+def test_caption_of_a_survey_without_a_trend_names_none(profile):
+    operator, g = profile
+    plain = ForwardOperator(operator.mesh_, Survey(operator.survey_.stations, "z", 0.05))
+    joint = JointOperator([operator, plain]).fit()
+    X = np.hstack([g, g - 4.0])
+    text = report_text(TikhonovInverter(operator=joint).fit(X), X)
+    assert text.count("the gravity of the estimated density, with the trend, and") == 1
+    assert text.count("the gravity of the estimated density, and") == 1
 
 
 def test_quantiles_of_a_network_say_whether_they_are_calibrated(sections):
@@ -518,7 +574,7 @@ def test_density_in_the_padding_and_mass_that_is_not_seen_are_found(profile, smo
     (finding,) = checked(
         smooth, g, check="depth of investigation", rho=1.0 * deep, investigation=index
     )
-    assert finding.value == "100 % below the depth of investigation"
+    assert finding.value == "100 %: 100 % below the depth of investigation, 0 % above"
     rho = 1.0 - deep
     assert not checked(smooth, g, check="depth of investigation", rho=rho, investigation=index)
 
@@ -530,7 +586,7 @@ def test_depth_of_investigation_below_the_mesh_is_not_reached(profile, smooth, m
     index = np.where(shallow, 0.9, 0.1)
     case = investigated(smooth, g, index)
     (finding,) = CHECKS["depth of investigation"](replace(case, rho=1.0 * shallow))
-    assert finding.value == "100 %, mostly above the depth of investigation"
+    assert finding.value == "100 %: 0 % below the depth of investigation, 100 % above"
     assert "above that depth" not in finding.remedy
     (text,) = [b.text for b in _density(case) if isinstance(b, Paragraph)]
     assert text.endswith("outweighs the data: not reached within the mesh.")
@@ -638,6 +694,76 @@ def test_unreached_targets_bounds_and_ends_of_alpha_are_found(profile):
     assert "alpha is infinite" in found(report)
 
 
+def test_components_that_are_fitted_unequally_are_found():
+    x = np.linspace(0, 6000, 61)
+    stations = np.column_stack([np.full(61, -1.0), x])
+    truth = ForwardOperator(Mesh([[300, 900], [2700, 3300]]), Survey(stations, ("z", "zz"))).fit()
+    noise = np.repeat([0.05, 0.5], 61)
+    g = truth.transform([[400.0]]) + noise * np.random.default_rng(0).normal(size=122)
+
+    def fit(uncertainty):
+        survey = Survey(stations, ("z", "zz"), uncertainty=uncertainty, trend=0)
+        operator = ForwardOperator(Mesh.for_survey(survey), survey)
+        inverter = TikhonovInverter(order=1, depth_weighting="sensitivity", operator=operator)
+        return inverter.fit(g)
+
+    (finding,) = checked(fit(np.full(122, 0.4)), g, check="fit of the data")
+    assert "gz is fitted better than its noise allows and gzz is missed" in finding.what
+    assert re.match(r"chi factor 0\.0\d+ of gz, 1\.9\d* of gzz;", finding.value)
+    assert "the noise of gz and of gzz relative to each other" in finding.remedy
+    assert not checked(fit(noise), g, check="fit of the data")
+    # Where all are missed, that is said alone.
+    (finding,) = checked(fit(np.full(122, 0.4)), 9 * g, check="fit of the data", predicted=g[0])
+    assert finding.what == "The estimate misses the data."
+
+
+def test_chi_factors_of_components_have_their_degrees_of_freedom(profile, smooth):
+    case = investigated(smooth, profile[1], None)
+    (r,) = case.residuals()
+    assert r.chi_factor == pytest.approx(case.chi_factor)
+
+
+def test_remedy_of_fitted_noise_is_of_the_method(profile):
+    operator, g = profile
+    rho = np.ones((1, operator.n_cells_))
+    exact = {"check": "fit of the data", "predicted": g[0] - 4.0}
+    for solver, remedy in (
+        ("lgmres", "take Refiner('tikhonov')"),
+        ("tikhonov", "take alpha='discrepancy' or a larger alpha"),
+    ):
+        refiner = Refiner(solver, init="zero", operator=operator).fit(operator.transform(rho), rho)
+        (finding,) = checked(refiner, g, **exact)
+        assert "noise was fitted" in finding.what
+        assert remedy in finding.remedy
+    case = replace(investigated(refiner, g, None), estimator=Zero(), predicted=g[0] - 4.0)
+    (finding,) = CHECKS["fit of the data"](case)
+    assert "fit an inverter with alpha='discrepancy'" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("components", "trend", "cause"),
+    [("z", 0, "A free level"), ("z", None, "Noise"), (("zz",), None, "Gradients")],
+)
+def test_cause_of_relative_densities_is_that_of_the_data(components, trend, cause):
+    survey = Survey([[-1.0, x] for x in range(0, 900, 100)], components, 0.1, trend=trend)
+    operator = ForwardOperator(Mesh.for_survey(survey), survey)
+    g = np.sin(np.arange(9.0))[None]
+    inverter = TikhonovInverter(operator=operator).fit(g)
+    index = np.ones(inverter.operator_.n_cells_)
+    (finding,) = checked(inverter, g, check="depth of investigation", investigation=index)
+    assert f"values. {cause}" in finding.remedy
+
+
+def test_an_infinite_alpha_is_the_cause_of_an_estimate_without_density(profile):
+    survey = Survey(profile[0].survey_.stations, "z", uncertainty=0.05)
+    operator = ForwardOperator(profile[0].mesh_, survey)
+    flat = 0.01 * np.sin(np.arange(21.0))[None]
+    report = skgrav.report(TikhonovInverter(operator=operator).fit(flat), flat)
+    assert "alpha is infinite" in found(report)
+    assert "densities are relative" not in found(report)
+    assert "depth of investigation" not in report.markdown.split("Checked without")[1].split(".")[0]
+
+
 def test_a_level_that_contrasts_explain_is_found(profile):
     free, g = profile
     survey = Survey(free.survey_.stations, "z", uncertainty=0.05)
@@ -687,14 +813,14 @@ def test_statistics_of_residuals():
     rng = np.random.default_rng(0)
     x, white = np.arange(400.0), rng.normal(size=400)
     r = residuals(white, x, np.full(400, 2.0))
-    assert abs(r.lag_correlation) < 0.15
+    assert abs(r.lag_correlation[0]) < 0.15
     assert r.chi_factor == pytest.approx(np.mean(white**2) / 4)
     share, chance = r.linear_trend
     assert share < 0.02
     assert chance > 1e-3
     order = rng.permutation(400)
     walk = np.convolve(rng.normal(size=403), np.ones(4) / 4, "valid")
-    assert residuals(walk[order], x[order]).lag_correlation == pytest.approx(0.75, abs=0.1)
+    assert residuals(walk[order], x[order]).lag_correlation[0] == pytest.approx(0.75, abs=0.1)
     share, chance = residuals(x + white, x).linear_trend
     assert share > 0.99
     assert chance < 1e-10
@@ -705,16 +831,37 @@ def test_correlation_over_an_area_is_that_of_nearest_stations():
     y, x = np.mgrid[:12.0, :12.0]
     stations = np.column_stack([0 * x.ravel(), y.ravel(), x.ravel()])
     bump = np.exp(-((x - 6) ** 2 + (y - 6) ** 2) / 20).ravel()
-    assert residuals(bump, stations).lag_correlation > 0.8
+    assert residuals(bump, stations).lag_correlation[0] > 0.8
     noise = np.random.default_rng(1).normal(size=144)
-    assert abs(residuals(noise, stations).lag_correlation) < 0.35
+    assert abs(residuals(noise, stations).lag_correlation[0]) < 0.35
     assert residuals(bump, stations).place(13) == "station 13, x = 1 m, y = 1 m"
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_repeated_stations_are_no_neighbours_of_one_another(ndim):
+    rng = np.random.default_rng(0)
+    once = np.column_stack([np.zeros(400), rng.uniform(size=(400, ndim - 1))])
+    twice = np.vstack([once, once + np.r_[-1.0, np.zeros(ndim - 1)]])  # at another height
+    correlation, spread = residuals(rng.normal(size=800), twice).lag_correlation
+    assert spread == pytest.approx(0.05)
+    assert abs(correlation) < 0.15
+    # What is common to both occupations is not what neighbours have in common.
+    assert abs(residuals(np.tile(rng.normal(size=400), 2), twice).lag_correlation[0]) < 0.15
+    wave = np.tile(np.sin(9 * once[:, 1]), 2)
+    assert residuals(wave, twice).lag_correlation[0] > 0.9
+    assert np.isnan(residuals(wave[::100], twice[::100]).lag_correlation).all()  # of four places
+
+
+def test_share_of_a_trend_is_never_negative():
+    lines = [np.linspace(-3000, 3000, n) for n in range(12, 40)]
+    assert min(residuals(x**2, x).linear_trend[0] for x in lines) == 0
+    assert _number(-0.0) == "0"
 
 
 def test_few_data_and_data_without_stations_have_no_correlation():
     few = residuals(np.ones(3), np.arange(3.0))
-    assert np.isnan(few.lag_correlation)
+    assert np.isnan(few.lag_correlation).all()
     assert np.isnan(few.linear_trend).all()
     alone = Residuals("data", "", np.arange(9.0), np.arange(9.0), None, None)
-    assert np.isnan(alone.lag_correlation)
+    assert np.isnan(alone.lag_correlation).all()
     assert alone.place(2) == "datum 2"

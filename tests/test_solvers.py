@@ -31,9 +31,10 @@ from solver_problems import (
     with_noise,
 )
 
-from skgrav import ForwardOperator, MatrixOperator, Mesh
+from skgrav import ForwardOperator, MatrixOperator, Mesh, Survey
 from skgrav.noise import Noise, Whitening
 from skgrav.solvers import CGLS, GMRES, ICG, LGMRES, SOLVERS, GradientDescent, Projection
+from skgrav.solvers._status import _neighbours
 from skgrav.solvers._system import OperatorSystem, SVDSystem, make_system
 
 
@@ -457,3 +458,11 @@ def test_bad_input_is_refused(solve, text):
 def test_operator_must_be_fitted():
     with pytest.raises(NotFittedError):
         CGLS().solve(ForwardOperator(Mesh.square(2)), np.zeros((1, 12)))
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3])
+def test_no_station_of_an_area_is_its_own_neighbour(copies):
+    places = np.insert(np.random.default_rng(0).uniform(0, 1000, (50, 2)), 0, 0.0, axis=1)
+    first, second = _neighbours(Survey(np.tile(places, (copies, 1)), ("z",)))
+    assert len(first) == 50 * copies
+    assert np.all(first != second)

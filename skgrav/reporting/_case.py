@@ -19,7 +19,7 @@ from skgrav._typing import Array, Mask
 from skgrav.geometry import Mesh, Survey, component_unit, core_of
 from skgrav.noise import Noise, Trend
 from skgrav.operators import CellValues, is_lazy
-from skgrav.plotting import one_row, operator_of, parts_of
+from skgrav.plotting import has_elevations, one_row, operator_of, parts_of
 from skgrav.reporting._statistics import Residuals
 
 #: Index of the depth of investigation from which on the prior outweighs the data.
@@ -77,6 +77,11 @@ class Case:
     def units(self) -> str:
         """Units of the operator."""
         return str(getattr(self.operator, "units", "mGal"))
+
+    @property
+    def density_unit(self) -> str:
+        """Unit of density."""
+        return "kg/m³" if self.units == "mGal" else "normalized units"
 
     @property
     def stations(self) -> Array | None:
@@ -140,8 +145,7 @@ class Case:
     @property
     def has_elevations(self) -> bool:
         """Whether vertical positions are told as elevations, not as depths."""
-        mesh = self.mesh
-        return mesh is not None and (mesh.edges[0][0] < 0 or mesh.active is not None)
+        return self.mesh is not None and has_elevations(self.mesh)
 
     @property
     def investigated(self) -> Array | None:
@@ -160,7 +164,8 @@ class Case:
 
     def residuals(self) -> list[Residuals]:
         """Return the residuals of each component of each part."""
-        found, residual = [], self.g - self.explained
+        found, residual, white = [], self.g - self.explained, self.noise.whitening
+        leverage = 1.0 - white.adjoint_norms2 * white.weights**2  # of the coefficients of the trend
         for before, (part, own) in zip(self.part_names, self.parts, strict=True):
             survey = getattr(part, "survey_", None)
             if survey is None:
@@ -178,7 +183,7 @@ class Case:
                 sigma = None if self.sigma is None else self.sigma[block]
                 left_out = None if self.left_out is None else self.left_out[block]
                 of = self.g[block], residual[block], sigma, places, left_out
-                found.append(Residuals(before + name, unit, *of))
+                found.append(Residuals(before + name, unit, *of, float(leverage[block].sum())))
         return found
 
 

@@ -142,14 +142,9 @@ class Picture:
             f"<figcaption>{escape(self.caption)}</figcaption></figure>"
         )
 
-    def markdown(self) -> str:
-        """Return the Markdown, without the picture itself."""
-        return f"![{_plain(self.alt)}][{self.name}]\n\n{_plain(self.caption)}"
-
-    @property
-    def name(self) -> str:
-        """The name by which Markdown refers to the picture."""
-        return "picture-" + "".join(c if c.isalnum() else "-" for c in self.alt.lower())[:40]
+    def markdown(self, name: str) -> str:
+        """Return the Markdown, which refers to the picture itself by a name."""
+        return f"![{_plain(self.alt)}][{name}]\n\n{_plain(self.caption)}"
 
 
 Block = Heading | Paragraph | Bullets | Table | Picture
@@ -168,9 +163,16 @@ def to_html(title: str, blocks: Sequence[Block]) -> str:
 
 def to_markdown(title: str, blocks: Sequence[Block]) -> str:
     """Return Markdown, with the pictures as data at its end."""
-    parts = [f"# {_plain(title)}", *(block.markdown() for block in blocks)]
-    parts += [f"[{block.name}]: {block.uri}" for block in blocks if isinstance(block, Picture)]
-    return "\n\n".join(parts) + "\n"
+    parts = [f"# {_plain(title)}"]
+    pictures: list[str] = []
+    for block in blocks:
+        if isinstance(block, Picture):
+            name = f"picture-{len(pictures) + 1}"  # texts may repeat, and so would names by them
+            pictures.append(f"[{name}]: {block.uri}")
+            parts.append(block.markdown(name))
+        else:
+            parts.append(block.markdown())
+    return "\n\n".join(parts + pictures) + "\n"
 
 
 def _plain(text: str) -> str:

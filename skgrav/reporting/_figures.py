@@ -11,6 +11,7 @@ import numpy as np
 from skgrav._checks import import_optional
 from skgrav._typing import Array
 from skgrav.geometry import core_of
+from skgrav.operators import CellValues
 from skgrav.plotting import (
     DensityDisplay,
     GravityDisplay,
@@ -37,9 +38,9 @@ def pictures_of_data(case: Case) -> Iterator[Picture]:
         survey = getattr(part, "survey_", None)
         figure = _figure()
         if survey is None:
-            _draw_values(figure, case, own)
+            _draw_values(figure, case, part, own)
             title = f"Data of {before}cells and their fit"
-            yield _picture(figure, title, "Data without stations.")
+            yield _picture(figure, title, "Data as measured and as estimated.")
             continue
         sigma = None if case.sigma is None else case.sigma[own]
         display = GravityDisplay(
@@ -51,7 +52,8 @@ def pictures_of_data(case: Case) -> Iterator[Picture]:
         ).plot(figure)
         for panel in display.axes_.flat:
             panel.locator_params(nbins=6)
-        trend = ", with the trend" if case.trend is not None else ""
+        has_trend = case.trend is not None and case.noise.whitening.basis[own].any()
+        trend = ", with the trend" if has_trend else ""
         band = " The grey band is one standard deviation of the noise." if survey.ndim == 2 else ""
         what = "profile" if survey.ndim == 2 else "map"
         components = ", ".join(f"g{c}" for c in survey.components)
@@ -137,7 +139,9 @@ def picture_of_interface(case: Case) -> Picture:
     rows, columns = core_of(case.mesh, case.stations)
     along = case.surveys[0].stations.T[1:] if case.surveys else (y, x)
     scale, unit, offsets = units_along(*along)
-    maps = {"depth z (m)": case.result.depth, "standard deviation (m)": case.result.depth_std}
+    name, sign = ("elevation", -1.0) if case.has_elevations else ("depth z", 1.0)
+    depth, std = case.result.depth, case.result.depth_std
+    maps = {f"{name} (m)": sign * depth, "standard deviation (m)": std}
     figure = _figure()
     figure.set_size_inches(9.0, 3.8)
     for panel, (label, values) in zip(
@@ -224,16 +228,26 @@ def _further(case: Case) -> str:
     )
 
 
-def _draw_values(figure: Any, case: Case, own: slice) -> None:
-    """Draw data without stations against their number."""
-    figure.set_size_inches(6.5, 3.0)
-    figure.set_layout_engine("constrained")
+def _draw_values(figure: Any, case: Case, part: Any, own: slice) -> None:
+    """Draw densities of cells against their depth, other data without stations by number."""
     panel = figure.add_subplot()
-    n = np.arange(own.stop - own.start)
+    g, estimate = case.g[own], case.explained[own]
     sigma = None if case.sigma is None else case.sigma[own]
-    panel.errorbar(n, case.g[own], sigma, fmt="k.", label="observed", linewidth=0.8)
-    panel.plot(n, case.explained[own], "C0_", markersize=8, label="estimate")
-    panel.set(xlabel="datum", ylabel="value")
+    if isinstance(part, CellValues):
+        figure.set_size_inches(4.5, 4.5)
+        name, sign = ("elevation", -1.0) if case.has_elevations else ("depth", 1.0)
+        z = sign * part.transform(part.mesh_.cell_centers[:, :1].T)[0]  # the mean of each datum
+        panel.errorbar(g, z, xerr=sigma, fmt="k.", label="observed", linewidth=0.8)
+        panel.plot(estimate, z, "C0|", markersize=8, label="estimate")
+        panel.set(xlabel=f"density ({case.density_unit})", ylabel=f"{name} (m)")
+        if sign > 0:
+            panel.invert_yaxis()
+    else:
+        figure.set_size_inches(6.5, 3.0)
+        n = np.arange(g.size)
+        panel.errorbar(n, g, sigma, fmt="k.", label="observed", linewidth=0.8)
+        panel.plot(n, estimate, "C0_", markersize=8, label="estimate")
+        panel.set(xlabel="datum", ylabel="value")
     panel.legend(fontsize="small")
 
 

@@ -11,7 +11,8 @@ from scipy.special import chdtr, chdtrc
 
 from skgrav._typing import Array
 from skgrav.geometry import in_cells
-from skgrav.inverters import ReliefInverter, rock_range
+from skgrav.inverters import Refiner, ReliefInverter, rock_range
+from skgrav.plotting import parts_of
 from skgrav.reporting._case import PRIOR, Case
 from skgrav.reporting._statistics import Residuals
 from skgrav.solvers import Status
@@ -196,7 +197,7 @@ def find_fit(case: Case) -> Iterator[Finding]:
         return
     n = case.noise.whitening.n_white
     value = f"chi factor {chi:.3g}; 1 fits the data to their noise"
-    if chi > _MISSED and chdtrc(n, n * chi) < _CHANCE:
+    if _is_missed(chi, n):
         yield Finding(
             "problem" if chi > _MISSED_BADLY else "caution",
             "The estimate misses the data.",
@@ -204,21 +205,70 @@ def find_fit(case: Case) -> Iterator[Finding]:
             "See where the residuals are large. Fit a network's estimate to the data by a Refiner; "
             "otherwise check units, outliers and the stated noise, or add a trend.",
         )
-    elif chi < _OVERFITTED and chdtr(n, n * chi) < _CHANCE and not _is_largest(case):
-        yield Finding(
-            "caution",
-            "The data are fitted better than their noise allows: noise was fitted.",
-            value,
-            "Take alpha='discrepancy' or a larger alpha, or state less noise if that is right.",
-        )
+    elif _is_overfitted(chi, n):
+        if not _is_largest(case):
+            yield Finding(
+                "caution",
+                "The data are fitted better than their noise allows: noise was fitted.",
+                value,
+                f"State less noise if that is right, or {_less_fitted(case)}.",
+            )
+    else:
+        yield from _find_unequal_fit(case)
+
+
+def _find_unequal_fit(case: Case) -> Iterator[Finding]:
+    """Find components of which some are missed, or fitted to less than their noise."""
+    parts = case.residuals()
+    missed = [r for r in parts if _is_missed(r.chi_factor, r.n_free)]
+    over = [r for r in parts if _is_overfitted(r.chi_factor, r.n_free)]
+    if len(parts) == 1 or not (missed or (over and not _is_largest(case))):
+        return
+    low = min(over or parts, key=lambda r: r.chi_factor)
+    high = max(missed or parts, key=lambda r: r.chi_factor)
+    said = [f"{low.name} is fitted better than its noise allows"] * bool(over)
+    said += [f"{high.name} is missed"] * bool(missed)
+    yield Finding(
+        "caution",
+        f"All data together are fitted to their noise, but {' and '.join(said)}.",
+        f"chi factor {low.chi_factor:.3g} of {low.name}, {high.chi_factor:.3g} of {high.name}; 1 "
+        "fits data to their noise",
+        f"Check the noise of {low.name} and of {high.name} relative to each other: it determines "
+        "how closely each is fitted.",
+    )
+
+
+def _is_missed(chi: float, n: float) -> bool:
+    """Return whether a chi factor of n degrees of freedom is too large, and not by chance."""
+    return bool(chi > _MISSED and chdtrc(n, n * chi) < _CHANCE)
+
+
+def _is_overfitted(chi: float, n: float) -> bool:
+    """Return whether a chi factor of n degrees of freedom is too small, and not by chance."""
+    return bool(chi < _OVERFITTED and chdtr(n, n * chi) < _CHANCE)
+
+
+def _less_fitted(case: Case) -> str:
+    """Return what leaves the noise of the data as their residual."""
+    for part in reversed([*parts_of(case.estimator)]):
+        if hasattr(getattr(part, "solver_", part), "alpha"):
+            return "take alpha='discrepancy' or a larger alpha"
+        if isinstance(part, Refiner):
+            return "take Refiner('tikhonov'), which leaves it as the residual"
+    return "fit an inverter with alpha='discrepancy', such as TikhonovInverter"
 
 
 def _is_largest(case: Case) -> bool:
     """Return whether alpha is the largest that leaves no more than the noise in any part."""
+    has_alpha = getattr(case.result, "alpha", None) is not None
+    is_joint = case.criterion == "discrepancy" and len(case.parts) > 1
+    return _is_reference(case) or (has_alpha and is_joint)
+
+
+def _is_reference(case: Case) -> bool:
+    """Return whether the reference fits the data, so that it is the estimate."""
     alpha = getattr(case.result, "alpha", None)
-    return alpha is not None and bool(
-        np.isinf(alpha[0]) or (case.criterion == "discrepancy" and len(case.parts) > 1)
-    )
+    return alpha is not None and bool(np.isinf(alpha[0]))
 
 
 def find_alpha(case: Case) -> Iterator[Finding]:
@@ -226,7 +276,7 @@ def find_alpha(case: Case) -> Iterator[Finding]:
     alpha = getattr(case.result, "alpha", None)
     if alpha is None:
         return
-    if np.isinf(alpha[0]):
+    if _is_reference(case):
         yield Finding(
             "caution",
             "The reference already fits the data: alpha is infinite.",
@@ -394,13 +444,13 @@ def find_patterns(case: Case) -> Iterator[Finding]:
     if case.is_exact:  # what is left of them is signal in any case
         return
     for r in case.residuals():
-        spread = 1.0 / np.sqrt(len(r.values))
-        if r.lag_correlation > max(_CORRELATED[0], _CORRELATED[1] * spread):
+        correlation, spread = r.lag_correlation
+        if correlation > max(_CORRELATED[0], _CORRELATED[1] * spread):
             yield Finding(
                 "caution",
                 f"Residuals of {r.name} at neighbouring stations are alike: signal is left in "
                 "them, or the noise is correlated.",
-                f"correlation {r.lag_correlation:.2f}, {spread:.2f} by chance",
+                f"correlation {correlation:.2f}, {spread:.2f} by chance",
                 "State a smaller noise if the data are that good: more detail will be resolved. "
                 "Otherwise errors are not independent, and a larger one is safer.",
             )
@@ -433,14 +483,20 @@ def find_depth(case: Case) -> Iterator[Finding]:
     """Find mass where the prior outweighs the data."""
     if case.investigation is None or case.mesh is None:
         return
+    if _is_reference(case):  # another check says so
+        return
     least = float(case.investigation[case.core].min())
     if least >= PRIOR:
+        cause = "Noise that is large compared to the data leaves"
+        if case.noise.has_trend:
+            cause = "A free level, and a mesh that is wide compared to its depth, leave"
+        elif all(len(c) > 1 for survey in case.surveys for c in survey.components) and case.surveys:
+            cause = "Gradients, and a mesh that is wide compared to its depth, leave"
         yield Finding(
             "note",
             "The data do not determine a density common to all cells: densities are relative.",
             f"index of the depth of investigation at least {least:.2f}",
-            "Interpret contrasts, not absolute values. A free level, and a mesh that is wide "
-            "compared to its depth, leave it to 'reference'.",
+            f"Interpret contrasts, not absolute values. {cause} it to 'reference'.",
         )
         return
     assert case.investigated is not None
@@ -450,10 +506,10 @@ def find_depth(case: Case) -> Iterator[Finding]:
     is_above = case.mesh.cell_centers[:, 0] < depth
     above, below = float(share[is_above].sum()), float(share[~is_above].sum())
     if above + below > _UNSEEN:
-        value = f"{100 * below:.0f} % below the depth of investigation"
+        total, deep = round(100 * (above + below)), round(100 * below)
+        value = f"{total} %: {deep} % below the depth of investigation, {total - deep} % above"
         remedy = "Interpret only what lies above that depth. What lies below"
         if above > below:
-            value = f"{100 * (above + below):.0f} %, mostly above the depth of investigation"
             remedy = "Interpret only cells with an index, of `resolution`, below 0.5. The rest"
         yield Finding(
             "caution",
@@ -496,7 +552,7 @@ def findings_of(case: Case) -> tuple[list[Finding], list[str]]:
 
 def _applies(name: str, case: Case) -> bool:
     """Return whether the case has what a check looks at."""
-    correlations, mesh = [r.lag_correlation for r in case.residuals()], case.mesh
+    correlations, mesh = [r.lag_correlation[0] for r in case.residuals()], case.mesh
     needed = {
         "level of the data": bool(_with_level(case)),
         "fit of the data": case.chi_factor is not None or case.is_exact,
@@ -509,6 +565,8 @@ def _applies(name: str, case: Case) -> bool:
         "correlation and trend of residuals": not case.is_exact
         and bool(np.isfinite(correlations).any()),
         "likeness to the training data": case.applicability is not None,
-        "depth of investigation": case.investigation is not None and mesh is not None,
+        "depth of investigation": case.investigation is not None
+        and mesh is not None
+        and not _is_reference(case),
     }
     return needed.get(name, True)

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 
 from skgrav._constraints import WHOLE, checked
+from skgrav._typing import Array
 from skgrav.geometry import core_of
 from skgrav.io import checked_path, file_path
 from skgrav.noise import trend_texts
@@ -243,12 +244,11 @@ def _summary(
     case: Case, findings: list[Finding], clear: list[str], told: tuple[str, ...]
 ) -> Iterator[Block]:
     inside = case.rho[case.core]
-    unit = "kg/m³" if case.units == "mGal" else "normalized units"
     chi = case.chi_factor
     parts = [f"{case.g.size} data, {case.rho.size} cells."]
     where = "" if case.core.all() else ", without the padding"
     low, high = inside.min() + 0.0, inside.max() + 0.0  # never -0
-    parts.append(f"Density {low:.4g} to {high:.4g} {unit}{where}.")
+    parts.append(f"Density {low:.4g} to {high:.4g} {case.density_unit}{where}.")
     if chi is not None:
         parts.append(f"Chi factor {chi:.3g}.")
     counts = [(s, sum(f.severity == s for f in findings)) for s in ("problem", "caution")]
@@ -288,7 +288,7 @@ def _data(case: Case) -> Iterator[Block]:
                 _number(r.chi_factor),
                 _number(float(r.values[r.largest])),
                 r.place(r.largest),
-                _number(r.lag_correlation, 2),
+                _number(r.lag_correlation[0], 2),
                 trend,
             )
         )
@@ -321,11 +321,7 @@ def _density(case: Case) -> Iterator[Block]:
         return
     texts = []
     if known.size:
-        name, sign = ("an elevation", -1.0) if case.has_elevations else ("a depth", 1.0)
-        low, middle, high = np.quantile(sign * known, [0, 0.5, 1])
-        texts.append(
-            f"at {name} of {middle:.4g} m in the median of the columns, {low:.4g} to {high:.4g} m"
-        )
+        texts.append(_depths(case, known))
     if n_open:
         share = "" if n_open == depth.size else f" in {n_open} of {depth.size} columns"
         texts.append(f"not reached within the mesh{share}")
@@ -347,14 +343,16 @@ def _interface(case: Case) -> Iterator[Block]:
     known = depth[np.isfinite(depth)]
     if not known.size:
         return
-    name, sign = ("an elevation", -1.0) if case.has_elevations else ("a depth", 1.0)
-    low, middle, high = np.quantile(sign * known, [0, 0.5, 1])
     spread = std[np.isfinite(std)]
     spread = f", with a standard deviation of {np.median(spread):.2g} m" if spread.size else ""
-    yield Paragraph(
-        f"Interface at {name} of {middle:.4g} m in the median of the columns, {low:.4g} to "
-        f"{high:.4g} m{spread}."
-    )
+    yield Paragraph(f"Interface {_depths(case, known)}{spread}.")
+
+
+def _depths(case: Case, z: Array) -> str:
+    """Return the median and the range of depths in the columns of the mesh."""
+    name, sign = ("an elevation", -1.0) if case.has_elevations else ("a depth", 1.0)
+    low, middle, high = np.quantile(sign * z, [0, 0.5, 1]) + 0.0  # never -0
+    return f"at {name} of {middle:.4g} m in the median of the columns, {low:.4g} to {high:.4g} m"
 
 
 def _doubt(case: Case) -> Iterator[Block]:
@@ -461,4 +459,4 @@ def _name(estimator: Any) -> str:
 
 
 def _number(value: float, digits: int = 3) -> str:
-    return "" if np.isnan(value) else f"{value:.{digits}g}"
+    return "" if np.isnan(value) else f"{value + 0.0:.{digits}g}"  # never -0

@@ -20,7 +20,8 @@ class Residuals:
 
     `places` are the stations, (n, ndim) with z first, None for other data; `sigma` is the standard
     deviation of each datum, None if it is not known; `left_out` the difference of each datum from
-    what the others predict, in standard deviations, None if that is not known.
+    what the others predict, in standard deviations, None if that is not known; `n_trend` the number
+    of coefficients of a trend that were fitted to them.
     """
 
     name: str
@@ -30,6 +31,12 @@ class Residuals:
     sigma: Array | None
     places: Array | None
     left_out: Array | None = None
+    n_trend: float = 0.0
+
+    @property
+    def n_free(self) -> float:
+        """Degrees of freedom, the data less the coefficients of their trend."""
+        return len(self.values) - self.n_trend
 
     @property
     def scaled(self) -> Array:
@@ -44,7 +51,9 @@ class Residuals:
     @property
     def chi_factor(self) -> float:
         """Mean square of the residuals in units of the noise, NaN if it is not known."""
-        return float("nan") if self.sigma is None else float(np.mean(self.scaled**2))
+        if self.sigma is None:
+            return float("nan")
+        return float(np.sum(self.scaled**2) / self.n_free)
 
     @property
     def largest(self) -> int:
@@ -52,20 +61,25 @@ class Residuals:
         return int(np.argmax(np.abs(self.scaled)))
 
     @property
-    def lag_correlation(self) -> float:
-        """Correlation with the next station of a profile, the nearest one of an area; NaN if few.
+    def lag_correlation(self) -> tuple[float, float]:
+        """Correlation with the next place of a profile, the nearest one of an area; NaN if few.
 
-        Of independent residuals it is about 0, with a standard deviation of ``1 / sqrt(n)``.
+        Of independent residuals it is about 0, with the standard deviation that follows it.
         """
-        r = self.scaled - self.scaled.mean()
-        if self.places is None or len(r) < _LEAST or not r.any():
-            return float("nan")
-        across = self.places[:, 1:]
+        if self.places is None:
+            return float("nan"), float("nan")
+        # What repeated stations have in common says nothing of their neighbours.
+        across, of, n = np.unique(
+            self.places[:, 1:], axis=0, return_inverse=True, return_counts=True
+        )
+        r = np.bincount(of.ravel(), self.scaled - self.scaled.mean()) / np.sqrt(n)
+        if len(r) < _LEAST or not r.any():
+            return float("nan"), float("nan")
         if across.shape[1] == 1:
-            r = r[np.argsort(across[:, 0], kind="stable")]
-            return float(np.mean(r[1:] * r[:-1]) / np.mean(r**2))
-        nearest = KDTree(across).query(across, k=2)[1][:, 1]
-        return float(np.mean(r * r[nearest]) / np.mean(r**2))
+            pairs = r[1:] * r[:-1]
+        else:
+            pairs = r * r[KDTree(across).query(across, k=2)[1][:, 1]]
+        return float(np.mean(pairs) / np.mean(r**2)), 1.0 / float(np.sqrt(len(r)))
 
     @property
     def linear_trend(self) -> tuple[float, float]:
@@ -80,7 +94,7 @@ class Residuals:
             return float("nan"), float("nan")
         across = across / np.abs(across).max(axis=0)
         left = r - across @ np.linalg.lstsq(across, r, rcond=None)[0]
-        share = 1.0 - float(left @ left) / total
+        share = max(0.0, 1.0 - float(left @ left) / total)  # rounding
         free = len(r) - k - 1
         ratio = (share / k) / max((1.0 - share) / free, 1e-12)
         return share, float(f_distribution.sf(ratio, k, free))

@@ -158,8 +158,10 @@ def _neighbours(survey: Survey) -> tuple[Indices, Indices]:
         order = np.argsort(horizontal[:, 0], kind="stable")
         pairs = order[:-1], order[1:]
     else:
+        each = np.arange(len(horizontal))
         _, nearest = KDTree(horizontal).query(horizontal, k=min(2, len(horizontal)))
-        pairs = np.arange(len(horizontal)), np.reshape(nearest, (len(horizontal), -1))[:, -1]
+        first, second = np.reshape(nearest, (len(each), -1)).T[[0, -1]]
+        pairs = each, np.where(second == each, first, second)  # repeated stations have no order
     shifts = survey.n_stations * np.arange(len(survey.components))
     first, second = (np.add.outer(shifts, side).ravel() for side in pairs)
     return first, second
