@@ -58,6 +58,12 @@ def test_default_geometry_is_kept_with_a_warning_where_what_remains_is_not_white
     assert found.units == "mGal"
 
 
+def test_default_that_explains_nothing_is_no_operator():
+    with pytest.warns(PhysicsWarning, match="identified .* That explains little of X: check that"):
+        found = resolve_operator(None, RHO[:60] - RHO.mean(), 1e6 * G[:60][::-1])
+    assert isinstance(found, MatrixOperator)
+
+
 @pytest.mark.parametrize(
     "hidden",
     [

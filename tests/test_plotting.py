@@ -15,8 +15,10 @@ from sklearn.model_selection import GridSearchCV
 
 from skgrav import (
     BayesLinearInverter,
+    CellValues,
     CNNInverter,
     ForwardOperator,
+    JointOperator,
     LatentInverter,
     MatrixOperator,
     Mesh,
@@ -28,6 +30,7 @@ from skgrav import (
 )
 from skgrav.datasets import make_gravity_dataset
 from skgrav.plotting import (
+    CalibrationDisplay,
     ConvergenceDisplay,
     DensityDisplay,
     GravityDisplay,
@@ -653,3 +656,39 @@ def test_missing_matplotlib_names_the_extra(display, monkeypatch):
     name = type(display).__name__
     with pytest.raises(ImportError, match=rf"{name} needs matplotlib.*pip install 'skgrav\[plot\]"):
         display.plot()
+
+
+def test_part_of_a_joint_operator_is_drawn_by_its_survey():
+    mesh = Mesh.regular((4, 8), 50.0)
+    stations = Survey.line(mesh).stations
+    ground = ForwardOperator(mesh, Survey(stations, "z", uncertainty=0.1))
+    flight = ForwardOperator(mesh, Survey(stations - [80.0, 0.0], "z", uncertainty=0.1))
+    log = CellValues(mesh, [3], uncertainty=20.0)
+    one, two = JointOperator([log, ground]).fit(), JointOperator([ground, log, flight]).fit()
+    rho = np.full((1, 32), 100.0)
+    display = GravityDisplay.from_predictions(one.transform(rho), rho, operator=one)
+    np.testing.assert_allclose(display.observed, ground.fit().transform(rho)[0])
+    X = two.transform(rho)
+    display = GravityDisplay.from_predictions(X, rho, operator=two, survey=flight.survey)
+    np.testing.assert_allclose(display.observed, X[0, -len(stations) :])
+    np.testing.assert_allclose(display.predicted["estimate"], display.observed)
+    with pytest.raises(ValueError, match=r"'survey' is None; give one of those of 'operator': Sur"):
+        GravityDisplay.from_predictions(X, rho, operator=two)
+
+
+def test_noise_of_the_survey_is_drawn_with_refined_residuals():
+    mesh = Mesh.regular((4, 8), 50.0)
+    operator = ForwardOperator(mesh, Survey(Survey.line(mesh).stations, "z", uncertainty=0.1))
+    rho = np.full((1, 32), 100.0)
+    X = operator.fit().transform(rho)
+    refiner = Refiner("cgls", init="zero", operator=operator).fit(X, rho)
+    display = ConvergenceDisplay.from_estimator(refiner, X)
+    assert display.noise_level == pytest.approx(0.1 / np.sqrt(np.mean(X**2)))
+    assert display.noise_line_ is not None
+
+
+def test_calibration_of_one_sample_is_refused():
+    with pytest.raises(ValueError, match="'y_true' has 1 sample"):
+        CalibrationDisplay.from_predictions(
+            np.ones((1, 16)), np.ones((1, 16, 30)), mesh=Mesh.square(4)
+        )

@@ -326,7 +326,8 @@ def _identified(
     identified = MatrixOperator().fit(rho[train], g[train])
     fitted = [identified, *defaults]
     errors = [relative_misfit(operator, rho[test], g[test]) for operator in fitted]
-    best = int(np.argmin(errors))
+    # Gravity of 0, as of a default in other units, has a misfit of 1, too.
+    best = min((i for i, e in enumerate(errors) if not i or e <= _REFUSED), key=errors.__getitem__)
     if best:
         message = (
             f"'operator' is None and the paper's geometry reproduces X from y only to a relative "
@@ -339,6 +340,11 @@ def _identified(
             f"was identified from {len(rho[train])} of them by ridge regression, with a relative "
             f"error of {errors[0]:.2g} on held-out pairs. Give 'operator' to use exact physics."
         )
+        if errors[0] > _REFUSED:
+            message += (
+                " That explains little of X: check that X and y are pairs in the same order, and "
+                "that neither was scaled."
+            )
     warn(message, PhysicsWarning)
     # Noise of the pairs is not an error of the operator.
     residual = g[test] - identified.transform(rho[test])

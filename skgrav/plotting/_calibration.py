@@ -192,6 +192,8 @@ class CalibrationDisplay:
         """
         mesh = mesh_of(mesh, operator)
         y_true, methods = check_array(y_true, "y_true"), named(y_pred, "draws")
+        if len(y_true) < 2:
+            raise ValueError("'y_true' has 1 sample; a calibration takes many, 10 at least.")
         n_draws = min(np.shape(draws)[-1] for draws in methods.values() if np.ndim(draws))
         # The largest interval is that between the least and the greatest draw.
         levels = np.linspace(0.05, 0.95, 19)

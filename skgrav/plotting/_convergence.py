@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgrav._checks import real_array
 from skgrav._constraints import checked
 from skgrav._typing import Array
+from skgrav.noise import Noise
 from skgrav.plotting._drawing import given_axes, pyplot
 from skgrav.plotting._estimators import named, parts_of
 
@@ -109,7 +110,8 @@ class ConvergenceDisplay:
         estimator : estimator
             A fitted network, generator or Refiner, or a Pipeline or search that contains some.
         X : array-like of shape (n_samples, n_data), default=None
-            Gravity to refine; None takes the residuals that the Refiner recorded in `fit`.
+            Gravity to refine; None takes the residuals that the Refiner recorded in `fit`, whose
+            noise is known only by its `noise_level`.
         y : object, default=None
             Ignored, for the protocol.
         ax : Axes or array-like of Axes, default=None
@@ -137,6 +139,10 @@ class ConvergenceDisplay:
                 noise_level = part.noise_level or 0.0
         if X is not None:
             residuals = {"refined": _refine(estimator, X).residual_history}
+            last = next(part for part in reversed(parts) if hasattr(part, "refine"))
+            if last.noise_level is None:
+                g = real_array(X, "X")[:, -last.operator_.n_data_ :]
+                noise_level = Noise.of(last.operator_).relative(g) or 0.0
         if not losses and not residuals:
             raise ValueError(
                 f"'estimator' is {estimator!r}, which recorded neither losses nor residuals; give "

@@ -182,10 +182,11 @@ class GravityDisplay:
             Observed gravity, component-major.
         y_pred : array-like of shape (n_cells,) or (n_samples, n_cells), or mapping of str to it
             Estimated densities, several by name.
-        operator : ForwardOperator or MatrixOperator
+        operator : ForwardOperator, MatrixOperator or JointOperator
             Fitted operator from density to gravity.
         survey : Survey, default=None
-            The stations; None takes the survey of the operator.
+            The stations; None takes the survey of the operator. Of a JointOperator of several
+            surveys, the one to draw.
         sample : int, default=0
             Row to draw.
         noise_level : float, default=None
@@ -205,6 +206,8 @@ class GravityDisplay:
         """
         _check_operator(operator)
         observed = row_of(X, sample, operator.n_data_, "X")
+        operator, own_data = _part_of(operator, survey)
+        observed = observed[own_data]
         survey = survey_of(survey, operator)
         # The operator knows the sizes of gradients beside gravity.
         own = survey == getattr(operator, "survey_", None)
@@ -416,6 +419,22 @@ def _has_repeats(x: Array) -> bool:
     steps = np.diff(x) * len(x)
     near = steps < _NEAR * np.ptp(x)
     return bool(np.any(steps == 0) or near.sum() > _MANY * len(x))
+
+
+def _part_of(operator: Any, survey: Survey | None) -> tuple[Any, slice]:
+    """Return the part of a joint operator with a survey, and its data; else the operator."""
+    parts = [
+        (part, own)
+        for part, own in getattr(operator, "parts_", [])
+        if part is not operator and hasattr(part, "survey_")
+    ]
+    if not parts:
+        return operator, slice(None)
+    chosen = [(part, own) for part, own in parts if survey in (None, part.survey_)]
+    if len(chosen) != 1:
+        surveys = ", ".join(repr(part.survey_) for part, _ in parts)
+        raise ValueError(f"'survey' is {survey!r}; give one of those of 'operator': {surveys}.")
+    return chosen[0]
 
 
 def _check_operator(operator: Any) -> None:
