@@ -239,6 +239,35 @@ def test_offset_is_left_out_of_coordinates_far_from_the_origin(low, high, offset
     assert tick_offset(np.array([low, high])) == offset
 
 
+def test_titles_of_slices_have_plain_numbers_that_tell_cells_apart():
+    edges = [np.arange(4) * 500.0, 7_123_000.0 + np.arange(18) * 500, 512e3 + np.arange(9) * 2.5]
+    mesh = Mesh(edges)
+    a, b = (
+        DensityDisplay({"a": np.zeros(mesh.n_cells)}, mesh=mesh, at=np.array(at)).plot().axes_[0]
+        for at in ([600.0, 7_126_800.0, 512_001.0], [0.0, 7_127_100.0, 512_004.0])
+    )
+    titles = [ax.get_title() for ax in (*a, *b)]
+    assert titles[:3] == ["a\ndepth 750 m", "y = 7126750 m", "x = 512001.25 m"]
+    assert titles[3:] == ["a\ndepth 250 m", "y = 7127250 m", "x = 512003.75 m"]
+    section = Mesh(edges[::2])
+    draws = np.zeros((section.n_cells, 20))
+    display = PosteriorDisplay(draws, mesh=section, x=512_001.0).plot()
+    assert display.axes_[0, 3].get_title() == "at x = 512001.25 m"
+
+
+def test_cuts_outside_the_mesh_are_told_its_whole_extent():
+    survey = Survey.grid(Mesh.regular((2, 4, 5), 100.0), height=1.0, components="z")
+    mesh = Mesh.for_survey(survey)
+    rho = np.zeros(mesh.n_cells)
+    first, last = mesh.edges[2][[0, -1]]
+    with pytest.raises(
+        ValueError, match=f"'at' is 10000000 along x, .* {first:.10g} to {last:.10g}"
+    ):
+        DensityDisplay({"a": rho}, mesh=mesh, at=(0, 0, 1e7)).plot()
+    with pytest.raises(ValueError, match=r"'at' is \(0, 0\); give \(z, y, x\) in metres"):
+        DensityDisplay({"a": rho}, mesh=mesh, at=(0, 0)).plot()
+
+
 def test_sections_have_the_unit_and_offset_of_their_data():
     # With 2D and 3D, of stations whose mesh begins below a round number and is longer than 10 km.
     x = 412_000.0 + np.linspace(-400.0, 9500.0, 34)
@@ -323,7 +352,7 @@ def test_several_slices_at_once():
     assert display.axes_.shape == display.images_.shape == (2, 2)
     np.testing.assert_array_equal(values(display.images_[1, 1]), mesh.unflatten(rho["b"])[2])
     assert [ax.get_title() for ax in display.axes_[0]] == ["a\ndepth 50 m", "a\ndepth 250 m"]
-    with pytest.raises(ValueError, match="'depths' is 900 along axis 0, but the mesh extends"):
+    with pytest.raises(ValueError, match="'depths' is 900 along z, but the mesh extends"):
         DensityDisplay(rho, mesh=mesh, depths=[900.0]).plot()
     with pytest.raises(ValueError, match="'depths' are those of slices in 3D, but 'at' is given"):
         DensityDisplay(rho, mesh=mesh, depths=[50.0], at=(50, 0, 0)).plot()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from skgrav._checks import real_array
 from skgrav._constraints import checked
 from skgrav._typing import Array
 from skgrav.geometry import Mesh, Survey, core_of, cut_to
@@ -26,7 +27,7 @@ from skgrav.plotting._drawing import (
 )
 from skgrav.plotting._estimators import mesh_of, named, one_row, operator_of, row_of, units_of
 from skgrav.plotting._layout import Grid, draw_sections, wrapped
-from skgrav.plotting._sections import Section, sections_of, strongest
+from skgrav.plotting._sections import Section, cell_of, sections_of, strongest
 
 _COLUMNS = 4  # panels in a row
 _STYLES = ["-", "--", "-.", ":"]  # of interfaces
@@ -344,6 +345,12 @@ class DensityDisplay:
         if self.depths is not None and (self.mesh.ndim == 2 or self.at is not None):
             other = "'mesh' has 2 axes" if self.mesh.ndim == 2 else "'at' is given, too"
             raise ValueError(f"'depths' are those of slices in 3D, but {other}. Leave them out.")
+        if self.mesh.ndim == 3 and self.at is not None:  # before the padding is left out
+            at = real_array(self.at, "at")
+            if at.shape != (3,):
+                raise ValueError(f"'at' is {self.at!r}; give (z, y, x) in metres.")
+            for axis, value in enumerate(at):
+                cell_of(self.mesh, axis, value)
         plt, ax = canvas(self, ax)
         mesh, blocks = self._core(self._blocks())
         limits = limits_of(self.limits, [*blocks["density"].values()])

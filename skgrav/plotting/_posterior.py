@@ -25,7 +25,7 @@ from skgrav.plotting._drawing import (
     robust_range,
 )
 from skgrav.plotting._estimators import mesh_of, one_row, operator_of, row_of, units_of
-from skgrav.plotting._sections import Section, sections_of, strongest
+from skgrav.plotting._sections import Section, coordinate, sections_of, strongest
 
 #: Panels in a row, and inches of a panel.
 _COLUMNS, _WIDTH = 4, 2.7
@@ -404,8 +404,8 @@ class PosteriorDisplay:
         ax.set_ylim(edges[-1], edges[0])
         ax.set_xlabel(f"density ({unit})")
         x = self.mesh.centers[1][column]
-        at = x / scale
-        ax.set_title(f"at x = {at:.4g} {'km' if scale > 1 else 'm'}", fontsize="medium")
+        at = coordinate(x, self.mesh.edges[1], scale)
+        ax.set_title(f"at x = {at} {'km' if scale > 1 else 'm'}", fontsize="medium")
         ax.legend(fontsize="x-small")
 
     def _label(self, axes: Sequence[Any]) -> None:
