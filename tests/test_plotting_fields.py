@@ -8,7 +8,12 @@ import pytest
 from skgrav import ForwardOperator, Mesh, ReliefInverter, Survey, TikhonovInverter, report
 from skgrav.cli import main
 from skgrav.geometry import core_of, cut_to
-from skgrav.plotting import DensityDisplay, GravityDisplay, PosteriorDisplay
+from skgrav.plotting import (
+    DensityDisplay,
+    GravityDisplay,
+    PosteriorDisplay,
+    SampleGalleryDisplay,
+)
 from skgrav.plotting._drawing import robust_range, tick_offset
 
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -147,6 +152,26 @@ def test_one_station_does_not_wash_out_a_map():
     display = GravityDisplay(g, survey=Survey(stations, "z")).plot()
     assert display.observed_[0].get_clim()[1] < 2.1
     assert display.colorbars_[0].extend == "max"
+
+
+def test_standard_deviations_are_drawn_from_zero_on():
+    mesh = Mesh.square(4)
+    for std in (0.0, 5.0):
+        display = DensityDisplay({"a": np.zeros(16)}, mesh=mesh, std=np.full(16, std)).plot()
+        assert display.images_[1].get_clim() == (0.0, std or 1.0)
+    display = PosteriorDisplay(np.zeros((16, 20)), mesh=mesh).plot()
+    assert display.images_[1].get_clim() == (0.0, 1.0)
+
+
+def test_estimates_of_a_constant_truth_have_their_own_range():
+    truth, estimate = np.zeros((1, 16)), np.linspace(0.0, 250.0, 16)[None]
+    mesh = Mesh.square(4)
+    for kind in (DensityDisplay, SampleGalleryDisplay):
+        display = kind.from_predictions(truth, estimate, mesh=mesh)
+        assert display.images_.flat[0].get_clim() == (0.0, 250.0)
+    draws = np.repeat(estimate.T, 20, axis=1)
+    display = PosteriorDisplay(draws, mesh=mesh, truth=truth[0] - 50.0).plot()
+    assert display.images_[0].get_clim() == pytest.approx((-250.0, 250.0))
 
 
 # Stations and elevations

@@ -158,6 +158,11 @@ def robust_range(values: Sequence[Array]) -> tuple[float, float]:
     return least if most - low > width else low, most if high - least > width else high
 
 
+def unless_constant(limits: tuple[float, float]) -> tuple[float, float] | None:
+    """Return the range of a truth; None if it has none that other densities can be drawn in."""
+    return limits if limits[0] < limits[1] else None
+
+
 def is_contrast(limits: tuple[float, float]) -> bool:
     """Return whether densities are contrasts: negative by more than an overshoot."""
     low, high = limits

@@ -21,6 +21,7 @@ from skgrav.plotting._drawing import (
     limits_of,
     pyplot,
     shown,
+    unless_constant,
     value_range,
 )
 from skgrav.plotting._estimators import (
@@ -51,7 +52,7 @@ class SampleGalleryDisplay:
         Panel titles by row name.
     limits : tuple of two floats, "full" or None, default=None
         Range of the colours. ``"full"`` is the range of all sections, None the same without a few
-        cells where these would triple it.
+        cells where these would widen it by half or more.
     units : {"mGal", "normalized"}, default="mGal"
         Units of the operator; with ``"mGal"`` densities are in kg/m3.
 
@@ -177,7 +178,7 @@ class SampleGalleryDisplay:
                 "inverter that has `sample_y`, such as BayesLinearInverter or TikhonovInverter."
             )
         # Colours of the given sections show where samples exceed them.
-        limits = value_range([rows["given"]]) if "given" in rows else None
+        limits = unless_constant(value_range([rows["given"]])) if "given" in rows else None
         units = units_of(units, operator)
         return cls(rows, mesh=mesh, titles=titles, limits=limits, units=units).plot(ax, **plot_kw)
 
@@ -201,8 +202,8 @@ class SampleGalleryDisplay:
         Parameters
         ----------
         y_true : array-like of shape (n_samples, n_cells), or None
-            True densities. Colours have their range, and titles of estimates the relative L2
-            error.
+            True densities. Colours have their range unless it is a single value, and titles of
+            estimates the relative L2 error.
         y_pred : array-like of shape (n_samples, n_cells), or mapping of str to array-like
             Estimates, several by row name.
         mesh : Mesh, default=None
@@ -240,7 +241,7 @@ class SampleGalleryDisplay:
                     )
                 errors = relative_l2_error(truth, rho, multioutput="raw_values")
                 panel_titles[name] = [f"error {error:.2f}" for error in np.atleast_1d(errors)]
-            rows, limits = {"truth": truth, **rows}, value_range([truth])
+            rows, limits = {"truth": truth, **rows}, unless_constant(value_range([truth]))
         if titles is not None:
             panel_titles[next(iter(rows))] = list(titles)[:n_samples]
         units = units_of(units, operator)
