@@ -91,6 +91,19 @@ def test_posterior_is_drawn_without_padding():
     assert display.axes_[0, 0].get_xlim()[0] < -50
 
 
+def test_galleries_are_drawn_without_padding():
+    operator = ForwardOperator(PADDED, LINE).fit()
+    g = np.ones((1, 9))
+    inverter = TikhonovInverter(noise_level=0.01, operator=operator).fit(g)
+    rho = np.where(PADDED.cell_centers[:, 1] < -100, 900.0, 10.0)[None]
+    for padding, left in ((False, -50.0), (True, PADDED.edges[1][0])):
+        drawn = SampleGalleryDisplay.from_estimator(inverter, g, n_samples=1, padding=padding)
+        given = SampleGalleryDisplay.from_predictions(None, rho, mesh=PADDED, padding=padding)
+        for display in (drawn, given):
+            assert display.axes_[0, 0].get_xlim()[0] == pytest.approx(left)
+        assert np.nanmax(values(given.images_[0, 0])) == (900.0 if padding else 10.0)
+
+
 # Colours
 
 

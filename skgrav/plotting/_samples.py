@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skgrav._constraints import COUNT, SEVERAL, checked
 from skgrav._typing import Array
-from skgrav.geometry import Mesh
+from skgrav.geometry import Mesh, core_of, cut_to
 from skgrav.metrics import relative_l2_error
 from skgrav.plotting._drawing import (
     DENSITY_UNITS,
@@ -53,6 +53,8 @@ class SampleGalleryDisplay:
     limits : tuple of two floats, "full" or None, default=None
         Range of the colours. ``"full"`` is the range of all sections, None the same without a few
         cells where these would widen it by half or more.
+    padding : bool, default=False
+        Whether to draw the padding: wider columns beside the core of the mesh.
     units : {"mGal", "normalized"}, default="mGal"
         Units of the operator; with ``"mGal"`` densities are in kg/m3.
 
@@ -99,12 +101,14 @@ class SampleGalleryDisplay:
         mesh: Mesh,
         titles: Mapping[str, Sequence[str]] | None = None,
         limits: tuple[float, float] | Literal["full"] | None = None,
+        padding: bool = False,
         units: str = "mGal",
     ) -> None:
         self.sections = sections
         self.mesh = mesh
         self.titles = titles
         self.limits = limits
+        self.padding = padding
         self.units = units
 
     @classmethod
@@ -118,6 +122,7 @@ class SampleGalleryDisplay:
         n_samples: int = 6,
         sample: int = 0,
         random_state: Any = 0,
+        padding: bool = False,
         mesh: Mesh | None = None,
         units: str | None = None,
         ax: Any = None,
@@ -140,6 +145,8 @@ class SampleGalleryDisplay:
             For an inverter, the row of `X` and `y`.
         random_state : int, RandomState instance or None, default=0
             Seed of the samples.
+        padding : bool, default=False
+            Whether to draw the padding of the mesh.
         mesh : Mesh, default=None
             The cells; None takes the mesh of the estimator.
         units : {"mGal", "normalized"}, default=None
@@ -180,7 +187,8 @@ class SampleGalleryDisplay:
         # Colours of the given sections show where samples exceed them.
         limits = unless_constant(value_range([rows["given"]])) if "given" in rows else None
         units = units_of(units, operator)
-        return cls(rows, mesh=mesh, titles=titles, limits=limits, units=units).plot(ax, **plot_kw)
+        display = cls(rows, mesh=mesh, titles=titles, limits=limits, padding=padding, units=units)
+        return display.plot(ax, **plot_kw)
 
     @classmethod
     @checked(n_samples=[COUNT], titles=[*SEVERAL, None])
@@ -193,6 +201,7 @@ class SampleGalleryDisplay:
         operator: Any = None,
         n_samples: int = 6,
         titles: Sequence[str] | None = None,
+        padding: bool = False,
         units: str | None = None,
         ax: Any = None,
         **plot_kw: Any,
@@ -214,6 +223,8 @@ class SampleGalleryDisplay:
             Largest number of samples.
         titles : sequence of str, default=None
             Titles of the first row.
+        padding : bool, default=False
+            Whether to draw the padding of the mesh.
         units : {"mGal", "normalized"}, default=None
             Units for the labels; None takes the units of `operator`, or ``"mGal"``.
         ax : array-like of Axes, default=None
@@ -245,7 +256,9 @@ class SampleGalleryDisplay:
         if titles is not None:
             panel_titles[next(iter(rows))] = list(titles)[:n_samples]
         units = units_of(units, operator)
-        display = cls(rows, mesh=mesh, titles=panel_titles, limits=limits, units=units)
+        display = cls(
+            rows, mesh=mesh, titles=panel_titles, limits=limits, padding=padding, units=units
+        )
         return display.plot(ax, **plot_kw)
 
     def plot(
@@ -276,8 +289,15 @@ class SampleGalleryDisplay:
             raise ValueError("'mesh' has 3 axes; a gallery shows sections. Use DensityDisplay.")
         plt = pyplot(self)
         rows = {name: _rows(rho, self.mesh, "sections") for name, rho in self.sections.items()}
+        mesh = self.mesh
+        if not self.padding:
+            mesh = cut_to(self.mesh, columns := core_of(self.mesh))
+            rows = {
+                name: mesh.flatten(self.mesh.unflatten(rho)[:, :, *columns])
+                for name, rho in rows.items()
+            }
         limits = limits_of(self.limits, list(rows.values()))
-        grid = [self._row(name, rho) for name, rho in rows.items()]
+        grid = [self._row(mesh, name, rho) for name, rho in rows.items()]
         drawn = draw_sections(plt, grid, ax, {"density": colours(limits, image_kw)}, share=True)
         label = "density contrast" if is_contrast(limits) else "density"
         label = f"{label} ({DENSITY_UNITS[self.units]})"
@@ -293,7 +313,7 @@ class SampleGalleryDisplay:
         self.figure_: Any = drawn.axes[0].figure
         return self
 
-    def _row(self, name: str, rho: Array) -> list[Section]:
+    def _row(self, mesh: Mesh, name: str, rho: Array) -> list[Section]:
         titles = list((self.titles or {}).get(name, [""] * len(rho)))
         if len(titles) != len(rho):
             raise ValueError(
@@ -301,7 +321,7 @@ class SampleGalleryDisplay:
                 "for each."
             )
         return [
-            sections_of(self.mesh, section, title, "density")[0].in_row(name)
+            sections_of(mesh, section, title, "density")[0].in_row(name)
             for section, title in zip(rho, titles, strict=True)
         ]
 
