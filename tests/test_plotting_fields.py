@@ -398,6 +398,19 @@ def test_several_slices_at_once():
         DensityDisplay({"a": np.zeros(4)}, mesh=Mesh.square(2), depths=[1.0]).plot()
 
 
+def test_long_rows_of_a_gallery_continue_below():
+    mesh = Mesh.square(2)
+    rho = np.arange(40.0).reshape(10, 4)
+    display = SampleGalleryDisplay.from_predictions(rho, {"a": rho + 100}, mesh=mesh, n_samples=10)
+    assert display.axes_.shape == display.images_.shape == (4, 8)
+    first = [[values(image)[0, 0] for image in row if image is not None] for row in display.images_]
+    assert first == [[*rho[:8, 0]], [*rho[:8, 0] + 100], [*rho[8:, 0]], [*rho[8:, 0] + 100]]
+    names = [ax.get_ylabel().split("\n")[0] for ax in display.axes_[:, 0]]
+    assert names == ["truth", "a"] * 2
+    assert display.axes_[1, 2].get_xlabel() == display.axes_[3, 1].get_xlabel() == "x (m)"
+    assert display.axes_[1, 1].get_xlabel() == ""
+
+
 def test_titles_of_neighbours_do_not_overlap():
     mesh = Mesh.regular((4, 4), 10.0)
     names = ["a network that was trained on faults and folds", "a smooth inversion of the same"]

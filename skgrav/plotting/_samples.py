@@ -36,6 +36,8 @@ from skgrav.plotting._estimators import (
 from skgrav.plotting._layout import draw_sections
 from skgrav.plotting._sections import Section, sections_of
 
+_COLUMNS = 8  # panels in a row
+
 
 class SampleGalleryDisplay:
     """Rows of density sections with common colours and physical axes, depth down.
@@ -61,7 +63,8 @@ class SampleGalleryDisplay:
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes, of shape (n_rows, n_columns)
-        Axes of the sections; None at the end of shorter rows.
+        Axes of the sections; None at the end of shorter rows. Those of more than eight sections
+        continue below all rows.
     images_ : ndarray of matplotlib QuadMesh, of the same shape
         The sections.
     colorbar_ : matplotlib Colorbar or None
@@ -297,7 +300,9 @@ class SampleGalleryDisplay:
                 for name, rho in rows.items()
             }
         limits = limits_of(self.limits, list(rows.values()))
-        grid = [self._row(mesh, name, rho) for name, rho in rows.items()]
+        whole = [self._row(mesh, name, rho) for name, rho in rows.items()]
+        starts = range(0, max(map(len, whole)), _COLUMNS)
+        grid = [row[k : k + _COLUMNS] for k in starts for row in whole if k < len(row)]
         drawn = draw_sections(plt, grid, ax, {"density": colours(limits, image_kw)}, share=True)
         label = "density contrast" if is_contrast(limits) else "density"
         label = f"{label} ({DENSITY_UNITS[self.units]})"
