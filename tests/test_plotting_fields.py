@@ -342,6 +342,17 @@ def test_tick_labels_of_small_sections_do_not_meet():
     assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
 
 
+def test_depths_of_thin_sections_do_not_meet():
+    mesh = Mesh.regular((1, 5, 5), 100.0)
+    display = DensityDisplay.from_predictions(None, np.arange(25.0), mesh=mesh)
+    display.figure_.canvas.draw()
+    for ax in display.axes_.flat:
+        shown = [text for text in ax.get_yticklabels() if text.get_text()]
+        assert len(shown) >= 2
+        boxes = sorted((text.get_window_extent() for text in shown), key=lambda box: box.y0)
+        assert all(a.y1 <= b.y0 for a, b in pairwise(boxes))
+
+
 def test_each_given_panel_of_data_is_labelled():
     x = 412_000.0 + 100.0 * np.arange(9)
     line = Survey(np.column_stack([np.full(9, -1.0), x]), "z")

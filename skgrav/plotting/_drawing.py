@@ -105,12 +105,12 @@ def axis_label(name: str, offset: float, unit: str) -> str:
 
 
 def set_ticks(axis: Any, offset: float) -> None:
-    """Label the ticks of an axis by plain numbers, from an offset, that do not meet along x."""
+    """Label the ticks of an axis by plain numbers, from an offset, that do not meet."""
     from matplotlib.ticker import AutoLocator, ScalarFormatter
 
     from skgrav.plotting._ticks import OffsetFormatter, SpacedLocator
 
-    if axis.axis_name == "x" and isinstance(axis.get_major_locator(), AutoLocator):
+    if isinstance(axis.get_major_locator(), AutoLocator):
         axis.set_major_locator(SpacedLocator(offset))
     if offset:
         axis.set_major_formatter(OffsetFormatter(offset))
