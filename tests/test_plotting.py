@@ -221,7 +221,7 @@ def test_elevations_are_not_called_depths(volume):
 def test_density_in_3d_is_cut_where_one_says(volume):
     display = DensityDisplay({"a": volume.rho}, mesh=volume.mesh, at=(6e3, 0.0, 2e3)).plot()
     assert titles(display.axes_) == ["a\ndepth 4.5 km", "y = 1 km", "x = 3 km"]
-    with pytest.raises(ValueError, match="'at' is 7000 along axis 0, but the mesh extends"):
+    with pytest.raises(ValueError, match="'at' is 7000 along z, but the mesh extends"):
         DensityDisplay({"a": volume.rho}, mesh=volume.mesh, at=(7e3, 0, 0)).plot()
 
 
@@ -232,7 +232,7 @@ def test_titles_tell_metres_at_utm_coordinates():
     titles = [axis.get_title() for axis in display.axes_.flat]
     assert "y = 4930005 m" in titles
     assert "x = 500005 m" in titles
-    with pytest.raises(ValueError, match=r"'at' is 4930099 along axis 1, .* 4930000 to 4930050 m"):
+    with pytest.raises(ValueError, match=r"'at' is 4930099 along y, .* 4930000 to 4930050 m"):
         DensityDisplay({"a": np.zeros(mesh.n_cells)}, mesh=mesh, at=(5, 4930099, 5e5)).plot()
 
 

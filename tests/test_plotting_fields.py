@@ -8,7 +8,12 @@ import pytest
 from skgrav import ForwardOperator, Mesh, ReliefInverter, Survey, TikhonovInverter, report
 from skgrav.cli import main
 from skgrav.geometry import core_of, cut_to
-from skgrav.plotting import DensityDisplay, GravityDisplay, PosteriorDisplay
+from skgrav.plotting import (
+    DensityDisplay,
+    GravityDisplay,
+    PosteriorDisplay,
+    SampleGalleryDisplay,
+)
 from skgrav.plotting._drawing import robust_range, tick_offset
 
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -86,6 +91,19 @@ def test_posterior_is_drawn_without_padding():
     assert display.axes_[0, 0].get_xlim()[0] < -50
 
 
+def test_galleries_are_drawn_without_padding():
+    operator = ForwardOperator(PADDED, LINE).fit()
+    g = np.ones((1, 9))
+    inverter = TikhonovInverter(noise_level=0.01, operator=operator).fit(g)
+    rho = np.where(PADDED.cell_centers[:, 1] < -100, 900.0, 10.0)[None]
+    for padding, left in ((False, -50.0), (True, PADDED.edges[1][0])):
+        drawn = SampleGalleryDisplay.from_estimator(inverter, g, n_samples=1, padding=padding)
+        given = SampleGalleryDisplay.from_predictions(None, rho, mesh=PADDED, padding=padding)
+        for display in (drawn, given):
+            assert display.axes_[0, 0].get_xlim()[0] == pytest.approx(left)
+        assert np.nanmax(values(given.images_[0, 0])) == (900.0 if padding else 10.0)
+
+
 # Colours
 
 
@@ -147,6 +165,26 @@ def test_one_station_does_not_wash_out_a_map():
     display = GravityDisplay(g, survey=Survey(stations, "z")).plot()
     assert display.observed_[0].get_clim()[1] < 2.1
     assert display.colorbars_[0].extend == "max"
+
+
+def test_standard_deviations_are_drawn_from_zero_on():
+    mesh = Mesh.square(4)
+    for std in (0.0, 5.0):
+        display = DensityDisplay({"a": np.zeros(16)}, mesh=mesh, std=np.full(16, std)).plot()
+        assert display.images_[1].get_clim() == (0.0, std or 1.0)
+    display = PosteriorDisplay(np.zeros((16, 20)), mesh=mesh).plot()
+    assert display.images_[1].get_clim() == (0.0, 1.0)
+
+
+def test_estimates_of_a_constant_truth_have_their_own_range():
+    truth, estimate = np.zeros((1, 16)), np.linspace(0.0, 250.0, 16)[None]
+    mesh = Mesh.square(4)
+    for kind in (DensityDisplay, SampleGalleryDisplay):
+        display = kind.from_predictions(truth, estimate, mesh=mesh)
+        assert display.images_.flat[0].get_clim() == (0.0, 250.0)
+    draws = np.repeat(estimate.T, 20, axis=1)
+    display = PosteriorDisplay(draws, mesh=mesh, truth=truth[0] - 50.0).plot()
+    assert display.images_[0].get_clim() == pytest.approx((-250.0, 250.0))
 
 
 # Stations and elevations
@@ -239,6 +277,35 @@ def test_offset_is_left_out_of_coordinates_far_from_the_origin(low, high, offset
     assert tick_offset(np.array([low, high])) == offset
 
 
+def test_titles_of_slices_have_plain_numbers_that_tell_cells_apart():
+    edges = [np.arange(4) * 500.0, 7_123_000.0 + np.arange(18) * 500, 512e3 + np.arange(9) * 2.5]
+    mesh = Mesh(edges)
+    a, b = (
+        DensityDisplay({"a": np.zeros(mesh.n_cells)}, mesh=mesh, at=np.array(at)).plot().axes_[0]
+        for at in ([600.0, 7_126_800.0, 512_001.0], [0.0, 7_127_100.0, 512_004.0])
+    )
+    titles = [ax.get_title() for ax in (*a, *b)]
+    assert titles[:3] == ["a\ndepth 750 m", "y = 7126750 m", "x = 512001.25 m"]
+    assert titles[3:] == ["a\ndepth 250 m", "y = 7127250 m", "x = 512003.75 m"]
+    section = Mesh(edges[::2])
+    draws = np.zeros((section.n_cells, 20))
+    display = PosteriorDisplay(draws, mesh=section, x=512_001.0).plot()
+    assert display.axes_[0, 3].get_title() == "at x = 512001.25 m"
+
+
+def test_cuts_outside_the_mesh_are_told_its_whole_extent():
+    survey = Survey.grid(Mesh.regular((2, 4, 5), 100.0), height=1.0, components="z")
+    mesh = Mesh.for_survey(survey)
+    rho = np.zeros(mesh.n_cells)
+    first, last = mesh.edges[2][[0, -1]]
+    with pytest.raises(
+        ValueError, match=f"'at' is 10000000 along x, .* {first:.10g} to {last:.10g}"
+    ):
+        DensityDisplay({"a": rho}, mesh=mesh, at=(0, 0, 1e7)).plot()
+    with pytest.raises(ValueError, match=r"'at' is \(0, 0\); give \(z, y, x\) in metres"):
+        DensityDisplay({"a": rho}, mesh=mesh, at=(0, 0)).plot()
+
+
 def test_sections_have_the_unit_and_offset_of_their_data():
     # With 2D and 3D, of stations whose mesh begins below a round number and is longer than 10 km.
     x = 412_000.0 + np.linspace(-400.0, 9500.0, 34)
@@ -273,6 +340,17 @@ def test_tick_labels_of_small_sections_do_not_meet():
     assert labels(ax.xaxis) == ["−1000", "0", "1000"]
     boxes = [text.get_window_extent() for text in display.axes_[0].get_xticklabels()]
     assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
+
+
+def test_depths_of_thin_sections_do_not_meet():
+    mesh = Mesh.regular((1, 5, 5), 100.0)
+    display = DensityDisplay.from_predictions(None, np.arange(25.0), mesh=mesh)
+    display.figure_.canvas.draw()
+    for ax in display.axes_.flat:
+        shown = [text for text in ax.get_yticklabels() if text.get_text()]
+        assert len(shown) >= 2
+        boxes = sorted((text.get_window_extent() for text in shown), key=lambda box: box.y0)
+        assert all(a.y1 <= b.y0 for a, b in pairwise(boxes))
 
 
 def test_each_given_panel_of_data_is_labelled():
@@ -323,12 +401,25 @@ def test_several_slices_at_once():
     assert display.axes_.shape == display.images_.shape == (2, 2)
     np.testing.assert_array_equal(values(display.images_[1, 1]), mesh.unflatten(rho["b"])[2])
     assert [ax.get_title() for ax in display.axes_[0]] == ["a\ndepth 50 m", "a\ndepth 250 m"]
-    with pytest.raises(ValueError, match="'depths' is 900 along axis 0, but the mesh extends"):
+    with pytest.raises(ValueError, match="'depths' is 900 along z, but the mesh extends"):
         DensityDisplay(rho, mesh=mesh, depths=[900.0]).plot()
     with pytest.raises(ValueError, match="'depths' are those of slices in 3D, but 'at' is given"):
         DensityDisplay(rho, mesh=mesh, depths=[50.0], at=(50, 0, 0)).plot()
     with pytest.raises(ValueError, match="'depths' are those of slices in 3D, but 'mesh' has 2"):
         DensityDisplay({"a": np.zeros(4)}, mesh=Mesh.square(2), depths=[1.0]).plot()
+
+
+def test_long_rows_of_a_gallery_continue_below():
+    mesh = Mesh.square(2)
+    rho = np.arange(40.0).reshape(10, 4)
+    display = SampleGalleryDisplay.from_predictions(rho, {"a": rho + 100}, mesh=mesh, n_samples=10)
+    assert display.axes_.shape == display.images_.shape == (4, 8)
+    first = [[values(image)[0, 0] for image in row if image is not None] for row in display.images_]
+    assert first == [[*rho[:8, 0]], [*rho[:8, 0] + 100], [*rho[8:, 0]], [*rho[8:, 0] + 100]]
+    names = [ax.get_ylabel().split("\n")[0] for ax in display.axes_[:, 0]]
+    assert names == ["truth", "a"] * 2
+    assert display.axes_[1, 2].get_xlabel() == display.axes_[3, 1].get_xlabel() == "x (m)"
+    assert display.axes_[1, 1].get_xlabel() == ""
 
 
 def test_titles_of_neighbours_do_not_overlap():

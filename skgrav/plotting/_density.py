@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from skgrav._checks import real_array
 from skgrav._constraints import checked
 from skgrav._typing import Array
 from skgrav.geometry import Mesh, Survey, core_of, cut_to
@@ -23,10 +24,11 @@ from skgrav.plotting._drawing import (
     limits_of,
     robust_range,
     shown,
+    unless_constant,
 )
 from skgrav.plotting._estimators import mesh_of, named, one_row, operator_of, row_of, units_of
 from skgrav.plotting._layout import Grid, draw_sections, wrapped
-from skgrav.plotting._sections import Section, sections_of, strongest
+from skgrav.plotting._sections import Section, cell_of, sections_of, strongest
 
 _COLUMNS = 4  # panels in a row
 _STYLES = ["-", "--", "-.", ":"]  # of interfaces
@@ -238,8 +240,8 @@ class DensityDisplay:
         Parameters
         ----------
         y_true : array-like of shape (n_cells,) or (n_samples, n_cells), or None
-            True densities. Colours have their range, and titles of estimates the relative L2
-            error.
+            True densities. Colours have their range unless it is a single value, and titles of
+            estimates the relative L2 error.
         y_pred : array-like of the same shape, or mapping of str to array-like
             Estimates, several by name.
         mesh : Mesh, default=None
@@ -263,8 +265,8 @@ class DensityDisplay:
         depths : sequence of floats, default=None
             Depths z in metres of slices in 3D, in place of the cuts.
         limits : tuple of two floats, "full" or None, default=None
-            Range of the colours; None takes that of the truth if given, otherwise of all
-            densities, without a few cells where these would widen it by half or more.
+            Range of the colours; None takes that of the truth if given and not constant, otherwise
+            of all densities, without a few cells where these would widen it by half or more.
         padding : bool, default=False
             Whether to draw the padding of the mesh.
         elevation : bool, default=False
@@ -288,7 +290,7 @@ class DensityDisplay:
         if y_true is not None:
             truth = row_of(y_true, sample, mesh.n_cells, "y_true")
             densities = {"truth": truth}
-            limits = robust_range([truth]) if limits is None else limits
+            limits = unless_constant(robust_range([truth])) if limits is None else limits
             for name, rho in estimates.items():
                 densities[_with_error(name, truth, rho)] = rho
             if difference:
@@ -344,11 +346,17 @@ class DensityDisplay:
         if self.depths is not None and (self.mesh.ndim == 2 or self.at is not None):
             other = "'mesh' has 2 axes" if self.mesh.ndim == 2 else "'at' is given, too"
             raise ValueError(f"'depths' are those of slices in 3D, but {other}. Leave them out.")
+        if self.mesh.ndim == 3 and self.at is not None:  # before the padding is left out
+            at = real_array(self.at, "at")
+            if at.shape != (3,):
+                raise ValueError(f"'at' is {self.at!r}; give (z, y, x) in metres.")
+            for axis, value in enumerate(at):
+                cell_of(self.mesh, axis, value)
         plt, ax = canvas(self, ax)
         mesh, blocks = self._core(self._blocks())
         limits = limits_of(self.limits, [*blocks["density"].values()])
         off = robust_range([*blocks["difference"].values()])
-        spread = robust_range([*blocks["std"].values()])[1]
+        spread = robust_range([*blocks["std"].values()])[1] or 1.0
         keywords = {
             "density": colours(limits, image_kw),
             "difference": colours(off, difference_kw, centred=True),

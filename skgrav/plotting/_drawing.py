@@ -105,12 +105,12 @@ def axis_label(name: str, offset: float, unit: str) -> str:
 
 
 def set_ticks(axis: Any, offset: float) -> None:
-    """Label the ticks of an axis by plain numbers, from an offset, that do not meet along x."""
+    """Label the ticks of an axis by plain numbers, from an offset, that do not meet."""
     from matplotlib.ticker import AutoLocator, ScalarFormatter
 
     from skgrav.plotting._ticks import OffsetFormatter, SpacedLocator
 
-    if axis.axis_name == "x" and isinstance(axis.get_major_locator(), AutoLocator):
+    if isinstance(axis.get_major_locator(), AutoLocator):
         axis.set_major_locator(SpacedLocator(offset))
     if offset:
         axis.set_major_formatter(OffsetFormatter(offset))
@@ -156,6 +156,11 @@ def robust_range(values: Sequence[Array]) -> tuple[float, float]:
     if width == 0:
         return low, high
     return least if most - low > width else low, most if high - least > width else high
+
+
+def unless_constant(limits: tuple[float, float]) -> tuple[float, float] | None:
+    """Return the range of a truth; None if it has none that other densities can be drawn in."""
+    return limits if limits[0] < limits[1] else None
 
 
 def is_contrast(limits: tuple[float, float]) -> bool:

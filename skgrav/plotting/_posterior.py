@@ -23,9 +23,10 @@ from skgrav.plotting._drawing import (
     given_axes,
     is_contrast,
     robust_range,
+    unless_constant,
 )
 from skgrav.plotting._estimators import mesh_of, one_row, operator_of, row_of, units_of
-from skgrav.plotting._sections import Section, sections_of, strongest
+from skgrav.plotting._sections import Section, coordinate, sections_of, strongest
 
 #: Panels in a row, and inches of a panel.
 _COLUMNS, _WIDTH = 4, 2.7
@@ -308,7 +309,10 @@ class PosteriorDisplay:
         )
         column = self._column(at)
         # Colours have the range of the truth or the mean, so that draws may exceed it.
-        limits = robust_range([(mean if truth is None else truth)[within]])
+        known = mean if truth is None else truth
+        limits = robust_range([known[within]])
+        limits = unless_constant(limits) or robust_range([known[within], mean[within]])
+        spread = robust_range([std[within]])[1] or 1.0
         unit = DENSITY_UNITS[self.units]
         shown = {} if truth is None else {"truth": truth}
         n_draws = _COLUMNS - len(shown)
@@ -319,7 +323,7 @@ class PosteriorDisplay:
         scale = self._section("", mean).scale
         keywords = [
             colours(limits, image_kw),
-            colours((0.0, robust_range([std[within]])[1]), {"cmap": "magma"}, centred=False),
+            colours((0.0, spread), {"cmap": "magma"}, centred=False),
             colours((0.0, 1.0), {"cmap": "cividis"}, centred=False),
         ]
         self.images_: list[Any] = [
@@ -404,8 +408,8 @@ class PosteriorDisplay:
         ax.set_ylim(edges[-1], edges[0])
         ax.set_xlabel(f"density ({unit})")
         x = self.mesh.centers[1][column]
-        at = x / scale
-        ax.set_title(f"at x = {at:.4g} {'km' if scale > 1 else 'm'}", fontsize="medium")
+        at = coordinate(x, self.mesh.edges[1], scale)
+        ax.set_title(f"at x = {at} {'km' if scale > 1 else 'm'}", fontsize="medium")
         ax.legend(fontsize="x-small")
 
     def _label(self, axes: Sequence[Any]) -> None:

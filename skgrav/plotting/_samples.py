@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skgrav._constraints import COUNT, SEVERAL, checked
 from skgrav._typing import Array
-from skgrav.geometry import Mesh
+from skgrav.geometry import Mesh, core_of, cut_to
 from skgrav.metrics import relative_l2_error
 from skgrav.plotting._drawing import (
     DENSITY_UNITS,
@@ -21,6 +21,7 @@ from skgrav.plotting._drawing import (
     limits_of,
     pyplot,
     shown,
+    unless_constant,
     value_range,
 )
 from skgrav.plotting._estimators import (
@@ -34,6 +35,8 @@ from skgrav.plotting._estimators import (
 )
 from skgrav.plotting._layout import draw_sections
 from skgrav.plotting._sections import Section, sections_of
+
+_COLUMNS = 8  # panels in a row
 
 
 class SampleGalleryDisplay:
@@ -51,14 +54,17 @@ class SampleGalleryDisplay:
         Panel titles by row name.
     limits : tuple of two floats, "full" or None, default=None
         Range of the colours. ``"full"`` is the range of all sections, None the same without a few
-        cells where these would triple it.
+        cells where these would widen it by half or more.
+    padding : bool, default=False
+        Whether to draw the padding: wider columns beside the core of the mesh.
     units : {"mGal", "normalized"}, default="mGal"
         Units of the operator; with ``"mGal"`` densities are in kg/m3.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes, of shape (n_rows, n_columns)
-        Axes of the sections; None at the end of shorter rows.
+        Axes of the sections; None at the end of shorter rows. Those of more than eight sections
+        continue below all rows.
     images_ : ndarray of matplotlib QuadMesh, of the same shape
         The sections.
     colorbar_ : matplotlib Colorbar or None
@@ -98,12 +104,14 @@ class SampleGalleryDisplay:
         mesh: Mesh,
         titles: Mapping[str, Sequence[str]] | None = None,
         limits: tuple[float, float] | Literal["full"] | None = None,
+        padding: bool = False,
         units: str = "mGal",
     ) -> None:
         self.sections = sections
         self.mesh = mesh
         self.titles = titles
         self.limits = limits
+        self.padding = padding
         self.units = units
 
     @classmethod
@@ -117,6 +125,7 @@ class SampleGalleryDisplay:
         n_samples: int = 6,
         sample: int = 0,
         random_state: Any = 0,
+        padding: bool = False,
         mesh: Mesh | None = None,
         units: str | None = None,
         ax: Any = None,
@@ -139,6 +148,8 @@ class SampleGalleryDisplay:
             For an inverter, the row of `X` and `y`.
         random_state : int, RandomState instance or None, default=0
             Seed of the samples.
+        padding : bool, default=False
+            Whether to draw the padding of the mesh.
         mesh : Mesh, default=None
             The cells; None takes the mesh of the estimator.
         units : {"mGal", "normalized"}, default=None
@@ -177,9 +188,10 @@ class SampleGalleryDisplay:
                 "inverter that has `sample_y`, such as BayesLinearInverter or TikhonovInverter."
             )
         # Colours of the given sections show where samples exceed them.
-        limits = value_range([rows["given"]]) if "given" in rows else None
+        limits = unless_constant(value_range([rows["given"]])) if "given" in rows else None
         units = units_of(units, operator)
-        return cls(rows, mesh=mesh, titles=titles, limits=limits, units=units).plot(ax, **plot_kw)
+        display = cls(rows, mesh=mesh, titles=titles, limits=limits, padding=padding, units=units)
+        return display.plot(ax, **plot_kw)
 
     @classmethod
     @checked(n_samples=[COUNT], titles=[*SEVERAL, None])
@@ -192,6 +204,7 @@ class SampleGalleryDisplay:
         operator: Any = None,
         n_samples: int = 6,
         titles: Sequence[str] | None = None,
+        padding: bool = False,
         units: str | None = None,
         ax: Any = None,
         **plot_kw: Any,
@@ -201,8 +214,8 @@ class SampleGalleryDisplay:
         Parameters
         ----------
         y_true : array-like of shape (n_samples, n_cells), or None
-            True densities. Colours have their range, and titles of estimates the relative L2
-            error.
+            True densities. Colours have their range unless it is a single value, and titles of
+            estimates the relative L2 error.
         y_pred : array-like of shape (n_samples, n_cells), or mapping of str to array-like
             Estimates, several by row name.
         mesh : Mesh, default=None
@@ -213,6 +226,8 @@ class SampleGalleryDisplay:
             Largest number of samples.
         titles : sequence of str, default=None
             Titles of the first row.
+        padding : bool, default=False
+            Whether to draw the padding of the mesh.
         units : {"mGal", "normalized"}, default=None
             Units for the labels; None takes the units of `operator`, or ``"mGal"``.
         ax : array-like of Axes, default=None
@@ -240,11 +255,13 @@ class SampleGalleryDisplay:
                     )
                 errors = relative_l2_error(truth, rho, multioutput="raw_values")
                 panel_titles[name] = [f"error {error:.2f}" for error in np.atleast_1d(errors)]
-            rows, limits = {"truth": truth, **rows}, value_range([truth])
+            rows, limits = {"truth": truth, **rows}, unless_constant(value_range([truth]))
         if titles is not None:
             panel_titles[next(iter(rows))] = list(titles)[:n_samples]
         units = units_of(units, operator)
-        display = cls(rows, mesh=mesh, titles=panel_titles, limits=limits, units=units)
+        display = cls(
+            rows, mesh=mesh, titles=panel_titles, limits=limits, padding=padding, units=units
+        )
         return display.plot(ax, **plot_kw)
 
     def plot(
@@ -275,8 +292,17 @@ class SampleGalleryDisplay:
             raise ValueError("'mesh' has 3 axes; a gallery shows sections. Use DensityDisplay.")
         plt = pyplot(self)
         rows = {name: _rows(rho, self.mesh, "sections") for name, rho in self.sections.items()}
+        mesh = self.mesh
+        if not self.padding:
+            mesh = cut_to(self.mesh, columns := core_of(self.mesh))
+            rows = {
+                name: mesh.flatten(self.mesh.unflatten(rho)[:, :, *columns])
+                for name, rho in rows.items()
+            }
         limits = limits_of(self.limits, list(rows.values()))
-        grid = [self._row(name, rho) for name, rho in rows.items()]
+        whole = [self._row(mesh, name, rho) for name, rho in rows.items()]
+        starts = range(0, max(map(len, whole)), _COLUMNS)
+        grid = [row[k : k + _COLUMNS] for k in starts for row in whole if k < len(row)]
         drawn = draw_sections(plt, grid, ax, {"density": colours(limits, image_kw)}, share=True)
         label = "density contrast" if is_contrast(limits) else "density"
         label = f"{label} ({DENSITY_UNITS[self.units]})"
@@ -292,7 +318,7 @@ class SampleGalleryDisplay:
         self.figure_: Any = drawn.axes[0].figure
         return self
 
-    def _row(self, name: str, rho: Array) -> list[Section]:
+    def _row(self, mesh: Mesh, name: str, rho: Array) -> list[Section]:
         titles = list((self.titles or {}).get(name, [""] * len(rho)))
         if len(titles) != len(rho):
             raise ValueError(
@@ -300,7 +326,7 @@ class SampleGalleryDisplay:
                 "for each."
             )
         return [
-            sections_of(self.mesh, section, title, "density")[0].in_row(name)
+            sections_of(mesh, section, title, "density")[0].in_row(name)
             for section, title in zip(rho, titles, strict=True)
         ]
 

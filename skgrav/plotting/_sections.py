@@ -163,8 +163,8 @@ def sections_of(
     north, across = (axis_label(name, o, unit) for name, o in zip("yx", offsets, strict=True))
 
     def position(axis: int, cell: int) -> str:
-        value = (-1 if elevation and axis == 0 else 1) * mesh.centers[axis][cell] / scale
-        return f"{value:.{_digits(mesh.edges[axis])}g} {unit}"
+        sign = -1 if elevation and axis == 0 else 1
+        return f"{coordinate(sign * mesh.centers[axis][cell], mesh.edges[axis], scale)} {unit}"
 
     def plan(k: int, cuts: tuple[float, float] | None = None) -> Section:
         at_z = f"{title}\n{name} {is_}{position(0, k)}"
@@ -175,8 +175,9 @@ def sections_of(
         return Section(at_z, kind, image[k], x, y, across, north, *frame, cuts, False, **parts)
 
     if depths is not None:
-        return [plan(_cell_of(mesh, 0, depth, "depths")) for depth in depths]
-    k, j, i = (_cell_of(mesh, axis, value) for axis, value in enumerate(at or strongest(mesh, rho)))
+        return [plan(cell_of(mesh, 0, depth, "depths")) for depth in depths]
+    at = strongest(mesh, rho) if at is None else at
+    k, j, i = (cell_of(mesh, axis, value) for axis, value in enumerate(at))
     z0, y0, x0 = (float(c[n]) for c, n in zip(mesh.centers, (k, j, i), strict=True))
     along_x: dict[str, Any] = {"elevation": elevation}
     along_y = dict(along_x)
@@ -208,17 +209,19 @@ def strongest(mesh: Mesh, rho: Array) -> tuple[float, ...]:
     return tuple(mesh.cell_centers[int(contrast.argmax())].tolist())
 
 
-def _digits(edges: Array) -> int:
-    """Return four digits of the length of an axis, however far it is from the origin."""
-    return 4 + max(0, int(np.log10(np.abs(edges).max() / np.ptp(edges))))
+def coordinate(value: float, edges: Array, scale: float) -> str:
+    """Return a position in the unit of the picture, to three digits of the narrowest cell."""
+    decimals = max(0, 2 - int(np.floor(np.log10(np.diff(edges).min() / scale))))
+    return np.format_float_positional(round(value / scale, decimals) + 0.0, trim="-")
 
 
-def _cell_of(mesh: Mesh, axis: int, value: float, argument: str = "at") -> int:
+def cell_of(mesh: Mesh, axis: int, value: float, argument: str = "at") -> int:
+    """Return the row, column or layer of a position along an axis, the last one at its end."""
     edges = mesh.edges[axis]
     if not edges[0] <= value <= edges[-1]:
         give = "depths" if argument == "depths" else "(z, y, x) in metres"
         raise ValueError(
-            f"'{argument}' is {value:.10g} along axis {axis}, but the mesh extends from "
+            f"'{argument}' is {value:.10g} along {'zyx'[axis]}, but the mesh extends from "
             f"{edges[0]:.10g} to {edges[-1]:.10g} m; give {give} within it."
         )
     return min(int(np.searchsorted(edges, value, side="right")) - 1, edges.size - 2)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import AutoLocator, Formatter
 
-#: Width of a digit, and gap between labels, in font sizes.
-_DIGIT, _GAP = 0.64, 0.6
+#: Width of a digit, gap between labels beside each other, and distance of lines, in font sizes.
+_DIGIT, _GAP, _LINE = 0.64, 0.6, 1.2
 
-#: Font sizes of a unit of matplotlib's `get_tick_space`, which expects labels of three digits.
-_UNIT = 3.0
+#: Font sizes of a unit of matplotlib's `get_tick_space`, for which labels have three digits.
+_UNIT = {"x": 3.0, "y": 2.0}
 
 
 class OffsetFormatter(Formatter):
@@ -38,13 +38,14 @@ class SpacedLocator(AutoLocator):
         low, high = sorted(axis.get_view_interval())
         ticks = np.asarray(super().__call__())
         ticks = ticks[(ticks >= low) & (ticks <= high)]
-        room = _UNIT * axis.get_tick_space() / (high - low)
+        room = _UNIT[axis.axis_name] * axis.get_tick_space() / (high - low)
         while len(ticks) > 2:
             step = ticks[1] - ticks[0]
             longest = max(map(len, axis.get_major_formatter().format_ticks(ticks)))
+            size = _DIGIT * longest + _GAP if axis.axis_name == "x" else _LINE
             # From the offset on, so that 0 is kept.
             fewer = ticks[round((ticks[0] - self.offset) / step) % 2 :: 2]
-            if room * step >= _DIGIT * longest + _GAP or len(fewer) < 2:
+            if room * step >= size or len(fewer) < 2:
                 break
             ticks = fewer
         return ticks
