@@ -98,7 +98,7 @@ public: $(VENV)/.installed-bench ## public problems beside SimPEG and published 
 	@mkdir -p build
 	$(ONE_THREAD) $(BIN)/python benchmarks/public.py
 
-accuracy: $(VENV)/.installed-bench ## how accurate each method is, two hours; fills doc/accuracy.md
+accuracy: $(VENV)/.installed-bench ## how accurate each method is, two and a half CPU hours; fills doc/accuracy.md
 	$(BIN)/python benchmarks/accuracy.py main ablation consistency heads sections seconds geometry page
 
 format: $(VENV)/.installed-test ## put the code in form
