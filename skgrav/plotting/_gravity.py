@@ -206,12 +206,11 @@ class GravityDisplay:
         """
         _check_operator(operator)
         observed = row_of(X, sample, operator.n_data_, "X")
-        operator, own_data = _part_of(operator, survey)
-        observed = observed[own_data]
-        survey = survey_of(survey, operator)
+        operator, own = _part_of(operator, survey)
+        observed, survey = observed[own], survey_of(survey, operator)
         # The operator knows the sizes of gradients beside gravity.
-        own = survey == getattr(operator, "survey_", None)
-        noise = Noise.of(operator if own else survey, noise_level)
+        knows = survey == getattr(operator, "survey_", None)
+        noise = Noise.of(operator if knows else survey, noise_level)
         predicted = {}
         for name, rho in named(y_pred, "estimate").items():
             g = operator.transform(row_of(rho, sample, operator.n_cells_, "y_pred")[None])

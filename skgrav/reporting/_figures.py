@@ -150,8 +150,8 @@ def picture_of_interface(case: Case) -> Picture:
         image = values[0].reshape(len(y) - 1, len(x) - 1)[rows, columns]
         at = x[columns.start : columns.stop + 1] / scale, y[rows.start : rows.stop + 1] / scale
         figure.colorbar(panel.pcolormesh(*at, image), ax=panel, label=label)
-        for axis, name, offset in zip((panel.yaxis, panel.xaxis), "yx", offsets, strict=True):
-            axis.set_label_text(axis_label(name, offset, unit))
+        for axis, letter, offset in zip((panel.yaxis, panel.xaxis), "yx", offsets, strict=True):
+            axis.set_label_text(axis_label(letter, offset, unit))
             set_ticks(axis, offset)
         panel.set_aspect("equal")
         panel.locator_params(nbins=5)
