@@ -380,7 +380,7 @@ def of_displays() -> Iterator[Use]:
         plotting.DensityDisplay: bayes,
         plotting.GravityDisplay: bayes,
         plotting.SampleGalleryDisplay: bayes,
-        plotting.PosteriorDisplay: {**bayes, "n_samples": 9},
+        plotting.PosteriorDisplay: {**bayes, "n_samples": 19},
         plotting.CalibrationDisplay: {**bayes, "X": X[:20], "y": Y[:20], "n_samples": 9},
         plotting.LCurveDisplay: {"estimator": fitted("TikhonovInverter"), **data},
         plotting.ConvergenceDisplay: {"estimator": fitted("CNNInverter")},
